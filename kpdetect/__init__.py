@@ -1,0 +1,3 @@
+"""kpdetect: train, measure and ship facial keypoint models with Keras."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,79 @@
+"""Owns writing that leaves nothing half done: to a temporary name beside the target, then renamed."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kpdetect.errors import KpdetectError
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary path of the same suffix beside `path`; renames it to `path` when the block ends well.
+
+    >>> with atomic_file("/tmp/kpdetect_doctest.txt") as temporary:
+    ...     _ = temporary.write_text("whole")
+    >>> Path("/tmp/kpdetect_doctest.txt").read_text()
+    'whole'
+
+    Raises:
+        KpdetectError: The folder cannot be written to.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise KpdetectError(f"{target}: cannot write there: {error.strerror or error}") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _open_to_all(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Gives an empty temporary folder beside `path`; renames it to `path` when the block ends well.
+
+    Raises:
+        KpdetectError: The folder is there already (without `overwrite`), or it cannot be written to.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise KpdetectError(f"{target}: is there already; choose another folder or remove it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise KpdetectError(f"{target}: cannot write there: {error.strerror or error}") from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        _replace_folder(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _open_to_all(path: Path) -> None:
+    """Gives a temporary file, which is private, the rights a plainly written file would have."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    """Puts `source` in the place of `target`; a folder that was there is removed only once the new one stands."""
+    if not target.exists():
+        os.replace(source, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    os.replace(target, old / "old")
+    os.replace(source, target)
+    shutil.rmtree(old, ignore_errors=True)

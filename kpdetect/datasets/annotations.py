@@ -1,0 +1,147 @@
+"""Owns `Annotations`, the one struct that every reader gives, and its splits by subject. No pixels, no TensorFlow."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kpdetect.errors import KpdetectError
+from kpdetect.geometry import Floats
+from kpdetect.images import read_image
+from kpdetect.schema import KeypointSchema
+
+ReadImage = Callable[[str], npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Labelled faces: one row per face, N rows of K points.
+
+    Attributes:
+        schema: The scheme of the points.
+        name: The data set's name as results print it, such as ``youtube-faces``.
+        paths: (N,) of str; a photograph with several faces stands in several rows.
+        keypoints: (N, K, 2) float32, in the photograph's pixels (EXIF turned), centres on integers.
+        visible: (N, K) bool; a point that is not visible weighs nothing in losses and errors.
+        boxes: (N, 4) float32, the face boxes as (x0, y0, x1, y1): the tight box of the points unless the set says more.
+        subjects: (N,) of str, who is pictured; splits keep a subject together.
+        terms: The terms under which the data may be used, for model cards.
+        read: Gives the photograph of a path as RGB uint8 (H, W, 3); drawn sets draw it instead of reading a file.
+        skipped: How many bad rows were left out.
+
+    Raises:
+        KpdetectError: The arrays do not fit each other.
+    """
+
+    schema: KeypointSchema
+    name: str
+    paths: npt.NDArray[np.str_]
+    keypoints: Floats
+    visible: npt.NDArray[np.bool_]
+    boxes: Floats
+    subjects: npt.NDArray[np.str_]
+    terms: str = ""
+    read: ReadImage = read_image
+    skipped: int = 0
+
+    def __post_init__(self) -> None:
+        n, k = len(self.paths), self.schema.num_keypoints
+        expected = {"keypoints": (n, k, 2), "visible": (n, k), "boxes": (n, 4), "subjects": (n,)}
+        for attribute, shape in expected.items():
+            found = getattr(self, attribute).shape
+            if found != shape:
+                raise KpdetectError(
+                    f"annotations '{self.name}': expected {attribute} of shape {shape}, received {found}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, rows: npt.ArrayLike, name: str | None = None) -> "Annotations":
+        """The rows of a mask or of a list of indices, in that order."""
+        index = np.asarray(rows)
+        if index.dtype != bool:
+            index = index.astype(np.int64)
+        arrays = {key: getattr(self, key)[index] for key in ("paths", "keypoints", "visible", "boxes", "subjects")}
+        return dataclasses.replace(self, name=name or self.name, **arrays)
+
+
+def concatenate(parts: list[Annotations]) -> Annotations:
+    """Several sets of one scheme as one.
+
+    Raises:
+        KpdetectError: Their schemes differ.
+    """
+    first = parts[0]
+    for other in parts[1:]:
+        if other.schema != first.schema:
+            raise KpdetectError(
+                f"'{first.name}' has the points of scheme '{first.schema.name}', "
+                f"'{other.name}' those of '{other.schema.name}': train them apart"
+            )
+    if len(parts) == 1:
+        return first
+    reader_of = {path: part.read for part in parts for path in part.paths.tolist()}
+    arrays = {
+        key: np.concatenate([getattr(part, key) for part in parts])
+        for key in ("paths", "keypoints", "visible", "boxes", "subjects")
+    }
+    return Annotations(
+        schema=first.schema,
+        name="+".join(part.name for part in parts),
+        terms=" ".join(dict.fromkeys(part.terms for part in parts if part.terms)),
+        read=lambda path: reader_of[path](path),
+        skipped=sum(part.skipped for part in parts),
+        **arrays,
+    )
+
+
+def split_by_subject(
+    annotations: Annotations, val_fraction: float, seed: int = 0, test_fraction: float = 0.0
+) -> tuple[Annotations, Annotations, Annotations]:
+    """Train, validation and test rows; every subject lies in one of them alone.
+
+    A subject's place follows from a hash of its name and the seed: it stays the same when rows are added,
+    left out or shuffled, and in every set where the subject appears. (Only where a share would catch nobody,
+    as in a small set, the nearest subject is taken.)
+
+    Args:
+        annotations: The rows to split.
+        val_fraction: The share of subjects in validation, in [0, 1).
+        seed: Another seed gives another split.
+        test_fraction: The share of subjects in test.
+
+    Returns:
+        (train, val, test); test may be empty.
+
+    Raises:
+        KpdetectError: There are fewer subjects than parts.
+    """
+    if not 0 <= val_fraction < 1 or not 0 <= test_fraction < 1 or val_fraction + test_fraction >= 1:
+        raise KpdetectError(f"split: expected fractions in [0, 1), received val {val_fraction}, test {test_fraction}")
+    subjects = sorted(np.unique(annotations.subjects).tolist(), key=lambda subject: _place(subject, seed))
+    if len(subjects) < 1 + (val_fraction > 0) + (test_fraction > 0):
+        raise KpdetectError(
+            f"'{annotations.name}': {len(subjects)} subject{'s' * (len(subjects) != 1)} cannot be split by subject; "
+            "name a set of other people with --val-data"
+        )
+    num_val = _share(subjects, 0.0, val_fraction, seed)
+    num_test = _share(subjects[num_val:], val_fraction, test_fraction, seed)
+    parts = subjects[num_val + num_test :], subjects[:num_val], subjects[num_val : num_val + num_test]
+    train, val, test = (annotations.take(np.isin(annotations.subjects, part)) for part in parts)
+    return train, val, test
+
+
+def _share(subjects: list[str], start: float, fraction: float, seed: int) -> int:
+    """How many of the leading subjects fall into [start, start + fraction); one at least where any is wanted."""
+    count = sum(_place(subject, seed) < start + fraction for subject in subjects)
+    return max(count, 1) if fraction > 0 else 0
+
+
+def _place(subject: str, seed: int) -> float:
+    """A subject's place in [0, 1), the same on every machine."""
+    digest = hashlib.sha256(f"{seed}/{subject}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
