@@ -20,9 +20,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     'whole'
 
     Raises:
-        KpdetectError: The folder cannot be written to.
+        KpdetectError: The folder cannot be written to, or `path` is a folder itself.
     """
     target = Path(path)
+    if target.is_dir():
+        raise KpdetectError(f"{target}: expected the name of a file to write, received that of a folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)

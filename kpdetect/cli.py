@@ -2,10 +2,13 @@
 
 import argparse
 import dataclasses
+import os
 import sys
+import tempfile
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from kpdetect.errors import KpdetectError
@@ -50,7 +53,9 @@ def parse_options(cls: type[Options], argv: Sequence[str] | None, command: str, 
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         _add(parser, field, hints[field.name])
-    return cls(**vars(parser.parse_args(argv)))
+    values = vars(parser.parse_args(argv))
+    # argparse gathers several words in a list, which a frozen dataclass should not hold.
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
@@ -63,6 +68,25 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     except KeyboardInterrupt:
         print("kpdetect: interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def quietly(step: str) -> Iterator[None]:
+    """Says what is being done, and holds back what C++ libraries print meanwhile; if it fails, all of it is shown."""
+    print(f"kpdetect: {step}", file=sys.stderr, flush=True)
+    visible = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held.seek(0)
+            os.write(visible, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(visible, 2)
+            os.close(visible)
 
 
 def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> None:
@@ -89,12 +113,12 @@ def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint:
 
 
 def _help(field: "dataclasses.Field[Any]", base: type) -> str:
-    text: str = field.metadata["help"]
+    text: str = field.metadata["help"].replace("%", "%%")  # argparse formats help texts
     default = field.default
     if default is dataclasses.MISSING or default is None or default in ("", ()) or base is bool:
         return text
     shown = ",".join(default) if isinstance(default, tuple) else default
-    return f"{text} (default: {shown})".replace("%", "%%")
+    return f"{text} (default: {shown})"
 
 
 def _value_type(hint: Any) -> tuple[type, bool]:

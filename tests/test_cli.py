@@ -1,0 +1,157 @@
+"""What commands share: options, errors as one line, and writing that leaves nothing half done."""
+
+import dataclasses
+import os
+import stat
+from dataclasses import dataclass
+
+import pytest
+
+from kpdetect import __main__ as front
+from kpdetect import cli
+from kpdetect.atomic import atomic_file, atomic_folder
+from kpdetect.errors import DataError, KpdetectError, MissingExtra, unknown_name
+
+
+@dataclass(frozen=True)
+class Options:
+    """Does a thing."""
+
+    places: tuple[str, ...] = cli.option(dataclasses.MISSING, "where", positional=True)
+    count: int = cli.option(3, "how many")
+    share: float = cli.option(0.5, "which share, at most 1")
+    name: str | None = cli.option(None, "how 100 % of them are called", metavar="NAME")
+    kinds: tuple[str, ...] = cli.option(("a", "b"), "which kinds")
+    mode: str = cli.option("fast", "which way", choices=("fast", "slow"))
+    resume: bool = cli.option(False, "go on")
+
+
+def parse(*words: str) -> Options:
+    return cli.parse_options(Options, words, "thing", "kpdetect thing here")
+
+
+def test_defaults_are_the_dataclass_s():
+    assert parse("x") == Options(("x",))
+
+
+def test_every_kind_of_option_is_read():
+    words = "x y --count 7 --share 0.25 --name n --kinds c,d, --mode slow --resume"
+    assert parse(*words.split()) == Options(("x", "y"), 7, 0.25, "n", ("c", "d"), "slow", True)
+    assert parse("x", "--no-resume").resume is False
+
+
+@pytest.mark.parametrize("words", [[], ["x", "--count", "many"], ["x", "--mode", "wild"], ["x", "--unknown"]])
+def test_wrong_words_end_with_status_2(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(*words)
+    assert ended.value.code == 2
+    assert "usage: kpdetect thing" in capsys.readouterr().err
+
+
+def test_help_tells_what_it_does_defaults_and_an_example(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse("--help")
+    assert ended.value.code == 0
+    page = capsys.readouterr().out
+    for words in ("Does a thing.", "(default: 3)", "(default: a,b)", "kpdetect thing here", "100 %", "{fast,slow}"):
+        assert words in page
+
+
+def test_a_user_s_mistake_is_one_line_and_status_2(capsys):
+    def main(argv):
+        raise KpdetectError("faces.csv: expected a file, found nothing")
+
+    assert cli.run(main, []) == 2
+    assert capsys.readouterr().err == "kpdetect: faces.csv: expected a file, found nothing\n"
+
+
+def test_status_passes_through_and_ctrl_c_is_130():
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    assert cli.run(lambda argv: 0, []) == 0
+    assert cli.run(lambda argv: 5, []) == 5
+    assert cli.run(interrupted, []) == 130
+
+
+def test_a_slip_of_ours_keeps_its_traceback():
+    def main(argv):
+        raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError, match="ours"):
+        cli.run(main, [])
+
+
+def test_front_door(capsys):
+    assert front.main(["--version"]) == 0
+    assert front.main([]) == 0
+    assert "predict" in capsys.readouterr().out
+    with pytest.raises(KpdetectError, match="did you mean 'predict'"):
+        front.main(["predcit"])
+
+
+def test_unknown_names_suggest_the_nearest():
+    assert "did you mean 'batchnorm'" in str(unknown_name("recipe", "batchnrm", ["batchnorm", "compact"]))
+    text = str(unknown_name("recipe", "zzz", ["b", "a"]))
+    assert "did you mean" not in text
+    assert text.endswith("There are: a, b")
+
+
+def test_data_errors_show_some_and_count_all():
+    one = DataError(["f.csv:3: bad"])
+    assert str(one) == "f.csv:3: bad"
+    many = DataError([f"f.csv:{line}: bad" for line in range(50)])
+    assert len(many.problems) == 50
+    assert "f.csv:19: bad" in str(many)
+    assert "f.csv:20: bad" not in str(many)
+    assert "… and 30 more problems" in str(many)
+    assert "50 problems in all" in str(many)
+
+
+def test_missing_extra_names_its_install_line():
+    assert str(MissingExtra("tensorflow", "train", "training")).endswith('pip install "kpdetect[train]"')
+
+
+def test_atomic_file_is_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "deep" / "points.json"
+    with atomic_file(target) as temporary:
+        assert temporary.suffix == ".json"
+        temporary.write_text("first")
+        assert not target.exists()
+    assert target.read_text() == "first"
+    with pytest.raises(ZeroDivisionError), atomic_file(target) as temporary:
+        temporary.write_text(f"half {1 // 0}")
+    assert target.read_text() == "first"
+    assert os.listdir(target.parent) == ["points.json"]
+
+
+def test_atomic_file_can_be_read_by_others_as_any_file(tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    with atomic_file(tmp_path / "ours") as temporary:
+        temporary.write_text("")
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_atomic_file_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KpdetectError, match="cannot write there"), atomic_file(tmp_path / "file" / "below"):
+        pass
+    with pytest.raises(KpdetectError, match="received that of a folder"), atomic_file(tmp_path):
+        pass
+
+
+def test_atomic_folder_is_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "model"
+    with pytest.raises(ZeroDivisionError), atomic_folder(target) as temporary:
+        (temporary / "half").write_text(f"{1 // 0}")
+    assert os.listdir(tmp_path) == []
+    with atomic_folder(target) as temporary:
+        (temporary / "a").write_text("1")
+    assert (target / "a").read_text() == "1"
+    with pytest.raises(KpdetectError, match="is there already"), atomic_folder(target):
+        pass
+    with atomic_folder(target, overwrite=True) as temporary:
+        (temporary / "b").write_text("2")
+    assert os.listdir(target) == ["b"]
+    assert os.listdir(tmp_path) == ["model"]

@@ -1,0 +1,234 @@
+"""Decoding by content, and crops that neither alias nor move."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpdetect.errors import KpdetectError
+from kpdetect.geometry import CropRule, apply_matrix, invert, rotation, scaling, translation
+from kpdetect.images import as_rgb, cv2, read_image, to_channels, warp_crop, write_image
+
+Image = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib, in kpdetect[test]")
+
+
+def gradient(height, width):
+    """A smooth RGB picture that is different in every corner, and that JPEG keeps well."""
+    y, x = np.mgrid[:height, :width]
+    planes = [40 + 150 * x / width, 30 + 180 * y / height, 200 - 80 * x / width - 60 * y / height]
+    return np.stack(planes, axis=-1).astype(np.uint8)
+
+
+def save(path, pixels, **options):
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+# What EXIF's orientations 1 to 8 mean: how the stored pixels are turned to be seen.
+SEEN = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", sorted(SEEN))
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+def test_exif_is_turned(tmp_path, orientation, image_format):
+    stored = gradient(24, 40)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "turned.jpg", stored, format=image_format, exif=exif, **{"quality": 95})
+    found = read_image(path)
+    expected = SEEN[orientation](stored)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= (10 if image_format == "JPEG" else 0)
+
+
+def test_the_content_decides_and_alpha_is_dropped(tmp_path):
+    rgb = gradient(20, 30)
+    rgba = np.concatenate([rgb, np.full((20, 30, 1), 90, np.uint8)], axis=-1)
+    path = save(tmp_path / "really_a_png.jpg", rgba, format="PNG")
+    np.testing.assert_array_equal(read_image(str(path)), rgb)
+
+
+def test_grey_and_sixteen_bits_become_rgb_bytes(tmp_path):
+    grey = gradient(20, 30)[..., 0]
+    np.testing.assert_array_equal(read_image(save(tmp_path / "grey.png", grey)), as_rgb(grey))
+    deep = tmp_path / "deep.png"
+    deep.write_bytes(cv2.imencode(".png", grey.astype(np.uint16) * 257)[1].tobytes())
+    np.testing.assert_array_equal(read_image(deep), as_rgb(grey))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read the image"),
+        (b"", "an empty file"),
+        (b"a letter, no image", "18 bytes that begin with b'a l"),
+    ],
+)
+def test_what_is_no_image_is_named(tmp_path, content, message):
+    path = tmp_path / "bild.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(KpdetectError, match=f"bild.jpg.*{message}"):
+        read_image(path)
+
+
+def test_a_folder_is_no_image(tmp_path):
+    with pytest.raises(KpdetectError, match="cannot read the image"):
+        read_image(tmp_path)
+
+
+def test_writing_reads_back(tmp_path):
+    rgb = gradient(20, 30)
+    write_image(tmp_path / "new" / "a.png", rgb)
+    np.testing.assert_array_equal(read_image(tmp_path / "new" / "a.png"), rgb)
+    for name in ("a.nosuch", "a"):
+        with pytest.raises(KpdetectError, match=r"expected a suffix such as \.png"):
+            write_image(tmp_path / name, rgb)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+def test_as_rgb_takes_every_usual_shape():
+    rgb = gradient(5, 7)
+    grey = rgb[..., 0]
+    assert as_rgb(rgb) is not None
+    np.testing.assert_array_equal(as_rgb(np.dstack([rgb, grey])), rgb)
+    np.testing.assert_array_equal(as_rgb(grey), as_rgb(grey[..., None]))
+    for wrong in (rgb.astype(np.float32), rgb[..., :2], rgb[None], rgb[:0]):
+        with pytest.raises(KpdetectError, match="expected uint8 of shape"):
+            as_rgb(wrong)
+
+
+def test_to_channels():
+    rgb = gradient(9, 11)
+    grey = to_channels(rgb, 1)
+    assert grey.shape == (9, 11, 1)
+    assert np.abs(grey[..., 0] - rgb @ np.array([0.299, 0.587, 0.114])).max() <= 1
+    assert to_channels(rgb, 3) is rgb
+    with pytest.raises(KpdetectError, match="channels: expected 1"):
+        to_channels(rgb, 2)
+
+
+def test_opencv_without_libgl_names_the_headless_build(tmp_path):
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    root = Path(__file__).resolve().parents[1]
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(root)!r}]; import kpdetect.images"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "libGL.so.1" in done.stderr
+    assert "pip install opencv-python-headless" in done.stderr.splitlines()[-1]
+
+
+def smooth(points):
+    """An analytic picture: a value in 0..255 for any (x, y), with waves some hundred pixels long."""
+    x, y = points[..., 0], points[..., 1]
+    return 128 + 60 * np.sin(x / 25) + 55 * np.cos(y / 31 + x / 60)
+
+
+def grid(height, width):
+    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float64)
+
+
+def inverse_grid(matrix, height, width):
+    return apply_matrix(invert(matrix), grid(height, width).reshape(-1, 2)).reshape(height, width, 2)
+
+
+@pytest.mark.parametrize("scale", [3.0, 1.0, 0.9, 0.7, 0.51, 0.5, 0.34, 0.2])
+@pytest.mark.parametrize("angle_deg", [0.0, 33.0])
+def test_a_crop_is_the_picture_at_the_inverse_mapped_places(scale, angle_deg):
+    picture = np.rint(smooth(grid(400, 500))).astype(np.uint8)
+    matrix = translation(25.3 - 250 * scale, 22.7 - 200 * scale) @ scaling(scale) @ rotation(angle_deg, (250, 200))
+    crop = warp_crop(picture, matrix, (48, 56))
+    places = inverse_grid(matrix, 48, 56)
+    inside = ((places > 8) & (places < np.array([491, 391]))).all(axis=-1)
+    assert inside.sum() > 500
+    difference = (crop[..., 0] - smooth(places))[inside]
+    # An average over a footprint flattens a curve, by about a grey level at the strongest shrink here.
+    assert np.abs(difference).max() <= (2.0 if scale > 0.3 else 3.0)
+    assert abs(difference.mean()) < 0.5  # rounding of bytes
+
+
+@pytest.mark.parametrize("scale", [0.9, 0.6, 0.5, 0.31, 0.25, 0.13, 0.05])
+def test_shrinking_does_not_shift(scale):
+    """A slope stays that slope; a shift by a pixel of the crop would be a step of `slope / scale`."""
+    size = int(48 / scale)
+    slope = 180 / size
+    places = inverse_grid(translation(-4.37, -3.81) @ scaling(scale), 40, 40)
+    noise = np.random.default_rng(0).random((size, size))
+    for axis in (0, 1):
+        # A little slope along the other axis keeps the rounding to bytes from falling in step with the pixels.
+        along = slope * np.where(np.arange(2) == axis, 1, 0.171)
+        picture = np.floor(20 + grid(size, size) @ along + noise).astype(np.uint8)
+        crop = warp_crop(picture, translation(-4.37, -3.81) @ scaling(scale), (40, 40))[..., 0]
+        error = (crop - (20 + places @ along))[2:-2, 2:-2].mean()
+        # Means of 2x2 bytes are rounded up by an eighth of a level; half a pixel missed would be (1 / scale - 1) / 2.
+        assert abs(error) / (slope / scale) < (0.03 if scale > 0.5 else 0.06)
+
+
+@pytest.mark.parametrize("scale", [0.6, 0.45, 0.3, 0.11])
+def test_shrinking_does_not_alias(scale):
+    """Stripes and checks finer than the crop's pixels turn to grey instead of waves."""
+    y, x = np.mgrid[:700, :700]
+    for pattern in (x % 2, (x + y) % 2):
+        crop = warp_crop((255 * pattern).astype(np.uint8), translation(-5.2, -6.6) @ scaling(scale), (56, 56))
+        assert crop.std() < (20 if scale > 0.5 else 8)  # of 127 in the pattern
+        assert abs(crop.mean() - 127.5) < 2
+
+
+def test_a_shrink_that_differs_by_axis():
+    picture = np.rint(smooth(grid(300, 400))).astype(np.uint8)
+    matrix = np.diag([0.2, 0.8, 1.0])
+    matrix[:2, 2] = 0.5 * 0.2 - 0.5, 0.5 * 0.8 - 0.5
+    crop = warp_crop(picture, matrix, (240, 80))[..., 0]
+    difference = (crop - smooth(inverse_grid(matrix, 240, 80)))[2:-2, 2:-2]
+    assert np.abs(difference).max() < 3
+
+
+def test_outside_is_black():
+    white = np.full((60, 80, 3), 255, np.uint8)
+    for scale in (2.0, 1.0, 0.4):
+        crop = warp_crop(white, translation(20, 12) @ scaling(scale), (200, 240))
+        assert not crop[:10].any()
+        assert not crop[:, :18].any()
+        inner = crop[15 : 12 + int(60 * scale) - 3, 23 : 20 + int(80 * scale) - 3]
+        assert inner.min() >= 254
+        assert not crop[12 + int(60 * scale) + 3 :].any()
+    assert not warp_crop(white, translation(500, 0), (50, 50)).any()
+    assert not warp_crop(white, translation(0, -1e7), (50, 50)).any()
+
+
+def test_identity_is_the_identity():
+    picture = np.random.default_rng(1).integers(0, 256, (33, 47, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(warp_crop(picture, np.eye(3), (33, 47)), picture)
+    moved = warp_crop(picture, translation(-3, -5), (20, 30))
+    np.testing.assert_array_equal(moved, picture[5:25, 3:33])
+
+
+def test_grey_keeps_its_axis_and_bad_matrices_are_named():
+    assert warp_crop(np.zeros((9, 9), np.uint8), np.eye(3), (4, 5)).shape == (4, 5, 1)
+    for bad in (np.zeros((3, 3)), np.eye(2), np.full((3, 3), np.nan)):
+        with pytest.raises(KpdetectError, match="invertible 3x3"):
+            warp_crop(np.zeros((9, 9), np.uint8), bad, (4, 5))
+
+
+def test_a_real_frame_that_is_a_png_under_a_jpg_name(shared_data):
+    files = sorted((shared_data / "youtube_faces").rglob("*.jpg"))
+    if not files:
+        pytest.skip("no YouTube Faces frames there")
+    disguised = [path for path in files if path.read_bytes()[:4] == b"\x89PNG"]
+    assert disguised
+    with Image.open(io.BytesIO(disguised[0].read_bytes())) as expected:
+        np.testing.assert_array_equal(read_image(disguised[0]), np.asarray(expected)[..., :3])
+    crop = warp_crop(read_image(disguised[0]), CropRule((64, 64), 1.2).matrix([10, 10, 60, 60]), (64, 64))
+    assert crop.std() > 5

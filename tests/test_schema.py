@@ -1,0 +1,121 @@
+"""Schemes of points: their parts fit together, and the mirror image is right."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from kpdetect.errors import KpdetectError
+from kpdetect.schema import IBUG68, SCHEMAS, KeypointSchema, flip_permutation_from_names, user_schema
+
+
+def mirrored(keypoints: np.ndarray, schema: KeypointSchema) -> np.ndarray:
+    return (keypoints * (-1, 1))[list(schema.flip_permutation)]
+
+
+def test_ibug68_has_the_points_everybody_counts_on():
+    assert IBUG68.num_keypoints == 68
+    known = {"chin": 8, "nose_tip": 30, "nose_base": 33, "right_eye_outer": 36, "right_eye_inner": 39}
+    known |= {"left_eye_inner": 42, "left_eye_outer": 45, "mouth_right": 48, "mouth_left": 54}
+    assert {name: IBUG68.index(name) for name in known} == known
+    assert IBUG68.normalizer_points == (36, 45)
+    assert IBUG68.normalizer_name == "inter-ocular"
+
+
+def test_ibug68_mirror_pairs_known_from_the_literature():
+    pairs = [(0, 16), (7, 9), (8, 8), (17, 26), (21, 22), (27, 27), (31, 35), (36, 45), (37, 44), (39, 42), (40, 47)]
+    pairs += [(41, 46), (48, 54), (50, 52), (51, 51), (55, 59), (57, 57), (60, 64), (61, 63), (65, 67), (66, 66)]
+    for one, other in pairs:
+        assert IBUG68.flip_permutation[one] == other
+        assert IBUG68.flip_permutation[other] == one
+
+
+def test_regions_are_disjoint_and_whole():
+    covered = sorted(index for part in IBUG68.regions.values() for index in part)
+    assert covered == list(range(68))
+
+
+def test_groups_change_sides_with_the_mirror():
+    swap = IBUG68.flip_permutation
+    for right in ("right_eye", "right_eyebrow"):
+        left = right.replace("right", "left")
+        assert sorted(swap[index] for index in IBUG68.groups[right]) == sorted(IBUG68.groups[left])
+
+
+def test_mirroring_twice_is_the_identity():
+    keypoints = np.random.default_rng(0).normal(size=(68, 2))
+    np.testing.assert_array_equal(mirrored(mirrored(keypoints, IBUG68), IBUG68), keypoints)
+
+
+def test_real_faces_are_nearly_their_own_mirror_image(shared_data):
+    from kpdetect.datasets import read_youtube_faces
+
+    faces = read_youtube_faces(str(shared_data / "youtube_faces"))
+    centred = faces.keypoints - faces.keypoints.mean(axis=1, keepdims=True)
+    mean = (centred / IBUG68.normalizers(faces.keypoints)[:, None, None]).mean(axis=0)
+    # A wrong pair would stand off by a good part of the eye distance.
+    assert np.linalg.norm(mirrored(mean, IBUG68) - mean, axis=1).max() < 0.1
+
+
+def test_normalizers_by_hand():
+    face = np.zeros((1, 68, 2), np.float32)
+    face[0, 45] = (30, 40)
+    assert IBUG68.normalizers(face).tolist() == [50]
+    plain = user_schema(["a", "b", "c"])
+    assert plain.normalizer_name == "box"
+    assert plain.normalizers([[[0, 0], [4, 9], [2, 3]]]).tolist() == [6]  # sqrt(4 * 9)
+    single = user_schema(["nose"])
+    assert single.normalizer_name == "crop-width"
+    assert single.normalizers([[[1, 2]], [[3, 4]]], crop_width=80).tolist() == [80, 80]
+    with pytest.raises(KpdetectError, match="needs the crop's width"):
+        single.normalizers([[[1, 2]]])
+
+
+def test_user_schemes_know_their_mirror_image_by_their_names():
+    assert user_schema(["left_eye", "nose", "right_eye"]).flip_permutation == (2, 1, 0)
+    assert user_schema(["p0", "p1"]).flip_permutation is None
+    assert user_schema(["left_eye", "nose"]).flip_permutation is None  # no partner
+    assert user_schema(["nose"]).flip_permutation == (0,)
+    with pytest.raises(KpdetectError, match="left_eye"):
+        flip_permutation_from_names(["left_eye", "nose"])
+
+
+@pytest.mark.parametrize("schema", [*SCHEMAS.values(), user_schema(["left_a", "right_a", "b"]), user_schema(["p0"])])
+def test_json_round_trip(schema):
+    assert KeypointSchema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+
+
+def test_schemes_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        IBUG68.name = "other"
+    with pytest.raises(TypeError):
+        IBUG68.groups["jaw"] = ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"point_names": ()}, "at least one"),
+        ({"point_names": ("a", "a")}, "unique point names"),
+        ({"flip_permutation": (0, 0)}, "flipping twice"),
+        ({"flip_permutation": (0,)}, "flipping twice"),
+        ({"groups": {"g": (2,)}}, "outside 0..1"),
+        ({"normalizer_points": (0, 5)}, "outside 0..1"),
+    ],
+)
+def test_parts_that_do_not_fit_are_errors(wrong, message):
+    parts = {"name": "x", "point_names": ("a", "b"), **wrong}
+    with pytest.raises(KpdetectError, match=re.escape(message)):
+        KeypointSchema(**parts)
+
+
+def test_a_flip_that_is_a_cycle_is_an_error():
+    with pytest.raises(KpdetectError, match="flipping twice"):
+        KeypointSchema("x", ("a", "b", "c"), flip_permutation=(1, 2, 0))
+
+
+def test_unknown_points_are_errors():
+    with pytest.raises(KpdetectError, match="no point 'snout'"):
+        IBUG68.index("snout")
