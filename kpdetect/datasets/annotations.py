@@ -105,8 +105,8 @@ def split_by_subject(
     """Train, validation and test rows; every subject lies in one of them alone.
 
     A subject's place follows from a hash of its name and the seed: it stays the same when rows are added,
-    left out or shuffled, and in every set where the subject appears. (Only where a share would catch nobody,
-    as in a small set, the nearest subject is taken.)
+    left out or shuffled, and in every set where the subject appears. (Only where a share would catch nobody
+    or everybody, as in a small set, the nearest subject is taken or left.)
 
     Args:
         annotations: The rows to split.
@@ -128,8 +128,8 @@ def split_by_subject(
             f"'{annotations.name}': {len(subjects)} subject{'s' * (len(subjects) != 1)} cannot be split by subject; "
             "name a set of other people with --val-data"
         )
-    num_val = _share(subjects, 0.0, val_fraction, seed)
-    num_test = _share(subjects[num_val:], val_fraction, test_fraction, seed)
+    num_val = min(_share(subjects, 0.0, val_fraction, seed), len(subjects) - 1 - (test_fraction > 0))
+    num_test = min(_share(subjects[num_val:], val_fraction, test_fraction, seed), len(subjects) - num_val - 1)
     parts = subjects[num_val + num_test :], subjects[:num_val], subjects[num_val : num_val + num_test]
     train, val, test = (annotations.take(np.isin(annotations.subjects, part)) for part in parts)
     return train, val, test
