@@ -1,0 +1,68 @@
+"""Owns the registry of architectures: each a function from the number of points and the input's shape to a model.
+
+Every one takes raw pixels (B, H, W, C) of 0-255 as its input ``image`` and gives keypoints relative to the crop,
+(B, K, 2) float32, as its output ``keypoints``. A name and JSON-able options make the same network again, so that a
+saved model needs nothing but its weights.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from kpdetect.errors import KpdetectError, unknown_name
+from kpdetect.models.compact import compact
+from kpdetect.models.cost import count_macs, count_parameters
+from kpdetect.models.layers import INPUT_NAME, OUTPUT_NAME, SoftArgmax
+from kpdetect.models.seeds import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
+
+__all__ = ["ARCHITECTURES", "INPUT_NAME", "OUTPUT_NAME", "SoftArgmax", "build", "count_macs", "count_parameters"]
+
+Builder = Callable[..., keras.Model]
+
+ARCHITECTURES: dict[str, Builder] = {
+    "compact": compact,
+    "fourconv": fourconv,
+    "batchnorm": batchnorm,
+    "twoconv": twoconv,
+    "naimish": naimish,
+    "imm-nose": imm_nose,
+    "imm-full": imm_full,
+    "ibug-large": ibug_large,
+}
+
+
+def build(
+    name: str, num_keypoints: int, input_shape: tuple[int, int, int], options: Mapping[str, Any] | None = None
+) -> keras.Model:
+    """An architecture by its name, with fresh weights.
+
+    Args:
+        name: One of `ARCHITECTURES`.
+        num_keypoints: K, at least 1.
+        input_shape: (height, width, channels), of fixed size.
+        options: The architecture's own options by name; what is left out has its default.
+
+    Returns:
+        Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32.
+
+    Raises:
+        KpdetectError: There is no such architecture or option, or the input does not suit it.
+    """
+    if name not in ARCHITECTURES:
+        raise unknown_name("architecture", name, ARCHITECTURES)
+    if num_keypoints < 1 or len(input_shape) != 3 or min(input_shape) < 1:
+        raise KpdetectError(
+            f"{name}: expected at least one point and a shape (height, width, channels), "
+            f"received {num_keypoints} and {tuple(input_shape)}"
+        )
+    chosen = dict(options or {})
+    for option in chosen.keys() - _options_of(name):
+        raise unknown_name(f"option of architecture {name}", option, _options_of(name))
+    height, width, channels = input_shape
+    return ARCHITECTURES[name](num_keypoints, (height, width, channels), **chosen)
+
+
+def _options_of(name: str) -> set[str]:
+    return set(inspect.signature(ARCHITECTURES[name]).parameters) - {"num_keypoints", "input_shape"}

@@ -1,0 +1,53 @@
+"""Small models with weights that are not at rest, for the tests of bundles, runtimes and exports."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kpdetect.bundle import Spec, save_bundle
+from kpdetect.geometry import CropRule
+from kpdetect.schema import user_schema
+
+COMPACT = {"widths": [8, 8, 12, 16], "blocks": [1, 1, 1], "pyramid_width": 8}
+
+
+def small_spec(architecture="compact"):
+    size, points, options = {
+        "compact": ((32, 48), ["left_eye", "right_eye", "nose"], COMPACT),
+        "imm-nose": ((60, 80), ["nose"], {}),
+    }[architecture]
+    row = {"dataset": "drawn", "split": "val", "boxes": "truth", "n": 3, "normaliser": "box", "nme": 4.5}
+    return Spec(
+        schema=user_schema(points),
+        architecture=architecture,
+        architecture_options=options,
+        crop=CropRule(size, 1.35),
+        channels=3 if architecture == "compact" else 1,
+        recipe="small",
+        data=("drawn",),
+        terms="none",
+        errors=(row,),
+        extra={"seed": 7},
+    )
+
+
+def small_model(spec, seed=0):
+    """As the architecture builds it, but every weight is random, batch normalisation's statistics too."""
+    import keras
+
+    from kpdetect import models
+
+    keras.utils.set_random_seed(seed)
+    model = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+    return model
+
+
+def small_bundle(folder, architecture="compact"):
+    """Writes a bundle and returns its folder."""
+    spec = small_spec(architecture)
+    save_bundle(small_model(spec), spec, folder)
+    return Path(folder)

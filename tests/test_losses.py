@@ -1,0 +1,88 @@
+"""Losses: one number by hand each, hidden points weigh nothing, gradients are finite."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from kpdetect import losses
+from kpdetect.errors import KpdetectError
+
+# One face, one point, off by 3 in x and by 8 in y, in the loss's unit; the numbers are worked out by hand.
+OFF_BY = np.array([[[3.0, 8.0]]], np.float32)
+BY_HAND = {
+    "mse": (9 + 64) / 2,
+    "l1": (3 + 8) / 2,
+    "smooth_l1": (2.5 + 7.5) / 2,
+    # w 6, epsilon 2: 6 ln(1 + 3/2) = 5.497744; 8 - (6 - 6 ln 4) = 10.317766
+    "wing": (5.497744 + 10.317766) / 2,
+}
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_each_loss_is_the_number_worked_out_by_hand(name):
+    unit = 50.0
+    loss = losses.build(name, unit)(np.full_like(OFF_BY, 0.5), 0.5 + OFF_BY / unit)
+    assert float(loss) == pytest.approx(BY_HAND[name], rel=1e-5)
+
+
+def test_smooth_l1_is_a_parabola_inside_beta():
+    loss = losses.SmoothL1(unit=1.0, beta=2.0)
+    assert float(loss(np.zeros((1, 1, 2)), np.full((1, 1, 2), 1.0))) == pytest.approx(0.25)
+
+
+def test_wing_joins_its_two_parts():
+    loss, width = losses.Wing(unit=1.0), 6.0
+    below, above = (ops.convert_to_numpy(loss.of_difference(width + d)) for d in (-1e-4, 1e-4))
+    assert above == pytest.approx(below, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_loss_is_per_point_and_hidden_points_weigh_nothing(name):
+    rng = np.random.default_rng(0)
+    true, predicted = rng.random((2, 4, 5, 2), np.float32)
+    visible = (rng.random((4, 5)) < 0.5).astype(np.float32)
+    loss = losses.build(name, 100.0)
+    per_point = ops.convert_to_numpy(loss.call(true, predicted))
+    assert per_point.shape == (4, 5)
+    far_off = predicted + 7.0 * (1 - visible[..., None])
+    expected = per_point[visible > 0].mean()
+    assert float(loss(true, far_off, sample_weight=visible)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(true, predicted, sample_weight=np.zeros_like(visible))) == 0.0
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_loss_is_zero_with_a_finite_gradient_at_the_truth_and_far_from_it(name):
+    loss = losses.build(name, 100.0)
+    true = np.full((2, 3, 2), 0.5, np.float32)
+    assert float(loss(true, true)) == 0.0
+    for offset in (0.0, 1e-8, 0.06, 1e4):
+        predicted = tf.Variable(true + offset)
+        with tf.GradientTape() as tape:
+            value = loss(true, predicted)
+        assert np.isfinite(tape.gradient(value, predicted).numpy()).all()
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_loss_survives_its_config(name):
+    loss = losses.build(name, 4.48)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert type(again) is type(loss)
+    assert again.get_config() == loss.get_config()
+
+
+def test_fit_weighs_points_by_visibility():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Reshape((1, 2))])
+    model.compile(loss=losses.build("l1", 100.0))
+    inputs = np.array([[0.5, 0.5], [0.9, 0.9]], np.float32)
+    true = np.array([[[0.5, 0.6]], [[0.0, 0.0]]], np.float32)
+    visible = np.array([[1.0], [0.0]], np.float32)
+    assert model.evaluate(inputs, true, sample_weight=visible, verbose=0) == pytest.approx(5.0, rel=1e-4)
+
+
+def test_mistakes_have_one_clear_line():
+    with pytest.raises(KpdetectError, match="no loss 'wings': did you mean 'wing'"):
+        losses.build("wings", 100.0)
+    with pytest.raises(KpdetectError, match="expected a positive unit, received 0"):
+        losses.build("mse", 0)
