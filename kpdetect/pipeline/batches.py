@@ -1,0 +1,122 @@
+"""Owns training batches: an endless stream in which every batch is a function of the seed and of its number alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from kpdetect.errors import KpdetectError
+from kpdetect.pipeline.cache import ALIGNMENT, FaceCache
+from kpdetect.schema import KeypointSchema
+from kpdetect.transforms import Batch, Tensor, Transform, augment, check_transforms
+
+SHUFFLE_ROUNDS = 4  # TensorFlow's own default; an even number, 4 at least
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What batches look like, and where the stream begins.
+
+    Attributes:
+        size_hw: The model's (height, width).
+        batch_size: Faces a batch; more than there are faces is fine, they then come up more than once.
+        seed: Another seed gives another order and another augmentation.
+        start_step: The number of the first batch, so that training resumes where it stopped.
+    """
+
+    size_hw: tuple[int, int]
+    batch_size: int
+    seed: int = 0
+    start_step: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.start_step < 0 or min(self.size_hw) < 1:
+            raise KpdetectError(f"batches: expected a positive size and number, received {self}")
+
+
+def training_batches(
+    cache: FaceCache, transforms: Sequence[Transform], schema: KeypointSchema, options: BatchOptions
+) -> tf.data.Dataset:
+    """Endless augmented batches of a cache, every face once an epoch in an order of the epoch's own.
+
+    Batch number n is the same whatever came before it: a stream from `start_step=n` goes on exactly as one from 0.
+    Epochs follow without a gap, so that no face is left over where the batch size does not divide their number.
+
+    Args:
+        cache: What `build_cache` made.
+        transforms: What varies; see `kpdetect.transforms`. None of them takes the crop in the canvas's middle.
+        schema: The scheme of the points.
+        options: Sizes, seed and start.
+
+    Returns:
+        Triples: images (B, H, W, C) float32 in 0-255, keypoints (B, K, 2) float32 relative to the crop, and visible
+        (B, K) float32, 1 or 0, which Keras takes as the weight of each point.
+
+    Raises:
+        KpdetectError: The transforms do not go with the scheme.
+    """
+    check_transforms(transforms, schema)
+
+    data = as_tensors(cache)
+
+    def make(step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        batch = gather(data, shuffled_rows(step, len(cache), options))
+        seed = tf.stack([tf.constant(options.seed, tf.int64), step])
+        images, keypoints, visible = augment(batch, transforms, schema, options.size_hw, seed)
+        return images, (keypoints + 0.5) / options.size_hw[::-1], visible
+
+    steps = tf.data.Dataset.counter(start=options.start_step)
+    batches = steps.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return batches.with_options(_without_rewriting())
+
+
+def _without_rewriting() -> tf.data.Options:
+    """tf.data rewrites a pipeline by writing it out, and would copy the whole cache; there is nothing to rewrite.
+
+    (With several GPUs, distribution rewrites nevertheless, and the cache lies in memory once more.)
+    """
+    options = tf.data.Options()
+    options.experimental_optimization.apply_default_optimizations = False
+    return options
+
+
+def shuffled_rows(step: Tensor, count: int, options: BatchOptions) -> Tensor:
+    """Which rows batch number `step` holds: (B,) int64 in 0 … count - 1.
+
+    `tf.random.experimental.index_shuffle` is a permutation that needs no memory. Its op takes a seed per element,
+    which a batch that spans two epochs needs; the Python function around it does not (TensorFlow 2.21).
+    """
+    position = step * options.batch_size + tf.range(options.batch_size, dtype=tf.int64)
+    epoch = position // count
+    seed = tf.stack(
+        [tf.fill([options.batch_size], tf.constant(options.seed, tf.int64)), epoch, tf.zeros_like(epoch)], 1
+    )
+    return tf.raw_ops.RandomIndexShuffle(
+        index=position % count, seed=seed, max_index=tf.constant(count - 1, tf.int64), rounds=SHUFFLE_ROUNDS
+    )
+
+
+def gather(data: Batch, rows: Tensor) -> Batch:
+    """Takes rows (B,) out of a whole data set that is held as one `Batch`."""
+    fields = (data.images, data.keypoints, data.visible, data.extent_hw, data.boxes)
+    return Batch(*(tf.gather(field, rows) for field in fields))
+
+
+def as_tensors(cache: FaceCache) -> Batch:
+    """A cache as TensorFlow sees it; the pictures are not copied.
+
+    `tf.gather` on them takes half as long as a Python function that indexes the array, and no Python runs in
+    TensorFlow's threads, which can hang when the program ends.
+    """
+    small = (cache.keypoints, cache.visible.astype(np.float32), cache.extents_hw, cache.boxes)
+    return Batch(_shared(cache.images), *(tf.constant(array) for array in small))
+
+
+def _shared(images: npt.NDArray[np.uint8]) -> Tensor:
+    """The array's own memory, or the mapped file's, as a tensor; a copy where TensorFlow cannot take it as it is."""
+    flags = images.flags
+    if images.ctypes.data % ALIGNMENT == 0 and flags.c_contiguous and flags.writeable:
+        return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
+    return tf.constant(images)

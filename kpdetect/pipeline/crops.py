@@ -1,0 +1,103 @@
+"""Owns decoding many photographs in threads, each once, and the crops that a model is evaluated on."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from kpdetect.datasets.annotations import Annotations
+from kpdetect.errors import DataError, KpdetectError
+from kpdetect.geometry import CropRule, Floats, Matrix, apply_matrix, to_relative
+from kpdetect.images import Pixels, as_rgb, to_channels, warp_crop
+
+Visit = Callable[[int, Pixels], None]
+"""Takes a row and its photograph, RGB uint8 (H, W, 3)."""
+
+
+def evaluation_crops(
+    annotations: Annotations, crop: CropRule, channels: int, boxes: Floats | None = None
+) -> tuple[Pixels, Floats, Matrix]:
+    """The crops that prediction would feed for these faces, and the labels in them. NumPy alone.
+
+    Args:
+        annotations: Labelled faces, N of them.
+        crop: How a face box becomes the model's crop.
+        channels: 1 for grey, 3 for RGB.
+        boxes: (N, 4) to crop by, as (x0, y0, x1, y1); the annotations' own by default.
+
+    Returns:
+        crops (N, H, W, C) uint8, keypoints (N, K, 2) relative to the crop, photograph-to-crop matrices (N, 3, 3).
+
+    Raises:
+        DataError: Images cannot be read; all of them are named.
+        KpdetectError: A box has no area.
+    """
+    matrices = crop.matrix(annotations.boxes if boxes is None else boxes).reshape(-1, 3, 3)
+    crops = np.zeros((len(annotations), *crop.size_hw, channels), np.uint8)
+
+    def cut(row: int, photograph: Pixels) -> None:
+        crops[row] = to_channels(warp_crop(photograph, matrices[row], crop.size_hw), channels)
+
+    problems = visit_photographs(annotations, cut, "cropping")
+    if problems:
+        raise DataError(list(problems.values()))
+    return crops, to_relative(apply_matrix(matrices, annotations.keypoints), crop.size_hw), matrices
+
+
+def visit_photographs(annotations: Annotations, visit: Visit, label: str, workers: int | None = None) -> dict[int, str]:
+    """Decodes every photograph once, in threads, and visits each of its faces; a bar on stderr shows how far it is.
+
+    Args:
+        annotations: The faces; several may share a photograph.
+        visit: Called once per row, from any thread.
+        label: What the bar says.
+        workers: Threads; as many as processors by default.
+
+    Returns:
+        What went wrong, by row.
+    """
+    problems: dict[int, str] = {}
+    rows_of: dict[str, list[int]] = {}
+    for row, path in enumerate(annotations.paths.tolist()):
+        rows_of.setdefault(path, []).append(row)
+
+    def work(job: tuple[str, list[int]]) -> None:
+        problems.update(_visit_one(annotations, *job, visit))
+
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        for _ in tqdm(pool.map(work, rows_of.items()), label, len(rows_of), unit="image", mininterval=0.5):
+            pass
+    return dict(sorted(problems.items()))
+
+
+def _visit_one(annotations: Annotations, path: str, rows: list[int], visit: Visit) -> dict[int, str]:
+    try:
+        photograph = as_rgb(annotations.read(path))
+    except KpdetectError as error:
+        return dict.fromkeys(rows, _named(path, error))
+    problems = {}
+    for row in rows:
+        try:
+            visit(row, photograph)
+        except KpdetectError as error:
+            problems[row] = _named(path, error)
+    return problems
+
+
+def _named(path: str, error: KpdetectError) -> str:
+    """An error's line, which names the file."""
+    return str(error) if path in str(error) else f"{path}: {error}"
+
+
+def shapes_of_photographs(annotations: Annotations, workers: int | None) -> npt.NDArray[np.int64]:
+    """(N, 2), every row's photograph's height and width; 0 where it cannot be read."""
+    shapes = np.zeros((len(annotations), 2), np.int64)
+
+    def note(row: int, photograph: Pixels) -> None:
+        shapes[row] = photograph.shape[:2]
+
+    visit_photographs(annotations, note, "measuring", workers)
+    return shapes

@@ -1,0 +1,131 @@
+"""Owns augmentation: what a training batch goes through between the cache and the model, in pure TensorFlow ops."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from kpdetect.errors import KpdetectError
+from kpdetect.schema import KeypointSchema
+from kpdetect.transforms.photometric import (
+    Blur,
+    Brightness,
+    Contrast,
+    CutOut,
+    Gamma,
+    Noise,
+    Normalize,
+    PhotometricTransform,
+    apply_all,
+)
+from kpdetect.transforms.spatial import (
+    CenterCrop,
+    CropToBox,
+    Frame,
+    RandomCrop,
+    RandomFlip,
+    RandomRotation,
+    RandomScale,
+    RandomShift,
+    Rescale,
+    SpatialTransform,
+    Tensor,
+    apply_matrix,
+    draw_matrix,
+    start_frame,
+    swap_sides,
+    warp,
+)
+
+__all__ = [
+    "Batch",
+    "Blur",
+    "Brightness",
+    "CenterCrop",
+    "Contrast",
+    "CropToBox",
+    "CutOut",
+    "Frame",
+    "Gamma",
+    "Noise",
+    "Normalize",
+    "PhotometricTransform",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomScale",
+    "RandomShift",
+    "Rescale",
+    "SpatialTransform",
+    "Tensor",
+    "Transform",
+    "augment",
+    "check_transforms",
+]
+
+Transform = SpatialTransform | PhotometricTransform
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures and points that move together.
+
+    Attributes:
+        images: (B, H, W, C), uint8 or float32, 0-255.
+        keypoints: (B, K, 2) float32, in the pictures' pixels.
+        visible: (B, K) float32, 1 or 0.
+        extent_hw: (B, 2), each picture's own height and width; the rest of the array is black.
+        boxes: (B, 4) float32, the face boxes (x0, y0, x1, y1) in the pictures' pixels.
+    """
+
+    images: Tensor
+    keypoints: Tensor
+    visible: Tensor
+    extent_hw: Tensor
+    boxes: Tensor
+
+
+def augment(
+    batch: Batch, transforms: Sequence[Transform], schema: KeypointSchema, size_hw: tuple[int, int], seed: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws and applies transforms: the spatial ones as one warp first, then the others, each kind in its order.
+
+    Chance is drawn for the batch as a whole, from `seed` alone.
+
+    Args:
+        batch: The pictures as they were cached.
+        transforms: Any of this package, or your own with `draw` or `apply`.
+        schema: The scheme of the points; its left-right swap renames points of mirrored pictures.
+        size_hw: The result's (height, width).
+        seed: (2,) int tensor.
+
+    Returns:
+        images (B, height, width, C) float32 in 0-255, keypoints (B, K, 2) in their pixels, visible (B, K).
+
+    Raises:
+        KpdetectError: See `check_transforms`.
+    """
+    check_transforms(transforms, schema)
+    spatial = [transform for transform in transforms if isinstance(transform, SpatialTransform)]
+    photometric = [transform for transform in transforms if isinstance(transform, PhotometricTransform)]
+    places_seed, pixels_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2), num=2)
+    matrix = draw_matrix(spatial, start_frame(batch.extent_hw, batch.boxes), size_hw, places_seed)
+    images = apply_all(photometric, warp(batch.images, matrix, size_hw), pixels_seed)
+    keypoints = swap_sides(apply_matrix(matrix, batch.keypoints), matrix, schema.flip_permutation)
+    return images, keypoints, swap_sides(batch.visible, matrix, schema.flip_permutation)
+
+
+def check_transforms(transforms: Sequence[Transform], schema: KeypointSchema) -> None:
+    """Checks that these transforms can be applied to points of this scheme.
+
+    Raises:
+        KpdetectError: One is no transform, or would mirror points whose left-right swap is not known.
+    """
+    for transform in transforms:
+        if not isinstance(transform, SpatialTransform | PhotometricTransform):
+            raise KpdetectError(f"transforms: expected an object with draw or apply, received {transform!r}")
+        if isinstance(transform, RandomFlip) and schema.flip_permutation is None:
+            raise KpdetectError(
+                f"RandomFlip: scheme '{schema.name}' has no left-right permutation, so its points cannot be mirrored; "
+                "name its points with left and right, or leave the flip out"
+            )
