@@ -1,0 +1,127 @@
+"""Measures how a Haar cascade's square becomes the tight box of 68 points, and what the detector finds.
+
+    python benchmarks/haar_box.py [DATA_FOLDER] [--sample N]
+
+Prints for each cascade the constants of `kpdetect.faces.CASCADES`, then recall and overlap of `HaarDetector`. The data
+folder is that of the environment variable KPDETECT_DATA: youtube_faces/, ibug_300w/, afw_photos/, photos/no_face/.
+Not every face of the AFW photographs is labelled, so the boxes beside the labels there are not all mistakes.
+"""
+
+import argparse
+import os
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from kpdetect.datasets import read_youtube_faces
+from kpdetect.faces import CASCADES, Cascade, HaarDetector
+from kpdetect.geometry import Floats, intersection_over_union, tight_box
+from kpdetect.images import read_image
+
+FOUND = 0.4  # intersection over union with the tight box from which a face counts as found
+BESIDE = 0.3  # and up to which a box counts as false
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph and the tight boxes of its labelled faces, (N, 4)."""
+
+    path: str
+    boxes: Floats
+
+
+def youtube_faces(folder: Path) -> list[Photo]:
+    """One labelled face a picture."""
+    faces = read_youtube_faces(str(folder))
+    return [Photo(path, box[None]) for path, box in zip(faces.paths.tolist(), faces.boxes, strict=True)]
+
+
+def dlib_xml(file: Path) -> list[Photo]:
+    """Every labelled face of each photograph."""
+    photos = []
+    for image in ElementTree.parse(file).getroot().iter("image"):
+        boxes = [_tight(box) for box in image.iter("box")]
+        photos.append(Photo(str(file.parent / image.attrib["file"]), np.array(boxes, np.float32).reshape(-1, 4)))
+    return photos
+
+
+def squares_to_boxes(photo: Photo, cascade: Cascade, squares: Floats, votes: Floats) -> list[Floats]:
+    """For each labelled face that a cascade found: shift x, y and width, height, in sides of the square."""
+    rows = []
+    side = squares[:, 2] - squares[:, 0]
+    center = (squares[:, :2] + squares[:, 2:]) / 2
+    for box in photo.boxes:
+        size, middle = box[2:] - box[:2], (box[:2] + box[2:]) / 2
+        near = (np.abs(center - middle).max(axis=1) < 0.35 * size.mean()) & (np.abs(side / size.mean() - 1.3) < 0.6)
+        if near.any():
+            best = np.flatnonzero(near)[votes[near].argmax()]
+            rows.append(np.concatenate([middle - center[best], size]) / side[best])
+    return rows
+
+
+def measure(name: str, photos: list[Photo], detector: HaarDetector) -> list[Floats]:
+    """Prints and gives the medians of each cascade, (4,), and prints what the whole detector finds."""
+    rows: list[list[Floats]] = [[] for _ in CASCADES]
+    found, overlaps, false = 0, [], 0
+    start = time.perf_counter()
+    for photo in tqdm(photos, desc=name, unit="photo"):
+        image = read_image(photo.path)
+        for index, (cascade, squares, votes) in enumerate(detector.squares(image)):
+            rows[index] += squares_to_boxes(photo, cascade, squares, votes)
+        boxes = detector(image)
+        overlap = intersection_over_union(photo.boxes, boxes)
+        best = overlap.max(axis=1, initial=0)
+        found, false = found + (best >= FOUND).sum(), false + (overlap.max(axis=0, initial=0) < BESIDE).sum()
+        overlaps += best[best >= FOUND].tolist()
+    labelled = sum(len(photo.boxes) for photo in photos)
+    seconds = (time.perf_counter() - start) / 2 / len(photos)  # it ran twice
+    print(
+        f"{name}: found {found} of {labelled} ({100 * found / max(labelled, 1):.1f} %), {false} other boxes in "
+        f"{len(photos)} photographs, median overlap {np.median(overlaps or [np.nan]):.3f}, {seconds:.2f} s a photograph"
+    )
+    medians = [np.median(part, axis=0) if part else np.full(4, np.nan) for part in rows]
+    for cascade, median, part in zip(CASCADES, medians, rows, strict=True):
+        spread = np.subtract(*np.percentile(part, [75, 25], axis=0)) if part else median
+        print(f"  {cascade.file}{' mirrored' * cascade.mirrored}: {median.round(3)}, quartiles apart {spread.round(3)}")
+    return medians
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", default=os.environ.get("KPDETECT_DATA", "../shared/data"))
+    parser.add_argument("--sample", type=int, default=120, help="photographs of each set at most")
+    options = parser.parse_args()
+    data, detector = Path(options.folder), HaarDetector()
+    sets = {
+        "YouTube Faces": youtube_faces(data / "youtube_faces"),
+        "300-W": dlib_xml(data / "ibug_300w" / "labels_ibug_300W_train.xml"),
+        "AFW, whole": dlib_xml(data / "afw_photos" / "labels.xml"),
+    }
+    medians = [measure(name, _spread(photos, options.sample), detector) for name, photos in sets.items()]
+    nobody = [
+        Photo(str(path), np.zeros((0, 4), np.float32)) for path in sorted((data / "photos" / "no_face").iterdir())
+    ]
+    print("mean of the sets' medians: shift x, y, width, height in sides of the cascade's square")
+    for cascade, median in zip(CASCADES, np.mean(medians, axis=0), strict=True):
+        print(f"  {cascade.file}{' mirrored' * cascade.mirrored}: {median.round(3)}")
+    found = sum(len(detector(read_image(photo.path))) for photo in nobody)
+    print(f"photographs without a face: {found} boxes in {len(nobody)}")
+
+
+def _spread(photos: list[Photo], count: int) -> list[Photo]:
+    """At most `count` photographs, evenly over the list."""
+    chosen = np.unique(np.linspace(0, len(photos) - 1, min(count, len(photos))).astype(int))
+    return [photos[index] for index in chosen]
+
+
+def _tight(box: ElementTree.Element) -> Floats:
+    return tight_box([[float(part.attrib["x"]), float(part.attrib["y"])] for part in box.iter("part")])
+
+
+if __name__ == "__main__":
+    main()
