@@ -1,0 +1,263 @@
+"""Owns a model file as one function, crops -> keypoints; TensorFlow is imported only for what nothing else can run."""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kpdetect.bundle import WEIGHTS_FILE, PathLike, Spec, checked_file, load_bundle, model_kind, read_spec
+from kpdetect.errors import KpdetectError, MissingExtra
+from kpdetect.spec import INPUT_NAME, OUTPUT_NAME
+
+Crops = npt.NDArray[Any]  # uint8 or float32
+Floats = npt.NDArray[np.float32]
+Run = Callable[[Crops], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A loaded model: give it a batch of crops, it gives their points.
+
+    Safe to call from several threads: TFLite's interpreter runs one batch at a time behind a lock, the other
+    runtimes lock for themselves. For more speed give `load` more threads, or each thread its own `Runtime`.
+
+    Attributes:
+        spec: What the model says of itself.
+        path: The file that runs: in a bundle, the TFLite or the weights within it.
+        bytes: The size of that file or folder.
+    """
+
+    spec: Spec
+    path: Path
+    bytes: int
+    _run: Run = field(repr=False)
+
+    def __call__(self, crops: npt.ArrayLike) -> Floats:
+        """Predicts.
+
+        Args:
+            crops: (B, H, W, C) as the spec tells, uint8 or float32, raw pixels 0-255; B may be any number, also 0.
+
+        Returns:
+            (B, K, 2) float32 as (x, y) relative to the crop: ``(pixel + 0.5) / size``.
+
+        Raises:
+            KpdetectError: The shape or the type is another one.
+        """
+        batch = self._check(np.asarray(crops))
+        shape = (len(batch), self.spec.num_keypoints, 2)
+        if not len(batch):
+            return np.zeros(shape, np.float32)
+        keypoints = np.asarray(self._run(batch), np.float32)
+        if keypoints.shape != shape:
+            raise KpdetectError(f"{self.path}: expected output of shape {shape}, received {keypoints.shape}")
+        return keypoints
+
+    def _check(self, crops: Crops) -> Crops:
+        expected = self.spec.input_shape
+        if crops.ndim != 4 or crops.shape[1:] != expected:
+            height, width, channels = expected
+            raise KpdetectError(
+                f"{self.path}: expected crops of shape (batch, {height}, {width}, {channels}), received {crops.shape}"
+            )
+        if crops.dtype not in (np.uint8, np.float32):
+            raise KpdetectError(
+                f"{self.path}: expected crops of raw pixels 0-255 as uint8 or float32, received {crops.dtype}"
+            )
+        return crops
+
+
+def load(path: PathLike, threads: int = 1) -> Runtime:
+    """Loads any model file that carries its ``spec.json``.
+
+    Args:
+        path: A bundle folder (its TFLite runs, or else its weights in Keras), a ``.tflite``, ``.onnx`` or ``.keras``
+            file, or a SavedModel folder. Bundles with a TFLite, and ``.tflite`` and ``.onnx`` files, need no
+            TensorFlow.
+        threads: How many threads one batch may use in TFLite and ONNX; TensorFlow keeps its own setting.
+
+    Raises:
+        KpdetectError: The path is no model, is damaged, or carries no spec.
+        MissingExtra: The file needs a package that is not installed.
+    """
+    if threads < 1:
+        raise KpdetectError(f"threads: expected 1 or more, received {threads}")
+    source, kind, spec = Path(path), model_kind(path), read_spec(path)
+    if kind == "bundle":
+        return _load_bundle(source, spec, threads)
+    return Runtime(spec, source, _size(source), _LOADERS[kind](source, threads))
+
+
+def _load_bundle(folder: Path, spec: Spec, threads: int) -> Runtime:
+    for name in spec.files:
+        if name.endswith(".tflite") and (folder / name).is_file():
+            file = checked_file(folder, spec, name)
+            return Runtime(spec, file, _size(file), _load_tflite(file, threads))
+    _quiet_tensorflow()
+    model, spec = load_bundle(folder)
+    weights = folder / WEIGHTS_FILE
+    return Runtime(spec, weights, _size(weights), _keras_function(model))
+
+
+class _TFLite:
+    """An interpreter, which is resized to each batch."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            (image,), (keypoints,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        except (ValueError, RuntimeError) as error:
+            raise KpdetectError(f"{path}: no TFLite model with one input and one output: {_line(error)}") from error
+        self._input, self._output = image["index"], keypoints["index"]
+        self._dtype = image["dtype"]
+        if self._dtype not in (np.uint8, np.float32):
+            raise KpdetectError(f"{path}: expected an input of uint8 or float32, received {np.dtype(self._dtype)}")
+        batch = int(image["shape_signature"][0])
+        self.fixed_batch = batch if batch > 0 else None
+        self._batch = 0  # none is allocated yet
+
+    def __call__(self, crops: Crops) -> npt.NDArray[Any]:
+        with self._lock:
+            return self._invoke(_as_type(crops, self._dtype))
+
+    def _invoke(self, crops: Crops) -> npt.NDArray[Any]:
+        try:
+            if len(crops) != self._batch:
+                if self.fixed_batch is None:
+                    self._interpreter.resize_tensor_input(self._input, crops.shape)
+                self._interpreter.allocate_tensors()
+                self._batch = len(crops)
+            self._interpreter.set_tensor(self._input, crops)
+            self._interpreter.invoke()
+            return np.asarray(self._interpreter.get_tensor(self._output))
+        except (ValueError, RuntimeError) as error:
+            self._batch = 0  # whatever is allocated now, the next batch starts afresh
+            raise KpdetectError(f"{self._path}: cannot run a batch of {len(crops)}: {_line(error)}") from error
+
+
+def _load_tflite(path: Path, threads: int) -> Run:
+    model = _TFLite(path, threads)
+    return _in_pieces(model, model.fixed_batch)
+
+
+def _load_onnx(path: Path, threads: int) -> Run:
+    import onnxruntime  # read_spec has found it already, and the file to be sound
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    inputs, outputs = [x.name for x in session.get_inputs()], [x.name for x in session.get_outputs()]
+    _check_names(path, inputs, outputs)
+
+    def run(crops: Crops) -> npt.NDArray[Any]:
+        return np.asarray(session.run([OUTPUT_NAME], {INPUT_NAME: _as_type(crops, np.float32)})[0])
+
+    batch = session.get_inputs()[0].shape[0]
+    return _in_pieces(run, batch if isinstance(batch, int) else None)
+
+
+def _load_saved_model(path: Path, threads: int) -> Run:
+    _quiet_tensorflow()
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError as error:
+        raise MissingExtra("tensorflow", "train", f"{path}: running a SavedModel") from error
+    try:
+        loaded = tf.saved_model.load(str(path))
+        serve = loaded.signatures["serving_default"]
+    except Exception as error:  # TensorFlow's own exceptions have no common base but this
+        raise KpdetectError(f"{path}: no SavedModel with a signature 'serving_default': {_line(error)}") from error
+    _check_names(path, list(serve.structured_input_signature[1]), list(serve.structured_outputs))
+
+    def run(crops: Crops, keep: Any = loaded) -> npt.NDArray[Any]:  # a signature does not keep its variables alive
+        return np.asarray(serve(**{INPUT_NAME: tf.constant(_as_type(crops, np.float32))})[OUTPUT_NAME])
+
+    return run
+
+
+def _load_keras(path: Path, threads: int) -> Run:
+    _quiet_tensorflow()
+    try:
+        import keras
+
+        import kpdetect.models  # noqa: F401 - registers the layers of our own that the file may name
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "keras", "train", f"{path}: running a Keras model") from error
+    try:
+        return _keras_function(keras.saving.load_model(path, compile=False, safe_mode=True))
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise KpdetectError(f"{path}: no Keras model that can be loaded safely: {_line(error)}") from error
+
+
+def _keras_function(model: Any) -> Run:
+    def run(crops: Crops) -> npt.NDArray[Any]:
+        return np.asarray(model(_as_type(crops, np.float32), training=False))
+
+    return run
+
+
+_LOADERS: dict[str, Callable[[Path, int], Run]] = {
+    "tflite": _load_tflite,
+    "onnx": _load_onnx,
+    "saved_model": _load_saved_model,
+    "keras": _load_keras,
+}
+
+
+def _as_type(crops: Crops, dtype: Any) -> Crops:
+    """Raw pixels as the type a file takes; pixels that become uint8 are rounded."""
+    if np.dtype(dtype) == np.uint8 and crops.dtype != np.uint8:
+        crops = np.clip(np.rint(crops), 0, 255)
+    return np.ascontiguousarray(crops, dtype)
+
+
+def _in_pieces(run: Run, size: int | None) -> Run:
+    """Feeds a model whose batch is fixed with pieces of that size, the last one filled up with copies of its last crop.
+
+    Args:
+        run: Runs batches of `size` and no others.
+        size: The fixed batch; None for a model that takes any, and then `run` itself is given back.
+    """
+    if size is None:
+        return run
+
+    def run_pieces(crops: Crops) -> npt.NDArray[Any]:
+        missing = -len(crops) % size
+        whole = np.concatenate([crops, np.repeat(crops[-1:], missing, axis=0)])
+        pieces = [run(whole[i : i + size]) for i in range(0, len(whole), size)]
+        return np.concatenate(pieces)[: len(crops)]
+
+    return run_pieces
+
+
+def _check_names(path: Path, inputs: list[str], outputs: list[str]) -> None:
+    if inputs != [INPUT_NAME] or outputs != [OUTPUT_NAME]:
+        raise KpdetectError(
+            f"{path}: expected one input '{INPUT_NAME}' and one output '{OUTPUT_NAME}', received {inputs} and {outputs}"
+        )
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def _quiet_tensorflow() -> None:
+    """TensorFlow's C++ notes on the machine are not the user's business; errors still show."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _line(error: Exception) -> str:
+    """An error's first line; some libraries add their whole stack."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

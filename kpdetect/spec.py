@@ -1,0 +1,279 @@
+"""Owns `Spec`, what a caller must know of a model, and its JSON, which spells the conventions out in words."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, TypedDict, TypeVar
+
+from kpdetect import __version__
+from kpdetect.errors import KpdetectError
+from kpdetect.geometry import CropRule
+from kpdetect.schema import KeypointSchema
+
+FORMAT = "kpdetect-model"
+FORMAT_VERSION = 1
+SPEC_FILE = "spec.json"
+INPUT_NAME, OUTPUT_NAME = "image", "keypoints"  # in every exported file
+
+_COLORS = {1: "grey", 3: "RGB"}
+# Never a number without its normaliser, split and box source.
+_ERROR_ROW_KEYS = ("dataset", "split", "boxes", "n", "normaliser")
+
+Part = TypeVar("Part")
+
+
+class FileRecord(TypedDict):
+    """What is known of one file of a bundle.
+
+    Attributes:
+        sha256: 64 hexadecimal digits.
+        bytes: Its size.
+        max_difference_px: The greatest difference from Keras when it was exported, in pixels of the crop; None for
+            a file that was not compared.
+    """
+
+    sha256: str
+    bytes: int
+    max_difference_px: float | None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that a caller of a model must know.
+
+    Attributes:
+        schema: The scheme of the K points.
+        architecture: A name that `kpdetect.models.build` knows.
+        architecture_options: Its own options, plain JSON.
+        crop: How a face box becomes the crop; its ``size_hw`` is the input's height and width.
+        channels: 1 for grey, 3 for RGB.
+        recipe: The recipe it was trained by.
+        data: The data sets it was trained on.
+        terms: The terms under which those data may be used.
+        errors: Measured result rows; each names its ``dataset``, ``split``, ``boxes``, ``n`` and ``normaliser``.
+        files: The other files of the bundle, by POSIX path within it.
+        kpdetect_version: The version that wrote it.
+        extra: Anything else, plain JSON.
+
+    Raises:
+        KpdetectError: A field does not hold what it must; the text names the field.
+    """
+
+    schema: KeypointSchema
+    architecture: str
+    architecture_options: Mapping[str, Any]
+    crop: CropRule
+    channels: int
+    recipe: str = ""
+    data: tuple[str, ...] = ()
+    terms: str = ""
+    errors: tuple[Mapping[str, Any], ...] = ()
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+    kpdetect_version: str = __version__
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("architecture_options", "files", "extra"):
+            object.__setattr__(self, name, _plain_json(name, getattr(self, name), dict))
+        for name in ("errors", "data"):
+            object.__setattr__(self, name, tuple(_plain_json(name, getattr(self, name), list)))
+        self._check()
+
+    def _check(self) -> None:
+        if self.channels not in _COLORS:
+            raise _mismatch("channels", "1 (grey) or 3 (RGB)", self.channels)
+        for name in ("architecture", "recipe", "terms", "kpdetect_version"):
+            _must_be(name, getattr(self, name), str)
+        for name in self.data:
+            _must_be("data", name, str)
+        for row in self.errors:
+            missing = [key for key in _ERROR_ROW_KEYS if key not in _must_be("errors", row, dict)]
+            if missing:
+                raise _mismatch("errors", f"rows that name {', '.join(_ERROR_ROW_KEYS)}", f"one without {missing}")
+        for name, record in self.files.items():
+            _check_file_record(name, record)
+
+    @property
+    def num_keypoints(self) -> int:
+        """K."""
+        return self.schema.num_keypoints
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one crop."""
+        return (*self.crop.size_hw, self.channels)
+
+    def to_json(self) -> str:
+        """The text of ``spec.json``; `from_json` reads it back."""
+        return json.dumps(_document(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str = SPEC_FILE) -> "Spec":
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: The JSON; bytes are UTF-8.
+            where: The file it is from, for the text of errors.
+
+        Raises:
+            KpdetectError: It is no spec, or a field is missing or holds something else, or a newer kpdetect wrote it.
+        """
+        try:
+            return _from_document(_parse(text))
+        except KpdetectError as error:
+            raise KpdetectError(f"{where}: {error}") from error
+
+
+def _document(spec: Spec) -> dict[str, Any]:
+    height, width = spec.crop.size_hw
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "kpdetect_version": spec.kpdetect_version,
+        "recipe": spec.recipe,
+        "architecture": {"name": spec.architecture, "options": dict(spec.architecture_options)},
+        "input": {
+            "name": INPUT_NAME,
+            "shape": [None, height, width, spec.channels],
+            "channels": spec.channels,
+            "color": _COLORS[spec.channels],
+            "range": [0, 255],
+            "description": _input_in_words(spec),
+        },
+        "crop": {**spec.crop.to_dict(), "description": _crop_in_words(spec.crop)},
+        "output": {
+            "name": OUTPUT_NAME,
+            "shape": [None, spec.num_keypoints, 2],
+            "description": _output_in_words(spec.crop),
+        },
+        "schema": spec.schema.to_dict(),
+        "data": list(spec.data),
+        "terms": spec.terms,
+        "errors": list(spec.errors),
+        "files": dict(spec.files),
+        "extra": dict(spec.extra),
+    }
+
+
+def _from_document(document: dict[str, Any]) -> Spec:
+    return Spec(
+        schema=_build("schema", _at(document, "schema", dict), KeypointSchema.from_dict),
+        architecture=_at(document, "architecture.name", str),
+        architecture_options=_at(document, "architecture.options", dict),
+        crop=_build("crop", _at(document, "crop", dict), CropRule.from_dict),
+        channels=_at(document, "input.channels", int),
+        recipe=_at(document, "recipe", str),
+        data=tuple(_at(document, "data", list)),
+        terms=_at(document, "terms", str),
+        errors=tuple(_at(document, "errors", list)),
+        files=_at(document, "files", dict),
+        kpdetect_version=_at(document, "kpdetect_version", str),
+        extra=_at(document, "extra", dict),
+    )
+
+
+def _parse(text: str | bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError alike
+        raise KpdetectError(f"not JSON: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise KpdetectError(f"no spec of a kpdetect model: expected a JSON object with format '{FORMAT}'")
+    version = _at(document, "format_version", int)
+    if not 1 <= version <= FORMAT_VERSION:
+        raise KpdetectError(
+            f"format_version: this kpdetect ({__version__}) reads up to {FORMAT_VERSION}, received {version}; "
+            "upgrade with: pip install --upgrade kpdetect"
+        )
+    return document
+
+
+def _input_in_words(spec: Spec) -> str:
+    order = "R, G, B" if spec.channels == 3 else "one channel, 0.299 R + 0.587 G + 0.114 B"
+    return (
+        f"A batch of crops, (batch, height, width, channels), {order}; raw pixels 0-255 as float32. "
+        "The model's first layer scales them; kpdetect's own runtime takes uint8 as well."
+    )
+
+
+def _crop_in_words(crop: CropRule) -> str:
+    height, width = crop.size_hw
+    return (
+        "Coordinates are in pixels, 0-based, the pixel's centre on the integer. The face box (x0, y0, x1, y1) is the "
+        "tight box of the scheme's points in the photograph as it is seen (EXIF turned). The crop is upright and "
+        f"centred on the box, and its side is {crop.margin:g} times the box's: one crop pixel covers "
+        f"s = {crop.margin:g} * max((x1 - x0) / {width}, (y1 - y0) / {height}) photograph pixels, and crop pixel "
+        f"(u, v) shows the photograph at x = (x0 + x1) / 2 + (u - {width / 2 - 0.5:g}) * s, "
+        f"y = (y0 + y1) / 2 + (v - {height / 2 - 0.5:g}) * s. Bilinear; antialiased when it shrinks; black outside "
+        "the photograph."
+    )
+
+
+def _output_in_words(crop: CropRule) -> str:
+    height, width = crop.size_hw
+    return (
+        "Points (x, y) relative to the crop, float32, in the order of schema.point_names: crop pixel "
+        f"u = x * {width} - 0.5, v = y * {height} - 0.5, with the pixel's centre on the integer. 0 and 1 are the "
+        "crop's edges; a point outside the crop may lie beyond them. In the photograph, with s and the box as under "
+        f"crop: X = (x0 + x1) / 2 + (x - 0.5) * {width} * s, Y = (y0 + y1) / 2 + (y - 0.5) * {height} * s. "
+        "left and right in point names are the pictured person's own."
+    )
+
+
+def _at(document: Mapping[str, Any], path: str, kind: type[Part]) -> Part:
+    """The value at a dotted path, once it is known to be of its kind."""
+    value: Any = document
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            raise KpdetectError(f"{path}: missing")
+        value = value[key]
+    return _must_be(path, value, kind)
+
+
+def _build(name: str, description: Mapping[str, Any], build: Callable[[Mapping[str, Any]], Part]) -> Part:
+    try:
+        return build(description)
+    except KeyError as error:
+        raise KpdetectError(f"{name}.{error.args[0]}: missing") from error
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise KpdetectError(f"{name}: {error}") from error
+
+
+def _must_be(name: str, value: Any, kind: type[Part]) -> Part:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+        raise _mismatch(name, kind.__name__, value)
+    return value
+
+
+def _plain_json(name: str, value: Any, kind: type[Part]) -> Part:
+    """A copy that is JSON and nothing else: what the file will hold is what the object holds."""
+    try:
+        return _must_be(name, json.loads(json.dumps(dict(value) if kind is dict else value, allow_nan=False)), kind)
+    except (TypeError, ValueError) as error:
+        raise KpdetectError(f"{name}: expected plain, finite JSON values: {error}") from error
+
+
+def _check_file_record(name: str, record: Any) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise _mismatch("files", "paths within the bundle", name)
+    where = f"files.{name}"
+    _must_be(where, record, dict)
+    for key, kind in (("sha256", str), ("bytes", int)):
+        if key not in record:
+            raise KpdetectError(f"{where}.{key}: missing")
+        _must_be(f"{where}.{key}", record[key], kind)
+    digest = record["sha256"]
+    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise _mismatch(f"{where}.sha256", "64 hexadecimal digits", digest)
+    if record["bytes"] < 0:
+        raise _mismatch(f"{where}.bytes", "a size", record["bytes"])
+    difference = record.get("max_difference_px")
+    if difference is not None and not (isinstance(difference, int | float) and math.isfinite(difference)):
+        raise _mismatch(f"{where}.max_difference_px", "a number or null", difference)
+
+
+def _mismatch(name: str, expected: str, received: Any) -> KpdetectError:
+    return KpdetectError(f"{name}: expected {expected}, received {received!r}")

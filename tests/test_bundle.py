@@ -1,0 +1,273 @@
+"""What a spec says survives every file; a bundle gives back the very model; what is damaged is told."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_models import small_bundle, small_model, small_spec
+
+from kpdetect import bundle
+from kpdetect.atomic import atomic_folder
+from kpdetect.bundle import WEIGHTS_FILE, Spec, load_bundle, model_kind, read_spec, save_bundle, shipped_model
+from kpdetect.errors import KpdetectError
+from kpdetect.geometry import CropRule, apply_matrix
+from kpdetect.schema import IBUG68
+from kpdetect.spec import SPEC_FILE
+
+# Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+DIGEST = "0" * 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_bundle(tmp_path_factory.mktemp("bundles") / "small")
+
+
+# --- the spec ---------------------------------------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    size=st.tuples(st.integers(1, 512), st.integers(1, 512)),
+    margin=st.floats(0.01, 10),
+    channels=st.sampled_from([1, 3]),
+    extra=st.dictionaries(st.text(), json_values, max_size=4),
+    text=st.text(),
+)
+def test_json_there_and_back_is_the_same_spec(size, margin, channels, extra, text) -> None:
+    spec = Spec(IBUG68, "compact", extra, CropRule(size, margin), channels, recipe=text, terms=text, extra=extra)
+    assert Spec.from_json(spec.to_json()) == spec
+    assert Spec.from_json(spec.to_json().encode("utf-8")) == spec
+
+
+def test_a_spec_is_detached_from_what_it_was_made_of() -> None:
+    options = {"widths": (8, 16)}
+    spec = Spec(IBUG68, "compact", options, CropRule((112, 112), 1.35), 1)
+    options["widths"] = (1,)
+    assert spec.architecture_options == {"widths": [8, 16]}
+    assert Spec.from_json(spec.to_json()) == spec
+
+
+def test_the_words_and_the_crop_rule_agree() -> None:
+    """A reader who follows crop.description and output.description lands where `CropRule.matrix` does."""
+    crop = CropRule((96, 112), 1.35)
+    document = json.loads(Spec(IBUG68, "compact", {}, crop, 1).to_json())
+    box = {"x0": 10.0, "y0": 25.0, "x1": 90.0, "y1": 131.0}
+    words = document["crop"]["description"]
+    s = _follow(words, r"s = ([^=]*?) photograph pixels", box)
+    photo = [_follow(words, rf"{axis} = (\({axis}0.*?\* s)", {**box, "s": s, "u": 7.0, "v": 60.0}) for axis in "xy"]
+    np.testing.assert_allclose(apply_matrix(crop.matrix(list(box.values())), [photo]), [[7, 60]], rtol=1e-5)
+
+    words = document["output"]["description"]
+    pixel = [_follow(words, rf"{name} = ([xy] \* \d+ - 0\.5)", {"x": 0.25, "y": 0.75}) for name in "uv"]
+    assert pixel == [0.25 * 112 - 0.5, 0.75 * 96 - 0.5]
+    names = {**box, "s": s, "x": 0.25, "y": 0.75}
+    photo = [_follow(words, rf"{axis.upper()} = (\({axis}0.*?\* s)", names) for axis in "xy"]
+    np.testing.assert_allclose(apply_matrix(crop.matrix(list(box.values())), [photo]), [pixel], rtol=1e-5)
+
+
+def _follow(words, pattern, names):
+    return eval(re.search(pattern, words)[1], {"max": max}, names)
+
+
+def test_the_json_says_what_a_caller_must_know() -> None:
+    document = json.loads(small_spec().to_json())
+    assert document["input"]["name"] == "image"
+    assert document["input"]["shape"] == [None, 32, 48, 3]
+    assert document["input"]["color"] == "RGB"
+    assert document["input"]["range"] == [0, 255]
+    assert document["output"]["name"] == "keypoints"
+    assert document["output"]["shape"] == [None, 3, 2]
+    assert document["schema"]["point_names"] == ["left_eye", "right_eye", "nose"]
+    assert document["schema"]["flip_permutation"] == [1, 0, 2]
+    assert document["errors"][0]["normaliser"] == "box"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("format_version", 2, "format_version: this kpdetect .* reads up to 1, received 2; upgrade"),
+        ("format", "other", "no spec of a kpdetect model"),
+        ("schema", None, "schema: expected dict, received None"),
+        ("schema.point_names", ["a", "a"], "schema: .*unique point names"),
+        ("schema.flip_permutation", [0, 0, 1], "schema: .*flipping twice"),
+        ("architecture.name", 3, "architecture.name: expected str, received 3"),
+        ("input.channels", 2, r"channels: expected 1 \(grey\) or 3 \(RGB\), received 2"),
+        ("input.channels", "3", "input.channels: expected int, received '3'"),
+        ("crop.size_hw", [112], "crop: "),
+        ("crop.margin", -1, "crop: .*positive"),
+        ("errors", [{"nme": 3.0}], "errors: expected rows that name dataset, split, boxes, n, normaliser"),
+        ("errors", [3], "errors: expected dict"),
+        ("data", [3], "data: expected str"),
+        ("files", {"../a": {"sha256": DIGEST, "bytes": 1}}, "files: expected paths within the bundle"),
+        ("files", {"a": {"sha256": "xyz", "bytes": 1}}, "files.a.sha256: expected 64 hexadecimal digits"),
+        ("files", {"a": {"sha256": DIGEST}}, "files.a.bytes: missing"),
+        ("files", {"a": {"sha256": DIGEST, "bytes": -1}}, "files.a.bytes: expected a size"),
+    ],
+)
+def test_a_wrong_field_is_named(path, value, told) -> None:
+    document = json.loads(small_spec().to_json())
+    *parents, last = path.split(".")
+    part = document
+    for key in parents:
+        part = part[key]
+    part[last] = value
+    with pytest.raises(KpdetectError, match=f"^some/spec.json: {told}"):
+        Spec.from_json(json.dumps(document), "some/spec.json")
+
+
+def test_a_missing_field_is_named() -> None:
+    document = json.loads(small_spec().to_json())
+    for key in set(document) - {"format", "output"}:
+        without = {name: value for name, value in document.items() if name != key}
+        with pytest.raises(KpdetectError, match=rf"{key}(\.\w+)?: missing"):
+            Spec.from_json(json.dumps(without))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", b"\xff\xfe\x00"])
+def test_what_is_no_spec_is_told(text) -> None:
+    with pytest.raises(KpdetectError, match=r"^here: (not JSON|no spec of a kpdetect model)"):
+        Spec.from_json(text, "here")
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.float32(1), object()])
+def test_only_plain_json_goes_into_a_spec(value) -> None:
+    with pytest.raises(KpdetectError, match="extra: expected plain, finite JSON"):
+        dataclasses.replace(small_spec(), extra={"a": value})
+
+
+# --- the bundle -------------------------------------------------------------------------------------------------------
+
+
+def test_importing_the_bundle_imports_no_keras() -> None:
+    code = "import sys, kpdetect.bundle; print([m for m in ('keras', 'tensorflow', 'onnxruntime') if m in sys.modules])"
+    root = Path(bundle.__file__).resolve().parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_bundle_gives_back_the_very_model(folder) -> None:
+    spec = small_spec()
+    model = small_model(spec)
+    loaded, read = load_bundle(folder)
+    assert dataclasses.replace(read, files={}) == spec
+    assert read == read_spec(folder)
+    crops = np.random.default_rng(0).uniform(0, 255, (3, *spec.input_shape)).astype(np.float32)
+    np.testing.assert_array_equal(loaded(crops, training=False), model(crops, training=False))
+    assert sorted(file.name for file in folder.iterdir()) == [WEIGHTS_FILE, SPEC_FILE]
+
+
+def test_nothing_of_the_file_but_weights_is_used(folder) -> None:
+    """The layers' code and names come from the package: the file holds no configuration at all."""
+    assert b"class_name" not in (folder / WEIGHTS_FILE).read_bytes()
+
+
+def test_a_folder_that_is_there_is_not_overwritten_unasked(folder) -> None:
+    before = (folder / SPEC_FILE).read_bytes()
+    with pytest.raises(KpdetectError, match="is there already"):
+        save_bundle(small_model(small_spec(), seed=1), small_spec(), folder)
+    assert (folder / SPEC_FILE).read_bytes() == before
+
+
+def test_overwriting_replaces_the_whole_folder(tmp_path) -> None:
+    target = small_bundle(tmp_path / "b")
+    (target / "stale.tflite").write_text("of the older model")
+    save_bundle(small_model(small_spec(), seed=1), small_spec(), target, overwrite=True)
+    assert sorted(file.name for file in target.iterdir()) == [WEIGHTS_FILE, SPEC_FILE]
+    load_bundle(target)
+
+
+def test_a_model_that_does_not_fit_its_spec_leaves_nothing(tmp_path) -> None:
+    spec = dataclasses.replace(small_spec(), channels=1)
+    with pytest.raises(KpdetectError, match="model: expected input and output of shapes"):
+        save_bundle(small_model(small_spec()), spec, tmp_path / "b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_tampered_weights_are_detected(tmp_path) -> None:
+    target = small_bundle(tmp_path / "b")
+    weights = bytearray((target / WEIGHTS_FILE).read_bytes())
+    weights[len(weights) // 2] ^= 1
+    (target / WEIGHTS_FILE).write_bytes(weights)
+    with pytest.raises(KpdetectError, match=rf"{WEIGHTS_FILE}: damaged or exchanged: expected sha256"):
+        load_bundle(target)
+
+
+def test_missing_weights_are_told(tmp_path) -> None:
+    target = small_bundle(tmp_path / "b")
+    (target / WEIGHTS_FILE).unlink()
+    with pytest.raises(KpdetectError, match=f"the bundle has no file {WEIGHTS_FILE}"):
+        load_bundle(target)
+
+
+def test_weights_of_another_architecture_are_told(tmp_path) -> None:
+    """Keras itself goes on with random numbers where a layer finds nothing in the file."""
+    target = small_bundle(tmp_path / "b")
+    spec = read_spec(target)
+    for options in ({"widths": [8, 8, 12, 20]}, {"blocks": [1, 1, 2]}):
+        changed = {**spec.architecture_options, **options}
+        bundle.write_spec(dataclasses.replace(spec, architecture_options=changed), target)
+        with pytest.raises(KpdetectError, match=f"{WEIGHTS_FILE}: .*weights for .*architecture 'compact'"):
+            load_bundle(target)
+
+
+def test_weights_that_are_not_finite_are_told(tmp_path) -> None:
+    spec = small_spec()
+    model = small_model(spec)
+    model.layers[-2].set_weights([weight * np.nan for weight in model.layers[-2].get_weights()])
+    save_bundle(model, spec, tmp_path / "b")
+    with pytest.raises(KpdetectError, match="expected finite weights for every layer"):
+        load_bundle(tmp_path / "b")
+
+
+def test_an_unknown_architecture_names_the_nearest(tmp_path) -> None:
+    target = small_bundle(tmp_path / "b")
+    bundle.write_spec(dataclasses.replace(read_spec(target), architecture="compct"), target)
+    with pytest.raises(KpdetectError, match="did you mean 'compact'"):
+        load_bundle(target)
+
+
+def test_what_is_no_model_is_told(tmp_path, folder) -> None:
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    (tmp_path / "text.tflite").write_text("some text")
+    (tmp_path / "nothing").mkdir()
+    for name, told in (
+        ("absent", "no such model file or folder"),
+        ("empty.onnx", "no model: .*an empty file"),
+        ("text.tflite", "no model: .*begins with b'some tex'"),
+        ("nothing", "no model: expected a folder with spec.json or saved_model.pb"),
+    ):
+        with pytest.raises(KpdetectError, match=f"{name}: {told}"):
+            model_kind(tmp_path / name)
+    with pytest.raises(KpdetectError, match="no model: expected a bundle"):
+        model_kind(folder / WEIGHTS_FILE)
+
+
+def test_a_damaged_spec_names_its_file(tmp_path) -> None:
+    with atomic_folder(tmp_path / "b") as temporary:
+        (temporary / SPEC_FILE).write_text("{")
+    with pytest.raises(KpdetectError, match="b: not JSON"):
+        read_spec(tmp_path / "b")
+
+
+def test_the_shipped_model_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(bundle, "__file__", str(tmp_path / "kpdetect" / "bundle.py"))
+    with pytest.raises(KpdetectError, match=r"no model ships with this kpdetect .*python -m kpdetect.train"):
+        shipped_model()
+    for place in ("exported_models/compact", "kpdetect/_shipped"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / SPEC_FILE).write_text("{}")
+        assert shipped_model() == tmp_path / place

@@ -1,0 +1,262 @@
+"""Every exported file equals Keras and carries names, free batch and spec; a failure leaves nothing behind."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import small_bundle, small_spec
+
+from kpdetect import bundle, cli, converters, export, runtime
+from kpdetect.converters import tflite_ops
+from kpdetect.errors import KpdetectError, MissingExtra
+from kpdetect.export import export_model, greatest_difference, probe_crops
+
+# Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+ARCHITECTURES = ("compact", "imm-nose")
+TOLERANCE_PX = 0.01
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> dict[str, Path]:
+    """Bundles of two architectures, weights alone."""
+    work = tmp_path_factory.mktemp("sources")
+    return {name: small_bundle(work / name, name) for name in ARCHITECTURES}
+
+
+@pytest.fixture(scope="module")
+def exports(sources, tmp_path_factory) -> dict[str, Path]:
+    """The same, exported by the command."""
+    work = tmp_path_factory.mktemp("exports")
+    for name, source in sources.items():
+        assert export.main([str(source), "--out", str(work / name)]) == 0
+    return {name: work / name for name in sources}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("file", ["saved_model", "small.tflite", "small.onnx"])
+def test_each_file_equals_keras_on_pictures_of_our_own(exports, name, file) -> None:
+    model, spec = bundle.load_bundle(exports[name])
+    crops = np.random.default_rng(5).integers(0, 256, (20, *spec.input_shape), dtype=np.uint8)
+    expected = np.asarray(model(crops.astype(np.float32), training=False))
+    assert greatest_difference(runtime.load(exports[name] / file), crops, expected) < TOLERANCE_PX
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("file", [".", "saved_model", "small.tflite", "small.onnx"])
+def test_each_file_carries_the_spec(exports, name, file) -> None:
+    spec = bundle.read_spec(exports[name] / file)
+    assert dataclasses.replace(spec, files={}) == small_spec(name)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_bundle_tells_every_file_and_its_difference(exports, name) -> None:
+    folder = exports[name]
+    spec = bundle.read_spec(folder)
+    files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert set(spec.files) == files - {"spec.json"}
+    compared = {name for name, record in spec.files.items() if record["max_difference_px"] is not None}
+    assert compared == {"saved_model/saved_model.pb", "small.tflite", "small.onnx"}
+    for file in spec.files:
+        bundle.checked_file(folder, spec, file)
+    assert all(0 <= spec.files[file]["max_difference_px"] <= TOLERANCE_PX for file in compared)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_names_and_free_batch_in_tflite(exports, name) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(exports[name] / "small.tflite"))
+    assert list(interpreter.get_signature_list().values()) == [{"inputs": ["image"], "outputs": ["keypoints"]}]
+    (image,), (keypoints,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (image["name"], keypoints["name"]) == ("image", "keypoints")
+    assert image["shape_signature"][0] == keypoints["shape_signature"][0] == -1
+    crops = np.zeros((4, *small_spec(name).input_shape), np.float32)
+    given = interpreter.get_signature_runner()(image=crops)
+    assert given["keypoints"].shape == (4, small_spec(name).num_keypoints, 2)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_names_and_free_batch_in_onnx(exports, name) -> None:
+    import onnx
+    import onnxruntime
+
+    onnx.checker.check_model(str(exports[name] / "small.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(exports[name] / "small.onnx")
+    spec = small_spec(name)
+    (image,), (keypoints,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.shape, image.type) == ("image", ["batch", *spec.input_shape], "tensor(float)")
+    assert (keypoints.name, keypoints.shape) == ("keypoints", ["batch", spec.num_keypoints, 2])
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_names_and_free_batch_in_the_saved_model(exports, name) -> None:
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(exports[name] / "saved_model").signatures["serving_default"]
+    spec = small_spec(name)
+    image, keypoints = serve.structured_input_signature[1]["image"], serve.structured_outputs["keypoints"]
+    assert image.shape.as_list() == [None, *spec.input_shape]
+    assert keypoints.shape.as_list() == [None, spec.num_keypoints, 2]
+    assert (image.dtype, keypoints.dtype) == (tf.float32, tf.float32)
+
+
+def test_the_shipped_architecture_needs_few_plain_ops(exports) -> None:
+    """No Flex, no custom op, and none that works out shapes while it runs."""
+    ops = tflite_ops((exports["compact"] / "small.tflite").read_bytes())
+    assert "CONV_2D" in ops
+    assert not {"SHAPE", "PACK", "STRIDED_SLICE", "CUSTOM"} & set(ops)
+
+
+def test_an_op_without_a_plain_kernel_is_refused(tmp_path) -> None:
+    import keras
+
+    image = keras.Input((4, 4, 1), name="image")
+    model = keras.Model(image, keras.layers.Reshape((8, 2))(keras.ops.erfinv(image)))
+    with pytest.raises(KpdetectError, match="TFLite: the model has an op without a built-in TFLite kernel"):
+        converters.WRITERS["tflite"](model, small_spec(), tmp_path / "a.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_flex_op_in_a_file_is_refused() -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.serve = tf.function(lambda x: tf.linalg.inv(x), input_signature=[tf.TensorSpec((2, 2), tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    with pytest.raises(KpdetectError, match="expected built-in ops alone, received FlexMatrixInverse"):
+        tflite_ops(converter.convert())
+
+
+def test_large_kernels_pass_by_the_onnx_converter_and_are_all_there(sources, exports, tmp_path, monkeypatch) -> None:
+    import onnx
+
+    monkeypatch.setattr(converters, "LARGE_KERNEL", 1)
+    spec = export_model(sources["imm-nose"], tmp_path / "e", ("onnx",))
+    assert spec.files["small.onnx"]["max_difference_px"] < TOLERANCE_PX
+    proto, usual = onnx.load(tmp_path / "e" / "small.onnx"), onnx.load(exports["imm-nose"] / "small.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    assert [tensor.name for tensor in proto.graph.input] == ["image"]
+    large = [tensor for tensor in proto.graph.initializer if tensor.name.startswith("large_kernel_")]
+    assert [list(tensor.dims) for tensor in large] == [[980, 84], [84, 2]]
+    assert not any(tensor.name.startswith("large_kernel_") for tensor in usual.graph.initializer)
+
+
+def test_an_export_can_be_exported_again(exports, tmp_path) -> None:
+    spec = export_model(exports["imm-nose"], tmp_path / "again", ("keras",))
+    assert set(spec.files) == {bundle.WEIGHTS_FILE, "small.keras"}
+    assert runtime.load(tmp_path / "again" / "small.keras").spec == dataclasses.replace(
+        spec, files={bundle.WEIGHTS_FILE: spec.files[bundle.WEIGHTS_FILE]}
+    )
+
+
+def test_result_lines_go_to_stdout_and_progress_to_stderr(sources, tmp_path, capfd) -> None:
+    assert export.main([str(sources["imm-nose"]), "--out", str(tmp_path / "e"), "--formats", "tflite"]) == 0
+    out, err = capfd.readouterr()
+    path = tmp_path / "e" / "small.tflite"
+    assert out.startswith(f"{path}: {path.stat().st_size} bytes, greatest difference from Keras ")
+    assert len(out.splitlines()) == 1
+    assert all(line.startswith("kpdetect: ") for line in err.splitlines())
+
+
+def test_a_difference_above_the_tolerance_leaves_nothing(sources, tmp_path, monkeypatch) -> None:
+    """A file that is really wrong: its points are those of a model with other weights."""
+    write = converters.WRITERS["tflite"]
+
+    def wrong(model, spec, path) -> None:
+        last = model.layers[-2]
+        right = last.get_weights()
+        last.set_weights([weight + 0.1 for weight in right])
+        write(model, spec, path)
+        last.set_weights(right)
+
+    monkeypatch.setitem(converters.WRITERS, "tflite", wrong)
+    with pytest.raises(KpdetectError, match=r"small\.tflite: differs from Keras by .* pixels of the crop, .*0\.01"):
+        export_model(sources["imm-nose"], tmp_path / "e", ("tflite",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tolerance_of_zero_fails_and_leaves_an_older_export_alone(exports, sources, tmp_path) -> None:
+    target = small_bundle(tmp_path / "older", "imm-nose")
+    before = {file.name: file.read_bytes() for file in target.iterdir()}
+    arguments = [str(sources["imm-nose"]), "--out", str(target), "--formats", "tflite", "--tolerance-px", "0"]
+    assert cli.run(export.main, [*arguments, "--overwrite"]) == 2
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+    assert [file.name for file in tmp_path.iterdir()] == ["older"]
+
+
+def test_points_that_are_not_numbers_fail() -> None:
+    class NotANumber:
+        spec = small_spec()
+
+        def __call__(self, crops):
+            return np.full((len(crops), 3, 2), np.nan, np.float32)
+
+    crops = probe_crops(4, (32, 48, 3))
+    assert greatest_difference(NotANumber(), crops, np.zeros((4, 3, 2), np.float32)) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--formats", "tflight"], "no format 'tflight': did you mean 'tflite'?"),
+        (["--formats", ""], "formats: expected one or more of saved_model, tflite, onnx, keras"),
+        (["--quantize", "int8"], "no quantization 'int8'"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_writes_nothing(sources, tmp_path, capsys, arguments, told) -> None:
+    assert cli.run(export.main, [str(sources["imm-nose"]), "--out", str(tmp_path / "e"), *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"kpdetect: {told}")
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_wrong_model_is_told_before_tensorflow_starts(tmp_path, exports, capsys) -> None:
+    for model, told in (("absent", "no such model file"), (exports["imm-nose"] / "small.tflite", "expected a bundle")):
+        assert cli.run(export.main, [str(model), "--out", str(tmp_path / "e")]) == 2
+        err = capsys.readouterr().err
+        assert f"{model}: {told}" in err
+        assert len(err.splitlines()) == 1
+
+
+def test_an_out_that_holds_something_is_kept(sources, tmp_path) -> None:
+    source = sources["imm-nose"]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").write_text("a picture")
+    with pytest.raises(KpdetectError, match=r"photos: holds files already; .*--overwrite"):
+        export_model(source, tmp_path / "photos")
+    with pytest.raises(KpdetectError, match="photos: holds no bundle, so --overwrite does not remove it"):
+        export_model(source, tmp_path / "photos", overwrite=True)
+    with pytest.raises(KpdetectError, match="holds the model to export"):
+        export_model(source, source, overwrite=True)
+    with pytest.raises(KpdetectError, match="is a file"):
+        export_model(source, tmp_path / "photos" / "me.jpg")
+
+
+def test_an_empty_out_is_used(sources, tmp_path) -> None:
+    (tmp_path / "e").mkdir()
+    export_model(sources["imm-nose"], tmp_path / "e", ("keras",))
+    assert (tmp_path / "e" / "small.keras").is_file()
+
+
+@pytest.mark.parametrize("package", ["tensorflow", "tf2onnx"])
+def test_a_missing_package_names_its_install_line(sources, tmp_path, monkeypatch, package) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf'needs {package}: pip install "kpdetect\[train\]"'):
+        export_model(sources["imm-nose"], tmp_path / "e")
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_probes_are_many_and_always_the_same(count, channels) -> None:
+    crops = probe_crops(count, (24, 40, channels))
+    assert crops.shape == (count, 24, 40, channels)
+    np.testing.assert_array_equal(crops, probe_crops(count, (24, 40, channels)))
+    assert crops[0].max() == 0
+    assert len({crop.tobytes() for crop in crops}) == count

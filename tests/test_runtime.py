@@ -1,0 +1,229 @@
+"""Every kind of file gives Keras' points, for any batch; TFLite and ONNX do so without TensorFlow."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import small_bundle, small_spec
+
+import kpdetect
+from kpdetect import bundle, runtime
+from kpdetect.errors import KpdetectError, MissingExtra
+from kpdetect.export import export_model
+
+# Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+KINDS = ("small.tflite", "small.onnx", "small.keras", "saved_model", ".")
+# Relative to a crop of 48 pixels 1e-5 is 0.0005 pixels: rounding of float32 and no more.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A bundle in every format."""
+    work = tmp_path_factory.mktemp("runtimes")
+    export_model(small_bundle(work / "bundle"), work / "all", ("saved_model", "tflite", "onnx", "keras"))
+    return work / "all"
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    """Keras' points of some pictures, and the pictures."""
+    model, spec = bundle.load_bundle(folder)
+    crops = np.random.default_rng(1).integers(0, 256, (5, *spec.input_shape), dtype=np.uint8)
+    return crops, np.asarray(model(crops.astype(np.float32), training=False))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gives_keras_points_for_any_batch(folder, expected, kind) -> None:
+    crops, points = expected
+    model = runtime.load(folder / kind)
+    for batch in (slice(0, 5), slice(2, 3), slice(1, 5), slice(2, 3), slice(0, 0)):  # sizes up and down again
+        given = model(crops[batch])
+        assert given.dtype == np.float32
+        assert given.shape == points[batch].shape
+        np.testing.assert_allclose(given, points[batch], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_uint8_and_float32_give_the_same(folder, expected, kind) -> None:
+    crops, _ = expected
+    model = runtime.load(folder / kind)
+    np.testing.assert_array_equal(model(crops), model(crops.astype(np.float32)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_tells_its_spec_and_the_file_that_runs(folder, kind) -> None:
+    model = runtime.load(folder / kind)
+    told = dataclasses.replace(model.spec, files={})
+    assert told == small_spec()
+    assert model.path == folder / ("small.tflite" if kind == "." else kind)
+    files = [model.path] if model.path.is_file() else [file for file in model.path.rglob("*") if file.is_file()]
+    assert model.bytes == sum(file.stat().st_size for file in files)
+
+
+def test_tflite_and_onnx_import_no_tensorflow(folder) -> None:
+    code = """
+import sys, numpy, kpdetect.runtime
+for path in sys.argv[1:]:
+    model = kpdetect.runtime.load(path)
+    print(model(numpy.zeros((2, 32, 48, 3), numpy.uint8)).shape)
+print([name for name in ("tensorflow", "keras", "matplotlib", "pandas") if name in sys.modules])
+"""
+    paths = [str(folder / kind) for kind in ("small.tflite", "small.onnx", ".")]
+    root = Path(kpdetect.__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-c", code, *paths], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["(2, 3, 2)", "(2, 3, 2)", "(2, 3, 2)", "[]"]
+
+
+def test_a_bundle_without_tflite_runs_its_weights(folder, expected, tmp_path) -> None:
+    crops, points = expected
+    for name in (bundle.WEIGHTS_FILE, "spec.json"):
+        shutil.copy(folder / name, tmp_path)
+    model = runtime.load(tmp_path)
+    assert model.path == tmp_path / bundle.WEIGHTS_FILE
+    np.testing.assert_array_equal(model(crops), points)
+
+
+def test_a_bundle_with_a_tflite_needs_no_weights(folder, expected, tmp_path) -> None:
+    """This is how the model ships."""
+    crops, points = expected
+    for name in ("small.tflite", "spec.json"):
+        shutil.copy(folder / name, tmp_path)
+    np.testing.assert_allclose(runtime.load(tmp_path)(crops), points, rtol=0, atol=TOLERANCE)
+
+
+def test_an_exchanged_tflite_is_detected(folder, tmp_path) -> None:
+    shutil.copytree(folder, tmp_path / "b")
+    file = tmp_path / "b" / "small.tflite"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(KpdetectError, match=r"small\.tflite: damaged or exchanged: expected sha256"):
+        runtime.load(tmp_path / "b")
+
+
+@pytest.mark.parametrize("kind", ["small.tflite", "small.onnx"])
+def test_threads_may_share_a_runtime(folder, expected, kind) -> None:
+    crops, points = expected
+    model = runtime.load(folder / kind, threads=2)
+    with ThreadPoolExecutor(4) as pool:
+        given = list(pool.map(lambda i: model(crops[i % 4 : 5]), range(40)))
+    for i, answer in enumerate(given):
+        np.testing.assert_allclose(answer, points[i % 4 : 5], rtol=0, atol=TOLERANCE)
+
+
+def test_a_fixed_batch_is_fed_in_pieces(tmp_path, folder, expected) -> None:
+    """Other converters write files that take one batch size; such a file works too, once it carries a spec."""
+    import keras
+    import tensorflow as tf
+
+    crops, points = expected
+    model, spec = bundle.load_bundle(folder)
+    image = keras.Input(batch_shape=(2, *spec.input_shape), name="image")
+    fixed = keras.Model(image, model(image))
+    with warnings.catch_warnings():  # the converter's own
+        warnings.simplefilter("ignore")
+        content = tf.lite.TFLiteConverter.from_keras_model(fixed).convert()
+    (tmp_path / "fixed.tflite").write_bytes(content)
+    bundle.embed_in_zip(spec, tmp_path / "fixed.tflite")
+    np.testing.assert_allclose(runtime.load(tmp_path / "fixed.tflite")(crops), points, rtol=0, atol=TOLERANCE)
+
+
+def test_wrong_crops_are_told(folder) -> None:
+    model = runtime.load(folder / "small.tflite")
+    for shape in ((32, 48, 3), (1, 48, 32, 3), (1, 32, 48, 1), (1, 32, 48)):
+        with pytest.raises(KpdetectError, match=r"expected crops of shape \(batch, 32, 48, 3\), received \("):
+            model(np.zeros(shape, np.uint8))
+    for dtype in (np.float64, np.int32, bool):
+        with pytest.raises(KpdetectError, match="expected crops of raw pixels 0-255 as uint8 or float32, received"):
+            model(np.zeros((1, 32, 48, 3), dtype))
+
+
+def test_no_threads_are_told(folder) -> None:
+    with pytest.raises(KpdetectError, match="threads: expected 1 or more, received 0"):
+        runtime.load(folder, threads=0)
+
+
+@pytest.mark.parametrize("kind", ["small.tflite", "small.onnx", "small.keras"])
+def test_half_a_file_is_told(folder, tmp_path, kind) -> None:
+    content = (folder / kind).read_bytes()
+    (tmp_path / kind).write_bytes(content[: len(content) // 2])
+    with pytest.raises(KpdetectError, match=kind):
+        runtime.load(tmp_path / kind)
+
+
+def test_damage_behind_a_whole_spec_is_told(folder, tmp_path) -> None:
+    """The spec can be read, the model cannot."""
+    spec = small_spec()
+    for name, content in (("a.tflite", b"\0\0\0\0TFL3" + bytes(99)), ("b.keras", b"")):
+        (tmp_path / name).write_bytes(content)
+        bundle.embed_in_zip(spec, tmp_path / name)
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"nothing")
+    bundle.embed_in_saved_model(spec, tmp_path / "saved_model")
+    for name, told in (
+        ("a.tflite", "no TFLite model"),
+        ("b.keras", "no Keras model"),
+        ("saved_model", "no SavedModel"),
+    ):
+        with pytest.raises(KpdetectError, match=f"{name}: {told}"):
+            runtime.load(tmp_path / name)
+
+
+def test_a_file_without_spec_is_told(folder, tmp_path) -> None:
+    import onnx
+
+    content = (folder / "small.tflite").read_bytes()
+    (tmp_path / "a.tflite").write_bytes(content[: content.index(b"PK\x03\x04")])
+    proto = onnx.load(folder / "small.onnx")
+    del proto.metadata_props[:]
+    onnx.save(proto, tmp_path / "a.onnx")
+    shutil.copytree(folder / "saved_model", tmp_path / "a", ignore=shutil.ignore_patterns("assets.extra"))
+    for name in ("a.tflite", "a.onnx", "a"):
+        with pytest.raises(KpdetectError, match=rf"{name}: carries no kpdetect spec\.json.*python -m kpdetect.export"):
+            runtime.load(tmp_path / name)
+
+
+def test_code_in_a_keras_file_does_not_run(tmp_path) -> None:
+    import keras
+
+    spec = small_spec()
+    image = keras.Input(spec.input_shape, name="image")
+    keras.Model(image, keras.layers.Lambda(lambda x: x[:, :3, :2, 0])(image)).save(tmp_path / "lambda.keras")
+    bundle.embed_in_zip(spec, tmp_path / "lambda.keras")
+    with pytest.raises(KpdetectError, match="no Keras model that can be loaded safely"):
+        runtime.load(tmp_path / "lambda.keras")
+
+
+def test_a_model_that_gives_other_points_than_its_spec_is_told(folder, tmp_path) -> None:
+    document = json.loads(small_spec().to_json())
+    document["schema"] = {"name": "two", "point_names": ["a", "b"]}
+    spec = bundle.Spec.from_json(json.dumps(document))
+    content = (folder / "small.tflite").read_bytes()
+    (tmp_path / "a.tflite").write_bytes(content[: content.index(b"PK\x03\x04")])
+    bundle.embed_in_zip(spec, tmp_path / "a.tflite")
+    with pytest.raises(KpdetectError, match=r"expected output of shape \(1, 2, 2\), received \(1, 3, 2\)"):
+        runtime.load(tmp_path / "a.tflite")(np.zeros((1, 32, 48, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("kind", "package", "extra"),
+    [
+        ("small.onnx", "onnxruntime", "onnx"),
+        ("saved_model", "tensorflow", "train"),
+        ("small.keras", "keras", "train"),
+    ],
+)
+def test_a_missing_package_names_its_install_line(folder, monkeypatch, kind, package, extra) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf'needs {package}: pip install "kpdetect\[{extra}\]"'):
+        runtime.load(folder / kind)
