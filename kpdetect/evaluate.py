@@ -1,0 +1,103 @@
+"""Owns the command that measures a model on labelled faces: one result row, tables, and pictures of what went wrong."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kpdetect import cli, runtime
+from kpdetect.atomic import atomic_file
+from kpdetect.datasets import Annotations, load, split_by_subject
+from kpdetect.reporting import region_table, result_row, write_evaluation_pictures
+from kpdetect.results import ResultRow, append_row
+from kpdetect.scoring import Evaluation, box_jitter_curve, check_scheme, evaluate, haar_boxes
+from kpdetect.spec import Spec
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Measures a model on labelled faces: plain, mirrored and centred, per group of points, and as boxes go wrong."""
+
+    model: str = cli.option(dataclasses.MISSING, "run or bundle folder, .tflite, .onnx or SavedModel", positional=True)
+    data: str = cli.option(dataclasses.MISSING, "labelled faces, such as youtube-faces:DIR, csv:FILE or synthetic:500")
+    split: str = cli.option("all", "every face, or the subjects held out of training", choices=("all", "val"))
+    boxes: str = cli.option("truth", "face boxes from the labels or from the detector", choices=("truth", "haar"))
+    json: str | None = cli.option(None, "write everything measured here, - for stdout", metavar="FILE")
+    out: str | None = cli.option(None, "folder for pictures: worst faces, error curve, box-jitter curve", metavar="DIR")
+    results: str | None = cli.option(None, "results file (CSV) to add the row to", metavar="FILE")
+    threads: int = cli.option(1, "threads of the model's runtime")
+    skip_bad_rows: bool = cli.option(False, "go on without rows that are wrong, and say how many")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command ``evaluate``."""
+    example = "python -m kpdetect.evaluate runs/compact --data youtube-faces:DIR --split val --out report"
+    options = cli.parse_options(EvaluateOptions, argv, "evaluate", example)
+    model = runtime.load(options.model, threads=options.threads)
+    annotations, split = choose_split(load(options.data, options.skip_bad_rows), model.spec, options.split)
+    check_scheme(model.spec, annotations)
+    measured, faces = _measure(model, annotations, options.boxes)
+    row = result_row(model.spec, model.path.name, faces, measured, (split, options.boxes), model.bytes)
+    jitter = box_jitter_curve(model, faces, model.spec)
+    _report(row, measured, jitter, options)
+    return 0
+
+
+def choose_split(annotations: Annotations, spec: Spec, split: str) -> tuple[Annotations, str]:
+    """The rows of a split, and the words that a result row calls it by."""
+    training = spec.extra.get("split", {})
+    fraction, seed = float(training.get("val_fraction", 0.1)), int(training.get("seed", 0))
+    trained_on = annotations.name in spec.data
+    if split == "all":
+        return annotations, "all (faces trained on are among them)" if trained_on else "all"
+    _, val, _ = split_by_subject(annotations, fraction, seed)
+    return val, f"val by subject ({'checkpoint chosen on it' if trained_on else 'none trained on'})"
+
+
+def _measure(model: runtime.Runtime, annotations: Annotations, boxes: str) -> tuple[Evaluation, Annotations]:
+    """Measures with the labels' boxes, or with the detector's; gives the faces that had a box as well."""
+    if boxes == "truth":
+        return evaluate(model, annotations, model.spec), annotations
+    detected, found = haar_boxes(annotations)
+    faces = annotations.take(found)
+    return evaluate(model, faces, model.spec, detected[found], missed=int((~found).sum())), faces
+
+
+def _report(
+    row: ResultRow, measured: Evaluation, jitter: dict[str, list[tuple[float, float]]], options: EvaluateOptions
+) -> None:
+    out = sys.stderr if options.json == "-" else sys.stdout
+    print(row.sentence(), file=out)
+    print(region_table(measured.regions), file=out)
+    for kind, points in jitter.items():
+        steps = ", ".join(f"{100 * level:+.0f} %: {100 * error:.2f}" for level, error in points)
+        print(f"  box {kind} off by {steps}", file=out)
+    if measured.label_shift is not None:
+        shift = 100 * measured.label_shift[0]
+        print(f"  the labels stand {shift:+.2f} % to the right of what the model sees", file=out)
+    if options.out:
+        for file in write_evaluation_pictures(measured, jitter, Path(options.out)):
+            print(f"  {file}", file=out)
+    if options.results:
+        append_row(options.results, row)
+    _write_json(options.json, {**dataclasses.asdict(row), **_details(measured, jitter)})
+
+
+def _details(measured: Evaluation, jitter: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
+    return {"regions": measured.regions, "label_shift": measured.label_shift, "box_jitter": jitter}
+
+
+def _write_json(target: str | None, report: dict[str, Any]) -> None:
+    text = json.dumps(report, indent=1)
+    if target == "-":
+        print(text)
+    elif target is not None:
+        with atomic_file(target) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
