@@ -1,0 +1,326 @@
+"""From a photograph to points in its own pixels, with a model and a detector whose answers are known."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpdetect import cli, predict
+from kpdetect.bundle import Spec
+from kpdetect.errors import KpdetectError
+from kpdetect.geometry import CropRule, apply_matrix, horizontal_flip
+from kpdetect.images import read_image, write_image
+from kpdetect.predict import Predictor, drawing_targets, list_images
+from kpdetect.schema import user_schema
+
+SCHEMA = user_schema(["left", "right", "middle"])
+RELATIVE = np.float32([[0.5, 0.5], [0.0, 0.0], [1.0, 0.75]])
+
+
+class ConstantModel:
+    """Answers with the same relative points whatever it sees, and keeps what it saw."""
+
+    def __init__(self, channels: int = 1, size_hw: tuple[int, int] = (40, 40), margin: float = 2.0):
+        self.spec = Spec(SCHEMA, "none", {}, CropRule(size_hw, margin), channels)
+        self.batches: list[np.ndarray] = []
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        self.batches.append(crops)
+        return np.repeat(RELATIVE[None], len(crops), axis=0)
+
+
+class BrightestModel(ConstantModel):
+    """Points at the brightest pixel of each crop."""
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        height, width = crops.shape[1:3]
+        rows, columns = np.unravel_index(crops[..., 0].reshape(len(crops), -1).argmax(axis=1), (height, width))
+        spot = np.stack([(columns + 0.5) / width, (rows + 0.5) / height], axis=1)
+        return np.repeat(spot[:, None], 3, axis=1).astype(np.float32)
+
+
+def no_detector(image: np.ndarray) -> np.ndarray:
+    raise AssertionError("no detector should run")
+
+
+def finds(*boxes: tuple[float, float, float, float]):
+    return lambda image: np.float32(boxes).reshape(-1, 4)
+
+
+PHOTO = np.zeros((100, 200, 3), np.uint8)
+
+
+class TestPredictor:
+    def test_points_come_back_to_the_photograph_by_hand(self):
+        # The box is 20 wide about (50, 40), the crop twice that: from 30 to 70 and from 20 to 60.
+        (face,) = Predictor(ConstantModel(), no_detector)(PHOTO, boxes=[(40, 30, 60, 50)])
+        np.testing.assert_allclose(face.keypoints, [[50, 40], [30, 20], [70, 50]], atol=1e-4)
+        assert face.keypoints.dtype == np.float32
+        assert face.box.tolist() == [40, 30, 60, 50]
+        assert face.schema is SCHEMA
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.floats(-50, 250),
+        st.floats(-50, 150),
+        st.floats(2, 300),
+        st.floats(2, 300),
+        st.floats(0.8, 3),
+        st.integers(8, 50),
+    )
+    def test_relative_points_are_shares_of_the_crop(self, x, y, width, height, margin, size):
+        model = ConstantModel(size_hw=(size, size), margin=margin)
+        (face,) = Predictor(model, no_detector)(PHOTO, boxes=[(x, y, x + width, y + height)])
+        side = margin * max(width, height)
+        corner = np.array([x + width / 2, y + height / 2]) - side / 2
+        np.testing.assert_allclose(face.keypoints, corner + RELATIVE * side, atol=2e-3 * side / size + 2e-3)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_what_the_model_sees_is_where_its_points_go(self, channels):
+        photo = PHOTO.copy()
+        photo[33, 57] = 255
+        model = BrightestModel(channels, size_hw=(80, 80), margin=1.0)
+        for box in [(40, 10, 80, 50), (50, 30, 70, 45), (30, 0, 190, 100)]:
+            (face,) = Predictor(model, no_detector)(photo, boxes=[box])
+            pixels_per_cell = max(box[2] - box[0], box[3] - box[1]) / 80
+            np.testing.assert_allclose(face.point("left"), [57, 33], atol=0.51 * max(pixels_per_cell, 1))
+
+    def test_all_faces_go_as_one_batch_and_equal_their_singles(self):
+        model, boxes = ConstantModel(3), [(0, 0, 10, 10), (50, 50, 90, 90), (-20, 5, 60, 45)]
+        together = Predictor(model)(PHOTO, boxes)
+        assert [batch.shape for batch in model.batches] == [(3, 40, 40, 3)]
+        for face, box in zip(together, boxes, strict=True):
+            (alone,) = Predictor(model)(PHOTO, [box])
+            np.testing.assert_array_equal(face.keypoints, alone.keypoints)
+
+    def test_detected_faces_come_biggest_first_and_own_boxes_in_their_order(self):
+        boxes = [(0, 0, 10, 10), (50, 50, 90, 90), (20, 20, 40, 40)]
+        found = Predictor(ConstantModel(), finds(*boxes))(PHOTO)
+        assert [face.box[2] for face in found] == [90, 40, 10]
+        given_boxes = Predictor(ConstantModel(), no_detector)(PHOTO, boxes)
+        assert [face.box[2] for face in given_boxes] == [10, 90, 40]
+
+    @pytest.mark.parametrize("boxes", [None, [], np.zeros((0, 4))])
+    def test_no_face_is_an_empty_list_and_the_model_does_not_run(self, boxes):
+        model = ConstantModel()
+        assert Predictor(model, finds())(PHOTO, boxes) == []
+        assert model.batches == []
+
+    @pytest.mark.parametrize(
+        ("boxes", "message"),
+        [
+            ([(0, 0, 9, 9), (5, 5, 5, 9)], "expected x0 < x1"),
+            ([(9, 0, 0, 9)], "expected x0 < x1"),
+            ([(0, 0, float("nan"), 9)], "all finite"),
+            ([(0, 0, float("inf"), 9)], "all finite"),
+            ((0, 0, 9, 9), r"expected shape \(N, 4\)"),
+            ([(0, 0, 9)], r"expected shape \(N, 4\)"),
+            ([(0, 0, 9), (1, 2, 3, 4)], "expected numbers"),
+            ([("a", 0, 9, 9)], "expected numbers"),
+        ],
+    )
+    def test_boxes_that_are_none(self, boxes, message):
+        with pytest.raises(KpdetectError, match=message):
+            Predictor(ConstantModel())(PHOTO, boxes)
+
+    def test_a_model_that_answers_nonsense_is_an_error(self):
+        class Broken(ConstantModel):
+            def __call__(self, crops):
+                return np.full((len(crops), 3, 2), np.nan, np.float32)
+
+        with pytest.raises(KpdetectError, match="not finite"):
+            Predictor(Broken())(PHOTO, [(0, 0, 9, 9)])
+
+    def test_pictures_of_any_kind(self):
+        for shape in [(50, 60), (50, 60, 1), (50, 60, 3), (50, 60, 4)]:
+            assert len(Predictor(ConstantModel())(np.zeros(shape, np.uint8), [(0, 0, 9, 9)])) == 1
+        with pytest.raises(KpdetectError, match="expected uint8"):
+            Predictor(ConstantModel())(np.zeros((50, 60, 3)), [(0, 0, 9, 9)])
+
+    def test_files_equal_arrays(self, tmp_path):
+        photo = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+        write_image(tmp_path / "photo.png", photo)
+        model, boxes = BrightestModel(), [(10, 10, 50, 50)]
+        (of_array,) = Predictor(model)(photo, boxes)
+        for file in (tmp_path / "photo.png", str(tmp_path / "photo.png")):
+            np.testing.assert_array_equal(Predictor(model)(file, boxes)[0].keypoints, of_array.keypoints)
+
+    def test_an_exif_turned_photograph_counts_as_it_is_seen(self, tmp_path):
+        seen = np.zeros((60, 90, 3), np.uint8)
+        seen[10:15, 70:75] = 255  # the brightest spot, at the upper right
+        file = tmp_path / "turned.jpg"
+        _, encoded = cv2.imencode(".jpg", np.rot90(seen), [cv2.IMWRITE_JPEG_QUALITY, 100])
+        # The camera was turned: "rotate by 90 degrees clockwise to see it" (EXIF orientation 6).
+        exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+        segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+        file.write_bytes(encoded.tobytes()[:2] + segment + encoded.tobytes()[2:])
+        assert read_image(file).shape == seen.shape
+        (face,) = Predictor(BrightestModel(size_hw=(90, 90), margin=1.0))(file, [(0, -15, 90, 75)])
+        np.testing.assert_allclose(face.point("left"), [72, 12], atol=2.6)
+
+    def test_a_mirrored_photograph_gives_mirrored_points(self):
+        photo = PHOTO.copy()
+        photo[33, 57] = 255
+        flip = horizontal_flip(200)
+        box = np.float32([[40, 10], [80, 50]])
+        low, high = apply_matrix(flip, box)[::-1]
+        mirrored_box = [low[0], high[1], high[0], low[1]]
+        model = BrightestModel(size_hw=(40, 40), margin=1.0)
+        (plain,) = Predictor(model)(photo, [box.ravel()])
+        (mirrored,) = Predictor(model)(photo[:, ::-1], [mirrored_box])
+        np.testing.assert_allclose(apply_matrix(flip, mirrored.keypoints), plain.keypoints, atol=1.01)
+
+    def test_a_path_is_loaded_with_its_threads_and_none_is_the_shipped_model(self, monkeypatch):
+        loaded = []
+        monkeypatch.setattr(predict, "shipped_model", lambda: Path("shipped"))
+        monkeypatch.setattr(predict, "load", lambda path, threads: loaded.append((str(path), threads)))
+        Predictor()
+        Predictor("some.tflite", threads=3)
+        Predictor(ConstantModel())
+        assert loaded == [("shipped", 1), ("some.tflite", 3)]
+
+    def test_a_model_that_is_not_there(self, tmp_path):
+        with pytest.raises(KpdetectError, match="no such model"):
+            Predictor(tmp_path / "gone")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index, name in enumerate(("b.png", "a.jpg")):
+        write_image(folder / name, np.full((50 + index, 60, 3), 100, np.uint8))
+    (folder / "labels.csv").write_text("no image")
+    (folder / ".hidden.png").write_text("no image")
+    (folder / "deeper.png").mkdir()
+    return folder
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """The command, with a detector that finds one face in every photograph."""
+    real = Predictor
+    monkeypatch.setattr(predict, "Predictor", lambda model, threads: real(ConstantModel(), finds((10, 10, 30, 30))))
+    return lambda *words: cli.run(predict.main, [str(word) for word in words])
+
+
+class TestCommand:
+    def test_prints_what_it_found(self, command, photos, capsys):
+        assert command(photos / "a.jpg", photos / "b.png") == 0
+        assert capsys.readouterr().out.splitlines() == [
+            f"{photos}/a.jpg: 1 face [10 10 30 30]",
+            f"{photos}/b.png: 1 face [10 10 30 30]",
+        ]
+
+    def test_json_on_stdout_is_json_alone(self, command, photos, capsys):
+        assert command(photos, "--json", "-") == 0
+        reports = json.loads(capsys.readouterr().out)
+        assert [Path(report["image"]).name for report in reports] == ["a.jpg", "b.png"]
+        assert (reports[0]["width"], reports[0]["height"], reports[0]["scheme"]) == (60, 51, "user")
+        (face,) = reports[0]["faces"]
+        assert face["box"] == [10, 10, 30, 30]
+        assert dict(zip(face["names"], face["keypoints"], strict=True))["left"] == [20, 20]
+
+    def test_json_and_drawings_in_files(self, command, photos, tmp_path):
+        assert command(photos, "--json", tmp_path / "out" / "p.json", "--draw", tmp_path / "marked") == 0
+        assert len(json.loads((tmp_path / "out" / "p.json").read_text())) == 2
+        assert sorted(file.name for file in (tmp_path / "marked").iterdir()) == ["a.jpg", "b.png"]
+        drawn = read_image(tmp_path / "marked" / "b.png")
+        assert drawn.shape == (50, 60, 3)
+        assert (drawn != 100).any()
+
+    def test_one_drawing_in_a_file(self, command, photos, tmp_path):
+        assert command(photos / "a.jpg", "--draw", tmp_path / "one.png") == 0
+        assert read_image(tmp_path / "one.png").shape == (51, 60, 3)
+
+    def test_a_bad_file_is_reported_and_the_others_go_on(self, command, photos, tmp_path, capsys):
+        words = [photos / "labels.csv", photos / "a.jpg", photos / "gone.jpg", "--json", tmp_path / "p.json"]
+        assert command(*words) == 2
+        errors = capsys.readouterr().err
+        assert "labels.csv" in errors
+        assert "gone.jpg" in errors
+        assert [report["image"] for report in json.loads((tmp_path / "p.json").read_text())] == [f"{photos}/a.jpg"]
+
+    def test_where_nothing_can_be_read_nothing_is_written(self, command, photos, tmp_path, capsys):
+        out = tmp_path / "out"
+        out.mkdir()
+        assert command(photos / "labels.csv", "--json", out / "p.json", "--draw", out / "p.png") == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"kpdetect: {photos}/labels.csv: expected")
+        assert error.count("\n") == 1
+        assert command(photos / "labels.csv", photos / "gone.jpg", "--json", out / "p.json") == 2
+        assert "none of the 2 photographs could be marked" in capsys.readouterr().err
+        assert not list(out.iterdir())
+
+    def test_zero_faces_is_no_error(self, monkeypatch, photos, capsys):
+        real = Predictor
+        monkeypatch.setattr(predict, "Predictor", lambda model, threads: real(ConstantModel(), finds()))
+        assert cli.run(predict.main, [str(photos / "a.jpg"), "--json", "-"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["faces"] == []
+        assert cli.run(predict.main, [str(photos / "a.jpg")]) == 0
+        assert capsys.readouterr().out == f"{photos}/a.jpg: 0 faces\n"
+
+    def test_targets_that_would_do_harm(self, command, photos, tmp_path, capsys):
+        (tmp_path / "other").mkdir()
+        write_image(tmp_path / "other" / "a.jpg", PHOTO)
+        for words, message in [
+            ([photos, "--draw", photos], "would replace a photograph"),
+            ([photos / "a.jpg", "--draw", photos / "a.jpg"], "would replace a photograph"),
+            ([photos, "--draw", tmp_path / "one.png"], "expected a folder for 2 photographs"),
+            ([photos, tmp_path / "other", "--draw", tmp_path / "x"], "would both go to"),
+            ([photos / "a.jpg", "--json", photos], "received that of a folder"),
+            ([photos / "deeper.png"], "expected images"),
+        ]:
+            assert command(*words) == 2
+            assert message in capsys.readouterr().err
+        assert not (tmp_path / "x").exists()
+
+    def test_a_model_that_is_not_there_is_one_line(self, photos, capsys):
+        assert cli.run(predict.main, [str(photos), "--model", "/no/such/model"]) == 2
+        assert capsys.readouterr().err.startswith("kpdetect: /no/such/model: ")
+
+    def test_files_are_listed_once_and_folders_by_name(self, photos):
+        names = list_images([str(photos / "b.png"), str(photos), "x"])
+        assert [Path(name).name for name in names] == ["b.png", "a.jpg", "x"]
+
+    def test_drawings_get_a_suffix_that_can_be_written(self):
+        assert drawing_targets(["in/x.gif", "in/y.JPG"], "out") == {
+            "in/x.gif": Path("out/x.gif.png"),
+            "in/y.JPG": Path("out/y.JPG"),
+        }
+        assert drawing_targets(["x"], None) == {}
+
+
+def test_importing_it_brings_in_nothing_heavy():
+    heavy = ("tensorflow", "keras", "matplotlib", "pandas", "onnx", "onnxruntime", "scipy", "skimage")
+    code = f"import kpdetect.predict, sys; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_real_photographs_end_to_end(shared_data, tmp_path, monkeypatch, capsys):
+    """The Haar detector and a model that answers with the box's own corners."""
+    real = Predictor
+    monkeypatch.setattr(predict, "Predictor", lambda model, threads: real(ConstantModel(margin=1.0)))
+    photo = shared_data / "photos" / "portrait_exif.jpg"
+    assert (
+        cli.run(predict.main, [str(photo), "--json", str(tmp_path / "p.json"), "--draw", str(tmp_path / "p.jpg")]) == 0
+    )
+    (report,) = json.loads((tmp_path / "p.json").read_text())
+    assert len(report["faces"]) >= 1
+    assert read_image(tmp_path / "p.jpg").shape == (report["height"], report["width"], 3)
+    x0, y0, x1, y1 = report["faces"][0]["box"]
+    assert 0 < x0 < x1 < report["width"]
+    assert 0 < y0 < y1 < report["height"]
+
+
+def test_any_object_that_acts_like_a_runtime_will_do():
+    model = SimpleNamespace(spec=ConstantModel().spec)
+    assert Predictor(model, finds())(PHOTO) == []
