@@ -1,0 +1,44 @@
+"""Owns the command `kpdetect`: one word chooses which command runs; only that one is imported."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from kpdetect import __version__, cli
+from kpdetect.errors import unknown_name
+
+COMMANDS = {
+    "train": "train a model with a named recipe, on your data or on drawn faces",
+    "evaluate": "measure a model on labelled faces",
+    "export": "write SavedModel, TFLite and ONNX files, each checked against Keras",
+    "predict": "mark the faces of photographs",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command that the first word names."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        print(f"kpdetect {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        raise unknown_name("command", words[0], COMMANDS)
+    module = importlib.import_module(f"kpdetect.{words[0]}")
+    return int(module.main(words[1:]))
+
+
+def _help() -> str:
+    lines = [f"  {name:10} {what}" for name, what in COMMANDS.items()]
+    return "\n".join(["usage: kpdetect COMMAND …    (kpdetect COMMAND --help tells more)", "", *lines])
+
+
+def command() -> None:
+    """The installed command's entry."""
+    sys.exit(cli.run(main))
+
+
+if __name__ == "__main__":
+    command()

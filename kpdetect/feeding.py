@@ -1,0 +1,62 @@
+"""Owns what a recipe means for the pipeline: what is cached of a photograph, how it varies, what is validated on."""
+
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from kpdetect.datasets import Annotations
+from kpdetect.pipeline import FaceFraming, Framing, ImageFraming, evaluation_crops
+from kpdetect.recipes import Recipe
+from kpdetect.schema import KeypointSchema
+from kpdetect.transforms import (
+    Blur,
+    Brightness,
+    CenterCrop,
+    Contrast,
+    CutOut,
+    Gamma,
+    Noise,
+    RandomCrop,
+    RandomFlip,
+    RandomRotation,
+    RandomScale,
+    RandomShift,
+    Transform,
+)
+
+
+def framing_of(recipe: Recipe) -> Framing:
+    """What the cache keeps of each photograph: the face's surroundings, or all of it, rescaled."""
+    if recipe.image_side is None:
+        return FaceFraming(recipe.crop)
+    return ImageFraming(recipe.image_side, recipe.crop.size_hw)
+
+
+def transforms_of(recipe: Recipe, schema: KeypointSchema) -> tuple[Transform, ...]:
+    """The recipe's augmentation as transforms; those whose amount is zero are left out."""
+    vary, size_hw = recipe.augmentation, recipe.crop.size_hw
+    flip = vary.flip and schema.flip_permutation is not None
+    if vary.flip and not flip:
+        print(f"no mirrored pictures: scheme '{schema.name}' tells no left and right", file=sys.stderr)
+    choices: list[tuple[float, Transform]] = [
+        (1.0, CenterCrop(size_hw) if recipe.image_side is None else RandomCrop(size_hw)),
+        (vary.scale, RandomScale(vary.scale)),
+        (vary.rotation_deg, RandomRotation(vary.rotation_deg)),
+        (vary.shift, RandomShift(vary.shift)),
+        (flip, RandomFlip()),
+        (vary.gamma, Gamma(vary.gamma)),
+        (vary.contrast, Contrast(vary.contrast)),
+        (vary.brightness, Brightness(vary.brightness)),
+        (vary.blur, Blur(vary.blur)),
+        (vary.noise, Noise(vary.noise)),
+        (vary.cut_out, CutOut(vary.cut_out)),
+    ]
+    return tuple(transform for amount, transform in choices if amount)
+
+
+def validation_batches(val: Annotations, recipe: Recipe) -> tf.data.Dataset:
+    """Faces as prediction sees them, with their labels relative to the crop, and with their visibility as weight."""
+    crops, relative, _ = evaluation_crops(val, recipe.crop, recipe.channels)
+    weights = val.visible.astype(np.float32)
+    return tf.data.Dataset.from_tensor_slices((crops, relative, weights)).batch(recipe.batch_size)

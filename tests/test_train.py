@@ -1,0 +1,144 @@
+"""Training end to end on drawn faces: small networks and few steps, so that what is tested is the machinery."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpdetect import cli
+from kpdetect.bundle import load_bundle
+from kpdetect.errors import KpdetectError
+from kpdetect.fitting import Checkpoints, KeepState, Progress, StopWhenNotFinite, build_optimizer
+from kpdetect.recipes import RECIPES, Optimization, TrainOptions, choose_recipe
+from kpdetect.results import read_rows
+from kpdetect.train import main
+from kpdetect.training import shape_spread
+
+TINY = ["--data", "synthetic:24", "--batch-size", "8", "--val-fraction", "0.25", "--seed", "3"]
+
+
+def run(folder: Path, *more: str) -> int:
+    return cli.run(main, [*TINY, "--out", str(folder), *more])
+
+
+def weights_of(folder: Path) -> list[np.ndarray]:
+    return load_bundle(folder)[0].get_weights()
+
+
+def losses_of(folder: Path) -> list[float]:
+    with (folder / "history.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert run(folder, "--epochs", "3") == 0
+    return folder
+
+
+def test_a_run_leaves_model_log_pictures_and_result(trained: Path) -> None:
+    names = {file.name for file in trained.iterdir()}
+    assert {"spec.json", "model.weights.h5", "history.csv", "result.csv", "run.json"} <= names
+    assert {"learning_curves.png", "predictions.png", "error_curve.png"} <= names
+    row = read_rows(trained / "result.csv")[0]
+    assert (row.boxes, row.normaliser, row.dataset) == ("truth", "inter-ocular", "synthetic")
+    assert "val by subject" in row.split
+    assert len(losses_of(trained)) == 3
+
+
+def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = KeepState.on_epoch_end
+
+    def interrupt(self: KeepState, epoch: int, logs: dict[str, float] | None = None) -> None:
+        keep(self, epoch, logs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepState, "on_epoch_end", interrupt)
+        assert run(tmp_path / "run", "--epochs", "3") == 130
+    assert len(losses_of(tmp_path / "run")) == 1
+    assert run(tmp_path / "run", "--epochs", "3", "--resume") == 0
+    np.testing.assert_allclose(losses_of(tmp_path / "run"), losses_of(trained), rtol=1e-5)
+    for resumed, whole in zip(weights_of(tmp_path / "run"), weights_of(trained), strict=True):
+        np.testing.assert_allclose(resumed, whole, atol=1e-4)
+
+
+def test_resuming_with_other_settings_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(trained, "--epochs", "5", "--resume") == 2
+    assert "same settings" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (trained / "spec.json").read_bytes()
+    assert run(trained, "--epochs", "1") == 2
+    assert re.search(r"holds another run; --resume .*--overwrite", capsys.readouterr().err)
+    assert (trained / "spec.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "compct"], "did you mean 'compact'"),
+        (["--loss", "wng"], "did you mean 'wing'"),
+        (["--data", "youtube-faces:/no/such/place"], "/no/such/place"),
+        (["--data", "synthetc:5"], "did you mean 'synthetic'"),
+        (["--epochs", "0"], "epochs"),
+        (["--batch-size", "-1"], "batch-size"),
+        (["--resume"], "found no run"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_leaves_nothing(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(main, ["--out", str(tmp_path / "run"), "--data", "synthetic:12", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_stops_with_what_to_try() -> None:
+    with pytest.raises(KpdetectError, match="--learning-rate"):
+        StopWhenNotFinite().on_train_batch_end(4, {"loss": float("nan")})
+    StopWhenNotFinite().on_train_batch_end(4, {"loss": 1.0})
+
+
+def test_the_schedule_warms_up_and_ends_at_zero() -> None:
+    optimizer = build_optimizer(Optimization("adamw", 1e-3, "cosine", 0.1, 1e-4), total_steps=100)
+    rate = optimizer._learning_rate
+    assert float(rate(0)) == 0.0
+    assert float(rate(10)) == pytest.approx(1e-3, rel=1e-3)
+    assert float(rate(100)) == pytest.approx(0.0, abs=1e-8)
+    assert float(rate(55)) == pytest.approx(0.5e-3, rel=1e-2)
+
+
+def test_shapes_that_differ_only_in_place_and_size_have_no_spread() -> None:
+    shape = np.random.default_rng(0).normal(size=(1, 6, 2)).astype(np.float32)
+    same = np.concatenate([shape, shape * 3 + 5, shape * 0.5 - 1])
+    assert shape_spread(same) < 1e-6
+    assert shape_spread(np.concatenate([shape, shape[:, ::-1]])) > 0.1
+
+
+def test_every_recipe_can_be_chosen_and_overridden() -> None:
+    for name in RECIPES:
+        recipe = choose_recipe(TrainOptions(recipe=name, data="synthetic:10", epochs=2, learning_rate=0.5, loss="l1"))
+        assert (recipe.name, recipe.epochs, recipe.optimization.learning_rate, recipe.loss) == (name, 2, 0.5, "l1")
+
+
+def test_progress_keeps_the_best_epoch() -> None:
+    progress = Progress()
+    assert [progress.add({"val_nme": value}) for value in (0.3, 0.2, 0.25)] == [True, True, False]
+    assert (progress.epoch, progress.best_epoch, progress.best) == (3, 2, 0.2)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, trained: Path) -> None:
+    file = tmp_path / "last.npz"
+    file.write_bytes(b"half a checkpoint")
+    model = load_bundle(trained)[0]
+    with pytest.raises(KpdetectError, match=r"last\.npz: cannot be read as a checkpoint"):
+        Checkpoints(tmp_path).restore(file, model, {})
