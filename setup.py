@@ -1,0 +1,61 @@
+"""Metadata and dependencies of kpdetect; pyproject.toml holds tool settings alone."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "kpdetect/__init__.py").read_text(encoding="utf-8"))[1]
+
+ONNX = ["onnxruntime>=1.20"]  # runs .onnx files
+TRAIN = [
+    "tensorflow>=2.20",  # tf.data, SavedModel and the TFLite converter; Keras' backend
+    "keras>=3.13",  # models, losses, fit
+    "tf2onnx>=1.17",  # Keras to ONNX
+    "onnx>=1.18",  # writes the model's description into the ONNX file
+    *ONNX,  # every exported file is checked in its own runtime
+    "matplotlib>=3.9",  # learning curves, sheets of predictions
+    "tensorboard>=2.20",  # --tensorboard
+]
+TEST = [
+    *TRAIN,
+    "hypothesis>=6",  # properties of the geometry
+    "mypy>=1.15",
+    "pytest>=8",
+    "ruff>=0.12",
+    "types-tqdm",
+]
+
+setup(
+    name="kpdetect",
+    version=VERSION,
+    description="Train, measure and ship facial keypoint models with Keras",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    # The default model is a package of data: the folder it is kept in, under another name.
+    packages=[*find_packages(include=["kpdetect", "kpdetect.*"]), "kpdetect._shipped"],
+    package_dir={"kpdetect._shipped": "exported_models/compact"},
+    package_data={
+        "kpdetect": ["py.typed"],
+        "kpdetect.datasets.synthetic": ["face_shape.json"],
+        "kpdetect._shipped": ["*.tflite", "spec.json"],
+    },
+    # Inference alone.
+    install_requires=[
+        "numpy>=1.26",
+        "opencv-python>=4.10,<5",  # decodes, crops, finds faces; 5.0 has no CascadeClassifier
+        "ai-edge-litert>=2.0",  # runs .tflite files
+        "tqdm>=4.66",  # progress bars
+    ],
+    extras_require={"onnx": ONNX, "train": TRAIN, "test": TEST},
+    entry_points={"console_scripts": ["kpdetect = kpdetect.__main__:command"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,54 @@
+"""What a user installs: the wheel, seen from another folder than the checkout."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    # A copy, so that setuptools' build folder does not appear in the checkout.
+    source = folder / "source"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(source)], check=True)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
+    subprocess.run(command, check=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_ships_the_model_but_no_test_and_no_training_file(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "kpdetect/_shipped/spec.json" in names
+    assert "kpdetect/_shipped/compact.tflite" in names
+    assert "kpdetect/py.typed" in names
+    assert not [name for name in names if name.startswith("tests/") or name.endswith(".h5")]
+
+
+def test_the_predictor_works_from_the_wheel_in_another_folder(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True)
+    program = (
+        "import sys, pathlib, kpdetect; assert pathlib.Path(kpdetect.__file__).is_relative_to(sys.argv[1])\n"
+        "from kpdetect.datasets import synthetic\n"
+        "from kpdetect.predict import Predictor\n"
+        "image, points = synthetic.render(seed=5, index=0, size=256)\n"
+        "face, = Predictor()(image, boxes=[(*points.min(0), *points.max(0))])\n"
+        "assert face.keypoints.shape == (68, 2), face.keypoints.shape\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "print('ok')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(site)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "ok\n", done.stderr
