@@ -88,7 +88,10 @@ def write_training_pictures(history: dict[str, list[float]], measured: Evaluatio
 
 def warn_of_mean_face(measured: Evaluation) -> None:
     """Warns when the predictions are nearly one shape: the network learned the mean face and ignores the picture."""
-    spread = shape_spread(measured.predicted_px) / max(shape_spread(measured.true_px), 1e-9)
+    whole = np.isfinite(measured.true_px).all(axis=(1, 2))  # faces without hidden points
+    if whole.sum() < 2:
+        return
+    spread = shape_spread(measured.predicted_px[whole]) / max(shape_spread(measured.true_px[whole]), 1e-9)
     if spread < MEAN_FACE_SPREAD:
         print(
             f"warning: all predictions are nearly the same shape (they vary {100 * spread:.0f} % as much as the "

@@ -30,7 +30,7 @@ class Evaluation:
 
     Attributes:
         crops: (N, H, W, C) uint8, what the model saw.
-        true_px: (N, K, 2), labels in pixels of the crop.
+        true_px: (N, K, 2), labels in pixels of the crop; NaN where a point is not visible.
         predicted_px: (N, K, 2), predictions in pixels of the crop.
         errors: (N,) plain error of each face.
         plain: Summary of `errors`.
@@ -89,7 +89,7 @@ def evaluate(
     mirrored = mirrored_predictions(predict, crops, spec)
     return Evaluation(
         crops=crops,
-        true_px=truth,
+        true_px=np.where(annotations.visible[..., None], truth, np.float32(np.nan)),
         predicted_px=predicted,
         errors=errors,
         plain=summary(np.concatenate([errors, np.full(missed, np.inf)])),
@@ -175,7 +175,7 @@ class Measure:
         return {name: float(np.nanmean(errors[:, list(part)])) for name, part in groups.items()}
 
 
-def _mean_over_faces(residual: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _mean_over_faces(residual: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """(N, K, 2) to (K, 2); NaN, without a warning, for a point that no face shows."""
     seen = ~np.isnan(residual)
     total = np.where(seen, residual, 0.0).sum(axis=0)
@@ -197,13 +197,14 @@ def mean_face_error(train_relative: Floats, annotations: Annotations, spec: Spec
     """The error of a model that always answers with the training faces' mean: what any training has to beat.
 
     Args:
-        train_relative: (M, K, 2), the training labels relative to their crops.
+        train_relative: (M, K, 2), the training labels relative to their crops; NaN where a point is not visible.
         annotations: The faces to measure on.
         spec: How a box becomes a crop.
     """
     matrices = spec.crop.matrix(annotations.boxes)
     truth = apply_matrix(matrices, annotations.keypoints)
-    mean = to_pixels(train_relative.mean(axis=0), spec.crop.size_hw)
+    # A point that no training face shows is guessed in the middle.
+    mean = to_pixels(np.nan_to_num(_mean_over_faces(train_relative), nan=0.5), spec.crop.size_hw)
     return float(np.nanmean(Measure(annotations, spec).per_face(truth, np.broadcast_to(mean, truth.shape))))
 
 

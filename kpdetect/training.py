@@ -1,6 +1,7 @@
 """Owns a training from labelled faces to a run folder: bundle, log, pictures and a result row."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from kpdetect import __version__, losses, models
 from kpdetect.atomic import atomic_file
 from kpdetect.bundle import WEIGHTS_FILE, save_bundle
 from kpdetect.datasets import Annotations, load, split_by_subject
-from kpdetect.errors import KpdetectError
+from kpdetect.errors import KpdetectError, MissingExtra
 from kpdetect.feeding import framing_of, transforms_of, validation_batches
 from kpdetect.fitting import Checkpoints, KeepState, Progress, StopWhenNotFinite, build_optimizer
 from kpdetect.geometry import Floats
@@ -55,6 +56,8 @@ def train(options: TrainOptions) -> Path:
     """
     recipe = choose_recipe(options)
     losses.build(recipe.loss, recipe.loss_unit)  # a wrong name is told before the data are read
+    if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise MissingExtra("tensorboard", "train", "--tensorboard")
     folder = Path(options.out or f"runs/{recipe.name}")
     check_folder(folder, options)
     faces = load_faces(options, recipe)
@@ -176,12 +179,19 @@ def _fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, folder
             callbacks=[StopWhenNotFinite(), keeper, *_tensorboard(options, folder)],
         )
     checkpoints.restore(checkpoints.best, model, fingerprint)
-    return Trained(model, progress, cache.relative_keypoints(recipe.crop.size_hw))
+    relative = np.where(cache.visible[..., None], cache.relative_keypoints(recipe.crop.size_hw), np.float32(np.nan))
+    return Trained(model, progress, relative)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model with its best weights, how it came there, and the training labels relative to their crops."""
+    """A model with its best weights, and how it came there.
+
+    Attributes:
+        model: The model, compiled.
+        progress: Its history.
+        train_relative: (M, K, 2), the training labels relative to their crops; NaN where a point is not visible.
+    """
 
     model: keras.Model
     progress: Progress
@@ -213,7 +223,7 @@ def _strategy(options: TrainOptions) -> tf.distribute.Strategy:
 
 
 def _tensorboard(options: TrainOptions, folder: Path) -> list[keras.callbacks.Callback]:
-    return [keras.callbacks.TensorBoard(folder / "tensorboard")] if options.tensorboard else []
+    return [keras.callbacks.TensorBoard(str(folder / "tensorboard"))] if options.tensorboard else []
 
 
 def _finish(trained: Trained, faces: Faces, spec: Spec, folder: Path) -> Path:
