@@ -12,9 +12,9 @@ from kpdetect.bundle import load_bundle
 from kpdetect.errors import KpdetectError
 from kpdetect.fitting import Checkpoints, KeepState, Progress, StopWhenNotFinite, build_optimizer
 from kpdetect.recipes import RECIPES, Optimization, TrainOptions, choose_recipe
+from kpdetect.reporting import shape_spread
 from kpdetect.results import read_rows
 from kpdetect.train import main
-from kpdetect.training import shape_spread
 
 TINY = ["--data", "synthetic:24", "--batch-size", "8", "--val-fraction", "0.25", "--seed", "3"]
 
