@@ -56,7 +56,16 @@ def transforms_of(recipe: Recipe, schema: KeypointSchema) -> tuple[Transform, ..
 
 
 def validation_batches(val: Annotations, recipe: Recipe) -> tf.data.Dataset:
-    """Faces as prediction sees them, with their labels relative to the crop, and with their visibility as weight."""
+    """Faces as prediction sees them, with their labels relative to the crop, and with their visibility as weight.
+
+    Where the scheme has a mirror image, every face comes plain and mirrored: labels stand off to one side of what one
+    sees, and of all epochs plain pictures alone would choose the one whose chance bias to that side is greatest.
+    """
     crops, relative, _ = evaluation_crops(val, recipe.crop, recipe.channels)
     weights = val.visible.astype(np.float32)
+    swap = val.schema.flip_permutation
+    if swap is not None:
+        mirrored = relative[:, list(swap)] * (-1, 1) + (1, 0)
+        relative = np.concatenate([relative, mirrored.astype(np.float32)])
+        crops, weights = np.concatenate([crops, crops[:, :, ::-1]]), np.concatenate([weights, weights[:, list(swap)]])
     return tf.data.Dataset.from_tensor_slices((crops, relative, weights)).batch(recipe.batch_size)
