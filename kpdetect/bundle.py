@@ -42,7 +42,10 @@ def write_bundle(model: "keras.Model", spec: Spec, folder: PathLike) -> Spec:
             f"received {model.input_shape} and {model.output_shape}"
         )
     weights = Path(folder) / WEIGHTS_FILE
-    model.save_weights(weights)
+    import keras
+
+    # A compiled model would save its optimizer's state too, which is twice the size of the weights.
+    keras.Model(model.inputs, model.outputs, name=model.name).save_weights(weights)
     written = dataclasses.replace(spec, files={WEIGHTS_FILE: file_record(weights)}, kpdetect_version=__version__)
     write_spec(written, folder)
     return written
