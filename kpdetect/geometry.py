@@ -103,6 +103,16 @@ def tight_box(keypoints: npt.ArrayLike, visible: npt.ArrayLike | None = None) ->
     return np.asarray(np.concatenate([low, high], axis=-1), np.float32)
 
 
+def image_box(size_hw: tuple[int, int]) -> Floats:
+    """The box of a whole image (4,), border to border: what stands for the tight box of a single point.
+
+    >>> image_box((480, 640)).tolist()
+    [-0.5, -0.5, 639.5, 479.5]
+    """
+    height, width = size_hw
+    return np.array([-0.5, -0.5, width - 0.5, height - 0.5], np.float32)
+
+
 def jitter_boxes(boxes_xyxy: npt.ArrayLike, shift_xy: npt.ArrayLike, scale: npt.ArrayLike) -> Floats:
     """Boxes moved and scaled about their centres, as a detector's boxes are off.
 

@@ -375,6 +375,19 @@ class TestAnnotations:
         np.testing.assert_array_equal(joined.keypoints, faces.keypoints)
         assert len(faces.take([])) == 0
 
+    def test_select_keeps_the_faces_and_their_boxes(self):
+        faces = drawn(4, list("abcd"))
+        left = faces.select(["left_eye"])
+        assert left.schema.point_names == ("left_eye",)
+        np.testing.assert_array_equal(left.keypoints, faces.keypoints[:, :1])
+        np.testing.assert_array_equal(left.boxes, faces.boxes)
+        assert (left.name, left.subjects.tolist()) == (faces.name, list("abcd"))
+        swapped = faces.select(["right_eye", "left_eye"])
+        np.testing.assert_array_equal(swapped.keypoints, faces.keypoints[:, ::-1])
+        np.testing.assert_array_equal(faces.select(faces.schema.point_names).keypoints, faces.keypoints)
+        with pytest.raises(KpdetectError, match="no point 'snout'"):
+            faces.select(["snout"])
+
     def test_arrays_that_do_not_fit(self):
         with pytest.raises(KpdetectError, match=r"expected subjects of shape \(3,\), received \(2,\)"):
             drawn(3, list("ab"))

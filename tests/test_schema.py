@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kpdetect.errors import KpdetectError
-from kpdetect.schema import IBUG68, SCHEMAS, KeypointSchema, flip_permutation_from_names, user_schema
+from kpdetect.schema import IBUG68, IMM58, SCHEMAS, KeypointSchema, flip_permutation_from_names, user_schema
 
 
 def mirrored(keypoints: np.ndarray, schema: KeypointSchema) -> np.ndarray:
@@ -32,31 +32,97 @@ def test_ibug68_mirror_pairs_known_from_the_literature():
         assert IBUG68.flip_permutation[other] == one
 
 
-def test_regions_are_disjoint_and_whole():
-    covered = sorted(index for part in IBUG68.regions.values() for index in part)
-    assert covered == list(range(68))
+def test_imm58_has_the_points_that_its_pictures_show():
+    assert IMM58.num_keypoints == 58
+    known = {"chin": 6, "left_eye_outer": 13, "left_eye_inner": 17, "right_eye_outer": 21, "right_eye_inner": 25}
+    known |= {"mouth_right": 39, "mouth_left": 43, "upper_lip_top": 41, "lower_lip_bottom": 45, "nose_tip": 52}
+    assert {name: IMM58.index(name) for name in known} == known
+    assert IMM58.normalizer_points == (21, 13)
+    assert IMM58.normalizer_name == "inter-ocular"
 
 
-def test_groups_change_sides_with_the_mirror():
-    swap = IBUG68.flip_permutation
+def test_imm58_mirror_pairs_seen_on_its_pictures():
+    pairs = [(0, 12), (5, 7), (6, 6), (13, 21), (15, 23), (17, 25), (18, 26), (20, 28), (29, 34), (33, 38)]
+    pairs += [(39, 43), (40, 42), (41, 41), (44, 46), (45, 45), (47, 57), (49, 55), (51, 53), (52, 52)]
+    for one, other in pairs:
+        assert IMM58.flip_permutation[one] == other
+        assert IMM58.flip_permutation[other] == one
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_regions_are_disjoint_and_whole(schema):
+    for parts in (schema.regions, schema.groups):
+        covered = sorted(index for part in parts.values() for index in part)
+        assert covered == list(range(schema.num_keypoints))
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_groups_change_sides_with_the_mirror(schema):
+    swap = schema.flip_permutation
     for right in ("right_eye", "right_eyebrow"):
         left = right.replace("right", "left")
-        assert sorted(swap[index] for index in IBUG68.groups[right]) == sorted(IBUG68.groups[left])
+        assert sorted(swap[index] for index in schema.groups[right]) == sorted(schema.groups[left])
+    for part in schema.regions.values():
+        assert sorted(swap[index] for index in part) == sorted(part)
 
 
-def test_mirroring_twice_is_the_identity():
-    keypoints = np.random.default_rng(0).normal(size=(68, 2))
-    np.testing.assert_array_equal(mirrored(mirrored(keypoints, IBUG68), IBUG68), keypoints)
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_mirroring_twice_is_the_identity(schema):
+    keypoints = np.random.default_rng(0).normal(size=(schema.num_keypoints, 2))
+    np.testing.assert_array_equal(mirrored(mirrored(keypoints, schema), schema), keypoints)
 
 
-def test_real_faces_are_nearly_their_own_mirror_image(shared_data):
-    from kpdetect.datasets import read_youtube_faces
+@pytest.mark.parametrize("data", ["youtube-faces:youtube_faces", "imm:imm_face_db", "ibug:ibug_300w"])
+def test_real_faces_are_nearly_their_own_mirror_image(shared_data, data):
+    from kpdetect.datasets import load
 
-    faces = read_youtube_faces(str(shared_data / "youtube_faces"))
+    kind, _, place = data.partition(":")
+    faces = load(f"{kind}:{shared_data / place}")
     centred = faces.keypoints - faces.keypoints.mean(axis=1, keepdims=True)
-    mean = (centred / IBUG68.normalizers(faces.keypoints)[:, None, None]).mean(axis=0)
+    mean = (centred / faces.schema.normalizers(faces.keypoints)[:, None, None]).mean(axis=0)
     # A wrong pair would stand off by a good part of the eye distance.
-    assert np.linalg.norm(mirrored(mean, IBUG68) - mean, axis=1).max() < 0.1
+    assert np.linalg.norm(mirrored(mean, faces.schema) - mean, axis=1).max() < 0.1
+
+
+def test_a_single_point_is_its_own_scheme():
+    nose = IMM58.subset(["nose_tip"])
+    assert nose.point_names == ("nose_tip",)
+    assert nose.flip_permutation == (0,)
+    assert nose.normalizer_points is None
+    assert nose.normalizer_name == "crop-width"
+    assert dict(nose.groups) == dict(nose.regions) == {"nose": (0,)}
+    assert nose.name != IMM58.name
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_a_subset_keeps_what_all_its_parts_are_there_for(schema):
+    corners = schema.subset(["left_eye_outer", "right_eye_outer", "chin"])
+    assert corners.flip_permutation == (1, 0, 2)
+    assert corners.normalizer_points == (1, 0)
+    assert corners.normalizer_name == "inter-ocular"
+    assert corners.groups["jaw"] == (2,)
+    one_sided = schema.subset(["left_eye_outer", "chin"])
+    assert one_sided.flip_permutation is None
+    assert one_sided.normalizer_name == "box"
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_all_points_are_the_scheme_itself_and_backwards_twice_is_too(schema):
+    assert schema.subset(schema.point_names) is schema
+    again = schema.subset(schema.point_names[::-1]).subset(schema.point_names)
+    assert again.flip_permutation == schema.flip_permutation
+    assert again.normalizer_points == schema.normalizer_points
+    assert {name: sorted(part) for name, part in again.groups.items()} == {
+        name: sorted(part) for name, part in schema.groups.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [((), "at least one"), (("chin", "chin"), "unique"), (("chin", "horn"), "no point 'horn'")]
+)
+def test_points_that_cannot_be_chosen(names, message):
+    with pytest.raises(KpdetectError, match=message):
+        IMM58.subset(names)
 
 
 def test_normalizers_by_hand():

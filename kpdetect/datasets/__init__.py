@@ -1,7 +1,19 @@
 """Owns the readers: labelled faces of each format as one `Annotations` struct."""
 
-from kpdetect.datasets.annotations import Annotations, concatenate, split_by_subject
+from kpdetect.datasets.annotations import Annotations, concatenate, labelled, split_by_subject
+from kpdetect.datasets.asf import read_imm
+from kpdetect.datasets.ibug import read_ibug
 from kpdetect.datasets.sources import load
 from kpdetect.datasets.tabular import read_csv, read_youtube_faces
 
-__all__ = ["Annotations", "concatenate", "load", "read_csv", "read_youtube_faces", "split_by_subject"]
+__all__ = [
+    "Annotations",
+    "concatenate",
+    "labelled",
+    "load",
+    "read_csv",
+    "read_ibug",
+    "read_imm",
+    "read_youtube_faces",
+    "split_by_subject",
+]

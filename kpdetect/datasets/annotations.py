@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,44 @@ class Annotations:
             index = index.astype(np.int64)
         arrays = {key: getattr(self, key)[index] for key in ("paths", "keypoints", "visible", "boxes", "subjects")}
         return dataclasses.replace(self, name=name or self.name, **arrays)
+
+    def select(self, point_names: Sequence[str]) -> "Annotations":
+        """The same faces with some of their points alone, such as ``["nose_tip"]``; the boxes stay as they are.
+
+        Args:
+            point_names: Unique names of points of the scheme, in the order wanted.
+
+        Raises:
+            KpdetectError: A name is unknown or there twice, or there is none.
+        """
+        schema = self.schema.subset(point_names)
+        index = [self.schema.index(name) for name in schema.point_names]
+        return dataclasses.replace(
+            self, schema=schema, keypoints=self.keypoints[:, index], visible=self.visible[:, index]
+        )
+
+
+def labelled(annotations: Annotations, purpose: str) -> Annotations:
+    """The faces with at least one visible point; sets without points are for prediction alone.
+
+    Args:
+        annotations: Faces, with points or without.
+        purpose: What the points are needed for, such as ``train``: for the error.
+
+    Raises:
+        KpdetectError: No face has a point.
+    """
+    has_points = annotations.visible.any(axis=1)
+    if not has_points.any():
+        raise KpdetectError(
+            f"'{annotations.name}': expected visible points to {purpose} on, but none of its {len(annotations)} faces "
+            "has one; such a set is for prediction (python -m kpdetect.predict --data)"
+        )
+    if has_points.all():
+        return annotations
+    left_out = int((~has_points).sum())
+    print(f"'{annotations.name}': left out {left_out} of {len(annotations)} faces: no visible point", file=sys.stderr)
+    return annotations.take(has_points)
 
 
 def concatenate(parts: list[Annotations]) -> Annotations:

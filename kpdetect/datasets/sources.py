@@ -1,9 +1,11 @@
-"""Owns the data part of a command line: ``youtube-faces:DIR``, ``csv:FILE``, ``synthetic:N``, joined by commas."""
+"""Owns the data part of a command line: ``youtube-faces:DIR``, ``ibug:PLACE``, ``csv:FILE``, …, joined by commas."""
 
 from collections.abc import Callable
 
 from kpdetect.datasets import synthetic
 from kpdetect.datasets.annotations import Annotations, concatenate
+from kpdetect.datasets.asf import read_imm
+from kpdetect.datasets.ibug import read_ibug
 from kpdetect.datasets.tabular import read_csv, read_youtube_faces
 from kpdetect.errors import DataError, KpdetectError, unknown_name
 
@@ -14,7 +16,8 @@ def load(spec: str, skip_bad_rows: bool = False) -> Annotations:
     """Reads the labelled faces that a SPEC names.
 
     Args:
-        spec: ``youtube-faces:DIR``, ``youtube-faces-published-test:DIR`` (it leaks), ``csv:FILE`` or
+        spec: ``youtube-faces:DIR``, ``youtube-faces-published-test:DIR`` (it leaks), ``ibug:DIR_OR_XML``,
+            ``imm:DIR``, ``imm-train:DIR`` (persons 1-32), ``imm-val:DIR`` (persons 33-40), ``csv:FILE`` or
             ``synthetic[:N[:SEED]]``; several, joined by commas, are read as one set.
         skip_bad_rows: Leave bad rows out and count them in `Annotations.skipped`, instead of raising.
 
@@ -52,6 +55,22 @@ def _youtube_faces_published_test(place: str, skip_bad_rows: bool) -> Annotation
     return read_youtube_faces(_given(place, "youtube-faces-published-test:DIR"), "published-test", skip_bad_rows)
 
 
+def _ibug(place: str, skip_bad_rows: bool) -> Annotations:
+    return read_ibug(_given(place, "ibug:DIR_OR_XML"), skip_bad_rows)
+
+
+def _imm(place: str, skip_bad_rows: bool) -> Annotations:
+    return read_imm(_given(place, "imm:DIR"), "all", skip_bad_rows)
+
+
+def _imm_train(place: str, skip_bad_rows: bool) -> Annotations:
+    return read_imm(_given(place, "imm-train:DIR"), "train", skip_bad_rows)
+
+
+def _imm_val(place: str, skip_bad_rows: bool) -> Annotations:
+    return read_imm(_given(place, "imm-val:DIR"), "val", skip_bad_rows)
+
+
 def _csv(place: str, skip_bad_rows: bool) -> Annotations:
     return read_csv(_given(place, "csv:FILE"), skip_bad_rows)
 
@@ -80,6 +99,10 @@ def _given(place: str, form: str) -> str:
 READERS: dict[str, Callable[[str, bool], Annotations]] = {
     "youtube-faces": _youtube_faces,
     "youtube-faces-published-test": _youtube_faces_published_test,
+    "ibug": _ibug,
+    "imm": _imm,
+    "imm-train": _imm_train,
+    "imm-val": _imm_val,
     "csv": _csv,
     "synthetic": _synthetic,
 }

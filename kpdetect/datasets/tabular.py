@@ -5,25 +5,23 @@ all problems come in one `DataError`, each with its file and the number of its l
 """
 
 import csv
-import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kpdetect.datasets.annotations import Annotations
 from kpdetect.datasets.columns import BOX_COLUMNS, Columns, columns_of_header, columns_without_header, is_header
-from kpdetect.errors import DataError, KpdetectError
-from kpdetect.geometry import Floats, tight_box
+from kpdetect.datasets.rows import BadRow, Problems, Row, assemble, every, number, visible_box
+from kpdetect.errors import KpdetectError
+from kpdetect.geometry import Floats, image_box
 from kpdetect.images import read_image
 from kpdetect.schema import IBUG68
 
 YOUTUBE_FACES_TERMS = "YouTube Faces (Wolf, Hassner and Maoz, CVPR 2011): for research."
-LARGEST_COORDINATE = 1e6  # pixels; beyond any photograph, so a slip, and float32 is still exact to 1/16 pixel
 
 _YOUTUBE_FACES = {
     "training": ("training_frames_keypoints.csv", "training", "youtube-faces"),
@@ -57,8 +55,7 @@ def read_youtube_faces(folder: str, which: str = "training", skip_bad_rows: bool
     if columns.schema != IBUG68:
         raise KpdetectError(f"{table.file}: expected the 136 columns 0..135, received {len(columns.header) - 1}")
     reader = _RowReader(table.file, os.path.join(folder, images), columns, _person)
-    annotations = _annotations(table, reader, name, skip_bad_rows)
-    return dataclasses.replace(annotations, terms=YOUTUBE_FACES_TERMS)
+    return _annotations(table, reader, name, skip_bad_rows, YOUTUBE_FACES_TERMS)
 
 
 def read_csv(file: str, skip_bad_rows: bool = False) -> Annotations:
@@ -91,21 +88,6 @@ class _Table:
 
     file: str
     rows: list[tuple[int, list[str]]]
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A good row."""
-
-    path: str
-    keypoints: Floats
-    visible: npt.NDArray[np.bool_]
-    box: Floats
-    subject: str
-
-
-class _BadRow(Exception):
-    """What is wrong with a row; each of its arguments is one problem."""
 
 
 def _list_file(folder: str, name: str) -> str:
@@ -163,19 +145,11 @@ class _RowReader:
     columns: Columns
     subject_of: Callable[[str], str]
 
-    def read(self, cells: list[str]) -> _Row:
+    def read(self, cells: list[str]) -> Row:
         self._check_count(cells)
-        values: list[Any] = []
-        problems: list[str] = []
-        for part in (self._path, self._points, self._subject):
-            try:
-                values.append(part(cells))
-            except _BadRow as bad:
-                problems += bad.args
-        if problems:
-            raise _BadRow(*problems)
-        path, (keypoints, visible), subject = values
-        return _Row(path, keypoints, visible, self._box(cells, path, keypoints, visible), subject)
+        parts = every(lambda: self._path(cells), lambda: self._points(cells), lambda: self._subject(cells))
+        path, (keypoints, visible), subject = parts
+        return Row(path, keypoints, visible, self._box(cells, path, keypoints, visible), subject)
 
     def _check_count(self, cells: list[str]) -> None:
         expected, received = len(self.columns.header), len(cells)
@@ -183,15 +157,15 @@ class _RowReader:
             return
         if expected == 1 + len(self.columns.xy):
             scheme = f"{expected - 1} coordinates for scheme '{self.columns.schema.name}'"
-            raise _BadRow(f"expected {scheme}, received {received - 1}")
-        raise _BadRow(f"expected {expected} fields as in the header, received {received}")
+            raise BadRow(f"expected {scheme}, received {received - 1}")
+        raise BadRow(f"expected {expected} fields as in the header, received {received}")
 
     def _path(self, cells: list[str]) -> str:
         path = os.path.join(self.folder, cells[0])  # an absolute path stays what it is
         if not cells[0]:
-            raise _BadRow("expected the image's path in the first column, received an empty cell")
+            raise BadRow("expected the image's path in the first column, received an empty cell")
         if not os.path.isfile(path):
-            raise _BadRow(f"expected the image {path}, found {'a folder' if os.path.isdir(path) else 'nothing'} there")
+            raise BadRow(f"expected the image {path}, found {'a folder' if os.path.isdir(path) else 'nothing'} there")
         return path
 
     def _subject(self, cells: list[str]) -> str:
@@ -204,79 +178,54 @@ class _RowReader:
         half = ~visible & np.isfinite(numbers).any(axis=-1)
         if half.any():
             name = self.columns.schema.point_names[int(half.argmax())]
-            raise _BadRow(f"point '{name}': expected x and y, or two empty cells; received one of the two")
+            raise BadRow(f"point '{name}': expected x and y, or two empty cells; received one of the two")
         if not visible.any():
-            raise _BadRow("expected at least one visible point, received empty cells alone")
+            raise BadRow("expected at least one visible point, received empty cells alone")
         return np.where(visible[:, None], numbers, 0).astype(np.float32), visible
 
     def _numbers(self, cells: list[str], indices: tuple[int, ...]) -> npt.NDArray[np.float64]:
         """The numbers of some columns; NaN stands for an empty cell."""
-        values = [_number(cells[index]) for index in indices]
+        values = [number(cells[index]) for index in indices]
         bad = [index for index, value in zip(indices, values, strict=True) if value is None]
         if bad:
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
             name = self.columns.header[bad[0]]
-            raise _BadRow(f"column '{name}': expected a finite number, received '{cells[bad[0]]}'{more}")
+            raise BadRow(f"column '{name}': expected a finite number, received '{cells[bad[0]]}'{more}")
         return np.array(values, np.float64)
 
     def _box(self, cells: list[str], path: str, keypoints: Floats, visible: npt.NDArray[np.bool_]) -> Floats:
         if any(cells[index] for index in self.columns.box):
             stated = self._numbers(cells, self.columns.box).astype(np.float32)
             if not (stated[2:] > stated[:2]).all():  # false where a cell is empty, too
-                raise _BadRow(f"face box: expected x0 < x1 and y0 < y1, received {stated.tolist()}")
+                raise BadRow(f"face box: expected x0 < x1 and y0 < y1, received {stated.tolist()}")
             return stated
         if self.columns.schema.num_keypoints == 1:
             return _whole_image(path)
-        box = tight_box(keypoints, visible)
-        if not (box[2:] > box[:2]).all():
-            names = ",".join(BOX_COLUMNS)
-            raise _BadRow(f"its visible points lie on one line, so they tell no face box; give it in columns {names}")
-        return box
-
-
-def _number(cell: str) -> float | None:
-    """The number in a cell, NaN for an empty one, None for what is no usable number."""
-    if not cell:
-        return float("nan")
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if abs(value) <= LARGEST_COORDINATE and "_" not in cell else None
+        return visible_box(keypoints, visible, f"; give it in columns {','.join(BOX_COLUMNS)}")
 
 
 def _whole_image(path: str) -> Floats:
     try:
         height, width = read_image(path).shape[:2]
     except KpdetectError as error:
-        raise _BadRow(str(error)) from error
-    return np.array([-0.5, -0.5, width - 0.5, height - 0.5], np.float32)
+        raise BadRow(str(error)) from error
+    return image_box((height, width))
 
 
 def _person(file_name: str) -> str:
     match = _YOUTUBE_NAME.fullmatch(file_name)
     if match is None:
-        raise _BadRow(f"expected a file name like Person_Name_VF.jpg (V video, F frame), received '{file_name}'")
+        raise BadRow(f"expected a file name like Person_Name_VF.jpg (V video, F frame), received '{file_name}'")
     return match["person"]
 
 
-def _annotations(table: _Table, reader: _RowReader, name: str, skip_bad_rows: bool) -> Annotations:
-    rows: list[_Row] = []
-    problems: list[str] = []
-    for line, cells in table.rows:
-        try:
-            rows.append(reader.read(cells))
-        except _BadRow as bad:
-            problems += [f"{table.file}:{line}: {problem}" for problem in bad.args]
-    if problems and not (skip_bad_rows and rows):
-        raise DataError(problems)
-    return Annotations(
-        schema=reader.columns.schema,
-        name=name,
-        paths=np.array([row.path for row in rows]),
-        keypoints=np.stack([row.keypoints for row in rows]),
-        visible=np.stack([row.visible for row in rows]),
-        boxes=np.stack([row.box for row in rows]),
-        subjects=np.array([row.subject for row in rows]),
-        skipped=len(table.rows) - len(rows),
-    )
+def _annotations(table: _Table, reader: _RowReader, name: str, skip_bad_rows: bool, terms: str = "") -> Annotations:
+    faces = [_read_row(reader, line, cells) for line, cells in table.rows]
+    return assemble(faces, reader.columns.schema, name, terms, skip_bad_rows)
+
+
+def _read_row(reader: _RowReader, line: int, cells: list[str]) -> Row | Problems:
+    try:
+        return reader.read(cells)
+    except BadRow as bad:
+        return bad.at(f"{reader.file}:{line}").args

@@ -1,4 +1,4 @@
-"""Owns what a set of keypoints is: names, groups, the left-right swap, and what normalises its error.
+"""Owns `KeypointSchema`: names, groups, the left-right swap, what normalises an error, and schemes of chosen points.
 
 *Left* and *right* are the pictured person's own: ``right_eye`` stands at the left of an unmirrored picture.
 """
@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.errors import KpdetectError
+
+OUTER_EYE_CORNERS = frozenset({"right_eye_outer", "left_eye_outer"})
+"""The two points whose distance is the field's "inter-ocular", by the names that every face scheme here gives them."""
 
 _SIDE = re.compile(r"left|right")
 
@@ -69,7 +72,8 @@ class KeypointSchema:
     def normalizer_name(self) -> str:
         """What an error of this scheme is divided by: ``inter-ocular``, ``box`` or ``crop-width``."""
         if self.normalizer_points is not None:
-            return "inter-ocular" if self.name == "ibug68" else "two-points"
+            names = {self.point_names[index] for index in self.normalizer_points}
+            return "inter-ocular" if names == OUTER_EYE_CORNERS else "two-points"
         return "box" if self.num_keypoints > 1 else "crop-width"
 
     def index(self, point_name: str) -> int:
@@ -81,6 +85,33 @@ class KeypointSchema:
         if point_name not in self.point_names:
             raise KpdetectError(f"scheme '{self.name}' has no point '{point_name}'")
         return self.point_names.index(point_name)
+
+    def subset(self, chosen_names: Sequence[str]) -> "KeypointSchema":
+        """The scheme of some of the points, in the order given; all of them in their own order are this scheme.
+
+        The swap stays where no point loses its partner, and the normaliser where both its points stay. Groups and
+        regions keep those of their points that were chosen, and go where none was.
+
+        Args:
+            chosen_names: Unique names of points of this scheme, at least one.
+
+        Raises:
+            KpdetectError: A name is unknown or there twice, or there is none.
+        """
+        if tuple(chosen_names) == self.point_names:
+            return self
+        chosen = [self.index(name) for name in chosen_names]
+        place = {old: new for new, old in enumerate(chosen)}  # only those that stay
+        swap = self.flip_permutation
+        pair = _renumbered(self.normalizer_points, place)
+        return KeypointSchema(
+            name=f"{self.name}({chosen_names[0] if len(chosen) == 1 else f'{len(chosen)} points'})",
+            point_names=tuple(chosen_names),
+            groups=_parts_of(self.groups, place),
+            regions=_parts_of(self.regions, place),
+            flip_permutation=_renumbered(swap and [swap[old] for old in chosen], place),
+            normalizer_points=None if pair is None else (pair[0], pair[1]),
+        )
 
     def normalizers(self, keypoints: npt.ArrayLike, crop_width: float | None = None) -> npt.NDArray[np.float32]:
         """What divides each face's error.
@@ -131,6 +162,19 @@ class KeypointSchema:
         )
 
 
+def _renumbered(indices: Sequence[int] | None, place: Mapping[int, int]) -> tuple[int, ...] | None:
+    """New indices for old ones; None where one of them is gone."""
+    if indices is None or any(old not in place for old in indices):
+        return None
+    return tuple(place[old] for old in indices)
+
+
+def _parts_of(parts: Mapping[str, tuple[int, ...]], place: Mapping[int, int]) -> dict[str, tuple[int, ...]]:
+    """Groups of points by their new indices; `place` is old index to new, of the points that stay."""
+    kept = {name: tuple(place[old] for old in part if old in place) for name, part in parts.items()}
+    return {name: part for name, part in kept.items() if part}
+
+
 def flip_permutation_from_names(point_names: Sequence[str]) -> tuple[int, ...] | None:
     """The left-right swap that the names tell: ``left_eye`` changes place with ``right_eye``.
 
@@ -167,51 +211,3 @@ def user_schema(point_names: Sequence[str], name: str = "user") -> KeypointSchem
     except KpdetectError:
         swap = None  # one-sided names are the user's right; such points are never mirrored
     return KeypointSchema(name, tuple(point_names), flip_permutation=swap)
-
-
-_IBUG68_NAMES = (
-    *(f"jaw_right_{i}" for i in range(1, 9)),
-    "chin",
-    *(f"jaw_left_{i}" for i in range(8, 0, -1)),
-    *(f"right_eyebrow_{i}" for i in range(1, 6)),
-    *(f"left_eyebrow_{i}" for i in range(5, 0, -1)),
-    *("nose_bridge_1", "nose_bridge_2", "nose_bridge_3", "nose_tip"),
-    *("nostril_right_2", "nostril_right_1", "nose_base", "nostril_left_1", "nostril_left_2"),
-    *("right_eye_outer", "right_eye_top_outer", "right_eye_top_inner"),
-    *("right_eye_inner", "right_eye_bottom_inner", "right_eye_bottom_outer"),
-    *("left_eye_inner", "left_eye_top_inner", "left_eye_top_outer"),
-    *("left_eye_outer", "left_eye_bottom_outer", "left_eye_bottom_inner"),
-    *("mouth_right", "upper_lip_right_2", "upper_lip_right_1", "upper_lip_top"),
-    *("upper_lip_left_1", "upper_lip_left_2", "mouth_left"),
-    *("lower_lip_left_2", "lower_lip_left_1", "lower_lip_bottom", "lower_lip_right_1", "lower_lip_right_2"),
-    *("inner_mouth_right", "inner_upper_lip_right", "inner_upper_lip", "inner_upper_lip_left"),
-    *("inner_mouth_left", "inner_lower_lip_left", "inner_lower_lip", "inner_lower_lip_right"),
-)
-
-IBUG68 = KeypointSchema(
-    name="ibug68",
-    point_names=_IBUG68_NAMES,
-    groups={
-        "jaw": tuple(range(17)),
-        "right_eyebrow": tuple(range(17, 22)),
-        "left_eyebrow": tuple(range(22, 27)),
-        "nose_bridge": tuple(range(27, 31)),
-        "nose_base": tuple(range(31, 36)),
-        "right_eye": tuple(range(36, 42)),
-        "left_eye": tuple(range(42, 48)),
-        "outer_lip": tuple(range(48, 60)),
-        "inner_lip": tuple(range(60, 68)),
-    },
-    regions={
-        "jaw": tuple(range(17)),
-        "brows": tuple(range(17, 27)),
-        "nose": tuple(range(27, 36)),
-        "eyes": tuple(range(36, 48)),
-        "mouth": tuple(range(48, 68)),
-    },
-    flip_permutation=flip_permutation_from_names(_IBUG68_NAMES),
-    normalizer_points=(36, 45),
-)
-"""The 68 points of iBUG 300-W (Sagonas et al., https://ibug.doc.ic.ac.uk/resources/300-W/), 0-based."""
-
-SCHEMAS: dict[str, KeypointSchema] = {"ibug68": IBUG68}

@@ -1,0 +1,170 @@
+"""The IMM reader: any of the 240 names, relative to pixels, and every problem with its line."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpdetect.datasets import load, read_imm
+from kpdetect.errors import DataError, KpdetectError
+from kpdetect.geometry import tight_box, to_relative
+from kpdetect.images import write_image
+from kpdetect.schema import IMM58
+
+HEAD = ["# AAM Shape File", "", "# number of model points", "58", "", "# path type x y point from to"]
+FIRST = len(HEAD) + 1  # the line of the first point
+SIZE_HW = (48, 64)
+
+
+def points(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0.1, 0.9, (58, 2))
+
+
+def lines_of(relative: np.ndarray, extra: str = "") -> list[str]:
+    rows = [f"0 \t4 \t{x:.8f} \t{y:.8f} \t{index} \t0 \t1{extra}" for index, (x, y) in enumerate(relative)]
+    return [*HEAD, *rows, "", "# host image", "99-1m.bmp"]
+
+
+def put(folder: Path, name: str, lines: list[str] | None = None, suffix: str = ".jpg") -> Path:
+    write_image(folder / f"{name}{suffix}", np.zeros((*SIZE_HW, 3), np.uint8))
+    file = folder / f"{name}.asf"
+    file.write_text("\n".join(lines or lines_of(points())) + "\n", encoding="utf-8")
+    return file
+
+
+def problems_of(folder: Path) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        read_imm(str(folder))
+    return [problem.removeprefix(str(folder)).removeprefix("/") for problem in caught.value.problems]
+
+
+def test_what_was_written_is_read_by_the_contract(tmp_path):
+    put(tmp_path, "07-3f")
+    put(tmp_path, "40-6m", lines_of(points(1), extra="\t0.00\t0.00\t0.00"), suffix=".PNG")
+    faces = read_imm(str(tmp_path))
+    assert faces.schema == IMM58
+    assert faces.subjects.tolist() == ["07", "40"]
+    assert [Path(path).name for path in faces.paths] == ["07-3f.jpg", "40-6m.PNG"]
+    np.testing.assert_allclose(to_relative(faces.keypoints, SIZE_HW), [points(), points(1)], atol=1e-6)
+    np.testing.assert_array_equal(faces.boxes, tight_box(faces.keypoints))
+    assert faces.visible.all()
+    assert "research" in faces.terms
+
+
+def test_the_picture_s_borders_are_0_and_1(tmp_path):
+    relative = points()
+    relative[:2] = [[0, 0], [1, 1]]
+    put(tmp_path, "01-1m", lines_of(relative))
+    assert read_imm(str(tmp_path)).keypoints[0, :2].tolist() == [[-0.5, -0.5], [63.5, 47.5]]
+
+
+def test_every_one_of_the_240_names_is_read_and_split_by_person(tmp_path):
+    picture = tmp_path / "one.png"
+    write_image(picture, np.zeros((*SIZE_HW, 3), np.uint8))
+    text = "\n".join(lines_of(points()))
+    for person in range(1, 41):
+        for view in range(1, 7):
+            stem = f"{person:02d}-{view}{'fm'[person % 2]}"
+            (tmp_path / f"{stem}.asf").write_text(text, encoding="utf-8")
+            (tmp_path / f"{stem}.png").symlink_to(picture)
+    faces, train, val = (load(f"{kind}:{tmp_path}") for kind in ("imm", "imm-train", "imm-val"))
+    assert (len(faces), len(train), len(val)) == (240, 192, 48)
+    assert sorted(set(train.subjects.tolist())) == [f"{person:02d}" for person in range(1, 33)]
+    assert sorted(set(val.subjects.tolist())) == [f"{person:02d}" for person in range(33, 41)]
+    assert len({faces.name, train.name, val.name}) == 3
+
+
+@pytest.mark.parametrize("name", ["00-1m", "41-1m", "07-7m", "07-1x", "7-1m", "face"])
+def test_other_names_are_problems(tmp_path, name):
+    put(tmp_path, "01-1m")
+    put(tmp_path, name)
+    assert problems_of(tmp_path) == [f"{name}.asf: expected a name like 07-3f.asf (person 01-40, view 1-6, m or f)"]
+    assert read_imm(str(tmp_path), skip_bad_rows=True).skipped == 1
+
+
+def changed(line: int, text: str | None) -> list[str]:
+    """A good file's lines with one of them (counted from 1) exchanged, or taken out."""
+    lines = lines_of(points())
+    lines[line - 1 : line] = [] if text is None else [text]
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (changed(4, "57"), ":4: expected 58 points for scheme 'imm58', received '57'"),
+        (changed(4, "many"), ":4: expected 58 points for scheme 'imm58', received 'many'"),
+        (changed(FIRST + 57, None), f":{FIRST + 56}: expected 58 lines of points for scheme 'imm58', received 57"),
+        (changed(FIRST, "0 4 .5 .5 0 0 1\n" * 2), "expected 58 lines of points for scheme 'imm58', received 59"),
+        (changed(FIRST, "0 4 .5 .5 0 0"), f":{FIRST}: expected 7 fields (path type x y point from to), received 6"),
+        (changed(FIRST, "0 4 .5 .5 1 0 1"), f":{FIRST}: expected point 0, received '1'"),
+        (changed(FIRST, "0 4 nan .5 0 0 1"), f":{FIRST}: expected x and y as finite numbers, received 'nan .5'"),
+        (changed(FIRST, "0 4 .5 x 0 0 1"), f":{FIRST}: expected x and y as finite numbers, received '.5 x'"),
+        (
+            changed(FIRST, "0 4 320 99 0 0 1"),
+            f":{FIRST}: expected x and y relative to the picture, 0 to 1, received '320",
+        ),
+        (["# nothing"], ": expected the number of points, 58, found no line that is no comment"),
+        (["58"], ":1: expected 58 lines of points for scheme 'imm58', received 0"),
+        (lines_of(np.full((58, 2), 0.5)), ": its visible points lie on one line, so they tell no face box"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(tmp_path, lines, problem):
+    put(tmp_path, "01-1m")
+    put(tmp_path, "02-1m", lines)
+    (found,) = problems_of(tmp_path)
+    assert found.startswith("02-1m.asf:")
+    assert problem in found
+    faces = read_imm(str(tmp_path), skip_bad_rows=True)
+    assert (len(faces), faces.skipped) == (1, 1)
+
+
+def test_all_problems_come_at_once_even_several_of_one_file(tmp_path):
+    lines = lines_of(points())
+    lines[FIRST + 3] = lines[FIRST + 3].replace("\t4 ", "\t5 ", 1).replace("0.", "x.", 1)
+    lines[FIRST + 9] = "short line"
+    put(tmp_path, "01-1m", lines)
+    (tmp_path / "02-1m.asf").write_text("\n".join(lines_of(points())))
+    (tmp_path / "03-1m.jpg").write_text("no image")
+    (tmp_path / "03-1m.asf").write_text("\n".join(lines_of(points())))
+    found = problems_of(tmp_path)
+    assert [problem.split(": ")[0] for problem in found] == [
+        f"01-1m.asf:{FIRST + 4}",
+        f"01-1m.asf:{FIRST + 10}",
+        "02-1m.asf",
+        "03-1m.asf",
+    ]
+    assert "expected its image 02-1m.jpg" in found[2]
+    assert "received 8 bytes" in found[3]
+
+
+def test_places_without_such_files(tmp_path):
+    for place, message in ((tmp_path / "gone", "found nothing"), (tmp_path, "found an empty folder")):
+        with pytest.raises(KpdetectError, match=message):
+            read_imm(str(place))
+    file = put(tmp_path, "01-1m")
+    with pytest.raises(KpdetectError, match="found a file of that name"):
+        read_imm(str(file))
+    with pytest.raises(KpdetectError, match=re.escape("none of its 1 .asf files is of the persons 33-40")):
+        read_imm(str(tmp_path), "val")
+    with pytest.raises(KpdetectError, match="expected one of all, train, val, received 'test'"):
+        read_imm(str(tmp_path), "test")
+    with pytest.raises(KpdetectError, match="expected imm:DIR, received nothing"):
+        load("imm")
+
+
+def test_the_real_set(shared_data):
+    folder = shared_data / "imm_face_db"
+    faces, train, val = (load(f"{kind}:{folder}") for kind in ("imm", "imm-train", "imm-val"))
+    assert (len(faces), len(train), len(val)) == (37, 29, 8)
+    assert faces.subjects.tolist() == [f"{person:02d}" for person in range(4, 41)]
+    height, width = faces.read(str(faces.paths[0])).shape[:2]
+    assert (faces.keypoints > 0).all()
+    assert (faces.keypoints < (width, height)).all()
+    # Frontal faces stand upright: the nose tip below the eyes, between them, above the mouth.
+    nose = faces.select(["nose_tip"]).keypoints[:, 0]
+    right, left = faces.keypoints[:, IMM58.index("right_eye_outer")], faces.keypoints[:, IMM58.index("left_eye_outer")]
+    assert ((right[:, 0] < nose[:, 0]) & (nose[:, 0] < left[:, 0])).all()
+    assert (nose[:, 1] > np.maximum(right, left)[:, 1]).all()
+    assert (nose[:, 1] < faces.keypoints[:, IMM58.index("upper_lip_top"), 1]).all()

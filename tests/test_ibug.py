@@ -1,0 +1,409 @@
+"""The iBUG reader: .pts count from 1 and XML from 0, strangers' XML does no harm, and every problem has its line."""
+
+import dataclasses
+import os
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kpdetect.datasets import labelled, load, read_ibug, split_by_subject
+from kpdetect.datasets.ibug import photograph_of
+from kpdetect.errors import DataError, KpdetectError
+from kpdetect.geometry import tight_box
+from kpdetect.images import write_image
+from kpdetect.schema import IBUG68
+
+SIZE_HW = (90, 120)
+NUMBERS = ":7: expected left, top, width, height as finite numbers, received "
+IN_IMAGE = ":7: expected a face in the image of 120 x 90, received one at"
+XML_HEAD = (
+    "<?xml version='1.0' encoding='ISO-8859-1'?>\n<?xml-stylesheet type='text/xsl' href='look.xsl'?>\n<dataset>\n"
+)
+
+
+def points(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(5, 80, (68, 2))
+
+
+def picture(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    write_image(folder / name, np.zeros((*SIZE_HW, 3), np.uint8))
+
+
+def bare(keypoints: np.ndarray) -> list[str]:
+    return [f"{x} {y}" for x, y in keypoints]
+
+
+def wrapped(keypoints: np.ndarray) -> list[str]:
+    return ["version: 1", f"n_points:  {len(keypoints)}", "{", *bare(keypoints), "}"]
+
+
+def put_pts(folder: Path, name: str, lines: list[str], end: str = "\n") -> None:
+    picture(folder, f"{name}.png")
+    (folder / f"{name}.pts").write_bytes((end.join(lines) + end).encode())
+
+
+def parts(keypoints: np.ndarray) -> str:
+    return "\n".join(f"<part name='{index:02d}' x='{x}' y='{y}'/>" for index, (x, y) in enumerate(keypoints))
+
+
+def box(content: str = "", attributes: str = "top='10' left='20' width='31' height='41'") -> str:
+    return f"<box {attributes}>\n{content}</box>\n"
+
+
+def image(*boxes: str, file: str = "a.png", size: str = "width='120' height='90'") -> str:
+    return f"<image file='{file}' {size}>\n{''.join(boxes)}</image>\n"
+
+
+def put_xml(folder: Path, *images: str, head: str = XML_HEAD, encoding: str = "latin-1") -> str:
+    file = folder / "faces.xml"
+    text = f"{head}<name>iBUG face point dataset</name>\n<images>\n{''.join(images)}</images>\n</dataset>\n"
+    file.write_bytes(text.encode(encoding))
+    return str(file)
+
+
+def problems_of(place: object) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        read_ibug(str(place))
+    return list(caught.value.problems)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.png", "b.png"):
+        picture(tmp_path, name)
+    return tmp_path
+
+
+class TestPts:
+    @pytest.mark.parametrize("layout", [bare, wrapped])
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_points_count_from_1(self, tmp_path, layout, end):
+        put_pts(tmp_path, "a", layout(points()), end)
+        faces = read_ibug(str(tmp_path))
+        np.testing.assert_array_equal(faces.keypoints[0], points() - 1)
+        np.testing.assert_array_equal(faces.boxes, tight_box(faces.keypoints))
+        assert faces.schema == IBUG68
+        assert faces.visible.all()
+        assert "300-W" in faces.terms
+
+    def test_folders_at_any_depth(self, tmp_path):
+        for name in ("lfpw/trainset/image_0001", "afw/123456_1", "top", "a/b/c/d/deep"):
+            put_pts(tmp_path, name, wrapped(points()))
+        faces = load(f"ibug:{tmp_path}")
+        assert len(faces) == 4
+        assert faces.read(str(faces.paths[0])).shape == (*SIZE_HW, 3)
+        assert set(faces.subjects.tolist()) == {"trainset/image_0001", "123456", f"{tmp_path.name}/top", "d/deep"}
+
+    @pytest.mark.parametrize(
+        ("lines", "problem"),
+        [
+            (bare(points())[:67], ":67: expected 68 points for scheme 'ibug68', received 67"),
+            ([*bare(points()), "1 2"], ":69: expected 68 points for scheme 'ibug68', received 69"),
+            (wrapped(points()[:67]), ":2: expected n_points: 68 for scheme 'ibug68', received 'n_points:  67'"),
+            ([*wrapped(points())[:70], "}"], ":70: expected 68 points for scheme 'ibug68', received 67"),
+            (wrapped(points())[:-1], ":71: expected the points between one { and one }"),
+            (["}", *bare(points()), "{"], ":70: expected the points between one { and one }"),
+            (["nan 1", *bare(points())[1:]], ":1: expected x and y as finite numbers, received 'nan 1'"),
+            (["1", *bare(points())[1:]], ":1: expected x and y as finite numbers, received '1'"),
+            (["1 2 3", *bare(points())[1:]], ":1: expected x and y as finite numbers, received '1 2 3'"),
+            (["1 1e99", *bare(points())[1:]], ":1: expected x and y as finite numbers, received '1 1e99'"),
+            ([""], ": expected 68 points for scheme 'ibug68', received 0"),
+            (bare(np.full((68, 2), 7)), ": its visible points lie on one line, so they tell no face box"),
+        ],
+    )
+    def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(self, tmp_path, lines, problem):
+        put_pts(tmp_path, "good", bare(points()))
+        put_pts(tmp_path, "bad", lines)
+        (found,) = problems_of(tmp_path)
+        assert found.startswith(f"{tmp_path}/bad.pts{problem}")
+        faces = read_ibug(str(tmp_path), skip_bad_rows=True)
+        assert (len(faces), faces.skipped) == (1, 1)
+
+    def test_all_problems_come_at_once(self, tmp_path):
+        put_pts(tmp_path, "a", ["x 1", "2", *bare(points())[2:]])
+        put_pts(tmp_path, "b", bare(points()))
+        (tmp_path / "b.png").unlink()
+        found = problems_of(tmp_path)
+        assert [problem.removeprefix(f"{tmp_path}/").split(": ")[0] for problem in found] == [
+            "a.pts:1",
+            "a.pts:2",
+            "b.pts",
+        ]
+        assert "expected its image b.jpg" in found[2]
+
+    def test_places_without_points(self, folder):
+        with pytest.raises(KpdetectError, match=r"expected \.pts files at any depth, found \.png"):
+            read_ibug(str(folder))
+        put_xml(folder, image(box()))
+        with pytest.raises(KpdetectError, match="name the XML file itself"):
+            read_ibug(str(folder))
+        with pytest.raises(KpdetectError, match=r"expected a folder of \.pts files or an XML file, found nothing"):
+            read_ibug(str(folder / "gone"))
+        with pytest.raises(KpdetectError, match="expected ibug:DIR_OR_XML, received nothing"):
+            load("ibug:")
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(text=st.text(st.sampled_from("0123. -{}\n\tn:x\x00é"), max_size=80))
+    def test_no_text_whatever_ends_in_a_traceback(self, folder, text):
+        (folder / "a.pts").write_bytes(text.encode())
+        assert all(f"{folder}/a.pts" in problem for problem in problems_of(folder))
+
+
+class TestXml:
+    def test_points_count_from_0_and_their_tight_box_is_the_face_s(self, folder):
+        faces = read_ibug(
+            put_xml(
+                folder, image(box(parts(points())), box(parts(points(1)))), image(box(parts(points(2))), file="b.png")
+            )
+        )
+        np.testing.assert_array_equal(faces.keypoints, [points(), points(1), points(2)])
+        np.testing.assert_array_equal(faces.boxes, tight_box(faces.keypoints))
+        assert [Path(path).name for path in faces.paths] == ["a.png", "a.png", "b.png"]
+        assert faces.subjects[0] == faces.subjects[1] != faces.subjects[2]
+        assert "300-W" in faces.terms
+
+    def test_parts_may_stand_in_any_order(self, folder):
+        lines = parts(points()).splitlines()
+        faces = read_ibug(put_xml(folder, image(box("\n".join(reversed(lines))))))
+        np.testing.assert_array_equal(faces.keypoints[0], points())
+
+    def test_a_box_without_parts_is_a_face_to_predict(self, folder):
+        faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
+        assert faces.visible.any(axis=1).tolist() == [False, True]
+        assert faces.boxes[0].tolist() == [20, 10, 50, 50]  # 31 x 41 pixels, from the centre of the first to the last's
+        assert np.isfinite(faces.keypoints).all()
+
+    def test_boxes_to_be_ignored_are_left_out(self, folder):
+        ignored = box(attributes="top='x' ignore='1'")
+        faces = read_ibug(put_xml(folder, image(ignored, box(), ignored), image(ignored, file="gone.png")))
+        assert (len(faces), faces.skipped) == (1, 0)
+        with pytest.raises(KpdetectError, match="expected boxes, found none in its 1 images"):
+            read_ibug(put_xml(folder, image(ignored)))
+
+    @pytest.mark.parametrize(
+        ("head", "encoding"),
+        [
+            (XML_HEAD, "latin-1"),
+            ("<dataset>", "utf-8"),
+            ("<?xml version='1.0' encoding='windows-1252'?><dataset>", "cp1252"),
+        ],
+    )
+    def test_names_of_any_language(self, folder, head, encoding):
+        picture(folder, "Bärbel.png")
+        faces = read_ibug(put_xml(folder, image(box(), file="Bärbel.png"), head=head, encoding=encoding))
+        assert Path(faces.paths[0]).name == "Bärbel.png"
+
+    def test_the_picture_s_size_is_looked_up_where_the_xml_does_not_state_it(self, folder):
+        assert len(read_ibug(put_xml(folder, image(box(), size="")))) == 1
+        beyond = box(attributes="top='100' left='20' width='31' height='41'")
+        assert "image of 120 x 90" in problems_of(put_xml(folder, image(beyond, size="")))[0]
+
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            (box(attributes="top='1' left='2' width='9'"), f"{NUMBERS}['2', '1', '9', '']"),
+            (box(attributes="top='1' left='nan' width='9' height='9'"), f"{NUMBERS}['nan', '1', '9', '9']"),
+            (box(attributes="top='1' left='2' width='0' height='9'"), ":7: expected a box of 2 pixels and more"),
+            (box(attributes="top='1' left='120' width='9' height='9'"), f"{IN_IMAGE} x 120 to 128, y 1 to 9"),
+            (box(attributes="top='-9' left='2' width='9' height='9'"), f"{IN_IMAGE} x 2 to 10, y -9 to -1"),
+            (box(parts(points() + 500)), IN_IMAGE),
+            (box(parts(points()[:67])), ":7: expected 68 parts for scheme 'ibug68', or none, received 67"),
+            (box(parts(points()).replace("'00'", "'68'")), ":8: expected a part of name 00 to 67, received '68'"),
+            (box(parts(points()).replace("'00'", "'01'")), ":7: expected each of the parts 00 to 67 once, missing 00"),
+            (box(parts(points()).replace("x='", "x='nan", 1)), ":8: expected x and y as finite numbers, received 'nan"),
+            (box("<part name='00'/>" * 68), ":8: expected x and y as finite numbers, received ' '"),
+            (box(parts(np.full((68, 2), 7))), ":7: its visible points lie on one line"),
+        ],
+    )
+    def test_a_bad_box_is_named_with_its_line_and_can_be_skipped(self, folder, content, problem):
+        file = put_xml(folder, image(content), image(box(), file="b.png"))
+        assert problems_of(file)[0].startswith(f"{file}{problem}")
+        faces = read_ibug(file, skip_bad_rows=True)
+        assert (len(faces), faces.skipped) == (1, 1)
+
+    def test_all_problems_come_at_once_and_those_of_a_photograph_once(self, folder):
+        bad = box(attributes="top='1'")
+        (folder / "text.png").write_text("no image")
+        images = image(box(), bad, file="gone.png"), image(box(), file="text.png", size=""), image(file="nobody.png")
+        file = put_xml(folder, *images)
+        found = problems_of(file)
+        assert [problem.removeprefix(file).split(": ")[0] for problem in found] == [":6", ":9", ":12"]
+        assert f"expected the image {folder}/gone.png, found nothing there" in found[0]
+        assert "received 8 bytes" in found[2]
+
+
+class TestStrangersXml:
+    def test_an_entity_bomb_is_refused_at_once(self, folder):
+        laughs = "".join(f"<!ENTITY l{i} '{f'&l{i - 1};' * 10}'>\n" for i in range(1, 40))
+        doctype = f"<!DOCTYPE dataset [<!ENTITY l0 'ha'>\n{laughs}]>"
+        head = f"<?xml version='1.0'?>\n{doctype}\n<dataset><comment>&l39;</comment>"
+        start = time.perf_counter()
+        with pytest.raises(KpdetectError, match=re.escape("faces.xml:2: expected dlib's XML, received a DOCTYPE")):
+            read_ibug(put_xml(folder, image(box()), head=head))
+        assert time.perf_counter() - start < 1
+
+    @pytest.mark.parametrize(
+        "doctype",
+        [
+            "<!DOCTYPE dataset [<!ENTITY secret SYSTEM 'file://{file}'>]>",
+            "<!DOCTYPE dataset [<!ENTITY % more SYSTEM 'file://{file}'> %more;]>",
+            "<!DOCTYPE dataset SYSTEM 'file://{file}'>",
+            "<!DOCTYPE dataset>",
+        ],
+    )
+    def test_nothing_outside_is_read(self, folder, doctype):
+        secret = folder / "secret.txt"
+        os.mkfifo(secret)  # whoever opened it would wait for ever
+        head = f"<?xml version='1.0'?>\n{doctype.format(file=secret)}\n<dataset><comment>&secret;</comment>"
+        with pytest.raises(KpdetectError, match=r"faces\.xml:2: expected dlib's XML, received a DOCTYPE"):
+            read_ibug(put_xml(folder, image(box()), head=head))
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (b"", ":1: expected well-formed XML: no element found"),
+            (b"<dataset><images>\n<image", ":2: expected well-formed XML: unclosed token"),
+            (b"<dataset>\n</images>", ":2: expected well-formed XML: mismatched tag"),
+            (b"<dataset>\n&lol;</dataset>", ":2: expected well-formed XML: undefined entity"),
+            (b"<dataset>\xff</dataset>", ":1: expected well-formed XML: not well-formed"),
+            (b"\x89PNG\r\n", ":1: expected well-formed XML"),
+            (b"<html/>", ":1: expected dlib's XML, which begins with <dataset>, received <html>"),
+            (b"<dataset>\n<box/></dataset>", ":2: expected <box> inside <image>, received it in <dataset>"),
+            (
+                b"<dataset><image>\n<part/></image></dataset>",
+                ":2: expected <part> inside <box>, received it in <image>",
+            ),
+            (b"<?xml version='1.0' encoding='klingon'?><dataset/>", ":1: expected XML in UTF-8 or ISO-8859-1"),
+            (b"<?xml version='1.0' encoding='utf-7'?><dataset/>", ":1: expected XML in UTF-8 or ISO-8859-1"),
+            (b"<dataset/>", ": expected boxes, found none in its 0 images"),
+        ],
+    )
+    def test_what_is_no_such_xml_is_one_clear_line(self, folder, text, message):
+        (folder / "faces.xml").write_bytes(text)
+        with pytest.raises(KpdetectError, match=re.escape(f"faces.xml{message}")):
+            read_ibug(str(folder / "faces.xml"))
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        pieces=st.lists(
+            st.sampled_from(
+                [
+                    "<image file='a.png'>",
+                    "</image>",
+                    "<box top='1'>",
+                    "<box",
+                    "</box>",
+                    "<part/>",
+                    "x",
+                    "&a;",
+                    "<!",
+                    "é",
+                ]
+            )
+        )
+    )
+    def test_no_text_whatever_ends_in_a_traceback(self, folder, pieces):
+        (folder / "faces.xml").write_text(f"<dataset>{''.join(pieces)}</dataset>", encoding="utf-8")
+        with pytest.raises(KpdetectError, match=r"faces\.xml"):
+            read_ibug(str(folder / "faces.xml"))
+
+
+class TestPhotographs:
+    @pytest.mark.parametrize(
+        ("path", "photograph"),
+        [
+            ("x/afw/111076519_1.jpg", "111076519"),
+            ("y/111076519_2_mirror.jpg", "111076519"),
+            ("afw_photos/111076519.jpg", "111076519"),
+            ("helen/trainset/110520830_6.jpg", "110520830"),
+            ("lfpw/trainset/image_0805.png", "trainset/image_0805"),
+            ("lfpw/trainset/image_0805_mirror.png", "trainset/image_0805"),
+            ("lfpw/testset/image_0805.png", "testset/image_0805"),
+            ("ibug/image_092_01.jpg", "ibug/image_092"),
+            ("dlib_faces/2007_007763.jpg", "dlib_faces/2007_007763"),
+        ],
+    )
+    def test_what_stays_together(self, path, photograph):
+        assert photograph_of(path) == photograph
+
+    def test_a_photograph_s_faces_stay_on_one_side(self, tmp_path):
+        names = [
+            f"{1000000 + photo}_{face}{copy}" for photo in range(20) for face in (1, 2) for copy in ("", "_mirror")
+        ]
+        for name in names:
+            put_pts(tmp_path, name, bare(points()))
+        parts_of_split = split_by_subject(read_ibug(str(tmp_path)), 0.3, seed=1)[:2]
+        sides = [{Path(path).name[:7] for path in part.paths.tolist()} for part in parts_of_split]
+        assert sides[0] | sides[1] == {str(1000000 + photo) for photo in range(20)}
+        assert not sides[0] & sides[1]
+
+
+class TestFacesWithoutPoints:
+    def test_they_are_left_out_where_points_are_needed(self, folder, capsys):
+        faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
+        assert len(labelled(faces, "train")) == 1
+        assert "left out 1 of 2 faces: no visible point" in capsys.readouterr().err
+        full = faces.take([1])
+        assert labelled(full, "train") is full
+
+    def test_a_set_without_any_is_refused(self, folder):
+        faces = read_ibug(put_xml(folder, image(box(), box())))
+        with pytest.raises(KpdetectError, match="expected visible points to train on, but none of its 2 faces has one"):
+            labelled(faces, "train")
+
+    def test_nothing_learns_from_them_or_measures_by_them(self, folder):
+        from small_models import small_spec
+
+        from kpdetect.geometry import CropRule
+        from kpdetect.pipeline import BatchOptions, FaceFraming, build_cache, training_batches
+        from kpdetect.scoring import evaluate
+        from kpdetect.transforms import CenterCrop
+
+        names = small_spec().schema.point_names
+        faces = read_ibug(put_xml(folder, image(box())))
+        cache = build_cache(faces, FaceFraming(CropRule((16, 16), 1.3)), 1)
+        with pytest.raises(KpdetectError, match="received boxes alone"):
+            training_batches(cache, [CenterCrop((16, 16))], IBUG68, BatchOptions((16, 16), 1))
+        some = faces.select(IBUG68.point_names[: len(names)])
+        spec = dataclasses.replace(small_spec(), schema=some.schema)
+        with pytest.raises(KpdetectError, match="none of its faces has a visible point to measure by"):
+            evaluate(lambda crops: np.zeros((len(crops), len(names), 2), np.float32), some, spec)
+
+
+class TestRealData:
+    def test_the_folders_and_the_xml_tell_the_same(self, shared_data):
+        folder = shared_data / "ibug_300w"
+        pts, xml = load(f"ibug:{folder}"), load(f"ibug:{folder}/labels_ibug_300W_train.xml")
+        assert len(pts) == len(xml) == 2009
+        rows = {os.path.relpath(path, folder): row for row, path in enumerate(xml.paths.tolist())}
+        same = xml.take([rows[os.path.relpath(path, folder)] for path in pts.paths.tolist()])
+        assert same.subjects.tolist() == pts.subjects.tolist()
+        difference = same.keypoints - pts.keypoints
+        assert np.abs(difference).max() < 0.51  # whole numbers there
+        assert np.abs(difference.mean(axis=(0, 1))).max() < 0.01
+        counts = [sum(f"/{part}/" in path for path in pts.paths.tolist()) for part in ("afw", "helen", "lfpw")]
+        assert counts == [337, 870, 802]
+
+    def test_faces_to_predict(self, shared_data):
+        faces = load(f"ibug:{shared_data}/ibug_300w/labels_ibug_300W_test_parsed.xml")
+        assert len(faces) == 101
+        assert not faces.visible.any()
+        assert (faces.boxes[:, 2:] > faces.boxes[:, :2]).all()
+
+    def test_dlib_s_faces_and_whole_photographs(self, shared_data):
+        dlib = [
+            load(f"ibug:{shared_data}/dlib_faces/{part}_with_face_landmarks.xml") for part in ("testing", "training")
+        ]
+        assert sum(len(part) for part in dlib) == 43
+        assert len({path for part in dlib for path in part.paths.tolist()}) == 9
+        assert all("predictor" in part.terms for part in dlib)
+        afw = load(f"ibug:{shared_data}/afw_photos/labels.xml")
+        assert len(set(afw.paths.tolist())) == len(set(afw.subjects.tolist())) == 60
+        cut = load(f"ibug:{shared_data}/ibug_300w/afw")
+        assert set(afw.subjects.tolist()) <= set(cut.subjects.tolist())
