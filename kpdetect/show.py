@@ -1,0 +1,274 @@
+"""Owns the command that draws pictures of data, transforms, trainings and models, each under a name of its own."""
+
+import dataclasses
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from kpdetect import cli, draw
+from kpdetect.bundle import load_bundle, read_spec
+from kpdetect.datasets import Annotations, labelled, load
+from kpdetect.errors import KpdetectError, MissingExtra, unknown_name
+from kpdetect.exhibits.labelled import cropped, read_history, spread, typical_layout
+from kpdetect.geometry import CropRule
+from kpdetect.recipes import TrainOptions, choose_recipe
+from kpdetect.schema import SCHEMAS
+
+LABEL_CROP = CropRule((480, 480), 1.25)  # large enough for numbers, with some room about the jaw
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFaces:
+    """Options of every picture that labelled faces are drawn for."""
+
+    data: str = cli.option(
+        "synthetic:64", "labelled faces, as for train; by default kpdetect draws them", metavar="SPEC"
+    )
+    skip_bad_rows: bool = cli.option(False, "go on without rows that are wrong, and say how many")
+
+    def load(self) -> Annotations:
+        """Reads them; faces without a single point are left out."""
+        return labelled(load(self.data, self.skip_bad_rows), "show")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredFaces(LabelledFaces):
+    """Options of every picture that a model is measured for."""
+
+    model: str = cli.option(dataclasses.MISSING, "run or bundle folder, .tflite, .onnx or SavedModel")
+    split: str = cli.option("all", "every face, or the subjects held out of training", choices=("all", "val"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointsOptions(LabelledFaces):
+    """Draws labelled faces with the number of each point."""
+
+    count: int = cli.option(4, "how many faces, spread over the set", metavar="N")
+    out: str = cli.option("out/keypoints.png", "the picture", metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemeOptions:
+    """Draws a scheme of points: numbers, names, parts, and which points change places in a mirrored picture."""
+
+    scheme: str | None = cli.option(None, f"a scheme by name: {', '.join(SCHEMAS)}; left out, that of --data")
+    data: str | None = cli.option(None, "labelled faces to take the typical face from", metavar="SPEC")
+    skip_bad_rows: bool = cli.option(False, "go on without rows that are wrong, and say how many")
+    out: str = cli.option("out/scheme.png", "the picture", metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformsOptions(LabelledFaces):
+    """Draws faces with their points before and after each transform of a recipe, and after all of them."""
+
+    recipe: str = cli.option("compact", "the recipe whose augmentation is shown")
+    count: int = cli.option(5, "how many faces, spread over the set", metavar="N")
+    seed: int = cli.option(0, "another seed draws other amounts", metavar="N")
+    out: str = cli.option("out/transforms.png", "the picture", metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvesOptions:
+    """Draws the learning curves of a training, finished or running."""
+
+    run: str = cli.option("runs/compact", "run folder, or its history.csv", positional=True)
+    out: str = cli.option("out/curves.png", "the picture", metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionsOptions(MeasuredFaces):
+    """Draws a model's predictions beside the labels, several a page."""
+
+    count: int = cli.option(20, "how many faces, spread over the set", metavar="N")
+    out: str = cli.option("out/predictions.png", "the picture", metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelsOptions:
+    """Draws the kernels of a model's first layer."""
+
+    model: str = cli.option(dataclasses.MISSING, "run or bundle folder with weights")
+    out: str = cli.option("out/kernels.png", "the picture", metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMapsOptions:
+    """Draws a face filtered by each kernel of a model's first layer."""
+
+    model: str = cli.option(dataclasses.MISSING, "run or bundle folder with weights")
+    image: str | None = cli.option(None, "a photograph, in which the detector finds the face", metavar="FILE")
+    data: str | None = cli.option(None, "labelled faces instead (default: synthetic:64)", metavar="SPEC")
+    skip_bad_rows: bool = cli.option(False, "go on without rows that are wrong, and say how many")
+    face: int = cli.option(0, "which face: from 0, the photograph's by size, the data's by row", metavar="N")
+    out: str = cli.option("out/feature-maps.png", "the picture", metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorsOptions(MeasuredFaces):
+    """Draws a model's mean error of each point on the typical face."""
+
+    out: str = cli.option("out/errors.png", "the picture", metavar="FILE")
+
+
+def draw_keypoints(options: KeypointsOptions) -> None:
+    """Labelled faces, numbered."""
+    faces = spread(options.load(), _positive("count", options.count))
+    crops, points = cropped(faces, LABEL_CROP)
+    titles = [_short(path) for path in faces.paths.tolist()]
+    draw.keypoint_sheet(crops, points, faces.schema, titles, options.out)
+
+
+def draw_scheme(options: SchemeOptions) -> None:
+    """A scheme on a typical face: that of the data, or where none is named, of drawn faces."""
+    if options.scheme is not None and options.scheme not in SCHEMAS:
+        raise unknown_name("scheme", options.scheme, SCHEMAS)
+    faces = labelled(load(options.data or "synthetic:500", options.skip_bad_rows), "show")
+    if options.scheme not in (None, faces.schema.name):
+        raise KpdetectError(
+            f"--scheme {options.scheme}: where its points lie is taken from labelled faces, but '{faces.name}' is "
+            f"labelled with scheme '{faces.schema.name}'; name faces of scheme '{options.scheme}' by --data"
+        )
+    draw.scheme_page(typical_layout(faces), faces.schema, options.out)
+
+
+def draw_transforms(options: TransformsOptions) -> None:
+    """Faces before and after each transform."""
+    recipe = choose_recipe(TrainOptions(recipe=options.recipe))
+    faces = spread(options.load(), _positive("count", options.count))
+    rows = _inspection("transforms").transform_rows(faces, recipe, options.seed)
+    caption = f"recipe {recipe.name} on {faces.name}: before, after each transform by itself, after all of them"
+    draw.transform_sheet(rows, faces.schema, caption, options.out)
+
+
+def draw_curves(options: CurvesOptions) -> None:
+    """Learning curves."""
+    draw.learning_curves(read_history(options.run), options.out)
+
+
+def draw_predictions(options: PredictionsOptions) -> None:
+    """Predictions beside the labels."""
+    count = _positive("count", options.count)
+    read_spec(options.model)  # a wrong name is told before TensorFlow starts
+    made = _inspection("predictions").predictions_of(options.model, options.load(), options.split, count)
+    draw.prediction_sheet(made.crops, made.true_px, made.predicted_px, made.per_face, options.out, made.caption)
+
+
+def draw_kernels(options: KernelsOptions) -> None:
+    """First-layer kernels."""
+    read_spec(options.model)
+    layer = _inspection("kernels").first_convolution(load_bundle(options.model)[0])
+    kernels = np.asarray(layer.kernel)
+    draw.kernel_sheet(kernels, _layer_in_words(options.model, layer), options.out)
+
+
+def draw_feature_maps(options: FeatureMapsOptions) -> None:
+    """A face under the first layer's kernels."""
+    if options.image is not None and options.data is not None:
+        raise KpdetectError("--image finds a face in a photograph, --data takes a labelled one: choose one")
+    if options.image is not None and os.path.realpath(options.image) == os.path.realpath(options.out):
+        raise KpdetectError(f"--out {options.out}: would replace the photograph; choose another file")
+    read_spec(options.model)
+    inspection = _inspection("feature maps")
+    model, spec = load_bundle(options.model)
+    if options.image is not None:
+        crop = inspection.face_of_image(options.image, spec, options.face)
+    else:
+        faces = load(options.data or "synthetic:64", options.skip_bad_rows)
+        crop = inspection.face_of_data(faces, spec, options.face)
+    layer, maps = inspection.first_convolution(model), inspection.feature_maps_of(model, crop)
+    draw.feature_maps(crop, np.asarray(layer.kernel), maps, _layer_in_words(options.model, layer), options.out)
+
+
+def draw_errors(options: ErrorsOptions) -> None:
+    """Errors per point on the typical face."""
+    read_spec(options.model)
+    made = _inspection("errors").predictions_of(options.model, options.load(), options.split)
+    draw.point_errors(typical_layout(made.faces), made.per_point, made.faces.schema, made.caption, options.out)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that the command draws.
+
+    Attributes:
+        options: Its options; each has an ``out``, and tells in its docstring what is drawn.
+        draw: Draws it.
+        example: Words after its name that run.
+    """
+
+    options: type
+    draw: Callable[[Any], None]
+    example: str
+
+
+PICTURES = {
+    "keypoints": Picture(KeypointsOptions, draw_keypoints, "--data csv:faces.csv --count 6"),
+    "scheme": Picture(SchemeOptions, draw_scheme, "--scheme ibug68"),
+    "transforms": Picture(TransformsOptions, draw_transforms, "--recipe compact --count 4"),
+    "curves": Picture(CurvesOptions, draw_curves, "runs/compact"),
+    "predictions": Picture(PredictionsOptions, draw_predictions, "--model runs/compact --data csv:faces.csv"),
+    "kernels": Picture(KernelsOptions, draw_kernels, "--model runs/compact"),
+    "feature-maps": Picture(FeatureMapsOptions, draw_feature_maps, "--model runs/compact --image photo.jpg"),
+    "errors": Picture(ErrorsOptions, draw_errors, "--model runs/compact --data csv:faces.csv"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command ``show``: the first word names the picture."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if words[0] not in PICTURES:
+        raise unknown_name("picture", words[0], PICTURES)
+    picture = PICTURES[words[0]]
+    example = f"python -m kpdetect.show {words[0]} {picture.example} --out picture.png"
+    options: Any = cli.parse_options(picture.options, words[1:], f"show {words[0]}", example)
+    draw.check_target(options.out)
+    picture.draw(options)
+    print(options.out)
+    return 0
+
+
+def _help() -> str:
+    lines = [f"  {name:13} {picture.options.__doc__}" for name, picture in PICTURES.items()]
+    usage = "usage: kpdetect show PICTURE …    (kpdetect show PICTURE --help tells more)"
+    return "\n".join([usage, "", *lines, "", "example:\n  python -m kpdetect.show keypoints --count 6 --out faces.png"])
+
+
+def _short(path: str) -> str:
+    """A file's name; an address, such as those of drawn faces, as it is."""
+    return path if "://" in path else os.path.basename(path)
+
+
+def _positive(name: str, number: int) -> int:
+    if number < 1:
+        raise KpdetectError(f"--{name}: expected 1 or more, received {number}")
+    return number
+
+
+def _inspection(needed_for: str) -> ModuleType:
+    """`kpdetect.exhibits.works`, which takes TensorFlow and so takes seconds: not before the options are right."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise MissingExtra("TensorFlow", "train", needed_for)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
+    with cli.quietly("starting TensorFlow"):
+        module = importlib.import_module("kpdetect.exhibits.works")
+        module.start_tensorflow()
+    return module
+
+
+def _layer_in_words(model: str, layer: Any) -> str:
+    height, width, channels, count = layer.kernel.shape
+    color = "RGB" if channels == 3 else "grey"
+    return f"{model}: layer '{layer.name}', {count} kernels of {height}x{width} {color} pixels"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,377 @@
+"""The command that draws: every picture comes out of one line, shows what it should, and mistakes are one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import small_bundle
+
+from kpdetect import cli, draw, show
+from kpdetect.bundle import Spec, load_bundle, save_bundle
+from kpdetect.datasets import Annotations, load
+from kpdetect.draw.marks import LEFT_COLOR, MIDDLE_COLOR, RIGHT_COLOR, number_places, part_colors, side_colors
+from kpdetect.errors import KpdetectError
+from kpdetect.exhibits.labelled import cropped, read_history, spread, typical_layout
+from kpdetect.geometry import CropRule, tight_box
+from kpdetect.images import read_image, write_image
+from kpdetect.recipes import RECIPES, Recipe, TrainOptions, choose_recipe
+from kpdetect.schema import IBUG68, KeypointSchema, user_schema
+from kpdetect.show import PICTURES, main
+
+OWN = user_schema(["left_eye", "right_eye", "nose"])
+DATA = "synthetic:4"
+
+
+def own_faces(points: np.ndarray, visible: np.ndarray | None = None, schema: KeypointSchema = OWN) -> Annotations:
+    count = len(points)
+    return Annotations(
+        schema=schema,
+        name="own",
+        paths=np.array([f"{index}.png" for index in range(count)]),
+        keypoints=np.float32(points),
+        visible=np.ones(points.shape[:2], bool) if visible is None else visible,
+        boxes=tight_box(points),
+        subjects=np.array([str(index) for index in range(count)]),
+        read=lambda path: np.full((50, 60, 3), 70, np.uint8),
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained network for the 68 points of drawn faces."""
+    from kpdetect import models
+
+    options = {"widths": [4, 4, 8, 8], "blocks": [1, 1, 1], "pyramid_width": 8}
+    spec = Spec(IBUG68, "compact", options, CropRule((32, 32), 1.35), 1, recipe="small", data=("drawn",))
+    folder = tmp_path_factory.mktemp("models") / "small"
+    save_bundle(models.build("compact", 68, spec.input_shape, options), spec, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rgb_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_bundle(tmp_path_factory.mktemp("models") / "rgb")
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    file = tmp_path / "run" / "history.csv"
+    file.parent.mkdir()
+    file.write_text("epoch,loss,val_loss\n1,3.5,3\n2,2.25,2\n")
+    return file
+
+
+class TestCommand:
+    @pytest.mark.parametrize(
+        "words",
+        [
+            f"keypoints --data {DATA} --count 3",
+            f"scheme --data {DATA}",
+            "scheme --scheme ibug68",
+            f"transforms --data {DATA} --count 2",
+            f"transforms --data {DATA} --count 2 --recipe naimish",
+            "curves RUN",
+            f"predictions --model MODEL --data {DATA} --count 3",
+            "kernels --model MODEL",
+            "kernels --model RGB",
+            f"feature-maps --model MODEL --data {DATA} --face 2",
+            "feature-maps --model RGB",
+            f"errors --model MODEL --data {DATA}",
+        ],
+    )
+    def test_every_picture_from_one_line(self, words, bundle, rgb_bundle, history, tmp_path, capsys):
+        places = {"MODEL": str(bundle), "RGB": str(rgb_bundle), "RUN": str(history.parent)}
+        target = tmp_path / "deep" / "picture.png"
+        assert cli.run(main, [*(places.get(word, word) for word in words.split()), "--out", str(target)]) == 0
+        assert capsys.readouterr().out == f"{target}\n"
+        assert min(read_image(target).shape[:2]) > 100
+        assert os.listdir(target.parent) == ["picture.png"]
+
+    def test_a_picture_has_a_name_by_default(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        assert cli.run(main, ["keypoints", "--data", DATA, "--count", "1"]) == 0
+        assert (tmp_path / capsys.readouterr().out.strip()).is_file()
+        defaults = {picture.options.__dataclass_fields__["out"].default for picture in PICTURES.values()}
+        assert len(defaults) == len(PICTURES)
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ("keypionts", "did you mean 'keypoints'"),
+            ("keypoints --count 0", "--count: expected 1 or more"),
+            ("keypoints --data synthetc:3", "did you mean 'synthetic'"),
+            ("keypoints --out picture.weird", "expected a suffix of"),
+            ("keypoints --out picture", "expected a suffix of"),
+            ("keypoints --out .", "suffix"),
+            ("scheme --scheme ibug86", "did you mean 'ibug68'"),
+            ("transforms --recipe compct", "did you mean 'compact'"),
+            ("curves nowhere", "no log of a training"),
+            ("predictions --model nowhere", "no such model"),
+            ("errors --model nowhere", "no such model"),
+            ("errors --model RGB", "name a model or data whose scheme fits"),
+            ("kernels --model nowhere", "no such model"),
+            ("feature-maps --model MODEL --image photo.jpg --data synthetic:2", "choose one"),
+            ("feature-maps --model MODEL --data synthetic:2 --face 2", "--face from 0 to 1, received 2"),
+            ("feature-maps --model MODEL --image BLANK", "the detector found no face"),
+            ("feature-maps --model MODEL --image BLANK --out BLANK", "would replace the photograph"),
+        ],
+    )
+    def test_a_users_mistake_is_one_line_and_leaves_nothing(
+        self, words, message, bundle, rgb_bundle, tmp_path, monkeypatch, capsys
+    ):
+        blank = tmp_path / "input" / "blank.png"
+        write_image(blank, np.full((80, 80, 3), 128, np.uint8))
+        (tmp_path / "work").mkdir()
+        monkeypatch.chdir(tmp_path / "work")
+        places = {"MODEL": str(bundle), "RGB": str(rgb_bundle), "BLANK": str(blank)}
+        before = blank.read_bytes()
+        assert cli.run(main, [places.get(word, word) for word in words.split()]) == 2
+        error = capsys.readouterr().err.splitlines()
+        assert message in error[-1]
+        assert sum(line.startswith("kpdetect: ") for line in error) - ("starting" in error[0]) == 1
+        assert not [line for line in error if "Traceback" in line]
+        assert not os.listdir()
+        assert blank.read_bytes() == before
+
+    @pytest.mark.parametrize("name", ["keypoints", "scheme", "transforms", "predictions", "errors"])
+    def test_faces_without_points_are_told(self, name, bundle, tmp_path, monkeypatch, capsys):
+        unlabelled = own_faces(np.ones((2, 3, 2)) * [[0], [1], [2]], np.zeros((2, 3), bool))
+        monkeypatch.setattr(show, "load", lambda spec, skip: unlabelled)
+        model = ["--model", str(bundle)] if name in ("predictions", "errors") else []
+        assert cli.run(main, [name, *model, "--out", str(tmp_path / "p.png")]) == 2
+        assert "expected visible points to show" in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("name", PICTURES)
+    def test_help_has_an_example(self, name, capsys):
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0
+        page = capsys.readouterr().out
+        assert f"python -m kpdetect.show {name}" in page
+        assert "--out" in page
+
+    def test_help_names_every_picture(self, capsys):
+        assert main([]) == 0
+        page = capsys.readouterr().out
+        assert all(f"  {name} " in page for name in PICTURES)
+
+    def test_looking_at_data_takes_no_tensorflow(self, tmp_path):
+        code = (
+            "import sys; from kpdetect.show import main; main(sys.argv[1:])\n"
+            "assert 'tensorflow' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+        )
+        target = tmp_path / "k.png"
+        command = [sys.executable, "-c", code, "keypoints", "--data", "synthetic:2", "--out", str(target)]
+        subprocess.run(command, check=True, env={**os.environ, "DISPLAY": ""})
+        assert target.is_file()
+
+
+class TestMarks:
+    @settings(max_examples=30, deadline=None)
+    @given(st.integers(1, 40), st.integers(0, 99))
+    def test_numbers_stand_beside_their_points_and_apart(self, count, seed):
+        points = np.random.default_rng(seed).uniform(0, 100, (count, 2))
+        places = number_places(points, 3.0)
+        distances = np.linalg.norm(places - points, axis=1)
+        assert ((distances > 2.9) & (distances < 5.0)).all()
+
+    def test_numbers_of_a_row_cover_nothing(self):
+        points = np.stack([np.arange(10) * 4.0, np.zeros(10)], axis=1)
+        places = number_places(points, 3.0)
+        to_points = np.linalg.norm(places[:, None] - points[None], axis=2)
+        between = np.linalg.norm(places[:, None] - places[None], axis=2) + 99 * np.eye(10)
+        assert to_points.min() > 2.5
+        assert between.min() > 2.5
+
+    def test_a_point_that_is_missing_has_no_number(self):
+        places = number_places([[1.0, 1.0], [np.nan, np.nan]], 2.0)
+        assert np.isfinite(places).tolist() == [[True, True], [False, False]]
+
+    def test_sides_are_told_by_names_and_change_with_the_swap(self):
+        assert side_colors(OWN) == [LEFT_COLOR, RIGHT_COLOR, MIDDLE_COLOR]
+        assert set(side_colors(user_schema(["a", "b"]))) == {MIDDLE_COLOR}
+        unnamed = KeypointSchema("pair", ("a", "b"), flip_permutation=(1, 0))
+        assert side_colors(unnamed) == [RIGHT_COLOR, LEFT_COLOR]
+        colors, swap = side_colors(IBUG68), IBUG68.flip_permutation
+        other = {LEFT_COLOR: RIGHT_COLOR, RIGHT_COLOR: LEFT_COLOR, MIDDLE_COLOR: MIDDLE_COLOR}
+        assert [colors[partner] for partner in swap] == [other[color] for color in colors]
+
+    def test_a_part_has_one_colour_and_its_neighbours_others(self):
+        colors = np.array(part_colors(IBUG68))
+        of_parts = [set(colors[list(part)]) for part in IBUG68.groups.values()]
+        assert all(len(part) == 1 for part in of_parts)
+        assert len(set.union(*of_parts)) == len(IBUG68.groups)
+        assert len(set(part_colors(OWN))) == 1
+
+
+class TestExhibits:
+    def test_a_choice_is_spread_over_the_set(self):
+        faces = load("synthetic:10")
+        assert spread(faces, 3).paths.tolist() == faces.paths[[0, 4, 9]].tolist()
+        assert len(spread(faces, 99)) == 10
+        with pytest.raises(KpdetectError, match="no face"):
+            spread(faces.take([]), 3)
+
+    def test_the_typical_face_is_the_mean_whatever_place_and_size(self):
+        shape = np.float32([[0, 0], [4, 0], [2, 3]])
+        faces = own_faces(np.stack([shape, 5 * shape + 7, 0.5 * shape - 3]))
+        expected = (shape - [2, 1.5]) / 4
+        np.testing.assert_allclose(typical_layout(faces), expected, atol=1e-5)
+
+    def test_hidden_points_weigh_nothing(self):
+        shape = np.float32([[0, 0], [4, 0], [2, 3]])
+        hidden = np.array([[True, True, True], [True, True, False], [True, True, False]])
+        faces = own_faces(np.stack([shape, shape, shape]), hidden)
+        np.testing.assert_allclose(typical_layout(faces), (shape - [2, 1.5]) / 4, atol=1e-5)
+        never = own_faces(shape[None], np.array([[True, True, False]]))
+        assert np.isnan(typical_layout(never)).all(axis=1).tolist() == [False, False, True]
+
+    def test_crops_show_what_is_under_the_points(self):
+        faces = spread(load("synthetic:8"), 3)
+        crops, points = cropped(faces, CropRule((64, 64), 1.5))
+        assert crops.shape == (3, 64, 64, 3)
+        box = tight_box(points)
+        np.testing.assert_allclose((box[:, :2] + box[:, 2:]) / 2, 31.5, atol=0.01)
+        np.testing.assert_allclose((box[:, 2:] - box[:, :2]).max(axis=1), 64 / 1.5, rtol=1e-4)
+
+    def test_a_log_is_read_from_the_folder_and_the_file(self, history):
+        expected = {"loss": [3.5, 2.25], "val_loss": [3.0, 2.0]}
+        assert read_history(str(history)) == read_history(str(history.parent)) == expected
+
+    @pytest.mark.parametrize("text", ["epoch,loss\n1,many\n", "epoch,loss,nme\n1,2\n"])
+    def test_a_damaged_log_is_named(self, history, text):
+        history.write_text(text)
+        with pytest.raises(KpdetectError, match=r"history\.csv: expected the log of a training"):
+            read_history(str(history))
+
+
+class TestInspection:
+    @pytest.fixture
+    def faces(self) -> Annotations:
+        return load("synthetic:3")
+
+    def test_transforms_alone_and_together(self, faces):
+        from kpdetect.exhibits.works import transform_rows
+
+        recipe = choose_recipe(TrainOptions(recipe="compact"))
+        before, crop, *alone, together = transform_rows(faces, recipe, seed=0)
+        assert before.label.startswith("as cached")
+        assert together.label == "all together"
+        names = [row.label.splitlines()[0] for row in (crop, *alone)]
+        assert names[0] == "CenterCrop"
+        assert {"RandomRotation", "RandomFlip", "CutOut", "Noise"} <= set(names)
+        for row in alone:
+            moved = np.abs(row.keypoints - crop.keypoints).max() > 0.5
+            changed = any((a != b).any() for a, b in zip(row.images, crop.images, strict=True))
+            spatial = row.label.startswith("Random")
+            assert (moved, changed) == (spatial, True), row.label
+
+    def test_image_and_points_move_together(self):
+        """A bright dot under a point is under it in every row."""
+        from kpdetect.exhibits.works import transform_rows
+
+        picture = np.zeros((100, 100, 3), np.uint8)
+        picture[28:33, 58:63] = 255
+        faces = own_faces(np.float32([[[60, 30], [30, 30], [45, 70]]]))
+        faces = Annotations(**{**vars(faces), "read": lambda path: picture})
+        for row in transform_rows(faces, choose_recipe(TrainOptions(recipe="compact")), seed=3):
+            dots = row.images[0][..., 0] > 0.6 * row.images[0].max()
+            if row.label.split()[0] in ("CutOut", "all"):
+                continue  # the rectangle may be as bright
+            found = np.array([axis.mean() for axis in np.nonzero(dots)[::-1]])
+            # The dot is the left eye, and a mirrored picture's right one.
+            nearest = np.linalg.norm(row.keypoints[0] - found, axis=1)
+            assert nearest.min() < 1.0, row.label
+            assert nearest.argmin() == (1 if row.label.startswith("RandomFlip") else 0), row.label
+
+    @pytest.mark.parametrize("name", RECIPES)
+    def test_every_recipe_s_transforms_can_be_shown(self, name, faces, tmp_path):
+        from kpdetect.exhibits.works import transform_rows
+
+        recipe: Recipe = choose_recipe(TrainOptions(recipe=name))
+        rows = transform_rows(spread(faces, 1), recipe, seed=1)
+        assert all(np.isfinite(row.keypoints).all() for row in rows)
+        assert rows[-1].images[0].shape == (*recipe.crop.size_hw, recipe.channels)
+
+    def test_the_first_layer_s_maps_are_the_convolution(self, bundle):
+        from kpdetect.exhibits.works import face_of_data, feature_maps_of, first_convolution
+
+        model, spec = load_bundle(bundle)
+        crop = face_of_data(load(DATA), spec, 1)
+        maps, kernels = feature_maps_of(model, crop), np.asarray(first_convolution(model).kernel)
+        padded = np.pad(crop[..., 0] / 255.0, 1)
+        for row, column, number in [(0, 0, 0), (5, 7, 2), (15, 15, 3)]:
+            patch = padded[2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
+            expected = (patch * kernels[:, :, 0, number]).sum()
+            assert maps[row, column, number] == pytest.approx(expected, abs=1e-4)
+
+    def test_errors_are_those_of_evaluate(self, bundle):
+        from kpdetect import runtime
+        from kpdetect.exhibits.works import predictions_of
+        from kpdetect.scoring import evaluate
+
+        faces = load(DATA)
+        made = predictions_of(str(bundle), faces, "all")
+        model = runtime.load(bundle)
+        measured = evaluate(model, faces, model.spec)
+        np.testing.assert_allclose(made.per_face, measured.errors, rtol=1e-5)
+        assert made.per_point.mean() == pytest.approx(measured.errors.mean(), rel=1e-4)
+        for word in ("boxes: truth", "inter-ocular", "split: all", "4 faces"):
+            assert word in made.caption
+
+
+class TestPictures:
+    def test_numbers_of_pictures_and_points_must_agree(self, tmp_path):
+        crops, points = np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 3, 2))
+        with pytest.raises(KpdetectError, match="expected crops with points and a title each"):
+            draw.keypoint_sheet(crops, points, OWN, ["one"], tmp_path / "k.png")
+        row = draw.TransformRow("before", list(crops), points)
+        for rows in ([], [row, draw.TransformRow("after", list(crops[:1]), points[:1])]):
+            with pytest.raises(KpdetectError, match="in every row"):
+                draw.transform_sheet(rows, OWN, "", tmp_path / "t.png")
+        with pytest.raises(KpdetectError, match=r"layout of shape \(3, 2\)"):
+            draw.scheme_page(points[0, :2], OWN, tmp_path / "s.png")
+        with pytest.raises(KpdetectError, match="errors of 3 points"):
+            draw.point_errors(points[0], [0.1], OWN, "", tmp_path / "e.png")
+        with pytest.raises(KpdetectError, match="expected kernels"):
+            draw.kernel_sheet(np.zeros((3, 3, 2, 4)), "", tmp_path / "k.png")
+        with pytest.raises(KpdetectError, match="expected maps"):
+            draw.feature_maps(crops[0], np.zeros((3, 3, 3, 4)), np.zeros((8, 8, 3)), "", tmp_path / "f.png")
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("schema", [OWN, user_schema(["nose"]), user_schema(["a", "b", "c", "d"]), IBUG68])
+    def test_schemes_of_any_kind(self, schema, tmp_path):
+        random = np.random.default_rng(0)
+        layout = random.normal(size=(schema.num_keypoints, 2))
+        draw.scheme_page(layout, schema, tmp_path / "s.png")
+        errors = random.uniform(0, 0.2, schema.num_keypoints)
+        if schema.num_keypoints > 1:
+            layout[1], errors[1] = np.nan, np.nan
+        draw.point_errors(layout, errors, schema, "caption", tmp_path / "e.png")
+        assert {file.name for file in tmp_path.iterdir()} == {"s.png", "e.png"}
+
+    def test_kernels_that_are_all_zero_and_maps_that_are_flat(self, tmp_path):
+        kernels = np.zeros((3, 3, 1, 5))
+        draw.kernel_sheet(kernels, "zero", tmp_path / "k.png")
+        draw.feature_maps(np.zeros((8, 8, 1), np.uint8), kernels, np.ones((6, 6, 5)), "flat", tmp_path / "f.png")
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_real_faces(shared_data, tmp_path):
+    """Labels and photographs of a published set; the pictures stay in the test's own folder."""
+    words = [
+        "--data",
+        f"youtube-faces:{shared_data / 'youtube_faces'}",
+        "--count",
+        "2",
+        "--out",
+        str(tmp_path / "k.png"),
+    ]
+    assert cli.run(main, ["keypoints", *words]) == 0
+    assert read_image(tmp_path / "k.png").shape[1] > 800
