@@ -17,7 +17,8 @@ from kpdetect.bundle import Spec
 from kpdetect.errors import KpdetectError
 from kpdetect.geometry import CropRule, apply_matrix, horizontal_flip
 from kpdetect.images import read_image, write_image
-from kpdetect.predict import Predictor, drawing_targets, list_images
+from kpdetect.marking.gathering import drawing_targets, list_images
+from kpdetect.predict import Predictor
 from kpdetect.schema import user_schema
 
 SCHEMA = user_schema(["left", "right", "middle"])

@@ -1,0 +1,197 @@
+"""Owns the work of the command ``predict``: marks photographs or a data set, and writes what it found."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from kpdetect import cli
+from kpdetect.atomic import atomic_file
+from kpdetect.draw import draw_faces
+from kpdetect.errors import KpdetectError
+from kpdetect.faces import Face
+from kpdetect.geometry import Floats
+from kpdetect.images import Pixels, write_image
+from kpdetect.marking.competition import competition_csv
+from kpdetect.marking.gathering import Photograph, Work, work_of_data, work_of_images
+from kpdetect.schema import KeypointSchema
+
+FindFaces = Callable[[Pixels, Floats | None], list[Face]]
+"""A photograph (H, W, 3) and its face boxes (N, 4), or None to look for faces, to the faces; such as a `Predictor`."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Marks the faces of photographs, or of a data set: boxes and points, as text, JSON, CSV or drawn."""
+
+    images: tuple[str, ...] = cli.option((), "photographs, or folders of them (not their subfolders)", positional=True)
+    data: str | None = cli.option(
+        None, "mark a data set instead, in its own face boxes: ibug:XML, csv:FILE, …", metavar="SPEC"
+    )
+    model: str | None = cli.option(None, "bundle, SavedModel, .tflite, .onnx or .keras; by default the shipped one")
+    json: str | None = cli.option(None, "write boxes and points, - for stdout", metavar="FILE")
+    draw: str | None = cli.option(
+        None, "write the marked photographs; a file for a single one", metavar="FILE_OR_FOLDER"
+    )
+    competition_csv: str | None = cli.option(
+        None, "with --data: write Id,Predicted, one coordinate a row, face by face", metavar="FILE"
+    )
+    skip_bad_rows: bool = cli.option(False, "with --data: go on without rows that are wrong")
+    threads: int = cli.option(1, "threads of the model's runtime; one is enough for single faces")
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A photograph that was marked.
+
+    Attributes:
+        photograph: Which.
+        size_hw: Its (height, width) in pixels.
+        faces: Its faces; in the order of the boxes where it came with boxes.
+    """
+
+    photograph: Photograph
+    size_hw: tuple[int, int]
+    faces: list[Face]
+
+    def line(self) -> str:
+        """What was found, for people."""
+        boxes = ", ".join(f"[{' '.join(f'{side:.0f}' for side in face.box)}]" for face in self.faces)
+        count = len(self.faces)
+        return f"{self.photograph.path}: {count} face{'s' * (count != 1)}{' ' * bool(boxes)}{boxes}"
+
+    def to_dict(self, schema: KeypointSchema) -> dict[str, Any]:
+        """A JSON-ready description."""
+        height, width = self.size_hw
+        report = {"image": self.photograph.path, "width": width, "height": height, "scheme": schema.name}
+        return {**report, "faces": [face.to_dict() for face in self.faces]}
+
+
+def gather(options: PredictOptions) -> Work:
+    """What there is to mark, before any model is loaded.
+
+    Raises:
+        KpdetectError: The options contradict each other, or name nothing.
+        DataError: Rows of the data set are bad.
+    """
+    if options.images and options.data is not None:
+        raise KpdetectError("expected photographs or --data SPEC, received both; mark them one after the other")
+    if options.competition_csv is not None and options.data is None:
+        raise KpdetectError("--competition-csv needs --data SPEC, the set whose faces and boxes it numbers")
+    if options.data is None:
+        if not options.images:
+            raise KpdetectError("expected photographs, or --data SPEC with a data set; received neither")
+        return work_of_images(options.images, options.draw)
+    work = work_of_data(options.data, options.skip_bad_rows, options.draw)
+    if options.competition_csv is not None and work.skipped:
+        raise KpdetectError(
+            f"--competition-csv: reading {options.data} left out {work.skipped} of its rows, so that all later numbers "
+            "would be wrong; put the rows right"
+        )
+    return work
+
+
+def mark(find_faces: FindFaces, schema: KeypointSchema, work: Work, options: PredictOptions) -> int:
+    """Marks every photograph and writes what the options ask for.
+
+    Args:
+        find_faces: See `FindFaces`.
+        schema: The scheme of its points.
+        work: What `gather` gave.
+        options: Where to write.
+
+    Returns:
+        The exit status: 2 where a photograph could not be marked.
+
+    Raises:
+        KpdetectError: No photograph could be marked, or not all faces of the competition's CSV.
+    """
+    check_scheme(schema, work, options)
+    json_file = None if options.json == "-" else options.json
+    # Files are opened before the work, so that a folder one may not write to shows at once. The CSV's is the outer
+    # one: it is written whole or not at all, and where it is not, the JSON stays.
+    with _opened(options.competition_csv) as csv_target:
+        with _opened(json_file) as json_target:
+            marked = _mark_all(find_faces, work.photographs, sys.stderr if options.json == "-" else sys.stdout)
+            text = json.dumps([one.to_dict(schema) for one in marked], indent=1, allow_nan=False)
+            if json_target is not None:
+                json_target.write_text(text + "\n", encoding="utf-8")
+            elif options.json == "-":
+                print(text)
+        if csv_target is not None:
+            csv_target.write_text(competition_csv(keypoints_of_rows(marked, work, schema)), encoding="utf-8")
+    return 0 if len(marked) == len(work.photographs) else 2
+
+
+def check_scheme(schema: KeypointSchema, work: Work, options: PredictOptions) -> None:
+    """Says where a data set's boxes are those of other points than the model's, which then lie differently in crops.
+
+    A model of some of the set's points is fine: `Annotations.select` keeps the boxes that it was trained with.
+
+    Raises:
+        KpdetectError: They differ, and the competition's CSV is asked for: it would have other rows.
+    """
+    if work.schema is None or work.schema.point_names == schema.point_names:
+        return
+    difference = (
+        f"the boxes of {options.data} are those of {work.schema.num_keypoints} points of scheme '{work.schema.name}', "
+        f"but the model marks {schema.num_keypoints} of scheme '{schema.name}'"
+    )
+    if options.competition_csv is not None:
+        raise KpdetectError(f"--competition-csv: {difference}; name a model of the set's scheme")
+    if not set(schema.point_names) <= set(work.schema.point_names):
+        print(f"warning: {difference}: its crops may be cut too wide or too tight", file=sys.stderr)
+
+
+def keypoints_of_rows(marked: Sequence[Marked], work: Work, schema: KeypointSchema) -> Floats:
+    """The points of every row of the data set, in its order: (N, K, 2), NaN where a face could not be marked."""
+    keypoints = np.full((work.num_rows, schema.num_keypoints, 2), np.nan, np.float32)
+    for one in marked:
+        for row, face in zip(one.photograph.rows, one.faces, strict=True):
+            keypoints[row] = face.keypoints
+    return keypoints
+
+
+def _opened(path: str | None) -> AbstractContextManager[Path | None]:
+    return nullcontext() if path is None else atomic_file(path)
+
+
+def _mark_all(find_faces: FindFaces, photographs: Sequence[Photograph], out: TextIO) -> list[Marked]:
+    """Marks every photograph; a bad one is reported and the others go on.
+
+    Raises:
+        KpdetectError: Not one photograph could be marked.
+    """
+    from tqdm import tqdm  # here, since whoever imports the library needs no progress bar
+
+    several = len(photographs) > 1
+    marked, problems = [], []
+    for photograph in tqdm(photographs, unit="photo", file=sys.stderr, disable=None if several else True):
+        try:
+            marked.append(_mark_one(find_faces, photograph))
+            tqdm.write(marked[-1].line(), file=out)
+        except KpdetectError as error:
+            problems.append(_named(photograph.path, error))
+            if several:
+                tqdm.write(f"kpdetect: {problems[-1]}", file=sys.stderr)
+    if not marked:
+        raise KpdetectError(f"none of the {len(photographs)} photographs could be marked" if several else problems[0])
+    return marked
+
+
+def _mark_one(find_faces: FindFaces, photograph: Photograph) -> Marked:
+    pixels = photograph.read(photograph.path)
+    faces = find_faces(pixels, photograph.boxes)
+    if photograph.target is not None:
+        write_image(photograph.target, draw_faces(pixels, faces))
+    return Marked(photograph, (pixels.shape[0], pixels.shape[1]), faces)
+
+
+def _named(path: str, error: KpdetectError) -> str:
+    """An error's line, which names the file."""
+    return str(error) if path in str(error) else f"{path}: {error}"
