@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import shlex
 import sys
 import tempfile
 import types
@@ -17,7 +18,12 @@ Options = TypeVar("Options")
 
 
 def option(
-    default: Any, help_text: str, choices: Sequence[str] = (), metavar: str = "", positional: bool = False
+    default: Any,
+    help_text: str,
+    choices: Sequence[str] = (),
+    metavar: str = "",
+    positional: bool = False,
+    words: bool = False,
 ) -> Any:
     """Declares a field of a command's options dataclass.
 
@@ -27,8 +33,15 @@ def option(
         choices: The words that are accepted.
         metavar: How the value is called in ``--help``.
         positional: Taken by place and not by ``--name``. A field of type ``tuple[str, ...]`` takes several.
+        words: For ``tuple[str, ...]``: ``--name`` takes several words, so that each may hold commas.
     """
-    metadata = {"help": help_text, "choices": tuple(choices), "metavar": metavar, "positional": positional}
+    metadata = {
+        "help": help_text,
+        "choices": tuple(choices),
+        "metavar": metavar,
+        "positional": positional,
+        "words": words,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -36,7 +49,7 @@ def parse_options(cls: type[Options], argv: Sequence[str] | None, command: str, 
     """Reads a command line into an options dataclass.
 
     Its docstring is the command's description. Fields may be ``str``, ``int``, ``float``, ``bool`` (a flag),
-    one of these ``| None``, or ``tuple[str, ...]`` (comma-separated; by place: several words).
+    one of these ``| None``, or ``tuple[str, ...]`` (comma-separated; by place, or with ``words``: several words).
 
     Args:
         cls: A frozen dataclass whose fields were made by `option`.
@@ -56,6 +69,21 @@ def parse_options(cls: type[Options], argv: Sequence[str] | None, command: str, 
     values = vars(parser.parse_args(argv))
     # argparse gathers several words in a list, which a frozen dataclass should not hold.
     return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def command_line(options: Any, command: str) -> str:
+    """The command that gives these options: what `parse_options` reads back to the same, without the defaults.
+
+    Args:
+        options: An options dataclass, its fields made by `option`.
+        command: The command's name, such as ``train``.
+    """
+    words = ["kpdetect", command]
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if value != field.default:
+            words += _words(field, value)
+    return shlex.join(words)
 
 
 def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
@@ -104,6 +132,8 @@ def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint:
         if several or not required:
             settings["nargs"] = {(True, True): "+", (True, False): "*", (False, False): "?"}[several, required]
         parser.add_argument(field.name, type=base, default=default, **settings)
+    elif meta["words"]:
+        parser.add_argument(flag, nargs="+", default=default, required=required, **settings)
     elif base is bool:
         settings.pop("metavar", None)
         parser.add_argument(flag, default=default, action=argparse.BooleanOptionalAction, **settings)
@@ -119,6 +149,18 @@ def _help(field: "dataclasses.Field[Any]", base: type) -> str:
         return text
     shown = ",".join(default) if isinstance(default, tuple) else default
     return f"{text} (default: {shown})"
+
+
+def _words(field: "dataclasses.Field[Any]", value: Any) -> list[str]:
+    """One option as it is written."""
+    name = field.name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if not isinstance(value, tuple):
+        several = [str(value)]
+    else:
+        several = list(value) if field.metadata["positional"] or field.metadata["words"] else [",".join(value)]
+    return several if field.metadata["positional"] else [f"--{name}", *several]
 
 
 def _value_type(hint: Any) -> tuple[type, bool]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 import stat
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ class Options:
     kinds: tuple[str, ...] = cli.option(("a", "b"), "which kinds")
     mode: str = cli.option("fast", "which way", choices=("fast", "slow"))
     resume: bool = cli.option(False, "go on")
+    grid: tuple[str, ...] = cli.option((), "what to try", metavar="NAME=VALUES", words=True)
 
 
 def parse(*words: str) -> Options:
@@ -38,6 +40,16 @@ def test_every_kind_of_option_is_read():
     words = "x y --count 7 --share 0.25 --name n --kinds c,d, --mode slow --resume"
     assert parse(*words.split()) == Options(("x", "y"), 7, 0.25, "n", ("c", "d"), "slow", True)
     assert parse("x", "--no-resume").resume is False
+    assert parse("x", "--grid", "a=1,2", "b=3", "--resume").grid == ("a=1,2", "b=3")
+
+
+def test_a_command_line_gives_its_options_again():
+    options = Options(("x y", "z"), 7, 0.25, "it's", ("c",), "slow", True, ("a=1,2", "b=3"))
+    words = shlex.split(cli.command_line(options, "thing"))
+    # Words by place stand first, so nothing takes them for its own.
+    assert words[:4] == ["kpdetect", "thing", "x y", "z"]
+    assert parse(*words[2:]) == options
+    assert cli.command_line(Options(("x",)), "thing") == "kpdetect thing x"
 
 
 @pytest.mark.parametrize("words", [[], ["x", "--count", "many"], ["x", "--mode", "wild"], ["x", "--unknown"]])

@@ -1,0 +1,338 @@
+"""Trying settings: what is tried, that nothing is trained twice, what is told; most with a training that is none."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpdetect import cli, draw, overrides, tune
+from kpdetect.atomic import atomic_file
+from kpdetect.errors import KpdetectError
+from kpdetect.fitting import KeepState, StopWhenNotFinite
+from kpdetect.images import read_image
+from kpdetect.recipes import RECIPES, TrainOptions, choose_recipe
+from kpdetect.results import ResultRow, write_rows
+from kpdetect.training import RESULT_FILE, RUN_FILE
+from kpdetect.tuning import attempts
+from kpdetect.tuning.grid import Span, plan, read_grid, with_settings
+
+BASE = TrainOptions(data="synthetic:24")
+TINY = ["--data", "synthetic:24", "--epochs", "2", "--batch-size", "9", "--val-fraction", "0.25"]
+# A small network, so that what is tested is the search.
+SMALL = ["--set", "crop.size_hw=32:32", "architecture_options.widths=4:4:4:4", "architecture_options.blocks=1:1:1"]
+
+
+def search(folder: Path, *more: str) -> int:
+    return cli.run(tune.main, [*TINY, "--out", str(folder), *more])
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "trials.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+class Pretended:
+    """A training that is none: an error that is the learning rate's distance from 0.01, and what is written of it."""
+
+    def __init__(self) -> None:
+        self.trained: list[TrainOptions] = []
+        self.before: Callable[[TrainOptions], None] = lambda options: None
+
+    def __call__(self, options: TrainOptions) -> Path:
+        recipe, folder = choose_recipe(options), Path(options.out or "")
+        if options.data == "synthetic:0":
+            raise KpdetectError("no such data")
+        with atomic_file(folder / RUN_FILE) as temporary:
+            temporary.write_text("{}")
+        self.before(options)
+        self.trained.append(options)
+        error = abs(recipe.optimization.learning_rate - 0.01)
+        (folder / "history.csv").write_text(f"epoch,val_nme\n1,{error}\n2,{error + 1}\n")
+        numbers = (12, 0, 100 * error, None, 0.0, 0.0, 0.0, 0.0, 0.0)
+        write_rows(
+            folder / RESULT_FILE,
+            [ResultRow("m", "f", "drawn", "val", "truth", *numbers, "inter-ocular", 1, 1, 1, 0, "2000-01-01")],
+        )
+        return folder
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    training = Pretended()
+    monkeypatch.setattr(attempts, "train", training)
+    return training
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("name", "text", "value"),
+        [
+            ("augmentation.rotation_deg", "20", 20.0),
+            ("augmentation.flip", "false", False),
+            ("optimization.schedule", "constant", "constant"),
+            ("image_side", "250", 250),
+            ("image_side", "none", None),
+            ("crop.size_hw", "64:96", (64, 96)),
+            ("architecture_options.blocks", "1:1:2", (1, 1, 2)),
+            ("loss_unit", "2.5e1", 25.0),
+        ],
+    )
+    def test_a_field_is_read_by_its_own_type(self, name: str, text: str, value: object) -> None:
+        recipe = choose_recipe(TrainOptions(set=(f"{name}={text}",)))
+        for part in name.split("."):
+            recipe = recipe[part] if isinstance(recipe, dict) else getattr(recipe, part)
+        assert recipe == value
+        assert type(recipe) is type(value)
+
+    def test_all_else_stays(self) -> None:
+        recipe = RECIPES["compact"]()
+        changed = overrides.changed(recipe, "augmentation.scale", "0.5")
+        assert changed != recipe
+        assert overrides.changed(changed, "augmentation.scale", str(recipe.augmentation.scale)) == recipe
+
+    @pytest.mark.parametrize(
+        ("word", "message"),
+        [
+            ("augmentation.rotaton_deg=3", "did you mean 'rotation_deg'"),
+            ("augmentation.rotation_deg=far", "expected float, received 'far'"),
+            ("augmentation.rotation_deg=nan", "expected float, received 'nan'"),
+            ("augmentation.flip=2", "expected bool"),
+            ("augmentation=2", "holds several settings: augmentation.rotation_deg"),
+            ("loss_unit.deep=2", "holds one value"),
+            ("architecture_options=2", "architecture_options.NAME"),
+            ("crop.size_hw=big", "received 'big'"),
+            ("crop.margin=-1", "positive"),
+            ("loss_unit", "expected NAME=VALUE"),
+            ("epochs=3", "write --epochs"),
+        ],
+    )
+    def test_a_wrong_one_is_told(self, word: str, message: str) -> None:
+        with pytest.raises(KpdetectError, match=message):
+            choose_recipe(TrainOptions(set=(word,)))
+
+    @given(
+        st.builds(
+            TrainOptions,
+            data=st.sampled_from([None, "csv:a b.csv"]),
+            epochs=st.none() | st.integers(1, 99),
+            learning_rate=st.none() | st.floats(1e-9, 1.0),
+            set=st.sampled_from([(), ("loss_unit=2",), ("augmentation.scale=0.3", "crop.size_hw=64:64")]),
+            mixed_precision=st.booleans(),
+        )
+    )
+    @settings(max_examples=40, deadline=None)
+    def test_a_command_line_gives_its_options_again(self, options: TrainOptions) -> None:
+        import shlex
+
+        words = shlex.split(cli.command_line(options, "train"))
+        assert words[:2] == ["kpdetect", "train"]
+        assert cli.parse_options(TrainOptions, words[2:], "train", "") == options
+
+
+class TestPlan:
+    def test_a_grid_is_every_combination_once(self) -> None:
+        grid = read_grid(["learning_rate=1e-3,0.001,3e-4", "loss=wing,l1", "augmentation.scale=0.1,0.2"], BASE)
+        tried = plan(grid, None, 0)
+        assert len(tried) == len({tuple(each.items()) for each in tried}) == 2 * 2 * 2
+        assert tried[0] == {"learning_rate": "0.001", "loss": "wing", "augmentation.scale": "0.1"}
+
+    @given(st.integers(1, 12), st.integers(0, 99))
+    @settings(max_examples=20, deadline=None)
+    def test_draws_differ_come_again_and_go_on(self, number: int, seed: int) -> None:
+        grid = read_grid(["learning_rate=1e-4..1e-2", "batch_size=8..64", "loss=wing,l1"], BASE)
+        drawn = plan(grid, number, seed)
+        assert len({tuple(each.items()) for each in drawn}) == number
+        assert drawn == plan(grid, number + 3, seed)[:number]
+        for each in drawn:
+            assert 1e-4 <= float(each["learning_rate"]) <= 1e-2
+            assert 8 <= int(each["batch_size"]) <= 64
+
+    def test_random_draws_end_when_all_is_drawn(self) -> None:
+        assert len(plan(read_grid(["batch_size=8,16", "loss=wing,l1"], BASE), 50, 0)) == 4
+
+    def test_a_range_over_decades_is_even_in_the_logarithm(self) -> None:
+        grid = read_grid(["learning_rate=1e-4..1e-2", "augmentation.scale=0.1..0.3"], BASE)
+        drawn = plan(grid, 400, 1)
+        assert np.median([float(each["learning_rate"]) for each in drawn]) == pytest.approx(1e-3, rel=0.3)
+        assert np.mean([float(each["augmentation.scale"]) for each in drawn]) == pytest.approx(0.2, abs=0.01)
+        assert not any(span.whole for span in grid.values() if isinstance(span, Span))
+
+    def test_options_and_fields_reach_the_recipe(self) -> None:
+        options = with_settings(BASE, {"batch_size": "7", "augmentation.scale": "0.5", "loss": "l1"})
+        recipe = choose_recipe(options)
+        assert (recipe.batch_size, recipe.augmentation.scale, recipe.loss) == (7, 0.5, "l1")
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["learning_rate=0.1..0.01"], "LOW..HIGH"),
+            (["learning_rate=1e-4..1e-2"], "a range needs --random"),
+            (["learning-rate=1e-4", "learning_rate=1e-3"], "is there already"),
+            (["lerning_rate=1e-4"], "no setting of the recipe 'lerning_rate'"),
+            (["batch_size=16,many"], "expected int or none, received 'many'"),
+            (["batch_size=16,0"], "batch-size: expected 1 or more"),
+            (["optimizer=adam,adams"], "did you mean 'adam'"),
+            (["recipe=compct"], "did you mean 'compact'"),
+            (["data=synthetic:5"], "could not be compared"),
+            (["seed=1,2"], "name --val-data"),
+            (["batch_size"], "expected NAME=VALUE"),
+            (["batch_size=,"], "expected values"),
+        ],
+    )
+    def test_what_cannot_be_tried_is_told_before_anything_runs(
+        self, words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert search(tmp_path / "search", "--grid", *words) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "search").exists()
+
+    def test_a_seed_may_vary_where_the_validation_faces_do_not(self) -> None:
+        assert read_grid(["seed=1,2"], TrainOptions(data="synthetic:9", val_data="synthetic:5"))
+
+
+class TestSearch:
+    def test_the_table_and_the_words_name_the_best(
+        self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert search(tmp_path, "--grid", "learning_rate=0.1,0.02,0.05", "loss=l1,mse") == 0
+        rows = table(tmp_path)
+        assert [row["learning_rate"] for row in rows] == ["0.02", "0.02", "0.05", "0.05", "0.1", "0.1"]
+        assert [float(row["val_nme"]) for row in rows] == sorted(float(row["val_nme"]) for row in rows)
+        assert (rows[0]["epochs"], rows[0]["best_epoch"]) == ("2", "1")
+        assert (rows[0]["normaliser"], rows[0]["split"], rows[0]["boxes"]) == ("inter-ocular", "val", "truth")
+        said = capsys.readouterr().out
+        assert "validation errors" in said
+        assert f"best on validation: {tmp_path / rows[0]['trial']}, learning_rate=0.02 loss=l1" in said
+        assert "kpdetect train --data synthetic:24 --epochs 2 --batch-size 9 --learning-rate 0.02 --loss l1" in said
+        assert read_image(str(tmp_path / "trials.png")).ndim == 3
+
+    def test_what_is_done_is_not_trained_again_and_more_may_be_asked(
+        self, pretended: Pretended, tmp_path: Path
+    ) -> None:
+        assert search(tmp_path, "--grid", "learning_rate=0.1,0.02") == 0
+        assert search(tmp_path, "--grid", "learning_rate=0.1,0.02", "--resume") == 0
+        assert len(pretended.trained) == 2
+        assert search(tmp_path, "--grid", "learning_rate=1e-1,3e-2", "loss=l1", "--resume") == 0
+        assert len(pretended.trained) == 4
+        assert search(tmp_path, "--grid", "learning_rate=0.03", "--resume") == 0
+        assert sorted(row["trial"] for row in table(tmp_path)) == ["001", "002", "003", "004", "005"]
+        assert [row["loss"] for row in table(tmp_path)].count("") == 3
+
+    def test_an_interrupted_trial_is_gone_on_with(self, pretended: Pretended, tmp_path: Path) -> None:
+        def interrupt(options: TrainOptions) -> None:
+            if options.learning_rate == 0.02 and not options.resume:
+                raise KeyboardInterrupt
+
+        pretended.before = interrupt
+        assert search(tmp_path, "--grid", "learning_rate=0.1,0.02,0.05") == 130
+        assert {row["trial"]: row["status"] for row in table(tmp_path)} == {"001": "done", "002": "unfinished"}
+        assert search(tmp_path, "--grid", "learning_rate=0.1,0.02,0.05", "--resume") == 0
+        assert [(options.learning_rate, options.resume) for options in pretended.trained] == [
+            (0.1, False),
+            (0.02, True),
+            (0.05, False),
+        ]
+
+    def test_a_failed_trial_is_noted_and_the_others_go_on(
+        self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(options: TrainOptions) -> None:
+            if options.learning_rate == 0.1:
+                raise KpdetectError("the loss is nan")
+            if options.learning_rate == 0.2:
+                raise TypeError("no such network")
+
+        pretended.before = fail
+        grid = ["--grid", "learning_rate=0.1,0.2,0.02"]
+        assert search(tmp_path, *grid) == 0
+        rows = {row["learning_rate"]: row for row in table(tmp_path)}
+        assert [rows[rate]["status"] for rate in ("0.1", "0.2", "0.02")] == ["failed", "failed", "done"]
+        assert rows["0.2"]["message"] == "TypeError: no such network"
+        assert "failed: " in capsys.readouterr().out
+        assert search(tmp_path, *grid, "--resume") == 0
+        assert len(pretended.trained) == 1
+        assert search(tmp_path / "all", "--grid", "learning_rate=0.1") == 1
+
+    def test_wrong_data_end_the_search_and_leave_nothing(
+        self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = tmp_path / "search"
+        assert search(folder, "--data", "synthetic:0", "--grid", "learning_rate=0.1,0.2") == 2
+        assert "no such data" in capsys.readouterr().err
+        assert not folder.exists()
+
+    def test_a_loss_that_is_not_there_is_told_before_the_first_trial(
+        self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert search(tmp_path / "search", "--grid", "loss=l1,wng") == 2
+        assert "did you mean 'wing'" in capsys.readouterr().err
+        assert not pretended.trained
+
+    def test_a_folder_is_left_alone_unless_told(
+        self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        grid = ["--grid", "learning_rate=0.1"]
+        assert search(tmp_path / "search", *grid, "--resume") == 2
+        assert "found no search" in capsys.readouterr().err
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "letter.txt").write_text("dear")
+        assert search(tmp_path / "mine", *grid, "--overwrite") == 2
+        assert "no search; choose another" in capsys.readouterr().err
+        assert search(tmp_path / "search", *grid) == 0
+        assert search(tmp_path / "search", *grid) == 2
+        assert "--resume goes on with it, --overwrite removes it" in capsys.readouterr().err
+        assert search(tmp_path / "search", *grid, "--resume", "--seed", "9") == 2
+        assert "seed was 0, is 9" in capsys.readouterr().err
+        assert search(tmp_path / "search", *grid, "--overwrite") == 0
+        assert len(pretended.trained) == 2
+        (tmp_path / "search" / "search.json").write_text(json.dumps({"trials": 3}))
+        assert search(tmp_path / "search", *grid, "--resume") == 2
+        assert "cannot be read as the log" in capsys.readouterr().err
+
+    def test_trials_are_ordinary_runs(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        keep = KeepState.on_epoch_end
+
+        def interrupt(self: KeepState, epoch: int, logs: dict[str, float] | None = None) -> None:
+            keep(self, epoch, logs)
+            raise KeyboardInterrupt
+
+        words = [*SMALL, "--grid", "learning_rate=1e-3"]
+        with monkeypatch.context() as patch:
+            patch.setattr(KeepState, "on_epoch_end", interrupt)
+            assert search(tmp_path, *words) == 130
+        assert search(tmp_path, *words, "--resume") == 0
+        assert "going on after epoch 1" in capsys.readouterr().err
+        (good,) = table(tmp_path)
+        assert (good["learning_rate"], good["status"], good["epochs"]) == ("0.001", "done", "2")
+        assert float(good["val_nme"]) > 0
+        assert (tmp_path / good["trial"] / "spec.json").exists()
+
+
+def test_weights_that_the_last_step_broke_are_found_by_the_validation() -> None:
+    with pytest.raises(KpdetectError, match=r"validation NME is nan after epoch 1.*--learning-rate"):
+        StopWhenNotFinite().on_epoch_end(0, {"loss": 1.0, "val_nme": float("nan")})
+
+
+def test_the_picture_has_a_place_for_every_kind_of_value(tmp_path: Path) -> None:
+    count = 12
+    columns = {
+        "rate": [f"{10 ** (-4 + 0.2 * number):.3g}" for number in range(count)],
+        "loss": ["wing" if number % 2 else "l1" for number in range(count)],
+        "blocks": ["recipe's own" if number % 3 else "1:2:4" for number in range(count)],
+        "fixed": ["1"] * count,
+    }
+    errors = np.linspace(5, 60, count)
+    errors[2] = np.nan
+    for values in (errors, np.full(count, np.nan), np.full(count, 7.0)):
+        draw.setting_panels(columns, values, "% inter-ocular", tmp_path / "trials.png")
+        assert read_image(str(tmp_path / "trials.png")).std() > 0
+    with pytest.raises(KpdetectError, match="expected settings with a value for each trial"):
+        draw.setting_panels(columns, errors[:-1], "", tmp_path / "other.png")
+    assert not (tmp_path / "other.png").exists()
