@@ -9,9 +9,11 @@ from kpdetect.errors import unknown_name
 
 COMMANDS = {
     "train": "train a model with a named recipe, on your data or on drawn faces",
+    "tune": "try settings: train a recipe with each, and tell which is best on validation",
     "evaluate": "measure a model on labelled faces",
     "export": "write SavedModel, TFLite and ONNX files, each checked against Keras",
-    "predict": "mark the faces of photographs",
+    "show": "draw labelled faces, transforms, learning curves, predictions and what a model looks at",
+    "predict": "mark the faces of photographs, or of a data set",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kpdetect import cli, runtime
 from kpdetect.atomic import atomic_file
-from kpdetect.datasets import Annotations, load, split_by_subject
+from kpdetect.datasets import Annotations, labelled, load, split_by_subject
 from kpdetect.reporting import region_table, result_row, write_evaluation_pictures
 from kpdetect.results import ResultRow, append_row
 from kpdetect.scoring import Evaluation, box_jitter_curve, check_scheme, evaluate, haar_boxes
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     example = "python -m kpdetect.evaluate runs/compact --data youtube-faces:DIR --split val --out report"
     options = cli.parse_options(EvaluateOptions, argv, "evaluate", example)
     model = runtime.load(options.model, threads=options.threads)
-    annotations, split = choose_split(load(options.data, options.skip_bad_rows), model.spec, options.split)
+    faces_with_points = labelled(load(options.data, options.skip_bad_rows), "evaluate")
+    annotations, split = choose_split(faces_with_points, model.spec, options.split)
     check_scheme(model.spec, annotations)
     measured, faces = _measure(model, annotations, options.boxes)
     row = result_row(model.spec, model.path.name, faces, measured, (split, options.boxes), model.bytes)

@@ -4,28 +4,76 @@ import json
 import math
 import sys
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
+from kpdetect import losses
 from kpdetect.atomic import atomic_file
 from kpdetect.errors import KpdetectError, unknown_name
-from kpdetect.recipes import Optimization
+from kpdetect.metrics_keras import NormalizedMeanError
+from kpdetect.recipes import Optimization, Recipe
+from kpdetect.spec import Spec
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
 MONITORED = "val_nme"
 
 
-def build_optimizer(settings: Optimization, total_steps: int) -> keras.optimizers.Optimizer:
-    """An optimizer whose schedule spans `total_steps`.
+def compile_model(
+    model: keras.Model,
+    recipe: Recipe,
+    spec: Spec,
+    frozen: Collection[str],
+    span: tuple[int, int],
+    jit_compile: bool,
+) -> None:
+    """Makes a network ready to fit, with an optimizer that has learned nothing yet.
+
+    The optimizer is built on every variable, those of frozen layers too: its state then has the same layout whatever
+    is frozen, and a kept one fits. What is frozen it does not move, decay or otherwise touch.
+
+    Args:
+        model: The network.
+        recipe: Tells loss and optimizer.
+        spec: Of the model.
+        frozen: The names of layers that stay as they are. A batch normalisation among them runs in inference mode:
+            it neither uses nor takes in a batch's statistics.
+        span: How many steps the whole schedule has, and how many of them are done.
+        jit_compile: Whether XLA compiles the step.
+    """
+    thaw(model)
+    variables = model.trainable_variables
+    for name in frozen:
+        model.get_layer(name).trainable = False
+    model.compile(
+        optimizer=build_optimizer(recipe.optimization, *span),
+        loss=losses.build(recipe.loss, recipe.loss_unit),
+        weighted_metrics=[NormalizedMeanError(spec.schema, recipe.crop.size_hw)],
+        jit_compile=jit_compile,
+    )
+    model.optimizer.build(variables)
+
+
+def thaw(model: keras.Model) -> None:
+    """Lets every layer learn, and count among the trainable ones."""
+    for layer in model.layers:
+        layer.trainable = True
+
+
+def build_optimizer(settings: Optimization, total_steps: int, first_step: int = 0) -> keras.optimizers.Optimizer:
+    """An optimizer whose schedule spans `total_steps`, and which begins at the schedule's `first_step`.
 
     Raises:
         KpdetectError: There is no such optimizer or schedule.
     """
     rate = _learning_rate(settings, total_steps)
+    if first_step and settings.schedule != "constant":
+        rate = LaterPart(rate, first_step)
     if settings.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", settings.optimizer, OPTIMIZERS)
     if settings.optimizer == "sgd":
@@ -49,6 +97,25 @@ def _learning_rate(settings: Optimization, total_steps: int) -> Any:
         warmup_target=settings.learning_rate if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
+
+
+class LaterPart(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras tells no types
+    """A schedule without its first steps, for an optimizer that counts its own from zero.
+
+    Adam divides its running means by how much they have gathered, which it knows from its count of steps. So where
+    layers begin to learn late, the optimizer begins anew, and only the schedule goes on.
+    """
+
+    def __init__(self, whole: Any, first_step: int) -> None:
+        self.whole, self.first_step = whole, first_step
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at the optimizer's own step."""
+        return self.whole(step + self.first_step)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"whole": self.whole, "first_step": self.first_step}
 
 
 @dataclass
@@ -101,25 +168,39 @@ class Checkpoints:
         Raises:
             KpdetectError: The file is damaged, or is of a training with other settings.
         """
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                state = json.loads(str(archive["state"]))
-                arrays = [archive[f"v{index}"] for index in range(len(archive.files) - 1)]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise KpdetectError(f"{file}: cannot be read as a checkpoint: {error}") from error
-        _check_fingerprint(file, state["fingerprint"], fingerprint)
+        progress, arrays = _read(file, fingerprint)
         variables = _variables(model)
         if [variable.shape for variable in variables] != [array.shape for array in arrays]:
             raise KpdetectError(f"{file}: the checkpoint's variables are not this model's; --overwrite starts anew")
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
-        return Progress(**state["progress"])
+        return progress
+
+    def progress(self, fingerprint: dict[str, Any]) -> Progress:
+        """How far the last state has come, without a model to put it into; nowhere where there is none.
+
+        Raises:
+            KpdetectError: As `restore`.
+        """
+        return _read(self.last, fingerprint)[0] if self.last.exists() else Progress()
+
+
+def _read(file: Path, fingerprint: dict[str, Any]) -> tuple[Progress, list[npt.NDArray[Any]]]:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            state = json.loads(str(archive["state"]))
+            arrays = [archive[f"v{index}"] for index in range(len(archive.files) - 1)]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise KpdetectError(f"{file}: cannot be read as a checkpoint: {error}") from error
+    _check_fingerprint(file, state["fingerprint"], fingerprint)
+    return Progress(**state["progress"]), arrays
 
 
 def _variables(model: keras.Model) -> list[Any]:
     """Every variable that the next step depends on, in a fixed order; the metrics' begin anew each epoch."""
     metrics = {id(variable) for variable in model.metrics_variables}
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:  # the one that scales the loss for half precision would add its variables again
+        model.optimizer.build(model.trainable_variables)
     return [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in metrics]
 
 
@@ -139,6 +220,7 @@ class KeepState(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
         fingerprint: The settings that a resumed training must share.
         history_file: The CSV log.
         patience: Stop after so many epochs without a new best; 0 never stops early.
+        patient_from: Epochs that do not count for it: while layers are frozen, the best is yet to come.
     """
 
     def __init__(
@@ -148,15 +230,17 @@ class KeepState(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
         fingerprint: dict[str, Any],
         history_file: Path,
         patience: int = 0,
+        patient_from: int = 0,
     ) -> None:
         super().__init__()
         self.checkpoints, self.progress, self.fingerprint = checkpoints, progress, fingerprint
-        self.history_file, self.patience = history_file, patience
+        self.history_file, self.patience, self.patient_from = history_file, patience, patient_from
 
     @property
     def out_of_patience(self) -> bool:
         """Whether the training is to stop early."""
-        return bool(self.patience) and self.progress.epoch - self.progress.best_epoch >= self.patience
+        waited = self.progress.epoch - max(self.progress.best_epoch, self.patient_from)
+        return bool(self.patience) and waited >= self.patience
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Keeps what the epoch gave."""
@@ -176,12 +260,19 @@ class StopWhenNotFinite(keras.callbacks.Callback):  # type: ignore[misc]  # kera
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Looks at the running loss."""
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise KpdetectError(
-                f"the loss is {loss} at step {batch + 1} of the epoch: try a smaller --learning-rate, "
-                "train without --mixed-precision, or look for labels far outside their pictures"
-            )
+        _check_finite("the loss", (logs or {}).get("loss"), f"at step {batch + 1} of the epoch")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Looks at the validation error: no loss of the epoch tells what its last step did to the weights."""
+        _check_finite("the validation NME", (logs or {}).get(MONITORED), f"after epoch {epoch + 1}")
+
+
+def _check_finite(what: str, value: float | None, when: str) -> None:
+    if value is not None and not math.isfinite(value):
+        raise KpdetectError(
+            f"{what} is {value} {when}: try a smaller --learning-rate, "
+            "train without --mixed-precision, or look for labels far outside their pictures"
+        )
 
 
 def write_history(file: Path, history: dict[str, list[float]]) -> None:

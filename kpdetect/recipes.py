@@ -1,11 +1,12 @@
 """Owns the named recipes, and the options by which the command overrides them. Data alone: no TensorFlow."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from kpdetect import cli
+from kpdetect import cli, overrides
 from kpdetect.errors import KpdetectError, unknown_name
 from kpdetect.geometry import CropRule
 
@@ -32,9 +33,24 @@ class TrainOptions:
     optimizer: str | None = cli.option(None, "how the weights are moved", choices=("adam", "adamw", "sgd"))
     loss: str | None = cli.option(None, "what is minimised: mse, l1, smooth_l1 or wing")
     patience: int | None = cli.option(None, "stop after N epochs without a better NME; 0: never", metavar="N")
+    set: tuple[str, ...] = cli.option(
+        (),
+        "other fields of the recipe: augmentation.scale=0.3 architecture_options.blocks=1:1:2",
+        metavar="NAME=VALUE",
+        words=True,
+    )
     seed: int = cli.option(0, "seeds weights, order, augmentation and the split by subject", metavar="N")
     val_fraction: float = cli.option(0.1, "share of the subjects that is held out", metavar="X")
     cache: str | None = cli.option(None, "keep decoded crops in this file; left out, in memory", metavar="FILE")
+    init_from: str | None = cli.option(
+        None, "start with the weights of this bundle or run folder; layers of other shapes start anew", metavar="BUNDLE"
+    )
+    weights: str | None = cli.option(
+        None, "start of a pretrained backbone, such as mobilenet's", choices=("imagenet", "none")
+    )
+    freeze_epochs: int | None = cli.option(
+        None, "leave the layers that were taken as they are for the first N epochs", metavar="N"
+    )
     mixed_precision: bool = cli.option(False, "compute in 16 bits: float16 on GPUs, bfloat16 on processors")
     jit_compile: bool = cli.option(False, "compile the step with XLA: faster on GPUs, slower to start")
     tensorboard: bool = cli.option(False, "write TensorBoard logs to DIR/tensorboard")
@@ -94,6 +110,26 @@ class Optimization:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where the first weights come from.
+
+    Attributes:
+        weights: ``imagenet`` or ``none`` for an architecture with a pretrained backbone; None where there is none.
+        init_from: A bundle whose layers are taken where they fit; None takes no bundle.
+        freeze_epochs: For so many epochs the layers that were taken stay as they are, batch normalisation in
+            inference mode; a new head then learns first, and its first errors spoil nothing below it.
+    """
+
+    weights: str | None = None
+    init_from: str | None = None
+    freeze_epochs: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description; of a bundle the name alone, since its folder means nothing elsewhere."""
+        return {**dataclasses.asdict(self), "init_from": self.init_from and Path(self.init_from).name}
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that makes a training what it is, but for the data.
 
@@ -109,6 +145,7 @@ class Recipe:
         loss: A name in `kpdetect.losses.LOSSES`.
         loss_unit: Points relative to the crop are multiplied by this before the loss: 100 is per cent of the crop.
         optimization: How the weights are moved.
+        start: Where the first weights come from.
         batch_size: Faces a step.
         epochs: How many times the data is seen.
         patience: Epochs without a better validation NME until it stops early; 0: never.
@@ -126,6 +163,7 @@ class Recipe:
     loss: str = "mse"
     loss_unit: float = 1.0
     optimization: Optimization = Optimization()
+    start: Start = Start()
     batch_size: int = 32
     epochs: int = 30
     patience: int = 0
@@ -134,7 +172,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description."""
-        return {**dataclasses.asdict(self), "crop": self.crop.to_dict()}
+        return {**dataclasses.asdict(self), "crop": self.crop.to_dict(), "start": self.start.to_dict()}
 
 
 def compact() -> Recipe:
@@ -189,7 +227,33 @@ def naimish() -> Recipe:
     )
 
 
-RECIPES = {"compact": compact, "naimish": naimish}
+def mobilenet() -> Recipe:
+    """Transfer learning: a MobileNetV3-Small that begins with ImageNet weights, 993,060 parameters for 68 points.
+
+    Keras downloads the weights when the training starts (4 MB, kept in ``~/.keras/models``); without a connection,
+    ``--weights none`` begins at random. For two epochs the head learns alone. Crops, augmentation and loss are those
+    of `compact`, in RGB, which the ImageNet weights expect.
+
+    Two cores take about 270 faces a second: 11 minutes for 60 epochs of 3,000 faces. Measured from random weights
+    alone, 8 epochs of 1,353 drawn faces: NME 10.9 % on 147 others (the mean face: 17.6 %). With ImageNet weights, or
+    on photographs, it is not measured.
+    """
+    return Recipe(
+        name="mobilenet",
+        architecture="mobilenet",
+        crop=CropRule((112, 112), 1.35),
+        channels=3,
+        augmentation=compact().augmentation,
+        loss="wing",
+        loss_unit=100.0,
+        optimization=Optimization("adamw", 1e-3, "cosine", 0.05, 1e-4),
+        start=Start("imagenet", freeze_epochs=2),
+        batch_size=64,
+        epochs=60,
+    )
+
+
+RECIPES = {"compact": compact, "naimish": naimish, "mobilenet": mobilenet}
 
 
 def choose_recipe(options: TrainOptions) -> Recipe:
@@ -201,20 +265,38 @@ def choose_recipe(options: TrainOptions) -> Recipe:
     if options.recipe not in RECIPES:
         raise unknown_name("recipe", options.recipe, RECIPES)
     _check_numbers(options)
-    recipe = RECIPES[options.recipe]()
+    recipe = _with_fields(RECIPES[options.recipe](), options.set)
     epochs = recipe.demo_epochs if options.data is None else recipe.epochs
     return dataclasses.replace(
         recipe,
         loss=options.loss or recipe.loss,
         optimization=_optimization(recipe.optimization, options),
+        start=_start(recipe, options),
         batch_size=_given(options.batch_size, recipe.batch_size),
         epochs=_given(options.epochs, epochs),
         patience=_given(options.patience, recipe.patience),
     )
 
 
+def _with_fields(recipe: Recipe, words: Sequence[str]) -> Recipe:
+    """The recipe with fields changed by ``NAME=VALUE``; one that has an option of its own is changed by that alone."""
+    own = {field.name for field in dataclasses.fields(TrainOptions)}
+    for word in words:
+        name, value = overrides.split_word(word)
+        if name in own:
+            raise KpdetectError(f"--set {word}: expected a field without an option; write --{name.replace('_', '-')}")
+        recipe = overrides.changed(recipe, name, value)
+    return recipe
+
+
 def _check_numbers(options: TrainOptions) -> None:
-    for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("learning_rate", None)):
+    for name, least in (
+        ("epochs", 1),
+        ("batch_size", 1),
+        ("patience", 0),
+        ("freeze_epochs", 0),
+        ("learning_rate", None),
+    ):
         value = getattr(options, name)
         wrong = value is not None and (value <= 0 if least is None else value < least)
         if wrong:
@@ -228,6 +310,22 @@ def _optimization(settings: Optimization, options: TrainOptions) -> Optimization
         optimizer=options.optimizer or settings.optimizer,
         learning_rate=settings.learning_rate if options.learning_rate is None else options.learning_rate,
     )
+
+
+def _start(recipe: Recipe, options: TrainOptions) -> Start:
+    """Where the weights come from; a bundle takes the place of ImageNet weights."""
+    start = recipe.start
+    init_from = options.init_from or start.init_from
+    if options.weights == "imagenet" and start.weights is None:
+        raise KpdetectError(f"--weights imagenet: recipe '{recipe.name}' has no pretrained backbone; mobilenet has")
+    if options.weights == "imagenet" and init_from is not None:
+        raise KpdetectError("--weights imagenet and --init-from both say where the weights come from: choose one")
+    weights = None if start.weights is None else "none" if init_from else options.weights or start.weights
+    if init_from is not None or weights == "imagenet":
+        return Start(weights, init_from, _given(options.freeze_epochs, start.freeze_epochs))
+    if options.freeze_epochs:
+        raise KpdetectError("--freeze-epochs leaves layers as they were taken: name the bundle, --init-from BUNDLE")
+    return Start(weights)
 
 
 def _given(override: int | None, default: int) -> int:

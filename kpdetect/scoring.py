@@ -75,11 +75,13 @@ def evaluate(
         missed: How many further faces got no box; each counts as a failure.
 
     Raises:
-        KpdetectError: The model's scheme is not the data's, or there is no face.
+        KpdetectError: The model's scheme is not the data's, or there is no face with a visible point.
     """
     check_scheme(spec, annotations)
     if not len(annotations):
         raise KpdetectError(f"'{annotations.name}': there is no face to measure")
+    if not annotations.visible.any():
+        raise KpdetectError(f"'{annotations.name}': none of its faces has a visible point to measure by")
     crops, true_relative, _ = evaluation_crops(annotations, spec.crop, spec.channels, boxes)
     truth = to_pixels(true_relative, spec.crop.size_hw)
     predicted = to_pixels(predict_batches(predict, crops), spec.crop.size_hw)

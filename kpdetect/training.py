@@ -14,21 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from kpdetect import __version__, losses, models
+from kpdetect import __version__, cli, losses, models
 from kpdetect.atomic import atomic_file
 from kpdetect.bundle import WEIGHTS_FILE, save_bundle
-from kpdetect.datasets import Annotations, load, split_by_subject
+from kpdetect.datasets import Annotations, labelled, load, split_by_subject
 from kpdetect.errors import KpdetectError, MissingExtra
 from kpdetect.feeding import framing_of, transforms_of, validation_batches
-from kpdetect.fitting import Checkpoints, KeepState, Progress, StopWhenNotFinite, build_optimizer
+from kpdetect.fitting import Checkpoints, KeepState, Progress, StopWhenNotFinite, compile_model, thaw
 from kpdetect.geometry import Floats
-from kpdetect.metrics_keras import NormalizedMeanError
 from kpdetect.pipeline import BatchOptions, build_cache, training_batches
 from kpdetect.recipes import Recipe, TrainOptions, choose_recipe
 from kpdetect.reporting import region_table, result_row, warn_of_mean_face, write_training_pictures
 from kpdetect.results import ResultRow, write_rows
 from kpdetect.scoring import Evaluation, evaluate, mean_face_error
 from kpdetect.spec import SPEC_FILE, Spec
+from kpdetect.transfer import Taken, credited, may_have_seen, open_source, take
 
 RUN_FILE, RESULT_FILE = "run.json", "result.csv"
 
@@ -60,11 +60,15 @@ def train(options: TrainOptions) -> Path:
         raise MissingExtra("tensorboard", "train", "--tensorboard")
     folder = Path(options.out or f"runs/{recipe.name}")
     check_folder(folder, options)
+    source = open_source(recipe, folder)
     faces = load_faces(options, recipe)
     spec = make_spec(options, recipe, faces)
+    if may_have_seen(source, faces.val.name, spec.extra["split"]):
+        faces = dataclasses.replace(faces, split=f"{faces.split}; the start may have seen some of it")
+    spec, taken = credited(spec, source), take(source, spec, recipe.start.freeze_epochs)
     prepare_folder(folder, options, spec)
     keras.utils.set_random_seed(options.seed)
-    trained = _fit(options, recipe, faces, spec, folder)
+    trained = _fit(options, recipe, faces, spec, taken, folder)
     return _finish(trained, faces, spec, folder)
 
 
@@ -102,11 +106,11 @@ def load_faces(options: TrainOptions, recipe: Recipe) -> Faces:
     """Reads the data and splits it by subject, or reads the validation data that was named.
 
     Raises:
-        KpdetectError: The two sets are labelled with different points.
+        KpdetectError: The two sets are labelled with different points, or one with none.
     """
-    data = load(options.data or recipe.demo_data, options.skip_bad_rows)
+    data = labelled(load(options.data or recipe.demo_data, options.skip_bad_rows), "train")
     if options.val_data is not None:
-        val = load(options.val_data, options.skip_bad_rows)
+        val = labelled(load(options.val_data, options.skip_bad_rows), "validate")
         _check_same_scheme(data, val)
         faces = Faces(data, val, "all (checkpoint chosen on it)")
     else:
@@ -152,32 +156,46 @@ def make_spec(options: TrainOptions, recipe: Recipe, faces: Faces) -> Spec:
     )
 
 
-def _fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, folder: Path) -> "Trained":
-    """Builds, compiles and fits; ends with the weights of the best epoch."""
+def _fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: Taken, folder: Path) -> "Trained":
+    """Builds, and fits stage by stage; ends with the weights of the best epoch."""
     file = Path(options.cache) if options.cache else None
     cache = build_cache(faces.train, framing_of(recipe), recipe.channels, file, skip_bad=options.skip_bad_rows)
     steps = max(1, round(len(cache) / recipe.batch_size))
     strategy = _strategy(options)
     with strategy.scope():
-        model = build_model(recipe, spec, steps * recipe.epochs, options.jit_compile)
+        model = models.build(recipe.architecture, spec.num_keypoints, spec.input_shape, recipe.architecture_options)
+        taken.put_into(model)
     checkpoints = Checkpoints(folder / "checkpoints")
-    fingerprint = {"recipe": recipe.to_dict(), "data": list(spec.data), "faces": len(cache), "seed": options.seed}
-    progress = Progress()
-    if options.resume and checkpoints.last.exists():
-        progress = checkpoints.restore(checkpoints.last, model, fingerprint)
+    fingerprint = {
+        "recipe": recipe.to_dict(),
+        "data": list(spec.data),
+        "faces": len(cache),
+        "seed": options.seed,
+        "started_from": taken.identity,
+    }
+    progress = checkpoints.progress(fingerprint) if options.resume else Progress()
+    if progress.epoch:
         print(f"going on after epoch {progress.epoch}", file=sys.stderr)
-    batches = BatchOptions(recipe.crop.size_hw, recipe.batch_size, options.seed, progress.epoch * steps)
-    keeper = KeepState(checkpoints, progress, fingerprint, folder / "history.csv", recipe.patience)
-    if progress.epoch < recipe.epochs and not keeper.out_of_patience:
-        model.fit(
-            training_batches(cache, transforms_of(recipe, faces.train.schema), faces.train.schema, batches),
-            steps_per_epoch=steps,
-            shuffle=False,  # the stream is shuffled already
-            epochs=recipe.epochs,
-            initial_epoch=progress.epoch,
-            validation_data=validation_batches(faces.val, recipe),
-            callbacks=[StopWhenNotFinite(), keeper, *_tensorboard(options, folder)],
-        )
+    keeper = KeepState(checkpoints, progress, fingerprint, folder / "history.csv", recipe.patience, taken.freeze_epochs)
+    transforms, validation = transforms_of(recipe, faces.train.schema), validation_batches(faces.val, recipe)
+    for stage in taken.stages(recipe.epochs):
+        with strategy.scope():
+            span = steps * recipe.epochs, steps * stage.start
+            compile_model(model, recipe, spec, stage.frozen, span, options.jit_compile)
+        if stage.holds(progress.epoch):
+            checkpoints.restore(checkpoints.last, model, fingerprint)
+        if progress.epoch < stage.end and not keeper.out_of_patience:
+            batches = BatchOptions(recipe.crop.size_hw, recipe.batch_size, options.seed, progress.epoch * steps)
+            model.fit(
+                training_batches(cache, transforms, faces.train.schema, batches),
+                steps_per_epoch=steps,
+                shuffle=False,  # the stream is shuffled already
+                epochs=stage.end,
+                initial_epoch=progress.epoch,
+                validation_data=validation,
+                callbacks=[StopWhenNotFinite(), keeper, *_tensorboard(options, folder)],
+            )
+    thaw(model)
     checkpoints.restore(checkpoints.best, model, fingerprint)
     relative = np.where(cache.visible[..., None], cache.relative_keypoints(recipe.crop.size_hw), np.float32(np.nan))
     return Trained(model, progress, relative)
@@ -198,22 +216,10 @@ class Trained:
     train_relative: Floats
 
 
-def build_model(recipe: Recipe, spec: Spec, total_steps: int, jit_compile: bool) -> keras.Model:
-    """The recipe's network, compiled."""
-    shape = (*recipe.crop.size_hw, recipe.channels)
-    model = models.build(recipe.architecture, spec.schema.num_keypoints, shape, recipe.architecture_options)
-    model.compile(
-        optimizer=build_optimizer(recipe.optimization, total_steps),
-        loss=losses.build(recipe.loss, recipe.loss_unit),
-        weighted_metrics=[NormalizedMeanError(spec.schema, recipe.crop.size_hw)],
-        jit_compile=jit_compile,
-    )
-    return model
-
-
 def _strategy(options: TrainOptions) -> tf.distribute.Strategy:
     """Every GPU there is, or the processor; says which, and sets the precision."""
-    gpus = tf.config.list_physical_devices("GPU")
+    with cli.quietly("looking for GPUs"):
+        gpus = tf.config.list_physical_devices("GPU")
     if options.mixed_precision:
         keras.mixed_precision.set_global_policy("mixed_float16" if gpus else "mixed_bfloat16")
     precision = keras.mixed_precision.dtype_policy().name

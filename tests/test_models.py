@@ -37,6 +37,7 @@ SMALL = {
     "imm-nose": (1, (60, 80, 1)),
     "imm-full": (5, (40, 48, 3)),
     "ibug-large": (5, (40, 48, 1)),
+    "mobilenet": (5, (48, 64, 3)),
 }
 
 
@@ -95,7 +96,7 @@ def test_compact_fits_its_file():
 
 
 def test_every_architecture_is_tested():
-    assert set(SMALL) == set(ARCHITECTURES) == {"compact", *FULL_SIZE}
+    assert set(SMALL) == set(ARCHITECTURES) == {"compact", "mobilenet", *FULL_SIZE}
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -170,6 +171,40 @@ def test_pixels_are_scaled_as_the_seeds_do(name):
 def test_batch_normalisation_has_the_defaults_of_pytorch():
     layer = small_model("batchnorm").get_layer("conv1_norm")
     assert (layer.momentum, layer.epsilon) == (0.9, 1e-5)
+
+
+def test_mobilenets_cells_look_at_the_middle_of_their_own_pixels():
+    """Cell i of stride 8 at pixel 8 i + 3, to which the last layer adds the half pixel: TensorFlow pads on one side."""
+    model = fresh_model("mobilenet")
+    for layer in model.layers:
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
+            layer.set_weights([np.full_like(weight, 1 / weight[..., 0].size) for weight in layer.get_weights()])
+    finest = keras.Model(model.input, model.get_layer("lateral8").input)
+    image = np.full((1, 48, 64, 3), 200, np.float32)
+    seen = []
+    for column in range(64):  # which columns does the cell (3, 4) see? squeezing sees all, and far less of each
+        image[0, :, column] += 50
+        seen.append(float(ops.sum(finest(image)[0, 3, 4])))
+        image[0, :, column] -= 50
+    change = np.abs(np.array(seen) - np.median(seen))
+    columns = np.nonzero(change > 1e-3 * change.max())[0]
+    assert (columns.min() + columns.max()) / 2 == 8 * 4 + 3
+    offset = model.get_layer("keypoints").offset
+    np.testing.assert_allclose(offset, [0.5 / 64, 0.5 / 48])
+
+
+def test_mobilenet_gathers_statistics_within_a_short_training():
+    layers = [layer for layer in small_model("mobilenet").layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {layer.momentum for layer in layers} == {0.9}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_layers_are_known_by_name(name):
+    """Weights pass from model to model by the layer's name, so Keras must not number it."""
+    once, again = (
+        [layer.name for layer in model.layers if layer.weights] for model in (small_model(name), fresh_model(name))
+    )
+    assert once == again
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
@@ -254,6 +289,8 @@ def test_compact_takes_rgb_and_other_sizes():
         (("naimish", 0, (224, 224, 1)), "at least one point"),
         (("naimish", 68, (32, 32, 1)), "the input is too small"),
         (("twoconv", 68, (224, 224, 1), {"widths": [1, 2, 3]}), "expected 2 widths"),
+        (("mobilenet", 68, (112, 112, 1)), "expected RGB, 3 channels, received 1"),
+        (("mobilenet", 68, (24, 112, 3)), "from 32 that divide by 8, received 24x112"),
     ],
 )
 def test_mistakes_have_one_clear_line(call, line):

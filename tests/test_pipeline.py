@@ -192,7 +192,7 @@ def test_a_program_that_still_holds_batches_ends():
         "from kpdetect.pipeline import BatchOptions, FaceCache, training_batches\n"
         "from kpdetect.schema import user_schema\n"
         "zeros = lambda *shape: np.zeros(shape, np.float32)\n"
-        "faces = FaceCache(np.zeros((4, 16, 16, 1), np.uint8), zeros(4, 1, 2), zeros(4, 1) > 0,\n"
+        "faces = FaceCache(np.zeros((4, 16, 16, 1), np.uint8), zeros(4, 1, 2), zeros(4, 1) == 0,\n"
         "                  zeros(4, 2) + 16, zeros(4, 4), np.arange(4))\n"
         "batches = iter(training_batches(faces, (), user_schema(['nose']), BatchOptions((8, 8), 2)))\n"
         "print(next(batches)[0].shape)\n"

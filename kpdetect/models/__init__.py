@@ -15,9 +15,19 @@ from kpdetect.errors import KpdetectError, unknown_name
 from kpdetect.models.compact import compact
 from kpdetect.models.cost import count_macs, count_parameters
 from kpdetect.models.layers import INPUT_NAME, OUTPUT_NAME, SoftArgmax
+from kpdetect.models.mobilenet import imagenet_backbone, mobilenet
 from kpdetect.models.seeds import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
 
-__all__ = ["ARCHITECTURES", "INPUT_NAME", "OUTPUT_NAME", "SoftArgmax", "build", "count_macs", "count_parameters"]
+__all__ = [
+    "ARCHITECTURES",
+    "INPUT_NAME",
+    "OUTPUT_NAME",
+    "PRETRAINED",
+    "SoftArgmax",
+    "build",
+    "count_macs",
+    "count_parameters",
+]
 
 Builder = Callable[..., keras.Model]
 
@@ -30,7 +40,11 @@ ARCHITECTURES: dict[str, Builder] = {
     "imm-nose": imm_nose,
     "imm-full": imm_full,
     "ibug-large": ibug_large,
+    "mobilenet": mobilenet,
 }
+
+PRETRAINED: dict[str, Builder] = {"mobilenet": imagenet_backbone}
+"""Architectures whose backbone has ImageNet weights: what gives that backbone, from the architecture's ``alpha``."""
 
 
 def build(

@@ -55,10 +55,11 @@ def training_batches(
         (B, K) float32, 1 or 0, which Keras takes as the weight of each point.
 
     Raises:
-        KpdetectError: The transforms do not go with the scheme.
+        KpdetectError: The transforms do not go with the scheme, or no face has a visible point.
     """
     check_transforms(transforms, schema)
-
+    if not cache.visible.any():
+        raise KpdetectError("batches: expected faces with visible points to learn from, received boxes alone")
     data = as_tensors(cache)
 
     def make(step: Tensor) -> tuple[Tensor, Tensor, Tensor]:

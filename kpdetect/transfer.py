@@ -1,0 +1,228 @@
+"""Owns how a training begins with weights that were learned before, and which layers stay as they are at first."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from kpdetect import bundle, cli, models
+from kpdetect.errors import KpdetectError
+from kpdetect.recipes import Recipe
+from kpdetect.spec import Spec
+
+Weights = Mapping[str, list[npt.NDArray[Any]]]
+
+SHOWN_LAYERS = 6  # of those that start anew; a new head has fewer
+IMAGENET_TERMS = "ImageNet (weights of keras.applications, Apache 2.0): the pictures are for non-commercial research."
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights to begin with.
+
+    Attributes:
+        name: How messages call it: the option that named it.
+        weights: Arrays by the layer's name, in the layer's own order.
+        data: What they were learned on.
+        terms: The terms of those data.
+        split: The share and seed of the subjects that were held out; None where that is not known, empty where it
+            has seen no labelled faces.
+        identity: What `--resume` knows the same weights by.
+    """
+
+    name: str
+    weights: Weights
+    data: tuple[str, ...]
+    terms: str
+    split: Mapping[str, Any] | None
+    identity: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a model takes of a source; nothing of none.
+
+    Attributes:
+        weights: Arrays by layer, for the layers whose shapes fit.
+        identity: The source's.
+        freeze_epochs: For how many epochs those layers stay as they are.
+    """
+
+    weights: Weights = field(default_factory=dict)
+    identity: Mapping[str, str] | None = None
+    freeze_epochs: int = 0
+
+    def put_into(self, model: keras.Model) -> None:
+        """Sets the layers' weights."""
+        for name, arrays in self.weights.items():
+            model.get_layer(name).set_weights(arrays)
+
+    def stages(self, epochs: int) -> Iterator["Stage"]:
+        """The training, cut where the frozen layers begin to learn."""
+        frozen_until = min(self.freeze_epochs, epochs)
+        if frozen_until:
+            yield Stage(0, frozen_until, frozenset(self.weights))
+        if frozen_until < epochs:
+            yield Stage(frozen_until, epochs)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Epochs in which the same layers learn.
+
+    Attributes:
+        start: Epochs before it.
+        end: Epochs when it is done.
+        frozen: Layers that stay as they are.
+    """
+
+    start: int
+    end: int
+    frozen: frozenset[str] = frozenset()
+
+    def holds(self, epoch: int) -> bool:
+        """Whether a state that was kept after so many epochs is of this stage: then its optimizer's state is too."""
+        return self.start < epoch <= self.end
+
+
+def open_source(recipe: Recipe, run_folder: Path) -> Source | None:
+    """Reads the weights that a recipe begins with; None if it begins at random.
+
+    Raises:
+        KpdetectError: The bundle is none, is of another architecture or is the run's own folder, or Keras could not
+            download its ImageNet weights.
+    """
+    if recipe.start.init_from is not None:
+        return _from_bundle(recipe, recipe.start.init_from, run_folder)
+    if recipe.start.weights == "imagenet":
+        return _from_imagenet(recipe)
+    return None
+
+
+def _from_bundle(recipe: Recipe, folder: str, run_folder: Path) -> Source:
+    spec, _ = bundle.checked_weights(folder)
+    if spec.architecture != recipe.architecture:
+        raise KpdetectError(
+            f"--init-from {folder}: expected architecture '{recipe.architecture}', as recipe '{recipe.name}' has it, "
+            f"received '{spec.architecture}'"
+        )
+    if Path(folder).resolve() == run_folder.resolve():
+        raise KpdetectError(f"--init-from {folder}: is the folder of this very run; choose another --out")
+    with cli.quietly(f"reading {folder}"):
+        model, spec = bundle.load_bundle(folder)
+    return Source(
+        name=f"--init-from {folder}",
+        weights=_weights_of(model),
+        data=spec.data,
+        terms=spec.terms,
+        split=None if spec.extra.get("started_from", {}).get("other_split") else spec.extra.get("split") or None,
+        identity={"name": Path(folder).resolve().name, "sha256": spec.files[bundle.WEIGHTS_FILE]["sha256"]},
+    )
+
+
+def _from_imagenet(recipe: Recipe) -> Source:
+    alpha = float(recipe.architecture_options.get("alpha", 1.0))
+    with cli.quietly("reading Keras' ImageNet weights"):
+        model = models.PRETRAINED[recipe.architecture](alpha)
+    return Source("--weights imagenet", _weights_of(model), ("imagenet",), IMAGENET_TERMS, {}, {"name": "imagenet"})
+
+
+def _weights_of(model: keras.Model) -> Weights:
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def take(source: Source | None, spec: Spec, freeze_epochs: int) -> Taken:
+    """Matches a source's layers with those of the model to train, by name and shape; says on stderr what fits.
+
+    Args:
+        source: Where the weights come from; None takes nothing.
+        spec: Of the model to train.
+        freeze_epochs: For how many epochs the taken layers stay as they are; where every layer fits, none does, for
+            nothing would be left to learn.
+
+    Raises:
+        KpdetectError: Not one layer fits.
+    """
+    if source is None:
+        return Taken()
+    shapes = _layer_shapes(spec)
+    fitting = {name: arrays for name, arrays in source.weights.items() if shapes.get(name) == _shapes(arrays)}
+    new = [name for name in shapes if name not in fitting]
+    if not fitting:
+        raise _nothing_fits(source, spec, shapes)
+    _say_taken(source.name, len(fitting), new, freeze_epochs)
+    return Taken(fitting, source.identity, freeze_epochs if new else 0)
+
+
+def _layer_shapes(spec: Spec) -> dict[str, list[tuple[int, ...]]]:
+    """The shapes of every layer that has weights; the model itself is dropped, for the run builds its own."""
+    model = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
+    return {name: _shapes(arrays) for name, arrays in _weights_of(model).items()}
+
+
+def _shapes(arrays: list[npt.NDArray[Any]]) -> list[tuple[int, ...]]:
+    return [np.shape(array) for array in arrays]
+
+
+def _nothing_fits(source: Source, spec: Spec, shapes: dict[str, list[tuple[int, ...]]]) -> KpdetectError:
+    name = next((name for name in shapes if name in source.weights), None)
+    example = (
+        "it has none of their names"
+        if name is None
+        else f"{name}: expected {shapes[name]}, received {_shapes(source.weights[name])}"
+    )
+    return KpdetectError(
+        f"{source.name}: no layer fits the {spec.architecture} that is to be trained ({example}); "
+        "the same architecture options and channels are needed"
+    )
+
+
+def _say_taken(name: str, count: int, new: list[str], freeze_epochs: int) -> None:
+    more = f" and {len(new) - SHOWN_LAYERS} more" if len(new) > SHOWN_LAYERS else ""
+    anew = f"starting anew: {', '.join(new[:SHOWN_LAYERS])}{more}" if new else "none starts anew"
+    print(f"{name}: {count} of {count + len(new)} layers taken; {anew}", file=sys.stderr)
+    if freeze_epochs and new:
+        epochs = f"{freeze_epochs} epochs" if freeze_epochs > 1 else "epoch"
+        print(f"the taken layers stay as they are for the first {epochs}", file=sys.stderr)
+    elif freeze_epochs:
+        print("every layer was taken, so none is frozen: nothing would learn", file=sys.stderr)
+
+
+def credited(spec: Spec, source: Source | None) -> Spec:
+    """The spec of a model that begins with a source's weights: their data and terms are its own too."""
+    if source is None:
+        return spec
+    other_split = source.split != {} and source.split != spec.extra.get("split")
+    started_from = {**source.identity, "data": list(source.data), "other_split": other_split}
+    return dataclasses.replace(
+        spec,
+        data=tuple(dict.fromkeys((*spec.data, *source.data))),
+        terms=spec.terms if source.terms in spec.terms else f"{spec.terms} {source.terms}".strip(),
+        extra={**spec.extra, "started_from": started_from},
+    )
+
+
+def may_have_seen(source: Source | None, val_data: str, split: Mapping[str, Any]) -> bool:
+    """Whether a source may have learned from faces that are held out now; says so on stderr.
+
+    Args:
+        source: Where the weights come from.
+        val_data: The name of the data that is validated on.
+        split: How it is held out: share and seed; empty where a set of its own was named.
+    """
+    if source is None or not set(val_data.split("+")) & set(source.data):
+        return False
+    if split and source.split == split:
+        return False
+    print(
+        f"{source.name}: was trained on {val_data} with another split: faces that are held out here may be among "
+        "those it has seen, and errors measured on them too low; --seed and --val-fraction of its own keep them apart",
+        file=sys.stderr,
+    )
+    return True

@@ -1,0 +1,270 @@
+"""Beginning with weights that were learned before: what is taken, what stays frozen, and resuming across the thaw."""
+
+import csv
+import dataclasses
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from small_models import COMPACT, small_model, small_spec
+
+from kpdetect import cli, fitting, models, recipes
+from kpdetect.bundle import Spec, load_bundle, read_spec, save_bundle
+from kpdetect.errors import KpdetectError
+from kpdetect.export import export_model
+from kpdetect.fitting import KeepState, Progress, build_optimizer, compile_model
+from kpdetect.geometry import CropRule
+from kpdetect.recipes import Optimization, Recipe, Start, TrainOptions, choose_recipe
+from kpdetect.schema import user_schema
+from kpdetect.train import main
+from kpdetect.transfer import Source, Stage, Taken, may_have_seen, open_source, take
+
+# Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+RUN = ["--recipe", "tiny", "--data", "synthetic:24", "--batch-size", "8", "--val-fraction", "0.25", "--seed", "3"]
+TINY_SPEC = dataclasses.replace(small_spec(), crop=CropRule((32, 32), 1.35), channels=1, data=("elsewhere",))
+
+
+def tiny() -> Recipe:
+    return Recipe(
+        "tiny",
+        "compact",
+        TINY_SPEC.crop,
+        architecture_options=COMPACT,
+        loss="wing",
+        loss_unit=100.0,
+        optimization=Optimization("adamw", 1e-2, "cosine", 0.2, 1e-2),
+    )
+
+
+@pytest.fixture(autouse=True)
+def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(recipes.RECIPES, "tiny", tiny)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three points, where the drawn faces have 68; the statistics of its normalisations are not at rest."""
+    folder = tmp_path_factory.mktemp("bundles") / "three_points"
+    save_bundle(small_model(TINY_SPEC), TINY_SPEC, folder)
+    return folder
+
+
+def run(folder: Path, *more: str) -> int:
+    return cli.run(main, [*RUN, "--out", str(folder), *more])
+
+
+def weights_by_layer(folder: Path) -> dict[str, list[np.ndarray]]:
+    return {layer.name: layer.get_weights() for layer in load_bundle(folder)[0].layers if layer.weights}
+
+
+def losses_of(folder: Path) -> list[float]:
+    with (folder / "history.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_layers_that_fit_are_taken_and_frozen_with_their_statistics(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "run", "--init-from", str(bundle), "--freeze-epochs", "9", "--epochs", "1") == 0
+    said = capsys.readouterr().err
+    assert re.search(r"--init-from .*: (\d+) of (?!\1)\d+ layers taken; starting anew: heatmaps\n", said)
+    assert "stay as they are for the first 9 epochs" in said
+    before, after = weights_by_layer(bundle), weights_by_layer(tmp_path / "run")
+    assert before.keys() == after.keys()
+    for name in before.keys() - {"heatmaps"}:
+        for old, new in zip(before[name], after[name], strict=True):
+            np.testing.assert_array_equal(new, old)
+    spec = read_spec(tmp_path / "run")
+    assert spec.extra["training"]["start"] == {"weights": None, "init_from": "three_points", "freeze_epochs": 9}
+    assert spec.extra["parameters"] == models.count_parameters(load_bundle(tmp_path / "run")[0])
+    assert spec.data == ("synthetic", "elsewhere")  # what the layers learned from before counts too
+    assert spec.extra["started_from"]["sha256"] == read_spec(bundle).files["model.weights.h5"]["sha256"]
+
+
+def test_an_interrupted_run_is_exact_at_the_thaw_and_after_it(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--init-from", str(bundle), "--freeze-epochs", "1", "--epochs", "3"]
+    assert run(tmp_path / "whole", *settings) == 0
+    keep = KeepState.on_epoch_end
+
+    def interrupt(self: KeepState, epoch: int, logs: dict[str, float] | None = None) -> None:
+        keep(self, epoch, logs)
+        if epoch < 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepState, "on_epoch_end", interrupt)
+        assert run(tmp_path / "cut", *settings) == 130
+        assert run(tmp_path / "cut", *settings, "--resume") == 130
+    assert run(tmp_path / "cut", *settings, "--resume") == 0
+    assert "going on after epoch 2" in capsys.readouterr().err
+    np.testing.assert_allclose(losses_of(tmp_path / "cut"), losses_of(tmp_path / "whole"), rtol=1e-5)
+    whole, cut, before = (weights_by_layer(folder) for folder in (tmp_path / "whole", tmp_path / "cut", bundle))
+    for name in whole:
+        for one, other in zip(whole[name], cut[name], strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4)
+    assert not np.array_equal(whole["stem"][0], before["stem"][0])  # it has learned since
+
+    assert run(tmp_path / "cut", "--init-from", str(bundle), "--freeze-epochs", "2", "--epochs", "3", "--resume") == 2
+    assert "same settings" in capsys.readouterr().err
+
+
+def test_where_everything_fits_nothing_is_frozen(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = dataclasses.replace(tiny(), start=Start(init_from=str(bundle)))
+    source = open_source(recipe, Path("runs/tiny"))
+    taken = take(source, TINY_SPEC, freeze_epochs=3)
+    assert list(taken.stages(8)) == [Stage(0, 8)]
+    assert "none is frozen" in capsys.readouterr().err
+    model = models.build("compact", TINY_SPEC.num_keypoints, TINY_SPEC.input_shape, COMPACT)
+    taken.put_into(model)
+    for one, other in zip(model.get_weights(), load_bundle(bundle)[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_crop_leaves_convolutions_and_changes_dense_layers() -> None:
+    small = Spec(user_schema(["nose"]), "naimish", {}, CropRule((94, 96), 1.35), 1)
+    source = as_source(models.build("naimish", 1, small.input_shape))
+    large = dataclasses.replace(small, crop=CropRule((126, 96), 1.35))
+    taken = take(source, large, 1)
+    assert set(source.weights) - set(taken.weights) == {"dense1"}
+    assert set(take(source, dataclasses.replace(small, schema=user_schema(["nose", "chin"])), 0).weights) == {
+        *source.weights.keys() - {"linear"}
+    }
+
+
+def as_source(model: keras.Model) -> Source:
+    weights = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    return Source("--init-from somewhere", weights, ("faces",), "", {"val_fraction": 0.1, "seed": 0}, {"name": "some"})
+
+
+def test_stages_are_cut_at_the_thaw() -> None:
+    taken = Taken({"stem": []}, {"name": "some"}, 2)
+    assert list(taken.stages(5)) == [Stage(0, 2, frozenset({"stem"})), Stage(2, 5)]
+    assert list(taken.stages(2)) == [Stage(0, 2, frozenset({"stem"}))]
+    assert list(Taken().stages(5)) == [Stage(0, 5)]
+    for epoch in range(1, 6):
+        assert sum(stage.holds(epoch) for stage in taken.stages(5)) == 1
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("step", [0, 1, 40])
+def test_the_schedule_goes_on_while_the_optimizer_begins_anew(schedule: str, step: int) -> None:
+    settings = Optimization("adamw", 1e-3, schedule, 0.1, 1e-4)
+    whole, later = (build_optimizer(settings, 100, first) for first in (0, 30))
+    whole.iterations.assign(30 + step)
+    later.iterations.assign(step)
+    assert float(later.learning_rate) == float(whole.learning_rate) > 0
+
+
+def test_patience_begins_with_the_thaw(tmp_path: Path) -> None:
+    progress = Progress(epoch=4, best_epoch=1)
+    assert KeepState(None, progress, {}, tmp_path / "h.csv", 3).out_of_patience
+    assert not KeepState(None, progress, {}, tmp_path / "h.csv", 3, patient_from=2).out_of_patience
+
+
+def test_an_optimizer_has_the_same_state_whatever_is_frozen() -> None:
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_float16")  # its optimizer is wrapped in one that scales the loss
+    try:
+        model = models.build("compact", 3, TINY_SPEC.input_shape, COMPACT)
+        sizes = []
+        for frozen in (["stem"], []):
+            compile_model(model, tiny(), TINY_SPEC, frozen, (10, 0), False)
+            sizes += [[v.shape for v in fitting._variables(model)] for _ in range(2)]
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    assert all(size == sizes[0] for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--init-from", "{bundle}", "--recipe", "naimish"], "expected architecture 'naimish'.* received 'compact'"),
+        (["--init-from", "{bundle}", "--recipe", "compact"], "no layer fits the compact .*stem: expected .* received"),
+        (["--init-from", "/no/such/place"], "/no/such/place: no such model"),
+        (["--init-from", "{bundle}", "--out", "{bundle}", "--overwrite"], "holds files that are no run"),
+        (["--init-from", "{bundle}", "--freeze-epochs", "-1"], "--freeze-epochs: expected 0 or more, received -1"),
+        (["--freeze-epochs", "2"], "name the bundle, --init-from BUNDLE"),
+        (["--weights", "imagenet"], "'tiny' has no pretrained backbone; mobilenet has"),
+        (["--recipe", "mobilenet", "--weights", "imagenet", "--init-from", "{bundle}"], "choose one"),
+        (["--recipe", "mobilenet"], "could not download the ImageNet weights .*--weights none"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    arguments: list[str],
+    message: str,
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise Exception("URL fetch failure on https://keras:\nNone -- Name or service not known")  # as Keras does
+
+    monkeypatch.setattr(keras.applications, "MobileNetV3Small", offline)
+    assert run(tmp_path / "run", *(word.format(bundle=bundle) for word in arguments)) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error.splitlines()[-1])
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_begin_with_itself(bundle: Path) -> None:
+    with pytest.raises(KpdetectError, match="this very run"):
+        open_source(dataclasses.replace(tiny(), start=Start(init_from=str(bundle))), bundle)
+
+
+def test_imagenet_weights_fill_the_backbone_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = keras.applications.MobileNetV3Small
+
+    def random_weights(input_shape: tuple[int, int, int], alpha: float, include_top: bool, weights: str) -> keras.Model:
+        assert weights == "imagenet"
+        return real(input_shape=input_shape, alpha=alpha, include_top=include_top, weights=None)
+
+    recipe = dataclasses.replace(choose_recipe(TrainOptions("mobilenet")), architecture_options={"alpha": 0.75})
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.applications, "MobileNetV3Small", random_weights)
+        source = open_source(recipe, Path("runs/mobilenet"))
+    spec = Spec(user_schema(["nose"]), "mobilenet", {"alpha": 0.75}, recipe.crop, 3)
+    taken = take(source, spec, recipe.start.freeze_epochs)
+    model = models.build("mobilenet", 1, spec.input_shape, {"alpha": 0.75})
+    left = {layer.name for layer in model.layers if layer.weights} - set(taken.weights)
+    assert left == {"lateral8", "lateral16", "lateral32", "heatmaps"}
+    assert taken.freeze_epochs == recipe.start.freeze_epochs > 0
+    with pytest.raises(KpdetectError, match=r"exist for alpha 0\.75 and 1\.0, received 0\.5"):
+        models.PRETRAINED["mobilenet"](0.5)
+
+
+def test_options_say_where_a_recipe_starts() -> None:
+    def start(**options: object) -> Start:
+        return choose_recipe(TrainOptions(**options)).start
+
+    assert start(recipe="mobilenet").weights == "imagenet"
+    assert start(recipe="mobilenet", weights="none") == Start("none")
+    assert start(recipe="mobilenet", init_from="runs/a", freeze_epochs=0) == Start("none", "runs/a", 0)
+    assert start(recipe="compact", weights="none") == Start()
+    assert start(recipe="compact", init_from="runs/a", freeze_epochs=4) == Start(None, "runs/a", 4)
+
+
+def test_held_out_faces_that_the_source_may_have_seen_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    source = Source("--init-from a", {}, ("faces", "more"), "", {"val_fraction": 0.1, "seed": 0}, {})
+    assert not may_have_seen(None, "faces", {})
+    assert not may_have_seen(source, "faces", {"val_fraction": 0.1, "seed": 0})
+    assert not may_have_seen(source, "others", {"val_fraction": 0.1, "seed": 1})
+    assert capsys.readouterr().err == ""
+    assert may_have_seen(source, "others+faces", {"val_fraction": 0.1, "seed": 1})
+    assert may_have_seen(source, "more", {})
+    assert "--init-from a: was trained on more" in capsys.readouterr().err
+
+
+def test_an_untrained_mobilenet_exports(tmp_path: Path) -> None:
+    spec = Spec(user_schema(["nose", "chin"]), "mobilenet", {"alpha": 0.35}, CropRule((64, 64), 1.35), 3)
+    save_bundle(small_model(spec), spec, tmp_path / "bundle")
+    exported = export_model(tmp_path / "bundle", tmp_path / "exported", ("tflite", "onnx"))
+    differences = [record["max_difference_px"] for record in exported.files.values()]
+    assert max(value for value in differences if value is not None) < 0.001
