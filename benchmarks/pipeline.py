@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from kpdetect.feeding import transforms_of
 from kpdetect.geometry import CropRule
 from kpdetect.pipeline import BatchOptions, FaceCache, training_batches
-from kpdetect.recipes import compact
+from kpdetect.recipes.own import compact
 from kpdetect.schema import IBUG68
+from kpdetect.training.feeding import transforms_of
 from kpdetect.transforms import Transform
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from kpdetect import cli, runtime
 from kpdetect.atomic import atomic_file
-from kpdetect.datasets import Annotations, labelled, load, split_by_subject
+from kpdetect.datasets import Annotations, labelled, load, split_by_rule
 from kpdetect.reporting import region_table, result_row, write_evaluation_pictures
 from kpdetect.results import ResultRow, append_row
-from kpdetect.scoring import Evaluation, box_jitter_curve, check_scheme, evaluate, haar_boxes
+from kpdetect.scoring import Evaluation, box_jitter_curve, evaluate, haar_boxes, in_models_points
 from kpdetect.spec import Spec
 
 
@@ -37,9 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     example = "python -m kpdetect.evaluate runs/compact --data youtube-faces:DIR --split val --out report"
     options = cli.parse_options(EvaluateOptions, argv, "evaluate", example)
     model = runtime.load(options.model, threads=options.threads)
-    faces_with_points = labelled(load(options.data, options.skip_bad_rows), "evaluate")
-    annotations, split = choose_split(faces_with_points, model.spec, options.split)
-    check_scheme(model.spec, annotations)
+    known = in_models_points(model.spec, labelled(load(options.data, options.skip_bad_rows), "evaluate"))
+    annotations, split = choose_split(known, model.spec, options.split)
     measured, faces = _measure(model, annotations, options.boxes)
     row = result_row(model.spec, model.path.name, faces, measured, (split, options.boxes), model.bytes)
     jitter = box_jitter_curve(model, faces, model.spec)
@@ -49,12 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def choose_split(annotations: Annotations, spec: Spec, split: str) -> tuple[Annotations, str]:
     """The rows of a split, and the words that a result row calls it by."""
-    training = spec.extra.get("split", {})
-    fraction, seed = float(training.get("val_fraction", 0.1)), int(training.get("seed", 0))
+    rule = spec.extra.get("split") or {"val_fraction": 0.1, "seed": 0}
     trained_on = annotations.name in spec.data
     if split == "all":
         return annotations, "all (faces trained on are among them)" if trained_on else "all"
-    _, val, _ = split_by_subject(annotations, fraction, seed)
+    _, val = split_by_rule(annotations, rule)
     return val, f"val by subject ({'checkpoint chosen on it' if trained_on else 'none trained on'})"
 
 

@@ -104,6 +104,19 @@ def evaluate(
     )
 
 
+def in_models_points(spec: Spec, annotations: Annotations) -> Annotations:
+    """The faces with the model's points alone, where these are some of theirs; the boxes stay those of all points.
+
+    Raises:
+        KpdetectError: The model marks other points.
+    """
+    names = spec.schema.point_names
+    if names != annotations.schema.point_names and set(names) <= set(annotations.schema.point_names):
+        annotations = annotations.select(names)
+    check_scheme(spec, annotations)
+    return annotations
+
+
 def check_scheme(spec: Spec, annotations: Annotations) -> None:
     """Makes sure that a model's points are those of the data.
 

@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 
 from kpdetect.datasets import Annotations, load
-from kpdetect.feeding import framing_of, transforms_of, validation_batches
 from kpdetect.pipeline import FaceFraming, ImageFraming
-from kpdetect.recipes import Augmentation, compact, naimish
+from kpdetect.recipes import Augmentation
+from kpdetect.recipes.own import compact
+from kpdetect.recipes.seeds import naimish
 from kpdetect.schema import user_schema
+from kpdetect.training.feeding import framing_of, transforms_of, validation_batches
 from kpdetect.transforms import CenterCrop, Noise, RandomCrop, RandomFlip
 
 

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from kpdetect.datasets.annotations import Annotations
 from kpdetect.errors import DataError, KpdetectError
-from kpdetect.feeding import transforms_of
 from kpdetect.geometry import CropRule, apply_matrix, tight_box, to_pixels
 from kpdetect.pipeline import (
     BatchOptions,
@@ -25,8 +24,9 @@ from kpdetect.pipeline import (
     training_batches,
 )
 from kpdetect.pipeline.batches import as_tensors, shuffled_rows
-from kpdetect.recipes import compact
+from kpdetect.recipes.own import compact
 from kpdetect.schema import IBUG68, KeypointSchema
+from kpdetect.training.feeding import transforms_of
 from kpdetect.transforms import CropToBox, RandomCrop, RandomFlip
 
 TRIANGLE = KeypointSchema("triangle", ("left", "right", "tip"), flip_permutation=(1, 0, 2))

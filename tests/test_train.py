@@ -10,11 +10,11 @@ import pytest
 from kpdetect import cli
 from kpdetect.bundle import load_bundle
 from kpdetect.errors import KpdetectError
-from kpdetect.fitting import Checkpoints, KeepState, Progress, StopWhenNotFinite, build_optimizer
 from kpdetect.recipes import RECIPES, Optimization, TrainOptions, choose_recipe
 from kpdetect.reporting import shape_spread
 from kpdetect.results import read_rows
 from kpdetect.train import main
+from kpdetect.training.fitting import Checkpoints, KeepState, Progress, StopWhenNotFinite, build_optimizer
 
 TINY = ["--data", "synthetic:24", "--batch-size", "8", "--val-fraction", "0.25", "--seed", "3"]
 

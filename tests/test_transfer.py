@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from small_models import COMPACT, small_model, small_spec
 
-from kpdetect import cli, fitting, models, recipes
+from kpdetect import cli, models, recipes
 from kpdetect.bundle import Spec, load_bundle, read_spec, save_bundle
 from kpdetect.errors import KpdetectError
 from kpdetect.export import export_model
-from kpdetect.fitting import KeepState, Progress, build_optimizer, compile_model
 from kpdetect.geometry import CropRule
 from kpdetect.recipes import Optimization, Recipe, Start, TrainOptions, choose_recipe
 from kpdetect.schema import user_schema
 from kpdetect.train import main
-from kpdetect.transfer import Source, Stage, Taken, may_have_seen, open_source, take
+from kpdetect.training import fitting
+from kpdetect.training.fitting import KeepState, Progress, build_optimizer, compile_model
+from kpdetect.training.transfer import Source, Stage, Taken, may_have_seen, open_source, take
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

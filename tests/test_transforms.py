@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from kpdetect import geometry
 from kpdetect.errors import KpdetectError
-from kpdetect.feeding import transforms_of
 from kpdetect.geometry import CropRule
 from kpdetect.images import warp_crop
-from kpdetect.recipes import compact
+from kpdetect.recipes.own import compact
 from kpdetect.schema import IBUG68, KeypointSchema, user_schema
+from kpdetect.training.feeding import transforms_of
 from kpdetect.transforms import (
     Batch,
     Blur,

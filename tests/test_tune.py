@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpdetect import cli, draw, overrides, tune
+from kpdetect import cli, draw, tune
 from kpdetect.atomic import atomic_file
 from kpdetect.errors import KpdetectError
-from kpdetect.fitting import KeepState, StopWhenNotFinite
 from kpdetect.images import read_image
-from kpdetect.recipes import RECIPES, TrainOptions, choose_recipe
+from kpdetect.recipes import RECIPES, TrainOptions, choose_recipe, overrides
 from kpdetect.results import ResultRow, write_rows
 from kpdetect.training import RESULT_FILE, RUN_FILE
+from kpdetect.training.fitting import KeepState, StopWhenNotFinite
 from kpdetect.tuning import attempts
 from kpdetect.tuning.grid import Span, plan, read_grid, with_settings
 

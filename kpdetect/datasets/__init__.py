@@ -1,6 +1,6 @@
 """Owns the readers: labelled faces of each format as one `Annotations` struct."""
 
-from kpdetect.datasets.annotations import Annotations, concatenate, labelled, split_by_subject
+from kpdetect.datasets.annotations import Annotations, concatenate, labelled, split_by_rule, split_by_subject
 from kpdetect.datasets.asf import read_imm
 from kpdetect.datasets.ibug import read_ibug
 from kpdetect.datasets.sources import load
@@ -15,5 +15,6 @@ __all__ = [
     "read_ibug",
     "read_imm",
     "read_youtube_faces",
+    "split_by_rule",
     "split_by_subject",
 ]

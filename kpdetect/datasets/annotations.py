@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -172,6 +173,28 @@ def split_by_subject(
     parts = subjects[num_val + num_test :], subjects[:num_val], subjects[num_val : num_val + num_test]
     train, val, test = (annotations.take(np.isin(annotations.subjects, part)) for part in parts)
     return train, val, test
+
+
+def split_by_rule(annotations: Annotations, rule: Mapping[str, Any]) -> tuple[Annotations, Annotations]:
+    """Train and validation rows by a rule that a model's description can hold.
+
+    Args:
+        annotations: The rows to split.
+        rule: ``val_subjects``, a list of names; or else ``val_fraction`` and ``seed``, as `split_by_subject` takes.
+
+    Raises:
+        KpdetectError: None or all of the rows would be held out.
+    """
+    if "val_subjects" not in rule:
+        train, val, _ = split_by_subject(annotations, float(rule["val_fraction"]), int(rule["seed"]))
+        return train, val
+    held_out = np.isin(annotations.subjects, list(rule["val_subjects"]))
+    if held_out.all() or not held_out.any():
+        raise KpdetectError(
+            f"'{annotations.name}': expected some of its subjects among {', '.join(rule['val_subjects'])}, and others; "
+            f"found {held_out.sum()} of {len(annotations)} faces there"
+        )
+    return annotations.take(~held_out), annotations.take(held_out)
 
 
 def _share(subjects: list[str], start: float, fraction: float, seed: int) -> int:

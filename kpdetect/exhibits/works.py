@@ -16,15 +16,15 @@ from kpdetect.errors import KpdetectError
 from kpdetect.evaluate import choose_split
 from kpdetect.exhibits.labelled import mean_of_known, spread, visible_points
 from kpdetect.faces import HaarDetector, biggest_first
-from kpdetect.feeding import framing_of, transforms_of
 from kpdetect.geometry import Floats, to_pixels
 from kpdetect.images import Pixels, read_image, to_channels, warp_crop
 from kpdetect.metrics import nme_per_point, summary
 from kpdetect.pipeline import build_cache, evaluation_crops
 from kpdetect.pipeline.batches import as_tensors
 from kpdetect.recipes import Recipe
-from kpdetect.scoring import Measure, check_scheme, predict_batches
+from kpdetect.scoring import Measure, in_models_points, predict_batches
 from kpdetect.spec import Spec
+from kpdetect.training.feeding import framing_of, transforms_of
 from kpdetect.transforms import Batch, Transform, augment
 
 
@@ -69,8 +69,8 @@ def predictions_of(path: str, annotations: Annotations, split: str, count: int |
         KpdetectError: There is no such model, its points are not those of the data, or there is no face.
     """
     model = runtime.load(path)
-    check_scheme(model.spec, annotations)
-    faces, split_in_words = choose_split(annotations, model.spec, split)
+    known = in_models_points(model.spec, annotations)
+    faces, split_in_words = choose_split(known, model.spec, split)
     faces = spread(faces, len(faces) if count is None else count)
     size_hw = model.spec.crop.size_hw
     crops, relative, _ = evaluation_crops(faces, model.spec.crop, model.spec.channels)

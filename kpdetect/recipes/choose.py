@@ -1,0 +1,155 @@
+"""Owns the named recipes, and the options by which the command overrides them. Data alone: no TensorFlow."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kpdetect import cli
+from kpdetect.errors import KpdetectError, unknown_name
+from kpdetect.recipes import overrides
+from kpdetect.recipes.own import compact, mobilenet
+from kpdetect.recipes.recipe import Optimization, Recipe, Start
+from kpdetect.recipes.seeds import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Trains a model with a named recipe.
+
+    Without arguments: the recipe `compact` on faces that kpdetect draws itself; no download, minutes on two cores.
+    Options left out are the recipe's.
+    """
+
+    recipe: str = cli.option(
+        "compact", "the recipe: architecture, crop, augmentation, loss, schedule; a wrong name lists them"
+    )
+    data: str | None = cli.option(
+        None,
+        "labelled faces: youtube-faces:DIR, ibug:DIR, imm:DIR, csv:FILE, synthetic:N, or several by comma",
+        metavar="SPEC[,SPEC]",
+    )
+    val_data: str | None = cli.option(
+        None, "faces to validate on; left out, a share of the subjects of --data is held out", metavar="SPEC"
+    )
+    out: str | None = cli.option(None, "run folder (default: runs/RECIPE)", metavar="DIR")
+    epochs: int | None = cli.option(None, "how many times to see the data", metavar="N")
+    batch_size: int | None = cli.option(None, "faces a step, over all GPUs together", metavar="N")
+    learning_rate: float | None = cli.option(None, "the schedule's greatest rate", metavar="X")
+    optimizer: str | None = cli.option(None, "how the weights are moved", choices=("adam", "adamw", "sgd"))
+    loss: str | None = cli.option(None, "what is minimised: mse, l1, smooth_l1 or wing")
+    patience: int | None = cli.option(None, "stop after N epochs without a better NME; 0: never", metavar="N")
+    set: tuple[str, ...] = cli.option(
+        (),
+        "other fields of the recipe: augmentation.scale=0.3 architecture_options.blocks=1:1:2",
+        metavar="NAME=VALUE",
+        words=True,
+    )
+    seed: int = cli.option(0, "seeds weights, order, augmentation and the split by subject", metavar="N")
+    val_fraction: float | None = cli.option(None, "share of the subjects that is held out", metavar="X")
+    cache: str | None = cli.option(None, "keep decoded crops in this file; left out, in memory", metavar="FILE")
+    init_from: str | None = cli.option(
+        None, "start with the weights of this bundle or run folder; layers of other shapes start anew", metavar="BUNDLE"
+    )
+    weights: str | None = cli.option(
+        None, "start of a pretrained backbone, such as mobilenet's", choices=("imagenet", "none")
+    )
+    freeze_epochs: int | None = cli.option(
+        None, "leave the layers that were taken as they are for the first N epochs", metavar="N"
+    )
+    mixed_precision: bool = cli.option(False, "compute in 16 bits: float16 on GPUs, bfloat16 on processors")
+    jit_compile: bool = cli.option(False, "compile the step with XLA: faster on GPUs, slower to start")
+    tensorboard: bool = cli.option(False, "write TensorBoard logs to DIR/tensorboard")
+    resume: bool = cli.option(False, "go on from the run folder's last epoch")
+    overwrite: bool = cli.option(False, "remove the run that the folder holds, and start anew")
+    skip_bad_rows: bool = cli.option(False, "go on without rows and images that are wrong, and say how many")
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "compact": compact,
+    "mobilenet": mobilenet,
+    "fourconv": fourconv,
+    "batchnorm": batchnorm,
+    "twoconv": twoconv,
+    "naimish": naimish,
+    "imm-nose": imm_nose,
+    "imm-full": imm_full,
+    "ibug-large": ibug_large,
+}
+
+
+def choose_recipe(options: TrainOptions) -> Recipe:
+    """The recipe that the options name, with what they override.
+
+    Raises:
+        KpdetectError: There is no such recipe; the nearest is named. Or a number is out of range.
+    """
+    if options.recipe not in RECIPES:
+        raise unknown_name("recipe", options.recipe, RECIPES)
+    _check_numbers(options)
+    recipe = _with_fields(RECIPES[options.recipe](), options.set)
+    epochs = recipe.demo_epochs if options.data is None else recipe.epochs
+    return dataclasses.replace(
+        recipe,
+        loss=options.loss or recipe.loss,
+        optimization=_optimization(recipe.optimization, options),
+        start=_start(recipe, options),
+        batch_size=_given(options.batch_size, recipe.batch_size),
+        epochs=_given(options.epochs, epochs),
+        patience=_given(options.patience, recipe.patience),
+        val_fraction=recipe.val_fraction if options.val_fraction is None else options.val_fraction,
+        val_subjects=recipe.val_subjects if options.val_fraction is None else (),
+    )
+
+
+def _with_fields(recipe: Recipe, words: Sequence[str]) -> Recipe:
+    """The recipe with fields changed by ``NAME=VALUE``; one that has an option of its own is changed by that alone."""
+    own = {field.name for field in dataclasses.fields(TrainOptions)}
+    for word in words:
+        name, value = overrides.split_word(word)
+        if name in own:
+            raise KpdetectError(f"--set {word}: expected a field without an option; write --{name.replace('_', '-')}")
+        recipe = overrides.changed(recipe, name, value)
+    return recipe
+
+
+def _check_numbers(options: TrainOptions) -> None:
+    for name, least in (
+        ("epochs", 1),
+        ("batch_size", 1),
+        ("patience", 0),
+        ("freeze_epochs", 0),
+        ("learning_rate", None),
+    ):
+        value = getattr(options, name)
+        wrong = value is not None and (value <= 0 if least is None else value < least)
+        if wrong:
+            expected = "a positive number" if least is None else f"{least} or more"
+            raise KpdetectError(f"--{name.replace('_', '-')}: expected {expected}, received {value}")
+
+
+def _optimization(settings: Optimization, options: TrainOptions) -> Optimization:
+    return dataclasses.replace(
+        settings,
+        optimizer=options.optimizer or settings.optimizer,
+        learning_rate=settings.learning_rate if options.learning_rate is None else options.learning_rate,
+    )
+
+
+def _start(recipe: Recipe, options: TrainOptions) -> Start:
+    """Where the weights come from; a bundle takes the place of ImageNet weights."""
+    start = recipe.start
+    init_from = options.init_from or start.init_from
+    if options.weights == "imagenet" and start.weights is None:
+        raise KpdetectError(f"--weights imagenet: recipe '{recipe.name}' has no pretrained backbone; mobilenet has")
+    if options.weights == "imagenet" and init_from is not None:
+        raise KpdetectError("--weights imagenet and --init-from both say where the weights come from: choose one")
+    weights = None if start.weights is None else "none" if init_from else options.weights or start.weights
+    if init_from is not None or weights == "imagenet":
+        return Start(weights, init_from, _given(options.freeze_epochs, start.freeze_epochs))
+    if options.freeze_epochs:
+        raise KpdetectError("--freeze-epochs leaves layers as they were taken: name the bundle, --init-from BUNDLE")
+    return Start(weights)
+
+
+def _given(override: int | None, default: int) -> int:
+    return default if override is None else override

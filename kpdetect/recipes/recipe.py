@@ -1,0 +1,131 @@
+"""Owns what a recipe is: everything that makes a training what it is, but for the data. Data alone: no TensorFlow."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kpdetect.geometry import CropRule
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training crops vary; every range is symmetric about what the photograph shows.
+
+    Attributes:
+        rotation_deg: Standard deviation of the turn.
+        scale: Greatest relative change of size.
+        shift: Greatest shift, as a share of the crop's side.
+        flip: Mirror half of the crops, where the scheme knows its left-right swap.
+        brightness: Greatest change, in grey levels of 255.
+        contrast: Greatest relative change.
+        gamma: Greatest relative change of the exponent.
+        blur: Share of crops that are blurred.
+        noise: Greatest standard deviation, in grey levels.
+        cut_out: Share of crops with a rectangle blotted out.
+    """
+
+    rotation_deg: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    gamma: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+    cut_out: float = 0.0
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How the weights are moved.
+
+    Attributes:
+        optimizer: ``adam``, ``adamw`` or ``sgd``.
+        learning_rate: The greatest one.
+        schedule: ``constant``, or ``cosine``: down to zero after a linear warm-up (arXiv:1608.03983).
+        warmup_fraction: The share of all steps that the warm-up takes.
+        weight_decay: Decoupled decay of kernels (arXiv:1711.05101); biases and normalisation are left out.
+        momentum: Of SGD.
+    """
+
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    warmup_fraction: float = 0.0
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the first weights come from.
+
+    Attributes:
+        weights: ``imagenet`` or ``none`` for an architecture with a pretrained backbone; None where there is none.
+        init_from: A bundle whose layers are taken where they fit; None takes no bundle.
+        freeze_epochs: For so many epochs the layers that were taken stay as they are, batch normalisation in
+            inference mode; a new head then learns first, and its first errors spoil nothing below it.
+    """
+
+    weights: str | None = None
+    init_from: str | None = None
+    freeze_epochs: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description; of a bundle the name alone, since its folder means nothing elsewhere."""
+        return {**dataclasses.asdict(self), "init_from": self.init_from and Path(self.init_from).name}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that makes a training what it is, but for the data.
+
+    Attributes:
+        name: What ``--recipe`` calls it.
+        architecture: A name in `kpdetect.models.ARCHITECTURES`.
+        crop: How a face box becomes the model's crop, in validation and prediction.
+        channels: 1 for grey, 3 for RGB.
+        points: Train on these of the data's points alone; empty takes all.
+        architecture_options: Of the architecture.
+        image_side: None trains on face crops. A number trains as the seeds do: on random crops of the whole
+            picture, its shorter side scaled to this many pixels.
+        augmentation: How training crops vary.
+        loss: A name in `kpdetect.losses.LOSSES`.
+        loss_unit: Points relative to the crop are multiplied by this before the loss: 100 is per cent of the crop.
+        optimization: How the weights are moved.
+        start: Where the first weights come from.
+        batch_size: Faces a step.
+        epochs: How many times the data is seen.
+        patience: Epochs without a better validation NME until it stops early; 0: never.
+        val_fraction: The share of the subjects that is held out.
+        val_subjects: The subjects that are held out instead, where the data has them.
+        demo_data: What to train on when no data is named.
+        demo_epochs: How long, then.
+    """
+
+    name: str
+    architecture: str
+    crop: CropRule
+    channels: int = 1
+    points: tuple[str, ...] = ()
+    architecture_options: Mapping[str, Any] = field(default_factory=dict)
+    image_side: int | None = None
+    augmentation: Augmentation = Augmentation()
+    loss: str = "mse"
+    loss_unit: float = 1.0
+    optimization: Optimization = Optimization()
+    start: Start = Start()
+    batch_size: int = 32
+    epochs: int = 30
+    patience: int = 0
+    val_fraction: float = 0.1
+    val_subjects: tuple[str, ...] = ()
+    demo_data: str = "synthetic:3000"
+    demo_epochs: int = 8
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description."""
+        return {**dataclasses.asdict(self), "crop": self.crop.to_dict(), "start": self.start.to_dict()}

@@ -1,0 +1,135 @@
+"""Owns a training from labelled faces to a run folder: bundle, log, pictures and a result row."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from kpdetect import __version__, losses, models
+from kpdetect.atomic import atomic_file
+from kpdetect.bundle import WEIGHTS_FILE, save_bundle
+from kpdetect.errors import KpdetectError, MissingExtra
+from kpdetect.geometry import Floats
+from kpdetect.recipes import Recipe, TrainOptions, choose_recipe
+from kpdetect.reporting import region_table, result_row, warn_of_mean_face, write_training_pictures
+from kpdetect.results import ResultRow, write_rows
+from kpdetect.scoring import Evaluation, evaluate, mean_face_error
+from kpdetect.spec import SPEC_FILE, Spec
+from kpdetect.training.faces import Faces, load_faces
+from kpdetect.training.loop import Trained, fit
+from kpdetect.training.transfer import credited, may_have_seen, open_source, take
+
+RUN_FILE, RESULT_FILE = "run.json", "result.csv"
+
+
+def train(options: TrainOptions) -> Path:
+    """Trains, measures and writes a run folder; gives its path.
+
+    Raises:
+        KpdetectError: A name, the data or the folder is not right; nothing is written then.
+    """
+    recipe = choose_recipe(options)
+    losses.build(recipe.loss, recipe.loss_unit)  # a wrong name is told before the data are read
+    if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise MissingExtra("tensorboard", "train", "--tensorboard")
+    folder = Path(options.out or f"runs/{recipe.name}")
+    check_folder(folder, options)
+    source = open_source(recipe, folder)
+    faces = load_faces(options, recipe)
+    spec = make_spec(options, recipe, faces)
+    if may_have_seen(source, faces.val.name, spec.extra["split"]):
+        faces = dataclasses.replace(faces, split=f"{faces.split}; the start may have seen some of it")
+    spec, taken = credited(spec, source), take(source, spec, recipe.start.freeze_epochs)
+    prepare_folder(folder, options, spec)
+    keras.utils.set_random_seed(options.seed)
+    trained = fit(options, recipe, faces, spec, taken, folder)
+    return _finish(trained, faces, spec, folder)
+
+
+def check_folder(folder: Path, options: TrainOptions) -> None:
+    """Makes sure that the run folder is free, or is a run that may be gone on with or removed.
+
+    Raises:
+        KpdetectError: It is not.
+    """
+    if options.resume and options.overwrite:
+        raise KpdetectError("--resume goes on with a run, --overwrite removes it: choose one")
+    holds_run = (folder / RUN_FILE).exists()
+    if options.resume and not holds_run:
+        raise KpdetectError(f"{folder}: --resume found no run there; leave --resume out to start one")
+    if options.resume or not folder.exists():
+        return
+    if not folder.is_dir():
+        raise KpdetectError(f"{folder}: expected a folder for the run, found a file")
+    if holds_run and not options.overwrite:
+        raise KpdetectError(f"{folder}: holds another run; --resume goes on with it, --overwrite removes it")
+    if not holds_run and any(folder.iterdir()):
+        raise KpdetectError(f"{folder}: holds files that are no run; choose another --out")
+
+
+def prepare_folder(folder: Path, options: TrainOptions, spec: Spec) -> None:
+    """Empties the folder of an older run where that was asked for, and notes this one's settings."""
+    if options.overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+    with atomic_file(folder / RUN_FILE) as temporary:
+        settings = {"options": dataclasses.asdict(options), "spec": json.loads(spec.to_json())}
+        temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def make_spec(options: TrainOptions, recipe: Recipe, faces: Faces) -> Spec:
+    """What the model will say of itself, before it is measured."""
+    return Spec(
+        schema=faces.train.schema,
+        architecture=recipe.architecture,
+        architecture_options=dict(recipe.architecture_options),
+        crop=recipe.crop,
+        channels=recipe.channels,
+        recipe=recipe.name,
+        data=tuple(faces.train.name.split("+")),
+        terms=faces.train.terms,
+        errors=(),
+        files={},
+        kpdetect_version=__version__,
+        extra={"name": recipe.name, "seed": options.seed, "split": faces.rule, "training": recipe.to_dict()},
+    )
+
+
+def _finish(trained: Trained, faces: Faces, spec: Spec, folder: Path) -> Path:
+    """Measures the best weights, writes everything a run leaves behind, and says where it is."""
+
+    def predict(crops: npt.NDArray[np.uint8]) -> Floats:
+        return np.asarray(trained.model.predict_on_batch(crops), np.float32)
+
+    cost = {"parameters": models.count_parameters(trained.model), "macs": models.count_macs(trained.model)}
+    spec = dataclasses.replace(spec, extra={**spec.extra, **cost, "epochs": trained.progress.best_epoch})
+    measured = evaluate(predict, faces.val, spec)
+    mean_face = mean_face_error(trained.train_relative, faces.val, spec)
+    row = _write_bundle(trained.model, spec, faces, measured, folder)
+    pictures = write_training_pictures(trained.progress.history, measured, folder)
+    print(row.sentence())
+    print(region_table(measured.regions))
+    print(f"  the mean face, for comparison: NME {100 * mean_face:.2f} % ({row.normaliser})")
+    warn_of_mean_face(measured)
+    for file in (folder / WEIGHTS_FILE, folder / "history.csv", folder / RESULT_FILE, *pictures):
+        print(f"  {file}")
+    return folder
+
+
+def _write_bundle(model: keras.Model, spec: Spec, faces: Faces, measured: Evaluation, folder: Path) -> ResultRow:
+    """The run folder is itself the bundle: weights, spec.json with the measured row, and the row as CSV."""
+    draft = folder / ".bundle"
+    save_bundle(model, spec, draft, overwrite=True)
+    size = (draft / WEIGHTS_FILE).stat().st_size
+    row = result_row(spec, WEIGHTS_FILE, faces.val, measured, (faces.split, "truth"), size)
+    save_bundle(model, dataclasses.replace(spec, errors=(dataclasses.asdict(row),)), draft, overwrite=True)
+    for name in (WEIGHTS_FILE, SPEC_FILE):
+        os.replace(draft / name, folder / name)
+    draft.rmdir()
+    write_rows(folder / RESULT_FILE, [row])
+    return row
