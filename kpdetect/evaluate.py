@@ -11,9 +11,10 @@ from typing import Any
 from kpdetect import cli, runtime
 from kpdetect.atomic import atomic_file
 from kpdetect.datasets import Annotations, labelled, load, split_by_rule
+from kpdetect.errors import KpdetectError
 from kpdetect.reporting import region_table, result_row, write_evaluation_pictures
 from kpdetect.results import ResultRow, append_row
-from kpdetect.scoring import Evaluation, box_jitter_curve, evaluate, haar_boxes, in_models_points
+from kpdetect.scoring import Evaluation, as_model_sees, box_jitter_curve, evaluate, haar_boxes
 from kpdetect.spec import Spec
 
 
@@ -37,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     example = "python -m kpdetect.evaluate runs/compact --data youtube-faces:DIR --split val --out report"
     options = cli.parse_options(EvaluateOptions, argv, "evaluate", example)
     model = runtime.load(options.model, threads=options.threads)
-    known = in_models_points(model.spec, labelled(load(options.data, options.skip_bad_rows), "evaluate"))
+    if options.boxes == "haar" and model.spec.crop.around == "image":
+        raise KpdetectError("--boxes haar: the model takes whole pictures, so no boxes are looked for; leave it out")
+    known = as_model_sees(model.spec, labelled(load(options.data, options.skip_bad_rows), "evaluate"))
     annotations, split = choose_split(known, model.spec, options.split)
     measured, faces = _measure(model, annotations, options.boxes)
     row = result_row(model.spec, model.path.name, faces, measured, (split, options.boxes), model.bytes)

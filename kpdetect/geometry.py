@@ -149,12 +149,17 @@ class CropRule:
     Attributes:
         size_hw: The crop's (height, width) in pixels.
         margin: The crop's side over the box's longer side; 1 is a tight crop.
+        around: What the box is: ``face``, the tight box of the points, or ``image``, the whole picture (`image_box`),
+            for models of pictures that show one face each.
     """
 
     size_hw: tuple[int, int]
     margin: float
+    around: str = "face"
 
     def __post_init__(self) -> None:
+        if self.around not in ("face", "image"):
+            raise KpdetectError(f"crop rule: expected a crop around 'face' or 'image', received '{self.around}'")
         if min(self.size_hw) < 1 or not self.margin > 0:
             raise KpdetectError(f"crop rule: expected a positive size and margin, received {self}")
 
@@ -182,10 +187,10 @@ class CropRule:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description; `from_dict` reads it back."""
-        return {"size_hw": list(self.size_hw), "margin": self.margin}
+        return {"size_hw": list(self.size_hw), "margin": self.margin, "around": self.around}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "CropRule":
         """Reads what `to_dict` wrote."""
         height, width = description["size_hw"]
-        return cls((int(height), int(width)), float(description["margin"]))
+        return cls((int(height), int(width)), float(description["margin"]), str(description.get("around", "face")))

@@ -12,7 +12,7 @@ from kpdetect import cli
 from kpdetect.bundle import Spec, shipped_model
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import Detector, Face, HaarDetector, biggest_first
-from kpdetect.geometry import Floats, apply_matrix, invert, to_pixels
+from kpdetect.geometry import Floats, apply_matrix, image_box, invert, to_pixels
 from kpdetect.images import Pixels, as_rgb, read_image, to_channels, warp_crop
 from kpdetect.runtime import load
 
@@ -37,8 +37,7 @@ class Predictor:
         model: A bundle or SavedModel folder, a ``.tflite``, ``.onnx`` or ``.keras`` file, or a loaded model; by
             default the one that ships with the package.
         detector: Gives the face boxes of a photograph (see `kpdetect.faces.Detector`); by default `HaarDetector`.
-            A model that was trained on whole images, such as one of a single point from a CSV file without boxes,
-            needs ``lambda image: [image_box(image.shape[:2])]``, with `kpdetect.geometry.image_box`.
+            A model of whole pictures (its ``spec.crop.around`` is ``image``) needs none.
         threads: How many threads the model's runtime may use.
 
     Raises:
@@ -63,15 +62,23 @@ class Predictor:
                 the tight box of the points: for 68 points from brow to chin and from ear to ear.
 
         Returns:
-            The faces, biggest first; faces of your own boxes in the order of the boxes. An empty list for no face.
+            The faces, biggest first; faces of your own boxes in the order of the boxes. An empty list for no face. A
+            model of whole pictures takes the whole picture instead of each box, and once where none are given.
 
         Raises:
             KpdetectError: The file is no image, or a box is none.
         """
         pixels = read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image)
-        face_boxes = biggest_first(_checked(self._detect(pixels))) if boxes is None else _checked(boxes)
+        face_boxes = self._boxes(pixels, None if boxes is None else _checked(boxes))
         keypoints = self._keypoints(pixels, face_boxes)
         return [Face(box, points, self.model.spec.schema) for box, points in zip(face_boxes, keypoints, strict=True)]
+
+    def _boxes(self, pixels: Pixels, given: Floats | None) -> Floats:
+        """What to crop: the whole picture, the boxes that were given, or those that the detector finds."""
+        if self.model.spec.crop.around == "image":
+            whole = image_box((pixels.shape[0], pixels.shape[1]))
+            return np.repeat(whole[None], 1 if given is None else len(given), axis=0)
+        return biggest_first(_checked(self._detect(pixels))) if given is None else given
 
     def _detect(self, pixels: Pixels) -> npt.ArrayLike:
         if self._detector is None:  # not before it is needed: callers with boxes of their own never do

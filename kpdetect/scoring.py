@@ -8,7 +8,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kpdetect.bundle import Spec
-from kpdetect.datasets import Annotations
+from kpdetect.datasets import Annotations, on_whole_pictures
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import HaarDetector
 from kpdetect.geometry import Floats, apply_matrix, intersection_over_union, jitter_boxes, to_pixels
@@ -104,8 +104,10 @@ def evaluate(
     )
 
 
-def in_models_points(spec: Spec, annotations: Annotations) -> Annotations:
-    """The faces with the model's points alone, where these are some of theirs; the boxes stay those of all points.
+def as_model_sees(spec: Spec, annotations: Annotations) -> Annotations:
+    """The faces with what the model was trained on: its points alone, where these are some of theirs, and its boxes.
+
+    Face boxes stay those of all points; a model of whole pictures gets these.
 
     Raises:
         KpdetectError: The model marks other points.
@@ -114,6 +116,8 @@ def in_models_points(spec: Spec, annotations: Annotations) -> Annotations:
     if names != annotations.schema.point_names and set(names) <= set(annotations.schema.point_names):
         annotations = annotations.select(names)
     check_scheme(spec, annotations)
+    if spec.crop.around == "image" and annotations.boxes_around != "image":
+        annotations = on_whole_pictures(annotations)
     return annotations
 
 

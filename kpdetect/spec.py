@@ -200,9 +200,10 @@ def _input_in_words(spec: Spec) -> str:
 
 def _crop_in_words(crop: CropRule) -> str:
     height, width = crop.size_hw
+    box = "tight box of the scheme's points in" if crop.around == "face" else "whole of"
     return (
-        "Coordinates are in pixels, 0-based, the pixel's centre on the integer. The face box (x0, y0, x1, y1) is the "
-        "tight box of the scheme's points in the photograph as it is seen (EXIF turned). The crop is upright and "
+        "Coordinates are in pixels, 0-based, the pixel's centre on the integer. The box (x0, y0, x1, y1) is the "
+        f"{box} the photograph as it is seen (EXIF turned). The crop is upright and "
         f"centred on the box, and its side is {crop.margin:g} times the box's: one crop pixel covers "
         f"s = {crop.margin:g} * max((x1 - x0) / {width}, (y1 - y0) / {height}) photograph pixels, and crop pixel "
         f"(u, v) shows the photograph at x = (x0 + x1) / 2 + (u - {width / 2 - 0.5:g}) * s, "

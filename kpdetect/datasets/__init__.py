@@ -1,6 +1,13 @@
 """Owns the readers: labelled faces of each format as one `Annotations` struct."""
 
-from kpdetect.datasets.annotations import Annotations, concatenate, labelled, split_by_rule, split_by_subject
+from kpdetect.datasets.annotations import (
+    Annotations,
+    concatenate,
+    labelled,
+    on_whole_pictures,
+    split_by_rule,
+    split_by_subject,
+)
 from kpdetect.datasets.asf import read_imm
 from kpdetect.datasets.ibug import read_ibug
 from kpdetect.datasets.sources import load
@@ -11,6 +18,7 @@ __all__ = [
     "concatenate",
     "labelled",
     "load",
+    "on_whole_pictures",
     "read_csv",
     "read_ibug",
     "read_imm",

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.errors import KpdetectError
-from kpdetect.geometry import Floats
+from kpdetect.errors import DataError, KpdetectError
+from kpdetect.geometry import Floats, image_box
 from kpdetect.images import read_image
 from kpdetect.schema import KeypointSchema
 
@@ -30,6 +30,7 @@ class Annotations:
         visible: (N, K) bool; a point that is not visible weighs nothing in losses and errors.
         boxes: (N, 4) float32, the face boxes as (x0, y0, x1, y1): the tight box of the points unless the set says more.
         subjects: (N,) of str, who is pictured; splits keep a subject together.
+        boxes_around: What the boxes are: ``face``, or ``image`` where they are whole pictures.
         terms: The terms under which the data may be used, for model cards.
         read: Gives the photograph of a path as RGB uint8 (H, W, 3); drawn sets draw it instead of reading a file.
         skipped: How many bad rows were left out.
@@ -48,6 +49,7 @@ class Annotations:
     terms: str = ""
     read: ReadImage = read_image
     skipped: int = 0
+    boxes_around: str = "face"
 
     def __post_init__(self) -> None:
         n, k = len(self.paths), self.schema.num_keypoints
@@ -84,6 +86,26 @@ class Annotations:
         return dataclasses.replace(
             self, schema=schema, keypoints=self.keypoints[:, index], visible=self.visible[:, index]
         )
+
+
+def on_whole_pictures(annotations: Annotations) -> Annotations:
+    """The same faces with whole pictures for boxes, for models of pictures that show one face each.
+
+    Raises:
+        DataError: Images cannot be read; all of them are named.
+    """
+    boxes: dict[str, Floats] = {}
+    problems: list[str] = []
+    for path in np.unique(annotations.paths).tolist():
+        try:
+            height, width = annotations.read(path).shape[:2]
+            boxes[path] = image_box((height, width))
+        except KpdetectError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError(problems)
+    whole = np.stack([boxes[path] for path in annotations.paths.tolist()])
+    return dataclasses.replace(annotations, boxes=whole, boxes_around="image")
 
 
 def labelled(annotations: Annotations, purpose: str) -> Annotations:
@@ -125,7 +147,7 @@ def concatenate(parts: list[Annotations]) -> Annotations:
     if len(parts) == 1:
         return first
     reader_of = {path: part.read for part in parts for path in part.paths.tolist()}
-    arrays = {
+    arrays: dict[str, Any] = {
         key: np.concatenate([getattr(part, key) for part in parts])
         for key in ("paths", "keypoints", "visible", "boxes", "subjects")
     }
@@ -135,6 +157,7 @@ def concatenate(parts: list[Annotations]) -> Annotations:
         terms=" ".join(dict.fromkeys(part.terms for part in parts if part.terms)),
         read=lambda path: reader_of[path](path),
         skipped=sum(part.skipped for part in parts),
+        boxes_around="image" if all(part.boxes_around == "image" for part in parts) else "face",
         **arrays,
     )
 

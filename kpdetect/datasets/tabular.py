@@ -5,6 +5,7 @@ all problems come in one `DataError`, each with its file and the number of its l
 """
 
 import csv
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -221,7 +222,9 @@ def _person(file_name: str) -> str:
 
 def _annotations(table: _Table, reader: _RowReader, name: str, skip_bad_rows: bool, terms: str = "") -> Annotations:
     faces = [_read_row(reader, line, cells) for line, cells in table.rows]
-    return assemble(faces, reader.columns.schema, name, terms, skip_bad_rows)
+    assembled = assemble(faces, reader.columns.schema, name, terms, skip_bad_rows)
+    whole = reader.columns.schema.num_keypoints == 1 and not reader.columns.box
+    return dataclasses.replace(assembled, boxes_around="image" if whole else "face")
 
 
 def _read_row(reader: _RowReader, line: int, cells: list[str]) -> Row | Problems:

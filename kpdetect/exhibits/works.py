@@ -22,7 +22,7 @@ from kpdetect.metrics import nme_per_point, summary
 from kpdetect.pipeline import build_cache, evaluation_crops
 from kpdetect.pipeline.batches import as_tensors
 from kpdetect.recipes import Recipe
-from kpdetect.scoring import Measure, in_models_points, predict_batches
+from kpdetect.scoring import Measure, as_model_sees, predict_batches
 from kpdetect.spec import Spec
 from kpdetect.training.feeding import framing_of, transforms_of
 from kpdetect.transforms import Batch, Transform, augment
@@ -69,7 +69,7 @@ def predictions_of(path: str, annotations: Annotations, split: str, count: int |
         KpdetectError: There is no such model, its points are not those of the data, or there is no face.
     """
     model = runtime.load(path)
-    known = in_models_points(model.spec, annotations)
+    known = as_model_sees(model.spec, annotations)
     faces, split_in_words = choose_split(known, model.spec, split)
     faces = spread(faces, len(faces) if count is None else count)
     size_hw = model.spec.crop.size_hw

@@ -1,13 +1,15 @@
 """Owns whom a training learns from and whom it is validated on."""
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from kpdetect.datasets import Annotations, labelled, load, split_by_rule
+from kpdetect.datasets import Annotations, labelled, load, on_whole_pictures, split_by_rule
 from kpdetect.errors import KpdetectError
+from kpdetect.geometry import CropRule
 from kpdetect.recipes import Recipe, TrainOptions
 
 
@@ -53,9 +55,17 @@ def split_rule(data: Annotations, recipe: Recipe, seed: int) -> dict[str, Any]:
 
 
 def _read(spec: str, options: TrainOptions, recipe: Recipe, purpose: str) -> Annotations:
-    """Faces with points, and of their points those that the recipe wants."""
+    """Faces with points, and of these the points and the boxes that the recipe wants."""
     faces = load(spec, options.skip_bad_rows)
-    return labelled(faces.select(recipe.points) if recipe.points else faces, purpose)
+    faces = labelled(faces.select(recipe.points) if recipe.points else faces, purpose)
+    return on_whole_pictures(faces) if recipe.crop.around == "image" else faces
+
+
+def suited_to(recipe: Recipe, faces: Faces) -> Recipe:
+    """The recipe, which crops nothing away where the data's boxes are whole pictures."""
+    if faces.train.boxes_around == "face" or recipe.crop.around == "image":
+        return recipe
+    return dataclasses.replace(recipe, crop=CropRule(recipe.crop.size_hw, 1.0, "image"))
 
 
 def _check_same_scheme(data: Annotations, val: Annotations) -> None:

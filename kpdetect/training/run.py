@@ -21,7 +21,7 @@ from kpdetect.reporting import region_table, result_row, warn_of_mean_face, writ
 from kpdetect.results import ResultRow, write_rows
 from kpdetect.scoring import Evaluation, evaluate, mean_face_error
 from kpdetect.spec import SPEC_FILE, Spec
-from kpdetect.training.faces import Faces, load_faces
+from kpdetect.training.faces import Faces, load_faces, suited_to
 from kpdetect.training.loop import Trained, fit
 from kpdetect.training.transfer import credited, may_have_seen, open_source, take
 
@@ -42,6 +42,7 @@ def train(options: TrainOptions) -> Path:
     check_folder(folder, options)
     source = open_source(recipe, folder)
     faces = load_faces(options, recipe)
+    recipe = suited_to(recipe, faces)
     spec = make_spec(options, recipe, faces)
     if may_have_seen(source, faces.val.name, spec.extra["split"]):
         faces = dataclasses.replace(faces, split=f"{faces.split}; the start may have seen some of it")
