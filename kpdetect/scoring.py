@@ -8,12 +8,12 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kpdetect.bundle import Spec
+from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import Annotations, on_whole_pictures
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import HaarDetector
 from kpdetect.geometry import Floats, apply_matrix, intersection_over_union, jitter_boxes, to_pixels
 from kpdetect.metrics import Summary, nme_per_face, nme_per_point, summary
-from kpdetect.pipeline import evaluation_crops
 
 PredictCrops = Callable[[npt.NDArray[np.uint8]], Floats]
 """Crops (B, H, W, C) uint8 to relative points (B, K, 2)."""

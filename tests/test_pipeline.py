@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kpdetect.crops import evaluation_crops
 from kpdetect.datasets.annotations import Annotations
 from kpdetect.errors import DataError, KpdetectError
 from kpdetect.geometry import CropRule, apply_matrix, tight_box, to_pixels
@@ -20,7 +21,6 @@ from kpdetect.pipeline import (
     ImageFraming,
     build_cache,
     cache,
-    evaluation_crops,
     training_batches,
 )
 from kpdetect.pipeline.batches import as_tensors, shuffled_rows

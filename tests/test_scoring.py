@@ -5,11 +5,11 @@ import numpy.typing as npt
 import pytest
 
 from kpdetect.bundle import Spec
+from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import Annotations
 from kpdetect.errors import KpdetectError
 from kpdetect.evaluate import choose_split, result_row
 from kpdetect.geometry import CropRule, Floats, tight_box
-from kpdetect.pipeline import evaluation_crops
 from kpdetect.schema import KeypointSchema, user_schema
 from kpdetect.scoring import box_jitter_curve, check_scheme, evaluate, mean_face_error
 

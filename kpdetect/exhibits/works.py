@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from kpdetect import runtime
+from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import Annotations
 from kpdetect.draw import TransformRow
 from kpdetect.errors import KpdetectError
@@ -19,7 +20,7 @@ from kpdetect.faces import HaarDetector, biggest_first
 from kpdetect.geometry import Floats, to_pixels
 from kpdetect.images import Pixels, read_image, to_channels, warp_crop
 from kpdetect.metrics import nme_per_point, summary
-from kpdetect.pipeline import build_cache, evaluation_crops
+from kpdetect.pipeline import build_cache
 from kpdetect.pipeline.batches import as_tensors
 from kpdetect.recipes import Recipe
 from kpdetect.scoring import Measure, as_model_sees, predict_batches

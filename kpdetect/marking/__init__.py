@@ -118,7 +118,7 @@ def mark(find_faces: FindFaces, schema: KeypointSchema, work: Work, options: Pre
     with _opened(options.competition_csv) as csv_target:
         with _opened(json_file) as json_target:
             marked = _mark_all(find_faces, work.photographs, sys.stderr if options.json == "-" else sys.stdout)
-            text = json.dumps([one.to_dict(schema) for one in marked], indent=1, allow_nan=False)
+            text = _as_json([one.to_dict(schema) for one in marked])
             if json_target is not None:
                 json_target.write_text(text + "\n", encoding="utf-8")
             elif options.json == "-":
@@ -126,6 +126,11 @@ def mark(find_faces: FindFaces, schema: KeypointSchema, work: Work, options: Pre
         if csv_target is not None:
             csv_target.write_text(competition_csv(keypoints_of_rows(marked, work, schema)), encoding="utf-8")
     return 0 if len(marked) == len(work.photographs) else 2
+
+
+def _as_json(reports: list[dict[str, Any]]) -> str:
+    """A list with a line per photograph: indented, the points alone would take hundreds."""
+    return "[\n" + ",\n".join(json.dumps(report, allow_nan=False) for report in reports) + "\n]"
 
 
 def check_scheme(schema: KeypointSchema, work: Work, options: PredictOptions) -> None:

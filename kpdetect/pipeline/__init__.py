@@ -2,7 +2,6 @@
 
 from kpdetect.pipeline.batches import BatchOptions, training_batches
 from kpdetect.pipeline.cache import FaceCache, build_cache
-from kpdetect.pipeline.crops import evaluation_crops
 from kpdetect.pipeline.framing import FaceFraming, Framing, ImageFraming
 
 __all__ = [
@@ -12,6 +11,5 @@ __all__ = [
     "Framing",
     "ImageFraming",
     "build_cache",
-    "evaluation_crops",
     "training_batches",
 ]

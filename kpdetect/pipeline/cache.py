@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.atomic import atomic_file
+from kpdetect.crops import shapes_of_photographs, visit_photographs
 from kpdetect.datasets.annotations import Annotations
 from kpdetect.errors import DataError, KpdetectError
 from kpdetect.geometry import Floats, apply_matrix, tight_box, to_relative
 from kpdetect.images import Pixels, to_channels, warp_crop
-from kpdetect.pipeline.crops import shapes_of_photographs, visit_photographs
 from kpdetect.pipeline.framing import Framing
 
 MEMORY_SHARE = 0.5

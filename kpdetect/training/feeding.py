@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import Annotations
-from kpdetect.pipeline import FaceFraming, Framing, ImageFraming, evaluation_crops
+from kpdetect.pipeline import FaceFraming, Framing, ImageFraming
 from kpdetect.recipes import Recipe
 from kpdetect.schema import KeypointSchema
 from kpdetect.transforms import (
