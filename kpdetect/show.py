@@ -143,7 +143,8 @@ def draw_transforms(options: TransformsOptions) -> None:
     faces = spread(options.load(), _positive("count", options.count))
     rows = _inspection("transforms").transform_rows(faces, recipe, options.seed)
     caption = f"recipe {recipe.name} on {faces.name}: before, after each transform by itself, after all of them"
-    draw.transform_sheet(rows, faces.schema, caption, options.out)
+    schema = faces.select(recipe.points).schema if recipe.points else faces.schema
+    draw.transform_sheet(rows, schema, caption, options.out)
 
 
 def draw_curves(options: CurvesOptions) -> None:

@@ -17,7 +17,7 @@ from kpdetect.errors import KpdetectError
 from kpdetect.evaluate import choose_split
 from kpdetect.exhibits.labelled import mean_of_known, spread, visible_points
 from kpdetect.faces import HaarDetector, biggest_first
-from kpdetect.geometry import Floats, to_pixels
+from kpdetect.geometry import Floats, image_box, to_pixels
 from kpdetect.images import Pixels, read_image, to_channels, warp_crop
 from kpdetect.metrics import nme_per_point, summary
 from kpdetect.pipeline import build_cache
@@ -25,6 +25,7 @@ from kpdetect.pipeline.batches import as_tensors
 from kpdetect.recipes import Recipe
 from kpdetect.scoring import Measure, as_model_sees, predict_batches
 from kpdetect.spec import Spec
+from kpdetect.training.faces import as_recipe_takes
 from kpdetect.training.feeding import framing_of, transforms_of
 from kpdetect.transforms import Batch, Transform, augment
 
@@ -99,6 +100,7 @@ def transform_rows(annotations: Annotations, recipe: Recipe, seed: int) -> list[
     Raises:
         DataError: Images cannot be read.
     """
+    annotations = as_recipe_takes(recipe, annotations)
     cache = build_cache(annotations, framing_of(recipe), recipe.channels)
     before = [picture[: int(h), : int(w)] for picture, (h, w) in zip(cache.images, cache.extents_hw, strict=True)]
     cached = (
@@ -170,14 +172,20 @@ def face_of_image(image: str, spec: Spec, face: int) -> Pixels:
         KpdetectError: It is no image, or there is no such face.
     """
     photograph = read_image(image)
+    if spec.crop.around == "image":
+        return crop_of(photograph, image_box((photograph.shape[0], photograph.shape[1])), spec)
     boxes = biggest_first(np.asarray(HaarDetector()(photograph), np.float32).reshape(-1, 4))
     if not len(boxes):
         raise KpdetectError(
             f"{image}: the detector found no face; name another photograph, or labelled faces by --data"
         )
     _check_face(image, face, len(boxes))
-    matrix = spec.crop.matrix(boxes[face])
-    return to_channels(warp_crop(photograph, matrix, spec.crop.size_hw), spec.channels)
+    return crop_of(photograph, boxes[face], spec)
+
+
+def crop_of(photograph: Pixels, box_xyxy: Floats, spec: Spec) -> Pixels:
+    """A box of a photograph (H, W, 3), as the model takes it."""
+    return to_channels(warp_crop(photograph, spec.crop.matrix(box_xyxy), spec.crop.size_hw), spec.channels)
 
 
 def face_of_data(annotations: Annotations, spec: Spec, face: int) -> Pixels:
@@ -187,7 +195,8 @@ def face_of_data(annotations: Annotations, spec: Spec, face: int) -> Pixels:
         KpdetectError: There is no such face.
     """
     _check_face(f"'{annotations.name}'", face, len(annotations))
-    return np.asarray(evaluation_crops(annotations.take([face]), spec.crop, spec.channels)[0][0])
+    seen = as_model_sees(spec, annotations.take([face]))
+    return np.asarray(evaluation_crops(seen, spec.crop, spec.channels)[0][0])
 
 
 def _check_face(where: str, face: int, count: int) -> None:

@@ -55,9 +55,16 @@ def split_rule(data: Annotations, recipe: Recipe, seed: int) -> dict[str, Any]:
 
 
 def _read(spec: str, options: TrainOptions, recipe: Recipe, purpose: str) -> Annotations:
-    """Faces with points, and of these the points and the boxes that the recipe wants."""
-    faces = load(spec, options.skip_bad_rows)
-    faces = labelled(faces.select(recipe.points) if recipe.points else faces, purpose)
+    return as_recipe_takes(recipe, labelled(load(spec, options.skip_bad_rows), purpose))
+
+
+def as_recipe_takes(recipe: Recipe, annotations: Annotations) -> Annotations:
+    """The faces with the points that a recipe is about, and whole pictures for boxes where it takes these.
+
+    Raises:
+        KpdetectError: The faces have no such points, or none that is visible.
+    """
+    faces = labelled(annotations.select(recipe.points), "train") if recipe.points else annotations
     return on_whole_pictures(faces) if recipe.crop.around == "image" else faces
 
 
