@@ -210,10 +210,16 @@ def test_layers_are_known_by_name(name):
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_kernels_start_as_he_et_al_draw_them(name):
     for layer in small_model(name).layers:
-        if hasattr(layer, "kernel") and np.prod(layer.kernel.shape) > 2000:
+        if hasattr(layer, "kernel") and np.prod(layer.kernel.shape) > 2000 and np.any(layer.get_weights()[0]):
             fan_in = np.prod(layer.kernel.shape[:-1])
             spread = np.std(layer.get_weights()[0])
             assert spread == pytest.approx(np.sqrt(2 / fan_in), rel=0.1), layer.name
+
+
+@pytest.mark.parametrize("name", ["imm-nose", "imm-full", "ibug-large"])
+def test_without_a_target_scaling_the_first_guess_is_the_middle_of_the_crop(name):
+    crops = pixels(SMALL[name][1]).astype(np.float32)
+    np.testing.assert_allclose(small_model(name)(crops), 0.5)
 
 
 def test_soft_argmax_of_a_peak_is_its_cells_centre():

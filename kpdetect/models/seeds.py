@@ -3,9 +3,10 @@
 They are chains: convolutions without padding (unless said), a 2x2 max pool after most, dense layers, and a linear
 layer of 2K numbers. Every convolution and dense layer has a bias, also before batch normalisation, as in the sources:
 their parameter counts tell. Weights start as He et al. draw them (arXiv:1502.01852; Keras cuts the normal's tails at
-two deviations), biases at zero. A last fixed layer undoes the target scaling that a project trained with, so that each
-model speaks keypoints relative to the crop: a loss in the unit 224 / 50 is the project's own loss of
-``(pixels - 100) / 50``.
+two deviations), biases at zero; but where no target scaling brings the points' mean near zero, the last layer starts
+with kernels of zero, and with the middle of the crop in its biases. A last fixed layer undoes the target scaling that a
+project trained with, so that each model speaks keypoints relative to the crop: a loss in the unit 224 / 50 is the
+project's own loss of ``(pixels - 100) / 50``.
 """
 
 from collections.abc import Sequence
@@ -239,7 +240,12 @@ def _keypoints(x: Tensor, num_keypoints: int, input_shape: Shape, scaling: Targe
 
     In float32 whatever the policy: half precision holds a coordinate to a twentieth of a pixel at best.
     """
-    x = keras.layers.Dense(2 * num_keypoints, kernel_initializer="he_normal", dtype="float32", name="linear")(x)
+    # From a corner of the crop, and with kernels that pull at the hidden layer before they know where to, the first
+    # steps leave that layer without a unit that is alive: a flatten's many thousand weights move all at once.
+    kernel, bias = ("zeros", keras.initializers.Constant(0.5)) if scaling is None else ("he_normal", "zeros")
+    x = keras.layers.Dense(
+        2 * num_keypoints, kernel_initializer=kernel, bias_initializer=bias, dtype="float32", name="linear"
+    )(x)
     if scaling is None:
         return keras.layers.Reshape((num_keypoints, 2), dtype="float32", name=OUTPUT_NAME)(x)
     x = keras.layers.Reshape((num_keypoints, 2), dtype="float32", name="points")(x)
