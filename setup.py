@@ -18,8 +18,15 @@ TRAIN = [
     "matplotlib>=3.9",  # learning curves, sheets of predictions
     "tensorboard>=2.20",  # --tensorboard
 ]
-TEST = [
+NOTEBOOKS = [
     *TRAIN,
+    "jupytext>=1.16",  # a notebook is a script; this makes the one of the other
+    "nbclient>=0.10",  # runs notebooks from top to bottom, in notebooks/generate.py and in a test
+    "ipykernel>=6.29",  # the Python that a notebook's cells run in
+    "scikit-image>=0.24",  # ships a photograph in the public domain
+]
+TEST = [
+    *NOTEBOOKS,
     "hypothesis>=6",  # properties of the geometry
     "mypy>=1.15",
     "pytest>=8",
@@ -42,6 +49,7 @@ setup(
     package_data={
         "kpdetect": ["py.typed"],
         "kpdetect.datasets.synthetic": ["face_shape.json"],
+        "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],
         "kpdetect._shipped": ["*.tflite", "spec.json"],
     },
     # Inference alone.
@@ -51,7 +59,7 @@ setup(
         "ai-edge-litert>=2.0",  # runs .tflite files
         "tqdm>=4.66",  # progress bars
     ],
-    extras_require={"onnx": ONNX, "train": TRAIN, "test": TEST},
+    extras_require={"onnx": ONNX, "train": TRAIN, "notebooks": NOTEBOOKS, "test": TEST},
     entry_points={"console_scripts": ["kpdetect = kpdetect.__main__:command"]},
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -14,6 +14,7 @@ COMMANDS = {
     "export": "write SavedModel, TFLite and ONNX files, each checked against Keras",
     "show": "draw labelled faces, transforms, learning curves, predictions and what a model looks at",
     "predict": "mark the faces of photographs, or of a data set",
+    "track": "follow the faces of a video or a camera, each with a number of its own",
 }
 
 

@@ -118,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     examples = (
         "python -m kpdetect.predict photo.jpg --draw marked.jpg --json points.json\n"
+        "  python -m kpdetect.predict photo.jpg --draw party.jpg --filter sunglasses,hat,moustache\n"
         "  python -m kpdetect.predict --data ibug:DIR/labels_ibug_300W_test_parsed.xml --competition-csv points.csv"
     )
     options = cli.parse_options(marking.PredictOptions, argv, "predict", examples)

@@ -1,5 +1,6 @@
 """Owns the work of the command ``predict``: marks photographs or a data set, and writes what it found."""
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -12,13 +13,14 @@ import numpy as np
 
 from kpdetect import cli
 from kpdetect.atomic import atomic_file
-from kpdetect.draw import draw_faces
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import Face
 from kpdetect.geometry import Floats
 from kpdetect.images import Pixels, write_image
 from kpdetect.marking.competition import competition_csv
+from kpdetect.marking.drawing import Draw, check_drawing, drawing
 from kpdetect.marking.gathering import Photograph, Work, work_of_data, work_of_images
+from kpdetect.measures import check_chips, check_measurable, face_chip, measure
 from kpdetect.schema import KeypointSchema
 
 FindFaces = Callable[[Pixels, Floats | None], list[Face]]
@@ -38,6 +40,16 @@ class PredictOptions:
     draw: str | None = cli.option(
         None, "write the marked photographs; a file for a single one", metavar="FILE_OR_FOLDER"
     )
+    filter: tuple[str, ...] = cli.option(
+        (),
+        "with --draw: put these on the faces instead of points: sunglasses, hat, moustache, or a JSON file of your own",
+        metavar="NAME[,NAME]",
+    )
+    draw_points: bool = cli.option(False, "with --filter: draw boxes and points as well, over the filters")
+    measures: bool = cli.option(False, "with --json: add head pose, eye and mouth openness and smile of each face")
+    crop_faces: str | None = cli.option(
+        None, "write each face as an aligned picture of 112 x 112 pixels, PHOTO_1.png and so on", metavar="FOLDER"
+    )
     competition_csv: str | None = cli.option(
         None, "with --data: write Id,Predicted, one coordinate a row, face by face", metavar="FILE"
     )
@@ -53,11 +65,13 @@ class Marked:
         photograph: Which.
         size_hw: Its (height, width) in pixels.
         faces: Its faces; in the order of the boxes where it came with boxes.
+        measures: For each face what `kpdetect.measures.measure` says; None where nobody asked.
     """
 
     photograph: Photograph
     size_hw: tuple[int, int]
     faces: list[Face]
+    measures: list[dict[str, Any]] | None = None
 
     def line(self) -> str:
         """What was found, for people."""
@@ -69,7 +83,10 @@ class Marked:
         """A JSON-ready description."""
         height, width = self.size_hw
         report = {"image": self.photograph.path, "width": width, "height": height, "scheme": schema.name}
-        return {**report, "faces": [face.to_dict() for face in self.faces]}
+        faces = [face.to_dict() for face in self.faces]
+        if self.measures is not None:
+            faces = [{**face, "measures": measures} for face, measures in zip(faces, self.measures, strict=True)]
+        return {**report, "faces": faces}
 
 
 def gather(options: PredictOptions) -> Work:
@@ -83,11 +100,14 @@ def gather(options: PredictOptions) -> Work:
         raise KpdetectError("expected photographs or --data SPEC, received both; mark them one after the other")
     if options.competition_csv is not None and options.data is None:
         raise KpdetectError("--competition-csv needs --data SPEC, the set whose faces and boxes it numbers")
+    if options.measures and options.json is None:
+        raise KpdetectError("--measures needs --json FILE, which they go to; - for stdout")
+    check_drawing(options.filter, options.draw_points, options.draw)
     if options.data is None:
         if not options.images:
             raise KpdetectError("expected photographs, or --data SPEC with a data set; received neither")
-        return work_of_images(options.images, options.draw)
-    work = work_of_data(options.data, options.skip_bad_rows, options.draw)
+        return work_of_images(options.images, options.draw, options.crop_faces)
+    work = work_of_data(options.data, options.skip_bad_rows, options.draw, options.crop_faces)
     if options.competition_csv is not None and work.skipped:
         raise KpdetectError(
             f"--competition-csv: reading {options.data} left out {work.skipped} of its rows, so that all later numbers "
@@ -112,12 +132,18 @@ def mark(find_faces: FindFaces, schema: KeypointSchema, work: Work, options: Pre
         KpdetectError: No photograph could be marked, or not all faces of the competition's CSV.
     """
     check_scheme(schema, work, options)
+    if options.measures:
+        check_measurable(schema)
+    if options.crop_faces is not None:
+        check_chips(schema)
+    draw = drawing(options.filter, options.draw_points, schema)
     json_file = None if options.json == "-" else options.json
     # Files are opened before the work, so that a folder one may not write to shows at once. The CSV's is the outer
     # one: it is written whole or not at all, and where it is not, the JSON stays.
     with _opened(options.competition_csv) as csv_target:
         with _opened(json_file) as json_target:
-            marked = _mark_all(find_faces, work.photographs, sys.stderr if options.json == "-" else sys.stdout)
+            mark_one = functools.partial(_mark_one, find_faces, draw, options.measures)
+            marked = _mark_all(mark_one, work.photographs, sys.stderr if options.json == "-" else sys.stdout)
             text = _as_json([one.to_dict(schema) for one in marked])
             if json_target is not None:
                 json_target.write_text(text + "\n", encoding="utf-8")
@@ -166,7 +192,7 @@ def _opened(path: str | None) -> AbstractContextManager[Path | None]:
     return nullcontext() if path is None else atomic_file(path)
 
 
-def _mark_all(find_faces: FindFaces, photographs: Sequence[Photograph], out: TextIO) -> list[Marked]:
+def _mark_all(mark_one: Callable[[Photograph], Marked], photographs: Sequence[Photograph], out: TextIO) -> list[Marked]:
     """Marks every photograph; a bad one is reported and the others go on.
 
     Raises:
@@ -178,7 +204,7 @@ def _mark_all(find_faces: FindFaces, photographs: Sequence[Photograph], out: Tex
     marked, problems = [], []
     for photograph in tqdm(photographs, unit="photo", file=sys.stderr, disable=None if several else True):
         try:
-            marked.append(_mark_one(find_faces, photograph))
+            marked.append(mark_one(photograph))
             tqdm.write(marked[-1].line(), file=out)
         except KpdetectError as error:
             problems.append(_named(photograph.path, error))
@@ -189,12 +215,17 @@ def _mark_all(find_faces: FindFaces, photographs: Sequence[Photograph], out: Tex
     return marked
 
 
-def _mark_one(find_faces: FindFaces, photograph: Photograph) -> Marked:
+def _mark_one(find_faces: FindFaces, draw: Draw, measured: bool, photograph: Photograph) -> Marked:
     pixels = photograph.read(photograph.path)
     faces = find_faces(pixels, photograph.boxes)
     if photograph.target is not None:
-        write_image(photograph.target, draw_faces(pixels, faces))
-    return Marked(photograph, (pixels.shape[0], pixels.shape[1]), faces)
+        write_image(photograph.target, draw(pixels, faces))
+    for number, face in enumerate(faces, 1):
+        chip_target = photograph.chip_target(number)
+        if chip_target is not None:
+            write_image(chip_target, face_chip(pixels, face))
+    measures = [measure(face) for face in faces] if measured else None
+    return Marked(photograph, (pixels.shape[0], pixels.shape[1]), faces, measures)
 
 
 def _named(path: str, error: KpdetectError) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpdetect.datasets import Annotations, load
+from kpdetect.datasets import load
 from kpdetect.datasets.annotations import ReadImage
 from kpdetect.errors import KpdetectError
 from kpdetect.geometry import Floats
@@ -29,6 +29,7 @@ class Photograph:
         boxes: (n, 4), the face boxes of a data set; None where faces are to be looked for.
         rows: (n,) the row of the data set that each box is.
         target: Where the marked photograph goes, if anywhere.
+        chips: Where its face chips go, if anywhere; see `chip_targets`.
     """
 
     path: str
@@ -36,6 +37,11 @@ class Photograph:
     boxes: Floats | None = None
     rows: tuple[int, ...] = ()
     target: Path | None = None
+    chips: Path | None = None
+
+    def chip_target(self, number: int) -> Path | None:
+        """Where the chip of one of its faces goes, counted from 1."""
+        return self.chips and self.chips.with_name(f"{self.chips.name}_{number}.png")
 
 
 @dataclass(frozen=True)
@@ -55,39 +61,45 @@ class Work:
     skipped: int = 0
 
 
-def work_of_images(places: Sequence[str], target: str | None) -> Work:
+def work_of_images(places: Sequence[str], target: str | None, chip_folder: str | None = None) -> Work:
     """Photographs whose faces are to be looked for.
 
     Args:
         places: Files, and folders of them.
         target: Where the marked photographs go; see `drawing_targets`.
+        chip_folder: Where the face chips go; see `chip_targets`.
 
     Raises:
-        KpdetectError: A folder has no image, or the target would do harm.
+        KpdetectError: A folder has no image, or a target would do harm.
     """
     files = list_images(places)
-    targets = drawing_targets(files, target)
-    return Work(tuple(Photograph(file, target=targets.get(file)) for file in files))
+    targets, chips = drawing_targets(files, target), chip_targets(files, chip_folder)
+    return Work(tuple(Photograph(file, target=targets.get(file), chips=chips.get(file)) for file in files))
 
 
-def work_of_data(spec: str, skip_bad_rows: bool, target: str | None) -> Work:
+def work_of_data(spec: str, skip_bad_rows: bool, target: str | None, chip_folder: str | None = None) -> Work:
     """The photographs of a data set, each once with all its boxes, in the order in which they first appear.
 
     Args:
         spec: See `kpdetect.datasets.load`.
         skip_bad_rows: Leave bad rows out.
         target: Where the marked photographs go; see `drawing_targets`. Folders of the set are kept as folders.
+        chip_folder: Where the face chips go; see `chip_targets`. Folders are kept here as well.
 
     Raises:
         DataError: Rows are bad.
-        KpdetectError: There is no such set, or the target would do harm.
+        KpdetectError: There is no such set, or a target would do harm.
     """
     annotations = load(spec, skip_bad_rows)
     rows_of: dict[str, list[int]] = {}
     for row, path in enumerate(annotations.paths.tolist()):
         rows_of.setdefault(path, []).append(row)
     targets = drawing_targets(list(rows_of), target, keep_folders=True)
-    photographs = tuple(_photograph(annotations, path, rows, targets.get(path)) for path, rows in rows_of.items())
+    chips = chip_targets(list(rows_of), chip_folder, keep_folders=True)
+    photographs = tuple(
+        Photograph(path, annotations.read, annotations.boxes[rows], tuple(rows), targets.get(path), chips.get(path))
+        for path, rows in rows_of.items()
+    )
     return Work(photographs, annotations.schema, len(annotations), annotations.skipped)
 
 
@@ -129,8 +141,33 @@ def drawing_targets(files: Sequence[str], target: str | None, keep_folders: bool
     return targets
 
 
-def _photograph(annotations: Annotations, path: str, rows: list[int], target: Path | None) -> Photograph:
-    return Photograph(path, annotations.read, annotations.boxes[rows], tuple(rows), target)
+def chip_targets(files: Sequence[str], folder: str | None, keep_folders: bool = False) -> dict[str, Path]:
+    """Where the chips of each photograph's faces go, without number and suffix: ``photo`` for ``photo_1.png``.
+
+    Args:
+        files: The photographs.
+        folder: Where to; nothing without it.
+        keep_folders: As for `drawing_targets`.
+
+    Raises:
+        KpdetectError: The folder is a file or holds the photographs, or two photographs would have the same names.
+    """
+    if folder is None:
+        return {}
+    place = Path(folder)
+    if place.is_file() or place.suffix.lower() in IMAGE_SUFFIXES:
+        raise KpdetectError(f"--crop-faces {folder}: expected a folder, received a file")
+    names = _names_below_shared_folder(files) if keep_folders else [Path(file).name for file in files]
+    targets = {file: (place / _drawable(name)).with_suffix("") for file, name in zip(files, names, strict=True)}
+    sources = {os.path.dirname(os.path.realpath(file)) for file in files}
+    taken: dict[Path, str] = {}
+    for file, target in targets.items():
+        if os.path.realpath(target.parent) in sources:
+            raise KpdetectError(f"--crop-faces {folder}: chips could replace photographs there; choose another folder")
+        if target in taken:
+            raise KpdetectError(f"--crop-faces: chips of {taken[target]} and {file} would have the same names")
+        taken[target] = file
+    return targets
 
 
 def _images_in(folder: Path) -> list[str]:

@@ -1,0 +1,1 @@
+"""Owns how the filters that ship were drawn: ``python -m kpdetect.filters.drawings.generate`` draws them again."""

@@ -1,0 +1,103 @@
+"""Owns how a filter's picture is laid on a face: the warp that takes its anchors to the face's points best."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from kpdetect.geometry import Floats, Matrix, scaling, translation
+
+Fit = Callable[[Matrix, Matrix, Matrix], Matrix | None]
+"""Anchors (n, 2), the face's points (n, 2) and weights (n,) to a 3x3 matrix; None where they lie too close together."""
+
+GREATEST_FORESHORTENING = 1.8
+"""How much nearer than its farthest corner a picture's nearest one may get by a perspective warp. More is no head that
+can be seen from here, but points that are off: the affine warp, which needs fewer numbers, is taken then."""
+
+_SMALLEST_AREA = 1e-8  # pixels of the photograph per pixel of the picture; a face of no extent shows nothing
+
+
+def fit_similarity(source: Matrix, target: Matrix, weights: Matrix) -> Matrix | None:
+    """Turn, size and shift: the least weighted squares, in complex numbers.
+
+    >>> fit_similarity(np.array([[0.0, 0], [1, 0]]), np.array([[5.0, 5], [5, 7]]), np.ones(2)).round(6).tolist()
+    [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0], [0.0, 0.0, 1.0]]
+    """
+    z, w = source @ [1, 1j], target @ [1, 1j]
+    middle_z, middle_w = np.average(z, weights=weights), np.average(w, weights=weights)
+    spread = (weights * abs(z - middle_z) ** 2).sum()
+    if spread < 1e-9:
+        return None
+    turn = (weights * np.conj(z - middle_z) * (w - middle_w)).sum() / spread
+    shift = middle_w - turn * middle_z
+    matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag], [0, 0, 1]])
+    return _if_it_shows(matrix)
+
+
+def fit_affine(source: Matrix, target: Matrix, weights: Matrix) -> Matrix | None:
+    """Also a different size in two directions, as a flat thing that turns away gets: the least weighted squares."""
+    root = np.sqrt(weights)[:, None]
+    columns = np.column_stack([source, np.ones(len(source))])
+    solved, _, rank, _ = np.linalg.lstsq(columns * root, target * root, rcond=1e-9)
+    return _if_it_shows(np.vstack([solved.T, [0, 0, 1]])) if rank == 3 else None
+
+
+def fit_perspective(source: Matrix, target: Matrix, weights: Matrix) -> Matrix | None:
+    """Also a near side that is greater than the far one: the direct linear transform with normalised points.
+
+    Source: Hartley and Zisserman, Multiple View Geometry, 2nd edition, algorithm 4.2.
+    """
+    if fit_affine(source, target, weights) is None:
+        return None
+    to_unit, from_unit = _unit(source), _unit(target)
+    x, y = _moved(to_unit, source).T
+    u, v = _moved(from_unit, target).T
+    one, nought = np.ones_like(x), np.zeros_like(x)
+    rows_u = np.column_stack([x, y, one, nought, nought, nought, -u * x, -u * y, -u])
+    rows_v = np.column_stack([nought, nought, nought, x, y, one, -v * x, -v * y, -v])
+    root = np.sqrt(np.concatenate([weights, weights]))[:, None]
+    unit_matrix = np.linalg.svd(np.vstack([rows_u, rows_v]) * root)[2][-1].reshape(3, 3)
+    matrix = np.linalg.inv(from_unit) @ unit_matrix @ to_unit
+    return _if_it_shows(matrix / matrix[2, 2]) if matrix[2, 2] else None
+
+
+WARPS: Mapping[str, tuple[Fit, int]] = MappingProxyType(
+    {"similarity": (fit_similarity, 2), "affine": (fit_affine, 3), "perspective": (fit_perspective, 4)}
+)
+"""By name: the fit, and how many points it needs."""
+
+
+def too_slanted(matrix: Matrix, size_hw: tuple[int, int]) -> bool:
+    """Whether a picture's corners are too far apart in depth to be on a head (see `GREATEST_FORESHORTENING`)."""
+    height, width = size_hw
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
+    depths = corners @ matrix[2]
+    return bool(depths.min() <= 0 or depths.max() > GREATEST_FORESHORTENING * depths.min())
+
+
+def project(matrix: Matrix, points: npt.ArrayLike) -> Floats:
+    """Moves points (n, 2) by a 3x3 matrix that may be a perspective one."""
+    return np.asarray(_moved(matrix, np.asarray(points, np.float64)), np.float32)
+
+
+def _moved(matrix: Matrix, points: Matrix) -> Matrix:
+    moved = np.column_stack([points, np.ones(len(points))]) @ matrix.T
+    return np.asarray(moved[:, :2] / moved[:, 2:])
+
+
+def _unit(points: Matrix) -> Matrix:
+    """Takes points to a middle of 0 and a mean distance of about 1, where the equations are well conditioned."""
+    middle = points.mean(axis=0)
+    shrink = np.diag([1.0, 1.0, max(np.abs(points - middle).mean(), 1e-9)])
+    return np.asarray(shrink @ translation(-middle[0], -middle[1]))
+
+
+def _if_it_shows(matrix: Matrix) -> Matrix | None:
+    determinant = np.linalg.det(matrix[:2, :2])
+    return matrix if np.isfinite(matrix).all() and abs(determinant) > _SMALLEST_AREA else None
+
+
+def of_level(matrix: Matrix, level: int) -> Matrix:
+    """The matrix of a picture that was halved `level` times."""
+    return np.asarray(matrix @ scaling(float(2**level)))

@@ -1,0 +1,91 @@
+"""Owns the measures of a marked face: head pose, eye and mouth openness, blinks, smile, and the aligned face chip.
+
+All take a `Face` of any scheme that has the points they name; for points of your own,
+``Face(tight_box(points), points, schema)``. *Right* and *left* are the pictured person's own.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from kpdetect.errors import KpdetectError
+from kpdetect.faces import Face
+from kpdetect.measures.chip import CANONICAL_EYES, check_chips, chip_matrix, face_chip
+from kpdetect.measures.expression import (
+    CLOSED_EYE,
+    EYE_POINTS,
+    MOUTH_POINTS,
+    SMILE_POINTS,
+    EyeOpenness,
+    eye_openness,
+    eyes_closed,
+    find_blinks,
+    mouth_openness,
+    smile,
+)
+from kpdetect.measures.points import missing_points
+from kpdetect.measures.pose import MEAN_FACE, HeadPose, head_pose
+from kpdetect.schema import KeypointSchema
+
+__all__ = [
+    "CANONICAL_EYES",
+    "CLOSED_EYE",
+    "MEAN_FACE",
+    "EyeOpenness",
+    "HeadPose",
+    "check_chips",
+    "check_measurable",
+    "chip_matrix",
+    "eye_openness",
+    "eyes_closed",
+    "face_chip",
+    "find_blinks",
+    "head_pose",
+    "measure",
+    "mouth_openness",
+    "smile",
+]
+
+_MEASURES: dict[str, tuple[tuple[str, ...], Callable[[Face], Any]]] = {
+    "head_pose": (tuple(MEAN_FACE), head_pose),
+    "eye_openness": (EYE_POINTS, eye_openness),
+    "eyes_closed": (EYE_POINTS, eyes_closed),
+    "mouth_openness": (MOUTH_POINTS, mouth_openness),
+    "smile": (SMILE_POINTS, smile),
+}
+
+
+def measure(face: Face) -> dict[str, Any]:
+    """All measures of a face, JSON-ready, to a ten-thousandth; None for those whose points the scheme has not.
+
+    Returns:
+        ``head_pose`` and ``eye_openness`` as dicts by attribute, ``eyes_closed``, ``mouth_openness``, ``smile``.
+
+    Raises:
+        KpdetectError: Points that should be apart fall together.
+    """
+    return {
+        name: _rounded(function(face)) if not missing_points(face.schema, needed) else None
+        for name, (needed, function) in _MEASURES.items()
+    }
+
+
+def check_measurable(schema: KeypointSchema) -> None:
+    """Refuses a scheme of which `measure` could tell nothing.
+
+    Raises:
+        KpdetectError: It has the points of no measure.
+    """
+    if all(missing_points(schema, needed) for needed, _ in _MEASURES.values()):
+        raise KpdetectError(
+            f"scheme '{schema.name}' has the points of no measure ({', '.join(_MEASURES)}); "
+            "expected points named as in scheme 'ibug68'"
+        )
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return round(value, 4)
+    return {name: round(part, 4) for name, part in asdict(value).items()}

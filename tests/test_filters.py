@@ -1,0 +1,302 @@
+"""Filters: they turn with the head, stay inside their region, and clip at the border; bad ones are told in one line."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kpdetect import predict
+from kpdetect.datasets import load
+from kpdetect.datasets.synthetic.face_shape import face_shape
+from kpdetect.draw import draw_faces
+from kpdetect.errors import KpdetectError
+from kpdetect.faces import Face
+from kpdetect.filters import SHIPPED, Filter, apply_filters, load_filter
+from kpdetect.filters.fitting import WARPS, fit_perspective, project
+from kpdetect.geometry import apply_matrix, rotation, scaling, tight_box, translation
+from kpdetect.images import read_image, write_image
+from kpdetect.marking.drawing import drawing
+from kpdetect.schema import IBUG68, IMM58, user_schema
+
+ANCHORS = {"right_eye_outer": (20.0, 40.0), "left_eye_outer": (60.0, 40.0), "mouth_right": (28.0, 70.0)}
+FOUR_ANCHORS = {**ANCHORS, "mouth_left": (52.0, 70.0)}
+
+
+def mean_face(width: float = 100.0, center: tuple[float, float] = (150.0, 180.0)) -> Face:
+    mean = face_shape().mean
+    return face_of(mean * np.float32(width / np.ptp(mean[:, 0])) + np.float32(center))
+
+
+def face_of(points: np.ndarray) -> Face:
+    return Face(tight_box(points), np.asarray(points, np.float32), IBUG68)
+
+
+def grey(height: int = 300, width: int = 300) -> np.ndarray:
+    return np.full((height, width, 3), 128, np.uint8)
+
+
+def noise(height: int = 300, width: int = 300) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def red_square(opacity: int = 255) -> np.ndarray:
+    picture = np.zeros((80, 80, 4), np.uint8)
+    picture[10:70, 10:70] = (255, 0, 0, opacity)
+    return picture
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("angle_deg", [-75.0, 20.0, 90.0, 180.0])
+def test_a_filter_on_a_turned_face_is_the_turned_filter(name: str, angle_deg: float) -> None:
+    face = mean_face()
+    turn = rotation(angle_deg, (150.0, 150.0))
+    upright = apply_filters(grey(), [face], [name])
+    turned = apply_filters(grey(), [face_of(apply_matrix(turn, face.keypoints))], [name])
+    expected = cv2.warpAffine(upright, turn[:2], (300, 300), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.hypot(*(np.indices((300, 300)) - 149.5)) < 140  # elsewhere the upright picture has been cut off
+    difference = np.abs(turned.astype(int) - expected).max(axis=2)[inside]
+    assert (upright != 128).any()
+    assert difference.mean() < 1.0
+    assert np.percentile(difference, 98) < 20  # thin lines are resampled once here and twice there
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_quarter_turns_are_exact_but_for_rounding(name: str) -> None:
+    face = mean_face(90.0, (149.5, 149.5))
+    turned = apply_filters(grey(), [face_of(apply_matrix(rotation(90, (149.5, 149.5)), face.keypoints))], [name])
+    difference = np.abs(turned.astype(int) - np.rot90(apply_filters(grey(), [face], [name]), -1))
+    assert difference.mean() < 0.2
+    assert difference.max() <= 12  # OpenCV's warp knows 32nds of a pixel
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_greater_face_has_a_greater_filter(name: str) -> None:
+    face = mean_face(50.0, (75.0, 90.0))
+    twice = face_of(apply_matrix(scaling(2.0), face.keypoints))
+    small = apply_filters(grey(150, 150), [face], [name])
+    great = apply_filters(grey(), [twice], [name])
+    shrunk = cv2.resize(great, (150, 150), interpolation=cv2.INTER_AREA)
+    assert np.abs(shrunk.astype(int) - small).mean() < 1.0
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_nothing_changes_outside_the_filters_own_region(name: str) -> None:
+    image, face, one = noise(), mean_face(60.0), load_filter(name)
+    changed = (apply_filters(image, [face], [one]) != image).any(axis=2)
+    matrix = one.matrix(face.keypoints, IBUG68)
+    assert matrix is not None
+    height, width = one.levels[0].shape[:2]
+    corners = project(matrix, [[-1, -1], [width, -1], [width, height], [-1, height]])
+    region = cv2.fillConvexPoly(np.zeros((300, 300), np.uint8), np.rint(corners).astype(np.int32), 1)
+    region = cv2.dilate(region, np.ones((5, 5), np.uint8))
+    assert changed.any()
+    assert not changed[region == 0].any()
+
+
+def test_the_picture_that_was_given_is_not_painted_on() -> None:
+    image = noise()
+    before = image.copy()
+    assert (apply_filters(image, [mean_face()], SHIPPED) != before).any()
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(apply_filters(image, [], SHIPPED), before)
+    np.testing.assert_array_equal(apply_filters(image, [mean_face()], []), before)
+
+
+@pytest.mark.parametrize("warp", WARPS)
+def test_what_is_fully_transparent_changes_nothing(warp: str) -> None:
+    image = noise()
+    clear = Filter.of("clear", red_square(opacity=0), FOUR_ANCHORS, warp)
+    np.testing.assert_array_equal(apply_filters(image, [mean_face()], [clear]), image)
+
+
+def test_opaque_covers_and_half_opaque_is_the_mean() -> None:
+    face = mean_face()
+    for opacity, expected in ((255, (255, 0, 0)), (128, (192, 64, 64))):
+        one = Filter.of("square", red_square(opacity), ANCHORS)
+        matrix = one.matrix(face.keypoints, IBUG68)
+        assert matrix is not None
+        x, y = np.rint(project(matrix, [[40, 40]])[0]).astype(int)
+        np.testing.assert_allclose(apply_filters(grey(), [face], [one])[y, x], expected, atol=2)
+
+
+@pytest.mark.parametrize("shift", [(-150, 0), (140, 0), (0, -170), (0, 120), (-140, -160)])
+def test_clipping_at_the_border_is_cutting_the_whole_picture(shift: tuple[int, int]) -> None:
+    image, face = noise(700, 700), mean_face(100.0, (350.0, 380.0))
+    whole = apply_filters(image, [face], SHIPPED)
+    x, y = 200 - shift[0], 200 - shift[1]
+    moved = face_of(apply_matrix(translation(-x, -y), face.keypoints))
+    cut = apply_filters(image[y : y + 300, x : x + 300], [moved], SHIPPED)
+    np.testing.assert_allclose(cut.astype(int), whole[y : y + 300, x : x + 300], atol=8)  # 32nds of a pixel again
+
+
+def test_a_face_beyond_the_border_leaves_the_photograph() -> None:
+    image = noise()
+    for center in ((-900.0, 100.0), (100.0, 2000.0), (1e7, -1e7)):
+        np.testing.assert_array_equal(apply_filters(image, [mean_face(80.0, center)], SHIPPED), image)
+
+
+def test_faces_of_no_extent_or_not_finite_are_left_alone() -> None:
+    image = noise()
+    flat = face_of(np.full((68, 2), 50.0, np.float32))
+    nowhere = Face(np.zeros(4, np.float32), np.full((68, 2), np.nan, np.float32), IBUG68)
+    np.testing.assert_array_equal(apply_filters(image, [flat, nowhere], SHIPPED), image)
+
+
+def test_several_faces_each_wear_theirs() -> None:
+    image = noise(300, 600)
+    left, right = mean_face(70.0, (150.0, 180.0)), mean_face(50.0, (450.0, 180.0))
+    both = apply_filters(image, [left, right], SHIPPED)
+    np.testing.assert_array_equal(both[:, :300], apply_filters(image, [left], SHIPPED)[:, :300])
+    np.testing.assert_array_equal(both[:, 300:], apply_filters(image, [right], SHIPPED)[:, 300:])
+    np.testing.assert_array_equal(both, apply_filters(image, [right, left], SHIPPED))
+
+
+def test_nearer_faces_lie_over_those_behind() -> None:
+    near, far = mean_face(100.0), mean_face(50.0)
+    red = Filter.of("red", red_square(), ANCHORS)
+    for faces in ([near, far], [far, near]):
+        np.testing.assert_array_equal(apply_filters(grey(), faces, [red]), apply_filters(grey(), [near], [red]))
+
+
+@pytest.mark.parametrize("warp", WARPS)
+def test_each_warp_lays_anchors_on_the_points_where_it_can(warp: str) -> None:
+    face = face_of(apply_matrix(rotation(25, (150, 150)), mean_face().keypoints))
+    anchors = {name: tuple(face.point(name) * 0.5 + 7) for name in FOUR_ANCHORS}
+    matrix = Filter.of("own", red_square(), anchors, warp).matrix(face.keypoints, IBUG68)
+    assert matrix is not None
+    np.testing.assert_allclose(project(matrix, list(anchors.values())), [face.point(n) for n in anchors], atol=1e-2)
+
+
+def test_a_perspective_warp_finds_the_perspective() -> None:
+    truth = np.array([[1.2, 0.1, 5], [-0.2, 0.9, 3], [0.002, -0.001, 1]])
+    places = np.random.default_rng(0).uniform(0, 80, (7, 2))
+    found = fit_perspective(places, project(truth, places).astype(np.float64), np.ones(7))
+    np.testing.assert_allclose(found, truth, atol=1e-4)
+
+
+def test_points_no_head_could_have_fall_back_to_a_flat_warp() -> None:
+    points = mean_face().keypoints.copy()
+    points[[48, 54]] = points[[36, 45]].mean(axis=0) + np.float32([[-1, 40], [1, 40]])  # a mouth of two pixels
+    matrix = Filter.of("own", red_square(), FOUR_ANCHORS, "perspective").matrix(points, IBUG68)
+    assert matrix is not None
+    np.testing.assert_array_equal(matrix[2], (0, 0, 1))
+
+
+def test_the_scheme_of_58_points_holds_them_and_others_are_told() -> None:
+    for name in SHIPPED:
+        assert len(load_filter(name).check_scheme(IMM58)) >= 3
+        with pytest.raises(KpdetectError, match=rf"filter '{name}'.*scheme 'user' has 0 of them"):
+            load_filter(name).check_scheme(user_schema(["nose", "ear"]))
+
+
+def test_each_picture_that_ships_is_small_and_512_wide() -> None:
+    for name in SHIPPED:
+        file = Path(predict.__file__).parent / "filters" / "pictures" / f"{name}.png"
+        assert file.stat().st_size < 100_000
+        assert read_image(file).shape[1] == 512
+
+
+def write_filter(folder: Path, description: object, picture: np.ndarray | None = None) -> Path:
+    pixels = red_square() if picture is None else picture
+    (folder / "crown.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    (folder / "crown.json").write_text(json.dumps(description), encoding="utf-8")
+    return folder / "crown.json"
+
+
+def test_a_users_own_filter_is_worn(tmp_path: Path) -> None:
+    picture = red_square()[..., [2, 1, 0, 3]]  # as OpenCV writes it
+    file = write_filter(tmp_path, {"picture": "crown.png", "anchors": ANCHORS}, picture)
+    own = apply_filters(grey(), [mean_face()], [str(file)])
+    expected = apply_filters(grey(), [mean_face()], [Filter.of("crown", red_square(), ANCHORS)])
+    np.testing.assert_array_equal(own, expected)
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ([1], "expected picture, anchors"),
+        ({"picture": "crown.png"}, "expected picture, anchors"),
+        ({"picture": "crown.png", "anchors": ANCHORS, "color": 1}, "color"),
+        ({"picture": "none.png", "anchors": ANCHORS}, "none.png: cannot read"),
+        ({"picture": "crown.json", "anchors": ANCHORS}, "RGBA"),
+        ({"picture": "crown.png", "anchors": ANCHORS, "warp": "afine"}, "did you mean 'affine'"),
+        ({"picture": "crown.png", "anchors": ANCHORS, "warp": "perspective"}, "at least 4 anchors"),
+        ({"picture": "crown.png", "anchors": {"nose_tip": [1]}}, "anchor 'nose_tip': expected"),
+        ({"picture": "crown.png", "anchors": {"nose_tip": "here"}}, "anchor 'nose_tip': expected"),
+        ({"picture": "crown.png", "anchors": {"nose_tip": [1, 2, 0]}}, "weight above 0"),
+    ],
+)
+def test_a_bad_filter_is_told_in_one_line(tmp_path: Path, description: object, message: str) -> None:
+    file = write_filter(tmp_path, description)
+    with pytest.raises(KpdetectError) as caught:
+        load_filter(file)
+    assert message in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_without_transparency_and_broken_json_are_told(tmp_path: Path) -> None:
+    file = write_filter(tmp_path, {"picture": "crown.png", "anchors": ANCHORS}, red_square()[..., :3])
+    with pytest.raises(KpdetectError, match=r"crown\.png: expected a PNG of 8 bits with transparency"):
+        load_filter(file)
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(KpdetectError, match=r"crown\.json: expected JSON such as"):
+        load_filter(file)
+    with pytest.raises(KpdetectError, match=r"none\.json: cannot read the filter"):
+        load_filter(tmp_path / "none.json")
+
+
+def test_a_misspelt_point_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_filter(tmp_path, {"picture": "crown.png", "anchors": {**ANCHORS, "nose_tipp": [40, 50]}})
+    drawing(["hat", str(file)], False, IBUG68)
+    assert capsys.readouterr().err == "warning: filter 'crown': scheme 'ibug68' lacks nose_tipp; left out\n"
+
+
+def test_a_wrong_name_is_told_with_the_nearest() -> None:
+    with pytest.raises(KpdetectError, match="no filter 'sunglases': did you mean 'sunglasses'"):
+        apply_filters(grey(), [mean_face()], ["sunglases"])
+
+
+class TestCommand:
+    def test_filters_are_drawn_and_points_only_when_asked(self, tmp_path: Path) -> None:
+        photo, filtered, marked = (tmp_path / name for name in ("photo.png", "filtered.png", "marked.png"))
+        write_image(photo, noise())
+        spec, names = f"csv:{self.labelled(photo)}", ["hat", "sunglasses"]
+        words = ["--data", spec, "--filter", ",".join(names)]
+        assert predict.main([*words, "--draw", str(filtered)]) == 0
+        assert predict.main([*words, "--draw", str(marked), "--draw-points"]) == 0
+        faces = predict.Predictor()(noise(), boxes=load(spec).boxes)
+        expected = apply_filters(noise(), faces, names)
+        np.testing.assert_array_equal(read_image(filtered), expected)
+        np.testing.assert_array_equal(read_image(marked), draw_faces(expected, faces))
+
+    def labelled(self, photo: Path) -> Path:
+        points = mean_face().keypoints.reshape(-1).tolist()
+        names = [f"{name}_{axis}" for name in IBUG68.point_names for axis in "xy"]
+        file = photo.with_suffix(".csv")
+        lines = [["image", *names], [photo.name, *(f"{value:.2f}" for value in points)]]
+        file.write_text("\n".join(",".join(line) for line in lines) + "\n", encoding="utf-8")
+        return file
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--draw", "x.png", "--filter", "mustache"], "did you mean 'moustache'"),
+            (["--filter", "hat"], "--filter needs --draw"),
+            (["--draw", "x.png", "--draw-points"], "--draw-points goes with --filter"),
+        ],
+    )
+    def test_mistakes_are_told_before_any_work(self, words: list[str], message: str) -> None:
+        with pytest.raises(KpdetectError, match=message):
+            predict.main(["photo.png", *words])
+
+
+def test_on_a_real_photograph_every_face_wears_them(shared_data: Path) -> None:
+    image = read_image(shared_data / "photos" / "obamas.jpg")
+    faces = predict.Predictor()(image)
+    worn = apply_filters(image, faces, ["sunglasses"])
+    for face in faces:
+        x, y = face["left_eye"].mean(axis=0).astype(int)
+        assert worn[y - 2 : y + 3, x - 2 : x + 3].mean() < 100  # behind dark glass

@@ -1,0 +1,415 @@
+"""Tracking: the One Euro filter, numbers that stay, videos that are whole, and frames that are not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kpdetect import cli, track
+from kpdetect.datasets.synthetic import render
+from kpdetect.draw import draw_faces
+from kpdetect.errors import KpdetectError
+from kpdetect.faces import Face
+from kpdetect.geometry import intersection_over_union, tight_box
+from kpdetect.images import cv2
+from kpdetect.predict import Predictor
+from kpdetect.schema import IBUG68
+from kpdetect.tracking import (
+    OneEuroFilter,
+    OneEuroOptions,
+    Tracker,
+    TrackerOptions,
+    TrackOptions,
+    Video,
+    follow,
+    open_video,
+    plausible,
+    video_writer,
+)
+
+SHAPE = render(0, 0)[1] / 128 - 0.5  # the points of some face
+BLACK = np.zeros((240, 320, 3), np.uint8)
+RATE = 25.0
+
+
+def points_at(x: float, y: float = 120.0, side: float = 60.0) -> np.ndarray:
+    centered = SHAPE - (SHAPE.min(axis=0) + SHAPE.max(axis=0)) / 2
+    return (centered * side / np.ptp(SHAPE, axis=0).max() + (x, y)).astype(np.float32)
+
+
+class World:
+    """Faces on known ways; stands for model and detector. The first of two faces that overlap hides the other."""
+
+    def __init__(self, *ways: Callable[[int], np.ndarray | None]) -> None:
+        self.ways = ways
+        self.frame = -1
+        self.searches: list[int] = []
+
+    def seen(self) -> np.ndarray:
+        shown: list[np.ndarray] = []
+        for way in self.ways:
+            points = way(self.frame)
+            if points is not None and not any(
+                intersection_over_union(tight_box(points), tight_box(front))[0, 0] > 0.25 for front in shown
+            ):
+                shown.append(points)
+        return np.reshape(shown, (-1, 68, 2))
+
+    def detect(self, _: np.ndarray) -> np.ndarray:
+        self.searches.append(self.frame)
+        return tight_box(self.seen())
+
+    def mark(self, _: np.ndarray, boxes: np.ndarray) -> list[Face]:
+        """The face that a box shows most of; where it shows none, points that follow the box."""
+        faces = []
+        for box in np.asarray(boxes, np.float32):
+            overlap = intersection_over_union(box, tight_box(self.seen()))[0]
+            if overlap.max(initial=0) > 0.2:
+                points = self.seen()[overlap.argmax()]
+            else:
+                points = points_at(*((box[:2] + box[2:]) / 2), side=float((box[2:] - box[:2]).max()))
+            faces.append(Face(box, points, IBUG68))
+        return faces
+
+    def run(self, count: int, options: TrackerOptions | None = None) -> list[dict[int, float]]:
+        """For each frame, the x of each number's face."""
+        tracker = Tracker(self.mark, self.detect, options)
+        history = []
+        for self.frame in range(count):
+            faces = tracker(BLACK, self.frame / RATE)
+            history.append({face.id: float(tight_box(face.raw_keypoints)[[0, 2]].mean()) for face in faces})
+        return history
+
+
+def still(x: float) -> Callable[[int], np.ndarray]:
+    return lambda _: points_at(x)
+
+
+# The filter
+
+
+def test_points_that_stand_stay() -> None:
+    smooth = OneEuroFilter(OneEuroOptions())
+    for frame in range(20):
+        np.testing.assert_allclose(smooth(points_at(100), frame / RATE, 60), points_at(100), atol=1e-4)
+
+
+def test_noise_gets_less_and_the_mean_stays() -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (300, 68, 2))
+    smooth = OneEuroFilter(OneEuroOptions())
+    out = np.stack([smooth(points_at(100) + noise[at], at / RATE, 60) for at in range(300)])
+    assert np.abs(np.diff(out, axis=0)).mean() < 0.6 * np.abs(np.diff(noise, axis=0)).mean()
+    assert np.abs(out.mean(axis=0) - points_at(100)).max() < 0.4
+
+
+def lag_px(beta: float, speed: float) -> float:
+    smooth = OneEuroFilter(OneEuroOptions(1.0, beta))
+    for frame in range(60):
+        out = smooth(points_at(100 + speed * frame), frame / RATE, 60)
+    return float((points_at(100 + speed * 59) - out)[:, 0].mean())
+
+
+def test_a_higher_beta_lags_less_and_most_so_on_fast_points() -> None:
+    lags = [lag_px(beta, 4.0) / 4.0 for beta in (0, 1, 10, 100)]
+    assert lags == sorted(lags, reverse=True)
+    assert lags[0] > 3 * lags[2]
+    assert lag_px(10, 8.0) / 8.0 < lag_px(10, 0.5) / 0.5  # in frames
+
+
+def test_near_and_far_faces_are_smoothed_alike() -> None:
+    near, far = OneEuroFilter(OneEuroOptions()), OneEuroFilter(OneEuroOptions())
+    noise = np.random.default_rng(0).normal(0, 1, (10, 68, 2))
+    for frame in range(10):
+        once = near(points_at(0, 0) + noise[frame], frame / RATE, 60)
+        twice = far(2 * (points_at(0, 0) + noise[frame]), frame / RATE, 120)
+    np.testing.assert_allclose(2 * once, twice, rtol=1e-4, atol=1e-3)
+
+
+def test_frames_of_the_same_time_do_no_harm() -> None:
+    smooth = OneEuroFilter(OneEuroOptions())
+    smooth(points_at(100), 1.0, 60)
+    assert np.isfinite(smooth(points_at(101), 1.0, 60)).all()
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, 0.0), (float("nan"), 1.0, 1.0)])
+def test_wrong_filter_options_say_so(values: tuple[float, float, float]) -> None:
+    with pytest.raises(KpdetectError, match="cut-offs above 0"):
+        OneEuroOptions(*values)
+
+
+def test_without_filter_the_points_are_the_model_s() -> None:
+    world = World(lambda frame: points_at(100 + 3 * frame))
+    for one_euro, same in ((None, True), (OneEuroOptions(), False)):
+        tracker = Tracker(world.mark, world.detect, TrackerOptions(one_euro=one_euro))
+        for world.frame in range(5):
+            (tracked,) = tracker(BLACK, world.frame / RATE)
+        np.testing.assert_array_equal(tracked.raw_keypoints, points_at(112))
+        assert np.array_equal(tracked.face.keypoints, tracked.raw_keypoints) == same
+
+
+# Numbers
+
+
+def test_the_detector_runs_only_now_and_then() -> None:
+    world = World(still(100), still(220))
+    history = world.run(61)
+    assert all(set(frame) == {1, 2} for frame in history)
+    assert world.searches == [0, 30, 60]
+
+
+def test_a_new_face_is_found_and_gets_a_new_number() -> None:
+    world = World(still(80), lambda frame: points_at(220) if frame >= 10 else None)
+    history = world.run(40)
+    assert set(history[29]) == {1}
+    assert set(history[30]) == {1, 2}
+
+
+def test_numbers_stay_through_a_crossing() -> None:
+    world = World(lambda frame: points_at(60 + 4 * frame), lambda frame: points_at(260 - 4 * frame))
+    history = world.run(48)
+    first, last = history[0], history[-1]
+    assert set(first) == set(last) == {1, 2}
+    rightwards = min(first, key=lambda number: first[number])
+    assert last[rightwards] == pytest.approx(60 + 4 * 47, abs=1)
+    assert set().union(*history) == {1, 2}  # no third, also while one hid the other
+    assert all(len(frame) >= 1 for frame in history)
+
+
+def test_a_number_stays_through_a_short_loss_and_not_through_a_long_one() -> None:
+    for gone, expected in ((12, {1}), (50, {2})):
+        world = World(lambda frame, gone=gone: None if 10 <= frame < 10 + gone else points_at(100 + frame))
+        history = world.run(gone + 20)
+        assert set(history[9]) == {1}
+        assert history[15] == {}
+        assert set(history[-1]) == expected
+
+
+def test_a_face_that_was_drawn_along_before_its_loss_is_known_again() -> None:
+    def way(frame: int) -> np.ndarray | None:
+        """Evenly to the right; what hides it from frame 41 to 57 first draws its points back."""
+        if frame < 36 or frame >= 58:
+            return points_at(60 + 3 * frame)
+        return points_at(165 - 6 * (frame - 35)) if frame < 41 else None
+
+    history = World(way).run(65)
+    assert history[50] == {}
+    assert set(history[-1]) == {1}
+
+
+def test_another_face_elsewhere_is_not_the_lost_one() -> None:
+    world = World(lambda frame: points_at(60) if frame < 10 else (points_at(250) if frame >= 15 else None))
+    assert set(world.run(30)[-1]) == {2}
+
+
+def test_a_face_that_leaves_the_picture_is_dropped() -> None:
+    history = World(lambda frame: points_at(200 + 6 * frame)).run(40)
+    assert history[10]
+    assert not history[-1]
+
+
+def test_false_alarms_of_the_detector_become_no_faces() -> None:
+    world = World(still(100))
+    tracker = Tracker(world.mark, lambda _: [[200, 20, 260, 80]], TrackerOptions())
+    world.frame = 0
+    assert tracker(BLACK, 0.0) == []
+    assert tracker.ids_given == 0
+
+
+def test_collapsed_points_and_jumps_are_no_faces() -> None:
+    boxes = [[10, 10, 60, 60], [10, 10, 15, 15], [10, 10, 60, 14], [-60, 10, 10, 60], [300, 10, 350, 60]]
+    assert plausible.look_like_faces(boxes, (240, 320)).tolist() == [True, False, False, False, False]
+    before = np.array([[10.0, 10, 60, 60]] * 3)
+    after = before + np.array([[5, 5, 5, 5], [40, 0, 40, 0], [0, 0, 40, 40]])
+    assert plausible.moved_on(before, after).tolist() == [True, False, False]
+
+
+def test_tracker_options_out_of_range_say_so() -> None:
+    with pytest.raises(KpdetectError, match="every so many frames"):
+        TrackerOptions(detect_every=0)
+
+
+# Videos
+
+
+class FakeCapture:
+    """A capture whose frames are black; None is one that cannot be decoded."""
+
+    def __init__(self, frames: Sequence[np.ndarray | None], count: float, rate: float = RATE) -> None:
+        self.frames = list(frames)
+        self.values = {cv2.CAP_PROP_FRAME_COUNT: count, cv2.CAP_PROP_FPS: rate}
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        frame = self.frames.pop(0) if self.frames else None
+        return frame is not None, frame
+
+    def get(self, number: int) -> float:
+        return self.values[number]
+
+    def release(self) -> None:
+        self.frames = []
+
+
+def test_a_broken_frame_is_counted_and_left_out() -> None:
+    video = Video(FakeCapture([BLACK, None, None, BLACK, BLACK], 5), "clip", live=False)
+    frames = list(video)
+    assert [frame.index for frame in frames] == [0, 3, 4]
+    assert frames[1].time_s == pytest.approx(3 / RATE)
+    assert video.broken == 2
+
+
+def test_a_file_that_ends_early_and_one_without_a_length() -> None:
+    short = Video(FakeCapture([BLACK, BLACK], 4), "clip", live=False)
+    assert len(list(short)) == 2
+    assert short.broken == 2
+    unknown = Video(FakeCapture([BLACK, BLACK], 0, rate=float("nan")), "clip", live=False)
+    assert len(list(unknown)) == 2
+    assert (unknown.broken, unknown.count, unknown.rate) == (0, None, 30.0)
+
+
+def test_a_camera_that_is_unplugged_ends() -> None:
+    camera = Video(FakeCapture([BLACK, None, BLACK], 0), "camera 0", live=True)
+    assert len(list(camera)) == 2
+    assert camera.broken == 1
+
+
+def test_a_real_file_with_a_broken_frame(tmp_path) -> None:
+    path = tmp_path / "clip.avi"
+    noise = np.random.default_rng(0).integers(0, 255, (8, 60, 80, 3), dtype=np.uint8)
+    with video_writer(str(path), RATE) as write:
+        for pixels in noise:
+            write(pixels)
+    data = bytearray(path.read_bytes())
+    start = [at for at in range(len(data) - 3) if data[at : at + 3] == b"\xff\xd8\xff"][3]
+    data[start : start + 1000] = bytes(1000)
+    path.write_bytes(data)
+    video = open_video(str(path))
+    assert [frame.index for frame in video] == [0, 1, 2, 4, 5, 6, 7]
+    assert video.broken == 1
+
+
+def frames_in(path) -> int:
+    video = open_video(str(path))
+    count = len(list(video))
+    video.close()
+    return count
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi"])
+def test_what_is_written_is_read(tmp_path, suffix) -> None:
+    path = tmp_path / f"clip{suffix}"
+    picture = np.zeros((61, 83, 3), np.uint8)
+    picture[:, :40] = (200, 30, 30)
+    with video_writer(str(path), RATE) as write:
+        for _ in range(5):
+            write(picture)
+        write(np.zeros((30, 40, 3), np.uint8))  # of another size
+    frames = list(open_video(str(path)))
+    assert len(frames) == 6
+    left = frames[2].pixels[20:40, 10:30].mean(axis=(0, 1))
+    np.testing.assert_allclose(left, (200, 30, 30), atol=15)  # red is red: no channels are swapped
+
+
+def test_a_video_without_frames_is_not_written(tmp_path) -> None:
+    with pytest.raises(KpdetectError, match="not a single frame"), video_writer(str(tmp_path / "a.mp4"), RATE):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def follow_world(tmp_path, act: Callable[[int], None]) -> tuple[int, World]:
+    """Follows a video of 30 frames; `act` is called with each frame's number."""
+    world = World(still(100))
+    video = Video(FakeCapture([BLACK] * 30, 30), "clip", live=False)
+    options = TrackOptions("clip", out=str(tmp_path / "out.mp4"), json=str(tmp_path / "out.jsonl"))
+    tracker = Tracker(world.mark, world.detect)
+
+    def decorate(pixels, faces):
+        world.frame += 1
+        act(world.frame)
+        return draw_faces(pixels, faces)
+
+    world.frame = 0
+    return follow(video, tracker, options, decorate), world
+
+
+def test_a_line_of_json_per_frame(tmp_path, capsys) -> None:
+    assert follow_world(tmp_path, lambda _: None)[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(30))
+    assert {face["id"] for line in lines for face in line["faces"]} == {1}
+    np.testing.assert_allclose(lines[-1]["faces"][0]["keypoints"], points_at(100), atol=1e-2)
+    assert frames_in(tmp_path / "out.mp4") == 30
+    assert "clip: 30 frames, 1 face, searched 1 times" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_writer_leaves_whole_files(tmp_path, number) -> None:
+    before = signal.getsignal(number)
+    status, _ = follow_world(tmp_path, lambda frame: os.kill(os.getpid(), number) if frame == 10 else None)
+    assert status == 130
+    assert frames_in(tmp_path / "out.mp4") == 10
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 10
+    assert signal.getsignal(number) == before
+
+
+def test_an_error_leaves_no_half_file(tmp_path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        follow_world(tmp_path, lambda frame: 1 // (5 - frame))
+    assert os.listdir(tmp_path) == []
+
+
+# The command
+
+
+def test_wrong_words_are_one_line(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    for words, expected in (
+        ([str(tmp_path / "none.mp4")], "there is no such file"),
+        ([str(tmp_path)], "that is a folder"),
+        ([str(text)], "it is none"),
+        (["97"], "camera 97: there is none"),
+        ([str(text), "--out", "points.txt"], "no video format '.txt'"),
+        ([str(text), "--out", str(text)], "another file than the video"),
+        ([str(text), "--show"], "no display"),
+        ([str(text), "--min-cutoff", "0"], "cut-offs above 0"),
+        ([str(text), "--filter", "sunglases"], "sunglasses"),
+    ):
+        assert cli.run(track.main, words) == 2
+        assert expected in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_command_follows_a_drawn_face(tmp_path) -> None:
+    picture, truth = render(3, 0, 256)
+    clip = tmp_path / "clip.mp4"
+    with video_writer(str(clip), RATE) as write:
+        for frame in range(12):
+            write(np.roll(np.pad(picture, ((0, 0), (0, 64), (0, 0)), mode="edge"), 2 * frame, axis=1))
+    words = [str(clip), "--json", str(tmp_path / "points.jsonl"), "--out", str(tmp_path / "marked.mp4")]
+    assert track.main([*words, "--min-face", "0.3"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "points.jsonl").read_text().splitlines()]
+    assert [[face["id"] for face in line["faces"]] for line in lines] == [[1]] * 12
+    off = np.linalg.norm(np.array(lines[-1]["faces"][0]["keypoints"]) - truth - (22, 0), axis=-1).mean()
+    assert off < 0.12 * IBUG68.normalizers(truth[None])[0]
+    assert frames_in(tmp_path / "marked.mp4") == 12
+
+
+@pytest.mark.parametrize("names", [["nose_tip"], ["nose_tip", "chin"]])
+def test_models_of_some_points_are_refused(names) -> None:
+    schema = IBUG68.subset([name for name in names if name in IBUG68.point_names])
+    model = SimpleNamespace(spec=SimpleNamespace(schema=schema, crop=SimpleNamespace(around="face")))
+    with pytest.raises(KpdetectError, match="expected a model of all points"):
+        track._detector(Predictor(model), 0.1)
+
+
+def test_tracking_needs_no_tensorflow() -> None:
+    code = "import sys, kpdetect.track; print([m for m in ('tensorflow', 'keras', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
