@@ -212,18 +212,21 @@ def mirrored_predictions(predict: PredictCrops, crops: npt.NDArray[np.uint8], sp
     return to_pixels(relative, spec.crop.size_hw)
 
 
-def mean_face_error(train_relative: Floats, annotations: Annotations, spec: Spec) -> float:
+def mean_face_error(train: Annotations, annotations: Annotations, spec: Spec) -> float:
     """The error of a model that always answers with the training faces' mean: what any training has to beat.
 
     Args:
-        train_relative: (M, K, 2), the training labels relative to their crops; NaN where a point is not visible.
+        train: The faces that the mean is of; where a recipe cuts random crops, the mean is still that of the crops
+            that prediction would cut.
         annotations: The faces to measure on.
         spec: How a box becomes a crop.
     """
-    matrices = spec.crop.matrix(annotations.boxes)
-    truth = apply_matrix(matrices, annotations.keypoints)
+    truth, known = (apply_matrix(spec.crop.matrix(part.boxes), part.keypoints) for part in (annotations, train))
+    known = np.where(train.visible[..., None], known, np.float32(np.nan))
+    height, width = spec.crop.size_hw
     # A point that no training face shows is guessed in the middle.
-    mean = to_pixels(np.nan_to_num(_mean_over_faces(train_relative), nan=0.5), spec.crop.size_hw)
+    mean = _mean_over_faces(known)
+    mean = np.where(np.isnan(mean), (width / 2 - 0.5, height / 2 - 0.5), mean).astype(np.float32)
     return float(np.nanmean(Measure(annotations, spec).per_face(truth, np.broadcast_to(mean, truth.shape))))
 
 

@@ -16,7 +16,7 @@ from kpdetect.atomic import atomic_file
 from kpdetect.crops import shapes_of_photographs, visit_photographs
 from kpdetect.datasets.annotations import Annotations
 from kpdetect.errors import DataError, KpdetectError
-from kpdetect.geometry import Floats, apply_matrix, tight_box, to_relative
+from kpdetect.geometry import Floats, apply_matrix, tight_box
 from kpdetect.images import Pixels, to_channels, warp_crop
 from kpdetect.pipeline.framing import Framing
 
@@ -49,11 +49,6 @@ class FaceCache:
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def relative_keypoints(self, size_hw: tuple[int, int]) -> Floats:
-        """(N, K, 2), the points relative to the crop of `size_hw` in the middle of each canvas."""
-        rim_xy = (self.extents_hw - np.array(size_hw, np.float32))[:, None, ::-1] / 2
-        return to_relative(self.keypoints - rim_xy, size_hw)
 
 
 def build_cache(

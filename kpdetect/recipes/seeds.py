@@ -38,6 +38,9 @@ def twoconv() -> Recipe:
 
     The source: Rescale(250), RandomCrop(224); L1 loss of (pixels - 100) / 50, SGD 0.01, batch 15, 60 epochs. Left open
     there, chosen here: the widths (see the architecture), people held out as in `fourconv`, FRAME_MARGIN.
+
+    Measured, 10 of the 60 epochs: NME 25.7 % on people held out (worse than the mean face: 19.6 %), 25.8 % on the
+    published list; 17 to 35 seconds an epoch on two busy cores.
     """
     return _frames("twoconv", Optimization("sgd", 1e-2), batch_size=15, epochs=60, loss="l1")
 
@@ -48,6 +51,9 @@ def naimish() -> Recipe:
     The source: the shorter side scaled to 250, a random 224x224 crop on the fly, mirrored half of the time, He's
     initial weights; MSE of (pixels - 100) / 50, Adam 0.001, batch 16, 10 epochs. Chosen here: people held out as in
     `fourconv`, FRAME_MARGIN.
+
+    Measured, all 10 epochs: NME 15.9 % on people held out (the mean face: 19.6 %), 16.0 % on the published list; 2 to 4
+    minutes an epoch on two busy cores. It has not learned enough for the leak to show.
     """
     return _frames("naimish", Optimization("adam", 1e-3), batch_size=16, epochs=10, flip=True)
 
@@ -58,6 +64,9 @@ def imm_nose() -> Recipe:
     The source: the whole picture at 60x80, pixels in [-0.5, 0.5], MSE, 50 epochs, persons 1-32 for training and 33-40
     for validation. Left open there, chosen here: Adam 0.001, batch 1, shifts by up to a tenth. The error is in
     widths of the picture, since one point tells no distance of eyes.
+
+    Measured on the 29 and 8 frontal pictures that we have of the 192 and 48: the nose tips of the persons held out are
+    found within 1.8 % of the picture's width on average (always the mean place: 3.5 %); 16 seconds on two busy cores.
     """
     return Recipe(
         name="imm-nose",
@@ -78,6 +87,9 @@ def imm_full() -> Recipe:
     The source: the whole picture at 180x240, pixels in [-0.5, 0.5], random rotation and shift, MSE, 20 epochs, persons
     1-32 and 33-40. Left open there, chosen here: Adam 0.0003, batch 2, rotations of 10 degrees (standard deviation) and
     shifts of up to a tenth.
+
+    Measured on the 29 and 8 frontal pictures that we have of the 192 and 48: NME 14.1 % (the mean face: 17.9 %);
+    36 seconds on two busy cores. With so few pictures, 40 epochs and more go on paying (11.5 %).
     """
     return Recipe(
         name="imm-full",
@@ -99,6 +111,8 @@ def ibug_large() -> Recipe:
     split, the best epoch kept; then the boxes of the unlabelled XML are predicted (``kpdetect predict
     --competition-csv``). Left open there, chosen here: Adam 0.0001, batch 32; a split by photograph and not by face,
     since photographs hold several; and a margin of 1.2, for the boxes of the unlabelled part are a detector's.
+
+    Measured on 2,009 faces: NME 10.5 % on photographs held out (the mean face: 17.5 %); 4 minutes on two busy cores.
     """
     return Recipe(
         name="ibug-large",

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kpdetect import cli, models
-from kpdetect.geometry import Floats
 from kpdetect.pipeline import BatchOptions, build_cache, training_batches
 from kpdetect.recipes import Recipe, TrainOptions
 from kpdetect.spec import Spec
@@ -28,12 +26,10 @@ class Trained:
     Attributes:
         model: The model, compiled.
         progress: Its history.
-        train_relative: (M, K, 2), the training labels relative to their crops; NaN where a point is not visible.
     """
 
     model: keras.Model
     progress: Progress
-    train_relative: Floats
 
 
 def fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: Taken, folder: Path) -> Trained:
@@ -79,8 +75,7 @@ def fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: 
                 )
     thaw(model)
     checkpoints.restore(checkpoints.best, model, fingerprint)
-    relative = np.where(cache.visible[..., None], cache.relative_keypoints(recipe.crop.size_hw), np.float32(np.nan))
-    return Trained(model, progress, relative)
+    return Trained(model, progress)
 
 
 def _strategy(options: TrainOptions) -> tf.distribute.Strategy:

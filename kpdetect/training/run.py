@@ -110,7 +110,7 @@ def _finish(trained: Trained, faces: Faces, spec: Spec, folder: Path) -> Path:
     cost = {"parameters": models.count_parameters(trained.model), "macs": models.count_macs(trained.model)}
     spec = dataclasses.replace(spec, extra={**spec.extra, **cost, "epochs": trained.progress.best_epoch})
     measured = evaluate(predict, faces.val, spec)
-    mean_face = mean_face_error(trained.train_relative, faces.val, spec)
+    mean_face = mean_face_error(faces.train, faces.val, spec)
     row = _write_bundle(trained.model, spec, faces, measured, folder)
     pictures = write_training_pictures(trained.progress.history, measured, folder)
     print(row.sentence())
