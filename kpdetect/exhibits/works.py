@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kpdetect import runtime
 from kpdetect.crops import evaluation_crops
-from kpdetect.datasets import Annotations
+from kpdetect.datasets import Annotations, on_whole_pictures
 from kpdetect.draw import TransformRow
 from kpdetect.errors import KpdetectError
 from kpdetect.evaluate import choose_split
@@ -195,8 +195,10 @@ def face_of_data(annotations: Annotations, spec: Spec, face: int) -> Pixels:
         KpdetectError: There is no such face.
     """
     _check_face(f"'{annotations.name}'", face, len(annotations))
-    seen = as_model_sees(spec, annotations.take([face]))
-    return np.asarray(evaluation_crops(seen, spec.crop, spec.channels)[0][0])
+    one = annotations.take([face])
+    if spec.crop.around == "image":
+        one = on_whole_pictures(one)
+    return np.asarray(evaluation_crops(one, spec.crop, spec.channels)[0][0])
 
 
 def _check_face(where: str, face: int, count: int) -> None:
