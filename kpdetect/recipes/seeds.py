@@ -20,6 +20,9 @@ def fourconv() -> Recipe:
     The source: frames rescaled to 250, a random 224x224 crop, grey; MSE of (pixels - 100) / 50, Adam, batch 10.
     Left open there, chosen here: Adam's rate 0.001, 10 epochs, a tenth of the people held out (the source measures on
     the published list, whose people are in the training list), FRAME_MARGIN.
+
+    Measured, 5 of 10 epochs: NME 39.5 % on people held out (worse than the mean face: 19.6 %), 40.5 % on the published
+    list; 3 minutes an epoch on two busy cores. Dropout of 0.4 after every layer makes it slow to learn.
     """
     return _frames("fourconv", Optimization("adam", 1e-3), batch_size=10, epochs=10)
 
@@ -29,6 +32,9 @@ def batchnorm() -> Recipe:
 
     The source: the data and target of `fourconv`; MSE, Adam. Left open there, chosen here: Adam's rate 0.001,
     batch 16, 5 epochs, people held out as in `fourconv`, FRAME_MARGIN.
+
+    Measured, 1 of 5 epochs: NME 36.5 % on people held out (worse than the mean face: 19.6 %), 34.6 % on the published
+    list; 5 minutes an epoch on two busy cores.
     """
     return _frames("batchnorm", Optimization("adam", 1e-3), batch_size=16, epochs=5)
 
