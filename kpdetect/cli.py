@@ -107,6 +107,8 @@ def quietly(step: str) -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except KpdetectError:  # a user's mistake is told in its own line
+            raise
         except Exception:
             held.seek(0)
             os.write(visible, held.read())

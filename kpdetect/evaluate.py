@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kpdetect import cli, runtime
 from kpdetect.atomic import atomic_file
 from kpdetect.datasets import Annotations, labelled, load, split_by_rule
@@ -29,6 +31,7 @@ class EvaluateOptions:
     json: str | None = cli.option(None, "write everything measured here, - for stdout", metavar="FILE")
     out: str | None = cli.option(None, "folder for pictures: worst faces, error curve, box-jitter curve", metavar="DIR")
     results: str | None = cli.option(None, "results file (CSV) to add the row to", metavar="FILE")
+    box_jitter: bool = cli.option(True, "also measure with boxes that are off, which takes several times as long")
     threads: int = cli.option(1, "threads of the model's runtime")
     skip_bad_rows: bool = cli.option(False, "go on without rows that are wrong, and say how many")
 
@@ -37,14 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``evaluate``."""
     example = "python -m kpdetect.evaluate runs/compact --data youtube-faces:DIR --split val --out report"
     options = cli.parse_options(EvaluateOptions, argv, "evaluate", example)
-    model = runtime.load(options.model, threads=options.threads)
+    with cli.quietly(f"loading {options.model}"):
+        model = runtime.load(options.model, threads=options.threads)
+        model(np.zeros((1, *model.spec.input_shape), np.uint8))  # runtimes tell of the machine when they first run
     if options.boxes == "haar" and model.spec.crop.around == "image":
         raise KpdetectError("--boxes haar: the model takes whole pictures, so no boxes are looked for; leave it out")
     known = as_model_sees(model.spec, labelled(load(options.data, options.skip_bad_rows), "evaluate"))
     annotations, split = choose_split(known, model.spec, options.split)
     measured, faces = _measure(model, annotations, options.boxes)
     row = result_row(model.spec, model.path.name, faces, measured, (split, options.boxes), model.bytes)
-    jitter = box_jitter_curve(model, faces, model.spec)
+    jitter = box_jitter_curve(model, faces, model.spec) if options.box_jitter else {}
     _report(row, measured, jitter, options)
     return 0
 

@@ -63,13 +63,19 @@ def region_table(regions: dict[str, float]) -> str:
 def write_evaluation_pictures(
     measured: Evaluation, jitter: dict[str, list[tuple[float, float]]], folder: Path
 ) -> list[Path]:
-    """Draws the worst faces, the cumulative error curve and the box-jitter curve; gives the files' paths."""
+    """Draws the worst faces, the cumulative error curve and, where it was measured, the box-jitter curve.
+
+    Returns:
+        The files' paths.
+    """
     worst = np.argsort(-np.nan_to_num(measured.errors))[:WORST_FACES]
     sheet, curve, jitter_file = folder / "worst.png", folder / "error_curve.png", folder / "box_jitter.png"
     draw.prediction_sheet(
         measured.crops[worst], measured.true_px[worst], measured.predicted_px[worst], measured.errors[worst], sheet
     )
     draw.cumulative_error_curves({"plain": measured.errors}, curve)
+    if not jitter:
+        return [sheet, curve]
     draw.box_jitter_curve(jitter, jitter_file)
     return [sheet, curve, jitter_file]
 

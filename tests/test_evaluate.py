@@ -1,0 +1,65 @@
+"""The command that measures: on the shipped model and drawn faces."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kpdetect import cli
+from kpdetect.evaluate import main
+from kpdetect.results import read_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = str(ROOT / "exported_models" / "compact")
+
+
+def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report_file, rows_file, pictures = tmp_path / "all.json", tmp_path / "rows.csv", tmp_path / "pictures"
+    files = ["--json", str(report_file), "--results", str(rows_file), "--out", str(pictures)]
+    assert cli.run(main, [SHIPPED, "--data", "synthetic:12", *files]) == 0
+    told = capsys.readouterr().out
+    (row,) = read_rows(rows_file)
+    report = json.loads(report_file.read_text())
+    assert (row.model, row.file, row.dataset) == ("compact", "compact.tflite", "synthetic")
+    assert (row.boxes, row.n, row.normaliser) == ("truth", 12, "inter-ocular")
+    assert 1 < row.nme < 40
+    assert f"NME {row.nme:.2f} % (inter-ocular)" in told
+    assert report["nme"] == pytest.approx(row.nme, abs=1e-3)
+    assert set(report["regions"]) == {"jaw", "brows", "eyes", "nose", "mouth"}
+    assert [level for level, _ in report["box_jitter"]["shift"]] == [0.0, 0.05, 0.1, 0.15, 0.2]
+    assert {file.name for file in pictures.iterdir()} == {"worst.png", "error_curve.png", "box_jitter.png"}
+
+
+def test_json_on_stdout_is_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--data", "synthetic:6", "--split", "val", "--no-box-jitter", "--json", "-"]
+    assert cli.run(main, [SHIPPED, *arguments]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["split"] == "val by subject (none trained on)"
+    assert report["box_jitter"] == {}
+    assert report["n"] < 6
+
+
+def test_missed_faces_are_counted_with_the_detectors_boxes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(main, [SHIPPED, "--data", "synthetic:8", "--boxes", "haar", "--no-box-jitter", "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["boxes"], report["n"]) == ("haar", 8)
+    assert 0 <= report["missed"] < 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such-model", "--data", "synthetic:4"], "no-such-model: no such model file or folder"),
+        ([SHIPPED, "--data", "synthetc:4"], "did you mean 'synthetic'"),
+        ([SHIPPED, "--data", "csv:{folder}/faces.csv"], "name a model or data whose scheme fits"),
+    ],
+)
+def test_a_users_mistake_is_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "face.jpg").write_bytes((ROOT / "exported_models/compact/example.jpg").read_bytes())
+    (tmp_path / "faces.csv").write_text("image,nose_x,nose_y,chin_x,chin_y\nface.jpg,300,330,310,440\n")
+    assert cli.run(main, [argument.format(folder=tmp_path) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
