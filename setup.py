@@ -48,6 +48,7 @@ setup(
     package_dir={"kpdetect._shipped": "exported_models/compact"},
     package_data={
         "kpdetect": ["py.typed"],
+        "kpdetect.datasets": ["conventions.json"],
         "kpdetect.datasets.synthetic": ["face_shape.json"],
         "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],
         "kpdetect._shipped": ["*.tflite", "spec.json"],

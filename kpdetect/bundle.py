@@ -14,7 +14,7 @@ import numpy as np
 from kpdetect import __version__
 from kpdetect.atomic import atomic_folder
 from kpdetect.errors import KpdetectError, MissingExtra
-from kpdetect.spec import SPEC_FILE, FileRecord
+from kpdetect.spec import OUTPUT_NAME, SPEC_FILE, UNCERTAINTY_NAME, FileRecord
 from kpdetect.spec import Spec as Spec  # callers know it as bundle.Spec
 
 if TYPE_CHECKING:
@@ -35,18 +35,28 @@ def write_bundle(model: "keras.Model", spec: Spec, folder: PathLike) -> Spec:
     Raises:
         KpdetectError: The model's shapes are not those of the spec.
     """
+    import keras
+
+    from kpdetect import models
+
+    outputs = models.named_outputs(model)
     expected = ((None, *spec.input_shape), (None, spec.num_keypoints, 2))
-    if (model.input_shape, model.output_shape) != expected:
+    received = (model.input_shape, tuple(outputs[OUTPUT_NAME].shape))
+    if received != expected:
         raise KpdetectError(
             f"model: expected input and output of shapes {expected[0]} and {expected[1]} as the spec tells, "
-            f"received {model.input_shape} and {model.output_shape}"
+            f"received {received[0]} and {received[1]}"
         )
     weights = Path(folder) / WEIGHTS_FILE
-    import keras
 
     # A compiled model would save its optimizer's state too, which is twice the size of the weights.
     keras.Model(model.inputs, model.outputs, name=model.name).save_weights(weights)
-    written = dataclasses.replace(spec, files={WEIGHTS_FILE: file_record(weights)}, kpdetect_version=__version__)
+    written = dataclasses.replace(
+        spec,
+        files={WEIGHTS_FILE: file_record(weights)},
+        kpdetect_version=__version__,
+        uncertainty=UNCERTAINTY_NAME in outputs,
+    )
     write_spec(written, folder)
     return written
 
@@ -56,7 +66,7 @@ def save_bundle(model: "keras.Model", spec: Spec, folder: PathLike, overwrite: b
 
     Args:
         model: The model that ``kpdetect.models.build`` made for `spec`.
-        spec: What it is; its ``files`` and ``kpdetect_version`` are set anew.
+        spec: What it is; its ``files``, ``kpdetect_version`` and ``uncertainty`` are set anew.
         folder: Where to; must not be there yet, unless `overwrite`.
         overwrite: Replace the folder, with all that is in it.
 

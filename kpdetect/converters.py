@@ -1,9 +1,11 @@
 """Owns how a Keras model becomes a SavedModel, TFLite, ONNX or ``.keras`` file with its spec inside.
 
 Each writer takes the model, its spec and the path to write. In every file the input is ``image``, (B, H, W, C)
-float32 of raw pixels 0-255, and the output ``keypoints``, (B, K, 2) float32 relative to the crop; B is free.
+float32 of raw pixels 0-255, and the output ``keypoints``, (B, K, 2) float32 relative to the crop; B is free. Models
+that tell it have a second output, ``uncertainty``, (B, K).
 """
 
+import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from kpdetect import bundle
 from kpdetect.errors import KpdetectError
-from kpdetect.spec import INPUT_NAME, OUTPUT_NAME, Spec
+from kpdetect.spec import INPUT_NAME, Spec
 
 if TYPE_CHECKING:
     import keras
+
+Writer = Callable[["keras.Model", Spec, Path], None]
+"""Takes the model, its spec and the path to write."""
 
 SAVED_MODEL = "saved_model"
 ONNX_OPSET = 17  # old enough for onnxruntime-web and mobile builds in use, new enough for every op we emit
@@ -23,10 +28,12 @@ LARGE_KERNEL = 1 << 20  # weights; smaller ones are worth tf2onnx's tidying up
 
 
 def _named(model: "keras.Model") -> "keras.Model":
-    """The model with a dict of outputs, which gives the signature's output its name."""
+    """The model with a dict of outputs, which gives the signature's outputs their names."""
     import keras
 
-    return keras.Model(model.input, {OUTPUT_NAME: model.output}, name=model.name)
+    from kpdetect import models
+
+    return keras.Model(model.input, models.named_outputs(model), name=model.name)
 
 
 def _write_saved_model(model: "keras.Model", spec: Spec, path: Path) -> None:
@@ -34,13 +41,17 @@ def _write_saved_model(model: "keras.Model", spec: Spec, path: Path) -> None:
     bundle.embed_in_saved_model(spec, path)
 
 
-def _write_tflite(model: "keras.Model", spec: Spec, path: Path) -> None:
+def _write_tflite(model: "keras.Model", spec: Spec, path: Path, half: bool = False) -> None:
+    """Writes weights as float32, or in `half` the bytes as float16; either computes in float32 on a processor."""
     import tensorflow as tf
 
     # Through a SavedModel, for its signature carries the names.
     with _saved_model_of(model, path.parent) as saved:
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # no Flex
+        if half:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
         try:
             flatbuffer = bytearray(converter.convert())
         except Exception as error:  # the converter's own exceptions have no common base but this
@@ -90,6 +101,7 @@ def _large_kernels(model: "keras.Model") -> list[Any]:
 
 def _with_given_kernels(model: "keras.Model", kernels: list[Any]) -> Callable[..., dict[str, Any]]:
     """The model as a function of its image and of the values of some of its kernels."""
+    from kpdetect import models
 
     def serve(image: Any, *values: Any) -> dict[str, Any]:
         given = {id(kernel): value for kernel, value in zip(kernels, values, strict=True)}
@@ -97,8 +109,8 @@ def _with_given_kernels(model: "keras.Model", kernels: list[Any]) -> Callable[..
             [given.get(id(variable), variable.value) for variable in part]
             for part in (model.trainable_variables, model.non_trainable_variables)
         )
-        keypoints, _ = model.stateless_call(trainable, fixed, image, training=False)
-        return {OUTPUT_NAME: keypoints}
+        outputs, _ = model.stateless_call(trainable, fixed, image, training=False)
+        return models.split_joined(outputs)
 
     return serve
 
@@ -134,8 +146,11 @@ def _rename_tensors(flatbuffer: bytearray) -> None:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    graph = schema.Model.GetRootAs(flatbuffer, 0).Subgraphs(0)
-    for index, name in ((graph.Inputs(0), INPUT_NAME), (graph.Outputs(0), OUTPUT_NAME)):
+    model = schema.Model.GetRootAs(flatbuffer, 0)
+    graph, signature = model.Subgraphs(0), model.SignatureDefs(0)
+    outputs = [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    named = [(graph.Inputs(0), INPUT_NAME), *((output.TensorIndex(), output.Name().decode()) for output in outputs)]
+    for index, name in named:
         table = graph.Tensors(index)._tab
         start = table.Indirect(table.Pos + table.Offset(10))  # 10: where the schema keeps Tensor.name
         length = int.from_bytes(flatbuffer[start : start + 4], "little")
@@ -144,9 +159,14 @@ def _rename_tensors(flatbuffer: bytearray) -> None:
             flatbuffer[start : start + 4 + length] = text.ljust(4 + length, b"\0")
 
 
-WRITERS: dict[str, Callable[["keras.Model", Spec, Path], None]] = {
+WRITERS: dict[str, Writer] = {
     SAVED_MODEL: _write_saved_model,
     "tflite": _write_tflite,
     "onnx": _write_onnx,
     "keras": _write_keras,
 }
+
+QUANTIZED_TFLITE: dict[str, Writer] = {
+    "fp16": functools.partial(_write_tflite, half=True),
+}
+"""TFLite files whose weights are kept in fewer bits; each bears its name: ``NAME_fp16.tflite``."""

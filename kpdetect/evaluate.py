@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ import numpy as np
 
 from kpdetect import cli, runtime
 from kpdetect.atomic import atomic_file
+from kpdetect.breakdown import Part, breakdown, breakdown_table
 from kpdetect.datasets import Annotations, labelled, load, split_by_rule
 from kpdetect.errors import KpdetectError
 from kpdetect.reporting import region_table, result_row, write_evaluation_pictures
 from kpdetect.results import ResultRow, append_row
 from kpdetect.scoring import Evaluation, as_model_sees, box_jitter_curve, evaluate, haar_boxes
 from kpdetect.spec import Spec
+from kpdetect.uncertainty import Reliability, judge, reliability_table, shares_taken_for_faces
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class EvaluateOptions:
 
     model: str = cli.option(dataclasses.MISSING, "run or bundle folder, .tflite, .onnx or SavedModel", positional=True)
     data: str = cli.option(dataclasses.MISSING, "labelled faces, such as youtube-faces:DIR, csv:FILE or synthetic:500")
-    split: str = cli.option("all", "every face, or the subjects held out of training", choices=("all", "val"))
+    split: str = cli.option("all", "every face, or the subjects held out of training", choices=("all", "val", "test"))
     boxes: str = cli.option("truth", "face boxes from the labels or from the detector", choices=("truth", "haar"))
     json: str | None = cli.option(None, "write everything measured here, - for stdout", metavar="FILE")
     out: str | None = cli.option(None, "folder for pictures: worst faces, error curve, box-jitter curve", metavar="DIR")
@@ -49,19 +51,99 @@ def main(argv: Sequence[str] | None = None) -> int:
     annotations, split = choose_split(known, model.spec, options.split)
     measured, faces = _measure(model, annotations, options.boxes)
     row = result_row(model.spec, model.path.name, faces, measured, (split, options.boxes), model.bytes)
-    jitter = box_jitter_curve(model, faces, model.spec) if options.box_jitter else {}
-    _report(row, measured, jitter, options)
+    _report(Report.of(model, faces, measured, row, options.box_jitter), options)
     return 0
 
 
+@dataclass(frozen=True)
+class Report:
+    """All that was measured of a model on one set of faces.
+
+    Attributes:
+        row: The result row.
+        measured: Errors, face by face.
+        jitter: Errors as boxes go wrong; empty where nobody asked.
+        parts: Errors by what the faces are like.
+        reliability: Said and real errors; empty for a model that tells no uncertainty.
+        taken: Which share of the faces, and of so many crops beside them, has a score of a face; None without one.
+    """
+
+    row: ResultRow
+    measured: Evaluation
+    jitter: dict[str, list[tuple[float, float]]]
+    parts: dict[str, list[Part]]
+    reliability: list[Reliability]
+    taken: tuple[float, float, int] | None
+
+    @classmethod
+    def of(
+        cls, model: runtime.Runtime, faces: Annotations, measured: Evaluation, row: ResultRow, box_jitter: bool
+    ) -> "Report":
+        """Measures what a row does not hold; uncertainty in the labels' boxes."""
+        spec = model.spec
+        return cls(
+            row=row,
+            measured=measured,
+            jitter=box_jitter_curve(model, faces, spec) if box_jitter else {},
+            parts=breakdown(faces, measured),
+            reliability=judge(model.mark, faces, spec).reliability() if spec.uncertainty else [],
+            taken=shares_taken_for_faces(model.mark, faces, spec) if spec.face_score is not None else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description."""
+        return {
+            **dataclasses.asdict(self.row),
+            "regions": self.measured.regions,
+            "label_shift": self.measured.label_shift,
+            "box_jitter": self.jitter,
+            "parts": {name: [dataclasses.asdict(part) for part in group] for name, group in self.parts.items()},
+            "reliability": [dataclasses.asdict(row) for row in self.reliability],
+            "taken_for_faces": self.taken,
+        }
+
+    def text(self) -> str:
+        """For people."""
+        lines = [self.row.sentence(), region_table(self.measured.regions)]
+        for kind, points in self.jitter.items():
+            steps = ", ".join(f"{100 * level:+.0f} %: {100 * error:.2f}" for level, error in points)
+            lines.append(f"  box {kind} off by {steps}")
+        lines.append(breakdown_table(self.parts))
+        if self.measured.label_shift is not None:
+            shift = 100 * self.measured.label_shift[0]
+            lines.append(f"  the labels stand {shift:+.2f} % to the right of what the model sees")
+        if self.reliability:
+            lines.append(reliability_table(self.reliability, self.row.normaliser))
+        if self.taken is not None:
+            seen, mistaken, beside = self.taken
+            others = f", {100 * mistaken:.1f} % of {beside} crops beside them" if beside else ""
+            lines.append(f"  taken for a face: {100 * seen:.1f} % of the faces{others}")
+        return "\n".join(lines)
+
+
 def choose_split(annotations: Annotations, spec: Spec, split: str) -> tuple[Annotations, str]:
-    """The rows of a split, and the words that a result row calls it by."""
+    """The rows of a split, and the words that a result row calls it by.
+
+    Raises:
+        KpdetectError: The model was trained without a test part.
+    """
     rule = spec.extra.get("split") or {"val_fraction": 0.1, "seed": 0}
-    trained_on = annotations.name in spec.data
+    trained_on = bool(_kinds(annotations.name.split("+")) & _kinds(spec.data))
     if split == "all":
         return annotations, "all (faces trained on are among them)" if trained_on else "all"
-    _, val = split_by_rule(annotations, rule)
+    if split == "test" and not rule.get("test_fraction"):
+        raise KpdetectError(
+            "--split test: this model was trained without a test part (train --test-fraction); use --split val"
+        )
+    _, val, test = split_by_rule(annotations, rule)
+    if split == "test":
+        return test, "test by subject (looked at after training)"
     return val, f"val by subject ({'checkpoint chosen on it' if trained_on else 'none trained on'})"
+
+
+def _kinds(names: Iterable[str]) -> set[str]:
+    """Data sets without their folders: a part of 300-W is 300-W."""
+    return {name.partition(":")[0] for name in names}
 
 
 def _measure(model: runtime.Runtime, annotations: Annotations, boxes: str) -> tuple[Evaluation, Annotations]:
@@ -73,28 +155,15 @@ def _measure(model: runtime.Runtime, annotations: Annotations, boxes: str) -> tu
     return evaluate(model, faces, model.spec, detected[found], missed=int((~found).sum())), faces
 
 
-def _report(
-    row: ResultRow, measured: Evaluation, jitter: dict[str, list[tuple[float, float]]], options: EvaluateOptions
-) -> None:
+def _report(report: Report, options: EvaluateOptions) -> None:
     out = sys.stderr if options.json == "-" else sys.stdout
-    print(row.sentence(), file=out)
-    print(region_table(measured.regions), file=out)
-    for kind, points in jitter.items():
-        steps = ", ".join(f"{100 * level:+.0f} %: {100 * error:.2f}" for level, error in points)
-        print(f"  box {kind} off by {steps}", file=out)
-    if measured.label_shift is not None:
-        shift = 100 * measured.label_shift[0]
-        print(f"  the labels stand {shift:+.2f} % to the right of what the model sees", file=out)
+    print(report.text(), file=out)
     if options.out:
-        for file in write_evaluation_pictures(measured, jitter, Path(options.out)):
+        for file in write_evaluation_pictures(report.measured, report.jitter, Path(options.out)):
             print(f"  {file}", file=out)
     if options.results:
-        append_row(options.results, row)
-    _write_json(options.json, {**dataclasses.asdict(row), **_details(measured, jitter)})
-
-
-def _details(measured: Evaluation, jitter: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
-    return {"regions": measured.regions, "label_shift": measured.label_shift, "box_jitter": jitter}
+        append_row(options.results, report.row)
+    _write_json(options.json, report.to_dict())
 
 
 def _write_json(target: str | None, report: dict[str, Any]) -> None:

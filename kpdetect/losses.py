@@ -4,6 +4,9 @@ Every loss takes relative keypoints (B, K, 2) and a `unit` that both are multipl
 of the crop, 224 / 50 in the seeds' ``(px - 100) / 50``. It gives one number per point, the mean of x and y, so that
 a sample weight (B, K) of zeros and ones, the points' visibility, weighs it; the batch's loss is the mean over the
 points that count. Hidden points need finite coordinates too: zero times NaN is NaN.
+
+Where the network tells a third number per point, (B, K, 3), it is how far off it expects the point to be, relative to
+the crop, and `error_likelihood` is added to every loss.
 """
 
 import math
@@ -17,6 +20,25 @@ from kpdetect.errors import KpdetectError, unknown_name
 Tensor = Any  # a keras tensor of whichever backend runs
 
 
+LIKELIHOOD_WEIGHT = 0.5  # beside a Wing loss of 2 to 3: what is said of an error must not cost the point itself
+
+
+def error_likelihood(distance: Tensor, expected: Tensor) -> Tensor:
+    """``ln u + d / u``, least where u is the mean of the distances d: a 2-D Laplace density's, without its constants.
+
+    The distances are taken as they are, with no gradient: a network is not to get rid of a large error by calling it
+    expected. (LUVLi, Kumar et al., arXiv:2004.02980, has both learn from it.)
+
+    Args:
+        distance: (B, K), how far off the points are.
+        expected: (B, K), positive, how far off they were said to be, in the same unit.
+
+    Returns:
+        (B, K).
+    """
+    return ops.log(expected) + ops.stop_gradient(distance) / expected
+
+
 class KeypointLoss(keras.losses.Loss):  # type: ignore[misc]  # keras tells no types
     """What the losses share: the unit, and the mean over the points that count.
 
@@ -24,7 +46,7 @@ class KeypointLoss(keras.losses.Loss):  # type: ignore[misc]  # keras tells no t
         unit: What relative coordinates are multiplied by; positive.
         name: The loss's name.
 
-    Shapes: relative points (B, K, 2), true and predicted -> (B, K).
+    Shapes: relative points, true (B, K, 2) and predicted (B, K, 2) or, with expected errors, (B, K, 3) -> (B, K).
 
     Raises:
         KpdetectError: The unit is not a positive number.
@@ -37,7 +59,12 @@ class KeypointLoss(keras.losses.Loss):  # type: ignore[misc]  # keras tells no t
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """One number per point."""
-        return ops.mean(self.of_difference((y_pred - y_true) * self.unit), axis=-1)
+        difference = y_pred[..., :2] - y_true
+        loss = ops.mean(self.of_difference(difference * self.unit), axis=-1)
+        if y_pred.shape[-1] == 2:
+            return loss
+        distance = ops.sqrt(ops.sum(ops.square(difference), axis=-1))
+        return loss + LIKELIHOOD_WEIGHT * error_likelihood(distance, y_pred[..., 2])
 
     def of_difference(self, difference: Tensor) -> Tensor:
         """The loss of each coordinate's difference, in units."""

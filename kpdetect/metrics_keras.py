@@ -15,10 +15,10 @@ Tensor = Any  # a keras tensor of whichever backend runs
 class NormalizedMeanError(keras.metrics.Metric):  # type: ignore[misc]  # keras tells no types
     """The mean over faces of `kpdetect.metrics.nme_per_face`, as a fraction, kept up batch by batch.
 
-    It takes keypoints relative to the crop (B, K, 2) and their visibility (B, K) as the sample weight: list it among
-    ``weighted_metrics``, for Keras gives the others no weights. Distances are taken in pixels, so that crops that are
-    not square count x and y alike. Faces without an error, as `kpdetect.metrics` has it, are left out; while there is
-    no other, the result is NaN.
+    It takes keypoints relative to the crop (B, K, 2), predicted ones maybe with a further number each, and their
+    visibility (B, K) as the sample weight: list it among ``weighted_metrics``, for Keras gives the
+    others no weights. Distances are taken in pixels, so that crops that are not square count x and y alike. Faces
+    without an error, as `kpdetect.metrics` has it, are left out; while there is no other, the result is NaN.
 
     Args:
         schema: The scheme of the points, or what its `to_dict` wrote.
@@ -39,7 +39,7 @@ class NormalizedMeanError(keras.metrics.Metric):  # type: ignore[misc]  # keras 
         height, width = self.size_hw
         to_pixels = ops.convert_to_tensor([float(width), float(height)], dtype="float32")
         true = ops.cast(y_true, "float32") * to_pixels
-        predicted = ops.cast(y_pred, "float32") * to_pixels
+        predicted = ops.cast(y_pred[..., :2], "float32") * to_pixels
         ones = ops.ones_like(true[..., 0])
         seen = ones > 0 if sample_weight is None else ops.cast(sample_weight, "float32") * ones > 0
         errors, known = self._nme_per_face(true, predicted, seen)

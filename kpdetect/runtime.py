@@ -1,22 +1,36 @@
-"""Owns a model file as one function, crops -> keypoints; TensorFlow is imported only for what nothing else can run."""
+"""Owns a model file as one function, crops -> points; TensorFlow is imported only for what nothing else can run."""
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kpdetect.bundle import WEIGHTS_FILE, PathLike, Spec, checked_file, load_bundle, model_kind, read_spec
 from kpdetect.errors import KpdetectError, MissingExtra
-from kpdetect.spec import INPUT_NAME, OUTPUT_NAME
+from kpdetect.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME
 
 Crops = npt.NDArray[Any]  # uint8 or float32
 Floats = npt.NDArray[np.float32]
-Run = Callable[[Crops], npt.NDArray[Any]]
+Outputs = Mapping[str, npt.NDArray[Any]]
+Run = Callable[[Crops], Outputs]
+
+
+class Marks(NamedTuple):
+    """What a model says of a batch of crops.
+
+    Attributes:
+        keypoints: (B, K, 2) float32 as (x, y) relative to the crop: ``(pixel + 0.5) / size``.
+        uncertainty: (B, K) float32, how far off each point is expected to be, relative to the crop; None where the
+            model does not tell.
+    """
+
+    keypoints: Floats
+    uncertainty: Floats | None
 
 
 @dataclass(frozen=True)
@@ -38,25 +52,38 @@ class Runtime:
     _run: Run = field(repr=False)
 
     def __call__(self, crops: npt.ArrayLike) -> Floats:
+        """Predicts the points alone: `mark` without the uncertainty, (B, K, 2)."""
+        return self.mark(crops).keypoints
+
+    def mark(self, crops: npt.ArrayLike) -> Marks:
         """Predicts.
 
         Args:
             crops: (B, H, W, C) as the spec tells, uint8 or float32, raw pixels 0-255; B may be any number, also 0.
 
         Returns:
-            (B, K, 2) float32 as (x, y) relative to the crop: ``(pixel + 0.5) / size``.
+            The points, and how far off they are expected to be where the spec has ``uncertainty``.
 
         Raises:
             KpdetectError: The shape or the type is another one.
         """
         batch = self._check(np.asarray(crops))
-        shape = (len(batch), self.spec.num_keypoints, 2)
-        if not len(batch):
+        outputs = self._run(batch) if len(batch) else {}
+        count, num_keypoints = len(batch), self.spec.num_keypoints
+        keypoints = self._checked_output(outputs, OUTPUT_NAME, (count, num_keypoints, 2))
+        if not self.spec.uncertainty:
+            return Marks(keypoints, None)
+        return Marks(keypoints, self._checked_output(outputs, UNCERTAINTY_NAME, (count, num_keypoints)))
+
+    def _checked_output(self, outputs: Outputs, name: str, shape: tuple[int, ...]) -> Floats:
+        if not shape[0]:
             return np.zeros(shape, np.float32)
-        keypoints = np.asarray(self._run(batch), np.float32)
-        if keypoints.shape != shape:
-            raise KpdetectError(f"{self.path}: expected output of shape {shape}, received {keypoints.shape}")
-        return keypoints
+        if name not in outputs:
+            raise KpdetectError(f"{self.path}: expected an output '{name}', received {', '.join(outputs)}")
+        array = np.asarray(outputs[name], np.float32)
+        if array.shape != shape:
+            raise KpdetectError(f"{self.path}: expected '{name}' of shape {shape}, received {array.shape}")
+        return array
 
     def _check(self, crops: Crops) -> Crops:
         expected = self.spec.input_shape
@@ -114,10 +141,13 @@ class _TFLite:
             from ai_edge_litert.interpreter import Interpreter
 
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-            (image,), (keypoints,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+            (image,) = self._interpreter.get_input_details()
+            self._outputs = _outputs_of(self._interpreter)
         except (ValueError, RuntimeError) as error:
-            raise KpdetectError(f"{path}: no TFLite model with one input and one output: {_line(error)}") from error
-        self._input, self._output = image["index"], keypoints["index"]
+            raise KpdetectError(
+                f"{path}: no TFLite model with one input and an output '{OUTPUT_NAME}': {_line(error)}"
+            ) from error
+        self._input = image["index"]
         self._dtype = image["dtype"]
         if self._dtype not in (np.uint8, np.float32):
             raise KpdetectError(f"{path}: expected an input of uint8 or float32, received {np.dtype(self._dtype)}")
@@ -125,11 +155,11 @@ class _TFLite:
         self.fixed_batch = batch if batch > 0 else None
         self._batch = 0  # none is allocated yet
 
-    def __call__(self, crops: Crops) -> npt.NDArray[Any]:
+    def __call__(self, crops: Crops) -> Outputs:
         with self._lock:
             return self._invoke(_as_type(crops, self._dtype))
 
-    def _invoke(self, crops: Crops) -> npt.NDArray[Any]:
+    def _invoke(self, crops: Crops) -> Outputs:
         try:
             if len(crops) != self._batch:
                 if self.fixed_batch is None:
@@ -138,10 +168,24 @@ class _TFLite:
                 self._batch = len(crops)
             self._interpreter.set_tensor(self._input, crops)
             self._interpreter.invoke()
-            return np.asarray(self._interpreter.get_tensor(self._output))
+            return {name: np.asarray(self._interpreter.get_tensor(index)) for name, index in self._outputs.items()}
         except (ValueError, RuntimeError) as error:
             self._batch = 0  # whatever is allocated now, the next batch starts afresh
             raise KpdetectError(f"{self._path}: cannot run a batch of {len(crops)}: {_line(error)}") from error
+
+
+def _outputs_of(interpreter: Any) -> dict[str, int]:
+    """The tensors of the outputs by the signature's names, or else by their own; a single one needs no name."""
+    details = interpreter.get_output_details()
+    if len(details) == 1:
+        return {OUTPUT_NAME: int(details[0]["index"])}
+    found = {detail["name"]: int(detail["index"]) for detail in details}
+    if len(interpreter.get_signature_list()) == 1:  # other converters name their tensors otherwise
+        signature = interpreter.get_signature_runner().get_output_details()
+        found = {name: int(detail["index"]) for name, detail in signature.items()}
+    if OUTPUT_NAME not in found:
+        raise ValueError(f"its outputs are {', '.join(found) or 'none'}")
+    return found
 
 
 def _load_tflite(path: Path, threads: int) -> Run:
@@ -159,8 +203,8 @@ def _load_onnx(path: Path, threads: int) -> Run:
     inputs, outputs = [x.name for x in session.get_inputs()], [x.name for x in session.get_outputs()]
     _check_names(path, inputs, outputs)
 
-    def run(crops: Crops) -> npt.NDArray[Any]:
-        return np.asarray(session.run([OUTPUT_NAME], {INPUT_NAME: _as_type(crops, np.float32)})[0])
+    def run(crops: Crops) -> Outputs:
+        return dict(zip(outputs, session.run(outputs, {INPUT_NAME: _as_type(crops, np.float32)}), strict=True))
 
     batch = session.get_inputs()[0].shape[0]
     return _in_pieces(run, batch if isinstance(batch, int) else None)
@@ -179,8 +223,9 @@ def _load_saved_model(path: Path, threads: int) -> Run:
         raise KpdetectError(f"{path}: no SavedModel with a signature 'serving_default': {_line(error)}") from error
     _check_names(path, list(serve.structured_input_signature[1]), list(serve.structured_outputs))
 
-    def run(crops: Crops, keep: Any = loaded) -> npt.NDArray[Any]:  # a signature does not keep its variables alive
-        return np.asarray(serve(**{INPUT_NAME: tf.constant(_as_type(crops, np.float32))})[OUTPUT_NAME])
+    def run(crops: Crops, keep: Any = loaded) -> Outputs:  # a signature does not keep its variables alive
+        outputs = serve(**{INPUT_NAME: tf.constant(_as_type(crops, np.float32))})
+        return {name: np.asarray(tensor) for name, tensor in outputs.items()}
 
     return run
 
@@ -200,8 +245,10 @@ def _load_keras(path: Path, threads: int) -> Run:
 
 
 def _keras_function(model: Any) -> Run:
-    def run(crops: Crops) -> npt.NDArray[Any]:
-        return np.asarray(model(_as_type(crops, np.float32), training=False))
+    def run(crops: Crops) -> Outputs:
+        outputs = model(_as_type(crops, np.float32), training=False)
+        named = outputs if isinstance(outputs, Mapping) else {OUTPUT_NAME: outputs}
+        return {name: np.asarray(tensor) for name, tensor in named.items()}
 
     return run
 
@@ -231,19 +278,19 @@ def _in_pieces(run: Run, size: int | None) -> Run:
     if size is None:
         return run
 
-    def run_pieces(crops: Crops) -> npt.NDArray[Any]:
+    def run_pieces(crops: Crops) -> Outputs:
         missing = -len(crops) % size
         whole = np.concatenate([crops, np.repeat(crops[-1:], missing, axis=0)])
         pieces = [run(whole[i : i + size]) for i in range(0, len(whole), size)]
-        return np.concatenate(pieces)[: len(crops)]
+        return {name: np.concatenate([piece[name] for piece in pieces])[: len(crops)] for name in pieces[0]}
 
     return run_pieces
 
 
-def _check_names(path: Path, inputs: list[str], outputs: list[str]) -> None:
-    if inputs != [INPUT_NAME] or outputs != [OUTPUT_NAME]:
+def _check_names(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    if inputs != [INPUT_NAME] or OUTPUT_NAME not in outputs:
         raise KpdetectError(
-            f"{path}: expected one input '{INPUT_NAME}' and one output '{OUTPUT_NAME}', received {inputs} and {outputs}"
+            f"{path}: expected one input '{INPUT_NAME}' and an output '{OUTPUT_NAME}', received {inputs} and {outputs}"
         )
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypedDict, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from kpdetect import __version__
 from kpdetect.errors import KpdetectError
 from kpdetect.geometry import CropRule
@@ -16,6 +19,7 @@ FORMAT = "kpdetect-model"
 FORMAT_VERSION = 1
 SPEC_FILE = "spec.json"
 INPUT_NAME, OUTPUT_NAME = "image", "keypoints"  # in every exported file
+UNCERTAINTY_NAME = "uncertainty"  # a second output of models that tell it
 
 _COLORS = {1: "grey", 3: "RGB"}
 # Never a number without its normaliser, split and box source.
@@ -55,6 +59,9 @@ class Spec:
         errors: Measured result rows; each names its ``dataset``, ``split``, ``boxes``, ``n`` and ``normaliser``.
         files: The other files of the bundle, by POSIX path within it.
         kpdetect_version: The version that wrote it.
+        uncertainty: Whether the model has a second output, how far off each point is expected to be.
+        face_score: How a face's score follows from that: ``middle`` and ``slope`` of `face_scores`; None where it was
+            not measured.
         extra: Anything else, plain JSON.
 
     Raises:
@@ -72,6 +79,8 @@ class Spec:
     errors: tuple[Mapping[str, Any], ...] = ()
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     kpdetect_version: str = __version__
+    uncertainty: bool = False
+    face_score: Mapping[str, float] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -79,6 +88,8 @@ class Spec:
             object.__setattr__(self, name, _plain_json(name, getattr(self, name), dict))
         for name in ("errors", "data"):
             object.__setattr__(self, name, tuple(_plain_json(name, getattr(self, name), list)))
+        if self.face_score is not None:
+            object.__setattr__(self, "face_score", _plain_json("face_score", self.face_score, dict))
         self._check()
 
     def _check(self) -> None:
@@ -94,6 +105,10 @@ class Spec:
                 raise _mismatch("errors", f"rows that name {', '.join(_ERROR_ROW_KEYS)}", f"one without {missing}")
         for name, record in self.files.items():
             _check_file_record(name, record)
+        _must_be("uncertainty", self.uncertainty, bool)
+        if self.face_score is not None:
+            for name in ("middle", "slope"):
+                _must_be(f"face_score.{name}", self.face_score.get(name), float)
 
     @property
     def num_keypoints(self) -> int:
@@ -148,6 +163,8 @@ def _document(spec: Spec) -> dict[str, Any]:
             "shape": [None, spec.num_keypoints, 2],
             "description": _output_in_words(spec.crop),
         },
+        "uncertainty": _uncertainty_in_words(spec) if spec.uncertainty else None,
+        "face_score": None if spec.face_score is None else {**spec.face_score, "description": FACE_SCORE_IN_WORDS},
         "schema": spec.schema.to_dict(),
         "data": list(spec.data),
         "terms": spec.terms,
@@ -170,6 +187,8 @@ def _from_document(document: dict[str, Any]) -> Spec:
         errors=tuple(_at(document, "errors", list)),
         files=_at(document, "files", dict),
         kpdetect_version=_at(document, "kpdetect_version", str),
+        uncertainty=bool(document.get("uncertainty")),
+        face_score=_face_score(document),
         extra=_at(document, "extra", dict),
     )
 
@@ -221,6 +240,47 @@ def _output_in_words(crop: CropRule) -> str:
         f"crop: X = (x0 + x1) / 2 + (x - 0.5) * {width} * s, Y = (y0 + y1) / 2 + (y - 0.5) * {height} * s. "
         "left and right in point names are the pictured person's own."
     )
+
+
+def _uncertainty_in_words(spec: Spec) -> dict[str, Any]:
+    return {
+        "name": UNCERTAINTY_NAME,
+        "shape": [None, spec.num_keypoints],
+        "description": (
+            "How far off each point is expected to be: the mean distance from the truth, relative to the crop's side, "
+            "float32, in the order of the points."
+        ),
+    }
+
+
+FACE_SCORE_IN_WORDS = (
+    "1 / (1 + exp(slope * (ln m - middle))), with m the mean of a crop's uncertainties: near 1 for a face, near 0 for "
+    "a crop without one."
+)
+
+
+def face_scores(uncertainty: npt.NDArray[np.float32], face_score: Mapping[str, float]) -> npt.NDArray[np.float32]:
+    """Whether crops show a face, from 0 to 1: ``1 / (1 + exp(slope * (ln m - middle)))`` of the mean uncertainty m.
+
+    Args:
+        uncertainty: (N, K), relative to the crop.
+        face_score: ``middle`` and ``slope``, as `Spec.face_score` has them.
+
+    Returns:
+        (N,) float32.
+
+    >>> face_scores(np.full((1, 68), np.exp(-3.0), np.float32), {"middle": -3.0, "slope": 5.0}).round(3)
+    array([0.5], dtype=float32)
+    """
+    level = np.log(np.maximum(uncertainty.mean(axis=1, dtype=np.float64), 1e-9))
+    exponent = np.clip(face_score["slope"] * (level - face_score["middle"]), -50, 50)
+    return np.asarray(1 / (1 + np.exp(exponent)), np.float32)
+
+
+def _face_score(document: Mapping[str, Any]) -> dict[str, float] | None:
+    if document.get("face_score") is None:
+        return None
+    return {name: _at(document, f"face_score.{name}", float) for name in ("middle", "slope")}
 
 
 def _at(document: Mapping[str, Any], path: str, kind: type[Part]) -> Part:

@@ -80,7 +80,6 @@ options = TrainOptions(
     set=(
         "crop.size_hw=64:64",
         "architecture_options.widths=16:24:48:96",
-        "architecture_options.pyramid_width=48",
         "augmentation.rotation_deg=6",
         "augmentation.scale=0.1",
         "augmentation.shift=0.04",
@@ -130,7 +129,7 @@ Image("out/curves.png")
 # %%
 model = runtime.load(run)
 faces = load(SPEC)
-seen, unseen = split_by_rule(faces, model.spec.extra["split"])  # the model remembers whom it was not trained on
+seen, unseen, _ = split_by_rule(faces, model.spec.extra["split"])  # the model remembers whom it was not trained on
 for name, part in (("trained on", spread(seen, 100)), ("held out", unseen)):
     measured = evaluate(model, part, model.spec)
     print(f"{name:10} {len(part):5} faces: NME {100 * measured.plain.mean:.2f} %")

@@ -62,7 +62,6 @@ options = TrainOptions(
     set=(
         "crop.size_hw=64:64",
         "architecture_options.widths=16:24:48:96",
-        "architecture_options.pyramid_width=48",
         "augmentation.rotation_deg=6",
         "augmentation.scale=0.1",
         "augmentation.shift=0.04",

@@ -8,7 +8,7 @@ from kpdetect.bundle import Spec, save_bundle
 from kpdetect.geometry import CropRule
 from kpdetect.schema import user_schema
 
-COMPACT = {"widths": [8, 8, 12, 16], "blocks": [1, 1, 1], "pyramid_width": 8}
+COMPACT = {"widths": [8, 8, 12, 16], "blocks": [1, 1, 1]}
 
 
 def small_spec(architecture="compact"):
@@ -27,6 +27,7 @@ def small_spec(architecture="compact"):
         data=("drawn",),
         terms="none",
         errors=(row,),
+        uncertainty=architecture == "compact",
         extra={"seed": 7},
     )
 

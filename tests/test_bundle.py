@@ -19,7 +19,7 @@ from kpdetect.bundle import WEIGHTS_FILE, Spec, load_bundle, model_kind, read_sp
 from kpdetect.errors import KpdetectError
 from kpdetect.geometry import CropRule, apply_matrix
 from kpdetect.schema import IBUG68
-from kpdetect.spec import SPEC_FILE
+from kpdetect.spec import SPEC_FILE, face_scores
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -41,24 +41,32 @@ json_values = st.recursive(
 )
 
 
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
 @given(
     size=st.tuples(st.integers(1, 512), st.integers(1, 512)),
     margin=st.floats(0.01, 10),
     channels=st.sampled_from([1, 3]),
     extra=st.dictionaries(st.text(), json_values, max_size=4),
     text=st.text(),
+    uncertainty=st.booleans(),
+    face_score=st.none() | st.fixed_dictionaries({"middle": finite, "slope": finite}),
 )
-def test_json_there_and_back_is_the_same_spec(size, margin, channels, extra, text) -> None:
+def test_json_there_and_back_is_the_same_spec(size, margin, channels, extra, text, uncertainty, face_score) -> None:
     spec = Spec(IBUG68, "compact", extra, CropRule(size, margin), channels, recipe=text, terms=text, extra=extra)
+    spec = dataclasses.replace(spec, uncertainty=uncertainty, face_score=face_score)
     assert Spec.from_json(spec.to_json()) == spec
     assert Spec.from_json(spec.to_json().encode("utf-8")) == spec
 
 
 def test_a_spec_is_detached_from_what_it_was_made_of() -> None:
-    options = {"widths": (8, 16)}
-    spec = Spec(IBUG68, "compact", options, CropRule((112, 112), 1.35), 1)
+    options, face_score = {"widths": (8, 16)}, {"middle": -3.0, "slope": 5.0}
+    spec = Spec(IBUG68, "compact", options, CropRule((112, 112), 1.35), 1, face_score=face_score)
     options["widths"] = (1,)
+    face_score["middle"] = 7.0
     assert spec.architecture_options == {"widths": [8, 16]}
+    assert spec.face_score == {"middle": -3.0, "slope": 5.0}
     assert Spec.from_json(spec.to_json()) == spec
 
 
@@ -92,6 +100,8 @@ def test_the_json_says_what_a_caller_must_know() -> None:
     assert document["input"]["range"] == [0, 255]
     assert document["output"]["name"] == "keypoints"
     assert document["output"]["shape"] == [None, 3, 2]
+    assert document["uncertainty"]["name"] == "uncertainty"
+    assert document["uncertainty"]["shape"] == [None, 3]
     assert document["schema"]["point_names"] == ["left_eye", "right_eye", "nose"]
     assert document["schema"]["flip_permutation"] == [1, 0, 2]
     assert document["errors"][0]["normaliser"] == "box"
@@ -117,6 +127,10 @@ def test_the_json_says_what_a_caller_must_know() -> None:
         ("files", {"a": {"sha256": "xyz", "bytes": 1}}, "files.a.sha256: expected 64 hexadecimal digits"),
         ("files", {"a": {"sha256": DIGEST}}, "files.a.bytes: missing"),
         ("files", {"a": {"sha256": DIGEST, "bytes": -1}}, "files.a.bytes: expected a size"),
+        ("face_score", {"middle": -3.0}, "face_score.slope: missing"),
+        ("face_score", {"middle": "low", "slope": 5.0}, "face_score.middle: expected float, received 'low'"),
+        ("face_score", 0.5, "face_score.middle: missing"),
+        ("face_score", {"middle": -3.0, "slope": float("inf")}, "face_score: expected plain, finite JSON"),
     ],
 )
 def test_a_wrong_field_is_named(path, value, told) -> None:
@@ -132,10 +146,17 @@ def test_a_wrong_field_is_named(path, value, told) -> None:
 
 def test_a_missing_field_is_named() -> None:
     document = json.loads(small_spec().to_json())
-    for key in set(document) - {"format", "output"}:
+    for key in set(document) - {"format", "output", "uncertainty", "face_score"}:
         without = {name: value for name, value in document.items() if name != key}
         with pytest.raises(KpdetectError, match=rf"{key}(\.\w+)?: missing"):
             Spec.from_json(json.dumps(without))
+
+
+@pytest.mark.parametrize("key", ["uncertainty", "face_score"])
+def test_models_of_before_the_uncertainty_are_still_read(key) -> None:
+    document = json.loads(dataclasses.replace(small_spec(), face_score={"middle": -3.5, "slope": 8.0}).to_json())
+    del document[key]
+    assert not getattr(Spec.from_json(json.dumps(document)), key)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", b"\xff\xfe\x00"])
@@ -148,6 +169,48 @@ def test_what_is_no_spec_is_told(text) -> None:
 def test_only_plain_json_goes_into_a_spec(value) -> None:
     with pytest.raises(KpdetectError, match="extra: expected plain, finite JSON"):
         dataclasses.replace(small_spec(), extra={"a": value})
+
+
+@pytest.mark.parametrize(
+    ("face_score", "told"),
+    [
+        (0.5, "face_score: expected plain, finite JSON"),
+        ({"middle": -3.0}, "face_score.slope: expected float, received None"),
+        ({"middle": float("nan"), "slope": 5.0}, "face_score: expected plain, finite JSON"),
+    ],
+)
+def test_a_bad_face_score_is_refused_before_it_is_written(face_score, told) -> None:
+    with pytest.raises(KpdetectError, match=told):
+        dataclasses.replace(small_spec(), face_score=face_score)
+
+
+FACE_SCORE = {"middle": -3.0, "slope": 5.0}
+
+
+def test_a_face_score_falls_as_the_uncertainty_grows() -> None:
+    levels = np.linspace(-6, 0, 40, dtype=np.float32)
+    scores = face_scores(np.exp(levels)[:, None].repeat(7, axis=1), FACE_SCORE)
+    assert scores.dtype == np.float32
+    assert (np.diff(scores) < 0).all()
+    assert (scores[0], scores[-1]) == pytest.approx((1, 0), abs=1e-5)
+    np.testing.assert_allclose(face_scores(np.float32([[np.exp(-3.0)] * 4]), FACE_SCORE), 0.5, atol=1e-6)
+
+
+def test_a_face_score_is_the_formula_that_its_spec_spells_out() -> None:
+    uncertainty = np.random.default_rng(0).uniform(0.01, 0.2, (5, 68)).astype(np.float32)
+    words = json.loads(dataclasses.replace(small_spec(), face_score=FACE_SCORE).to_json())["face_score"]["description"]
+    formula = re.match(r"(.*?), with m the mean", words)[1].replace("ln m", "log(m)")
+    for row, score in zip(uncertainty, face_scores(uncertainty, FACE_SCORE), strict=True):
+        names = {"exp": np.exp, "log": np.log, "m": row.mean(), **FACE_SCORE}
+        assert score == pytest.approx(eval(formula, names), rel=1e-4)
+
+
+@pytest.mark.parametrize("slope", [1e-3, 5.0, 1e6])
+def test_a_face_score_is_a_number_whatever_is_said(slope) -> None:
+    extremes = np.float32([0, 1e-45, 1e-30, 1e-9, 1, 1e30, 3e38, np.inf])[:, None].repeat(3, axis=1)
+    scores = face_scores(extremes, {"middle": -3.0, "slope": slope})
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert (np.diff(scores) <= 0).all()
 
 
 # --- the bundle -------------------------------------------------------------------------------------------------------
@@ -166,7 +229,10 @@ def test_a_bundle_gives_back_the_very_model(folder) -> None:
     assert dataclasses.replace(read, files={}) == spec
     assert read == read_spec(folder)
     crops = np.random.default_rng(0).uniform(0, 255, (3, *spec.input_shape)).astype(np.float32)
-    np.testing.assert_array_equal(loaded(crops, training=False), model(crops, training=False))
+    given, expected = loaded(crops, training=False), model(crops, training=False)
+    assert set(given) == {"keypoints", "uncertainty"}
+    for name in given:
+        np.testing.assert_array_equal(given[name], expected[name])
     assert sorted(file.name for file in folder.iterdir()) == [WEIGHTS_FILE, SPEC_FILE]
 
 
@@ -227,10 +293,22 @@ def test_weights_of_another_architecture_are_told(tmp_path) -> None:
 def test_weights_that_are_not_finite_are_told(tmp_path) -> None:
     spec = small_spec()
     model = small_model(spec)
-    model.layers[-2].set_weights([weight * np.nan for weight in model.layers[-2].get_weights()])
-    save_bundle(model, spec, tmp_path / "b")
-    with pytest.raises(KpdetectError, match="expected finite weights for every layer"):
-        load_bundle(tmp_path / "b")
+    for index, name in enumerate(("heatmaps4", "expected_error")):
+        layer = model.get_layer(name)
+        sound = layer.get_weights()
+        layer.set_weights([weight * np.nan for weight in sound])
+        save_bundle(model, spec, tmp_path / str(index))
+        layer.set_weights(sound)
+        with pytest.raises(KpdetectError, match="expected finite weights for every layer"):
+            load_bundle(tmp_path / str(index))
+
+
+@pytest.mark.parametrize("architecture", ["compact", "imm-nose"])
+@pytest.mark.parametrize("said", [False, True])
+def test_the_model_itself_says_whether_it_tells_uncertainty(tmp_path, architecture, said) -> None:
+    spec = dataclasses.replace(small_spec(architecture), uncertainty=said)
+    written = save_bundle(small_model(spec), spec, tmp_path / "b")
+    assert written.uncertainty == read_spec(tmp_path / "b").uncertainty == (architecture == "compact")
 
 
 def test_an_unknown_architecture_names_the_nearest(tmp_path) -> None:

@@ -1,5 +1,6 @@
 """Readers check every row and say where; splits keep people together."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -8,7 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kpdetect.datasets import Annotations, concatenate, load, read_csv, read_youtube_faces, split_by_subject
+from kpdetect.datasets import (
+    Annotations,
+    concatenate,
+    load,
+    read_csv,
+    read_youtube_faces,
+    split_by_rule,
+    split_by_subject,
+)
 from kpdetect.errors import DataError, KpdetectError
 from kpdetect.geometry import tight_box
 from kpdetect.images import write_image
@@ -354,6 +363,51 @@ class TestAnnotations:
         random.shuffle(order)
         again = split_by_subject(faces.take(order), 0.3, seed, 0.3)
         assert [set(part.subjects.tolist()) for part in again] == people
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.integers(0, 99), st.floats(0.05, 0.4), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
+    def test_who_is_in_the_test_part_does_not_depend_on_the_others(self, seed, test, val, other_val):
+        faces = drawn(60, [str(index) for index in range(60)])
+        (train, held, tested), (*_, again) = (split_by_subject(faces, share, seed, test) for share in (val, other_val))
+        assert tested.subjects.tolist() == again.subjects.tolist()
+        more = split_by_subject(faces, val, seed, min(test + 0.1, 0.5))[2]
+        assert set(tested.subjects.tolist()) <= set(more.subjects.tolist())
+        parts = [set(part.subjects.tolist()) for part in (train, held, tested)]
+        assert set.union(*parts) == set(faces.subjects.tolist())
+        assert sum(map(len, parts)) == 60
+
+    @pytest.mark.parametrize("test_fraction", [0.0, 0.2])
+    def test_a_rule_splits_as_the_training_did(self, test_fraction):
+        faces = drawn(40, [str(index) for index in range(40)])
+        rule = {"val_fraction": 0.25, "seed": 3, **({"test_fraction": test_fraction} if test_fraction else {})}
+        expected = split_by_subject(faces, 0.25, 3, test_fraction)
+        for part, right in zip(split_by_rule(faces, rule), expected, strict=True):
+            assert part.subjects.tolist() == right.subjects.tolist()
+        assert bool(len(expected[2])) == bool(test_fraction)
+
+    def test_a_rule_that_names_subjects_keeps_no_test_part(self):
+        faces = drawn(6, list("aabbcc"))
+        train, val, test = split_by_rule(faces, {"val_subjects": ["b"]})
+        assert (train.subjects.tolist(), val.subjects.tolist(), len(test)) == (list("aacc"), list("bb"), 0)
+        for wrong in (["x"], list("abc")):
+            with pytest.raises(KpdetectError, match="expected some of its subjects among"):
+                split_by_rule(faces, {"val_subjects": wrong})
+
+    def test_relabelling_is_done_set_by_set_and_to_nothing_else(self, folder):
+        one = write(folder, GOOD, name="one.csv")
+        two = write(folder, "b.png,5,6,7,8", "c.png,5,6,7,8", name="two.csv")
+        seen = []
+
+        def relabel(faces: Annotations) -> Annotations:
+            seen.append((faces.name, len(faces)))
+            return dataclasses.replace(faces, keypoints=faces.keypoints + len(seen))
+
+        given, moved = load(f"csv:{one},csv:{two}"), load(f"csv:{one},csv:{two}", relabel=relabel)
+        assert seen == [("one.csv", 1), ("two.csv", 2)]
+        np.testing.assert_array_equal(
+            moved.keypoints - given.keypoints, np.float32([1, 2, 2])[:, None, None] + 0 * given.keypoints
+        )
+        np.testing.assert_array_equal(moved.boxes, given.boxes)
 
     def test_seeds_give_other_splits(self):
         faces = drawn(100, [str(index) for index in range(100)])

@@ -11,7 +11,8 @@ from small_models import small_bundle, small_spec
 from kpdetect import bundle, cli, converters, export, runtime
 from kpdetect.converters import tflite_ops
 from kpdetect.errors import KpdetectError, MissingExtra
-from kpdetect.export import export_model, greatest_difference, probe_crops
+from kpdetect.export import all_outputs, export_model, greatest_difference, probe_crops
+from kpdetect.runtime import Marks
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -36,12 +37,19 @@ def exports(sources, tmp_path_factory) -> dict[str, Path]:
     return {name: work / name for name in sources}
 
 
+def output_shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """What every file of an architecture gives, by name, without the batch."""
+    count = small_spec(name).num_keypoints
+    return {"keypoints": (count, 2), **({"uncertainty": (count,)} if name == "compact" else {})}
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("file", ["saved_model", "small.tflite", "small.onnx"])
 def test_each_file_equals_keras_on_pictures_of_our_own(exports, name, file) -> None:
     model, spec = bundle.load_bundle(exports[name])
     crops = np.random.default_rng(5).integers(0, 256, (20, *spec.input_shape), dtype=np.uint8)
-    expected = np.asarray(model(crops.astype(np.float32), training=False))
+    expected = all_outputs(model(crops.astype(np.float32), training=False))
+    assert expected.shape == (20, spec.num_keypoints, 3 if name == "compact" else 2)
     assert greatest_difference(runtime.load(exports[name] / file), crops, expected) < TOLERANCE_PX
 
 
@@ -69,14 +77,21 @@ def test_the_bundle_tells_every_file_and_its_difference(exports, name) -> None:
 def test_names_and_free_batch_in_tflite(exports, name) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(exports[name] / "small.tflite"))
-    assert list(interpreter.get_signature_list().values()) == [{"inputs": ["image"], "outputs": ["keypoints"]}]
-    (image,), (keypoints,) = interpreter.get_input_details(), interpreter.get_output_details()
-    assert (image["name"], keypoints["name"]) == ("image", "keypoints")
-    assert image["shape_signature"][0] == keypoints["shape_signature"][0] == -1
-    crops = np.zeros((4, *small_spec(name).input_shape), np.float32)
-    given = interpreter.get_signature_runner()(image=crops)
-    assert given["keypoints"].shape == (4, small_spec(name).num_keypoints, 2)
+    interpreter, shapes = Interpreter(str(exports[name] / "small.tflite")), output_shapes(name)
+    assert list(interpreter.get_signature_list().values()) == [{"inputs": ["image"], "outputs": sorted(shapes)}]
+    (image,), outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (image["name"], {output["name"] for output in outputs}) == ("image", set(shapes))
+    for output in outputs:
+        assert output["shape_signature"].tolist() == [-1, *shapes[output["name"]]]
+    assert image["shape_signature"][0] == -1
+    # A name stands for one thing, whether a runtime looks at the signature or at the tensors.
+    runner = interpreter.get_signature_runner()
+    by_signature = {output: detail["index"] for output, detail in runner.get_output_details().items()}
+    assert by_signature == {output["name"]: output["index"] for output in outputs}
+    given = runner(image=np.zeros((4, *small_spec(name).input_shape), np.float32))
+    assert {output: array.shape for output, array in given.items()} == {
+        output: (4, *shape) for output, shape in shapes.items()
+    }
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -87,9 +102,12 @@ def test_names_and_free_batch_in_onnx(exports, name) -> None:
     onnx.checker.check_model(str(exports[name] / "small.onnx"), full_check=True)
     session = onnxruntime.InferenceSession(exports[name] / "small.onnx")
     spec = small_spec(name)
-    (image,), (keypoints,) = session.get_inputs(), session.get_outputs()
+    (image,) = session.get_inputs()
     assert (image.name, image.shape, image.type) == ("image", ["batch", *spec.input_shape], "tensor(float)")
-    assert (keypoints.name, keypoints.shape) == ("keypoints", ["batch", spec.num_keypoints, 2])
+    assert {output.name: output.shape for output in session.get_outputs()} == {
+        output: ["batch", *shape] for output, shape in output_shapes(name).items()
+    }
+    assert {output.type for output in session.get_outputs()} == {"tensor(float)"}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -97,18 +115,31 @@ def test_names_and_free_batch_in_the_saved_model(exports, name) -> None:
     import tensorflow as tf
 
     serve = tf.saved_model.load(exports[name] / "saved_model").signatures["serving_default"]
-    spec = small_spec(name)
-    image, keypoints = serve.structured_input_signature[1]["image"], serve.structured_outputs["keypoints"]
-    assert image.shape.as_list() == [None, *spec.input_shape]
-    assert keypoints.shape.as_list() == [None, spec.num_keypoints, 2]
-    assert (image.dtype, keypoints.dtype) == (tf.float32, tf.float32)
+    image = serve.structured_input_signature[1]["image"]
+    assert image.shape.as_list() == [None, *small_spec(name).input_shape]
+    assert {output: tensor.shape.as_list() for output, tensor in serve.structured_outputs.items()} == {
+        output: [None, *shape] for output, shape in output_shapes(name).items()
+    }
+    assert {image.dtype, *(tensor.dtype for tensor in serve.structured_outputs.values())} == {tf.float32}
 
 
 def test_the_shipped_architecture_needs_few_plain_ops(exports) -> None:
-    """No Flex, no custom op, and none that works out shapes while it runs."""
-    ops = tflite_ops((exports["compact"] / "small.tflite").read_bytes())
+    """No Flex, no custom op, and none that works out shapes while it runs: shapes are whole numbers, and none is."""
+    content = (exports["compact"] / "small.tflite").read_bytes()
+    ops = tflite_ops(content)
     assert "CONV_2D" in ops
-    assert not {"SHAPE", "PACK", "STRIDED_SLICE", "CUSTOM"} & set(ops)
+    assert not {"SHAPE", "PACK", "GATHER", "CUSTOM", "WHILE", "IF"} & set(ops)
+    assert set(computed_types(content)) == {np.float32}
+
+
+def computed_types(flatbuffer: bytes) -> list[type]:
+    """The types of what the ops of a TFLite model give; constants are no such thing."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    numpy_types = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}
+    graph = schema.Model.GetRootAs(flatbuffer, 0).Subgraphs(0)
+    outputs = [graph.Operators(i).OutputsAsNumpy() for i in range(graph.OperatorsLength())]
+    return [numpy_types.get(graph.Tensors(int(tensor)).Type(), object) for tensor in np.concatenate(outputs)]
 
 
 def test_an_op_without_a_plain_kernel_is_refused(tmp_path) -> None:
@@ -189,15 +220,31 @@ def test_a_tolerance_of_zero_fails_and_leaves_an_older_export_alone(exports, sou
     assert [file.name for file in tmp_path.iterdir()] == ["older"]
 
 
-def test_points_that_are_not_numbers_fail() -> None:
-    class NotANumber:
-        spec = small_spec()
+class Constant:
+    """A model that says the same of every crop."""
 
-        def __call__(self, crops):
-            return np.full((len(crops), 3, 2), np.nan, np.float32)
+    spec = small_spec()
 
+    def __init__(self, point: float, uncertainty: float):
+        self.said = point, uncertainty
+
+    def mark(self, crops: np.ndarray) -> Marks:
+        point, uncertainty = (np.float32(number) for number in self.said)
+        return Marks(np.full((len(crops), 3, 2), point), np.full((len(crops), 3), uncertainty))
+
+
+@pytest.mark.parametrize("said", [(np.nan, 0.1), (0.5, np.nan)])
+def test_points_and_uncertainties_that_are_not_numbers_fail(said) -> None:
+    expected = np.full((4, 3, 3), 0.5, np.float32)
+    assert greatest_difference(Constant(*said), probe_crops(4, (32, 48, 3)), expected) == np.inf
+
+
+def test_differences_count_in_pixels_of_the_crop() -> None:
+    """The crop is 48 wide and 32 high; of an uncertainty the unit is its longer side."""
     crops = probe_crops(4, (32, 48, 3))
-    assert greatest_difference(NotANumber(), crops, np.zeros((4, 3, 2), np.float32)) == np.inf
+    for off, pixels in (((0.25, 0, 0), 12), ((0, 0.25, 0), 8), ((0, 0, 0.25), 12)):
+        expected = np.full((4, 3, 3), 0.5, np.float32) + np.float32(off)
+        assert greatest_difference(Constant(0.5, 0.5), crops, expected) == pytest.approx(pixels)
 
 
 @pytest.mark.parametrize(

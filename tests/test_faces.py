@@ -1,5 +1,8 @@
 """Faces answer by name; the detector's boxes are the contract's; overlapping boxes become one."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,9 +49,24 @@ class TestFace:
         assert report["score"] == 0.5
         assert dict(zip(report["names"], report["keypoints"], strict=True))["nose_tip"] == [60, 61]
 
+    def test_what_a_model_does_not_tell_is_none(self):
+        assert (face().uncertainty, face().to_dict()["uncertainty"]) == (None, None)
+        plain = Face(np.zeros(4, np.float32), np.zeros((1, 2), np.float32), user_schema(["a"]))
+        assert (plain.score, plain.to_dict()["score"]) == (None, None)
+
+    def test_uncertainties_stand_in_the_order_of_the_points(self):
+        errors_px = np.linspace(0, 6.7, 68, dtype=np.float32)
+        report = dataclasses.replace(face(), score=0.98765, uncertainty=errors_px).to_dict()
+        assert dict(zip(report["names"], report["uncertainty"], strict=True))["nose_tip"] == 3.0
+        assert report["score"] == 0.9877
+        assert json.loads(json.dumps(report)) == report
+
     def test_shapes_that_do_not_fit(self):
         with pytest.raises(KpdetectError, match=r"keypoints of shape \(1, 2\)"):
             Face(np.zeros(4, np.float32), np.zeros((2, 2), np.float32), user_schema(["a"]))
+        for shape in ((1,), (68, 1), (69,), ()):
+            with pytest.raises(KpdetectError, match=r"expected an uncertainty of shape \(68,\), received \("):
+                dataclasses.replace(face(), uncertainty=np.zeros(shape, np.float32))
 
 
 class TestMerging:

@@ -31,6 +31,8 @@ FLOORS = {
     "runtime": 3,
     "converters": 3,
     "scoring": 3,
+    "uncertainty": 4,
+    "breakdown": 4,
     "reporting": 4,
     "marking": 4,
     "predict": 5,

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kpdetect.datasets import labelled, load, read_ibug, split_by_subject
+from kpdetect.datasets import align, labelled, load, read_ibug, split_by_subject
+from kpdetect.datasets.copies import COPY_OF
 from kpdetect.datasets.ibug import photograph_of
 from kpdetect.errors import DataError, KpdetectError
 from kpdetect.geometry import tight_box
@@ -344,6 +345,46 @@ class TestPhotographs:
         assert not sides[0] & sides[1]
 
 
+class TestCopies:
+    def test_every_copy_counts_as_the_first_and_the_first_as_itself(self):
+        assert not set(COPY_OF) & set(COPY_OF.values())
+        for copy, first in COPY_OF.items():
+            assert photograph_of(place_of(copy)) == photograph_of(place_of(first)) == first
+
+    def test_they_are_of_the_training_part_alone(self):
+        """LFPW numbers its test photographs anew."""
+        for copy in COPY_OF:
+            tested = place_of(copy).replace("trainset", "testset")
+            if tested != place_of(copy):
+                assert photograph_of(tested) == copy.replace("trainset", "testset")
+
+    def test_they_are_taken_for_one_in_every_form_that_a_file_has(self):
+        places = [
+            "a/lfpw/trainset/image_0052.png",
+            "b/trainset/image_0003_mirror.jpg",
+            "trainset/image_0052_mirror.png",
+        ]
+        assert {photograph_of(place) for place in places} == {"trainset/image_0003"}
+        assert {photograph_of(f"afw/{name}.jpg") for name in ("1425648903_1", "1420413841_2_mirror")} == {"1420413841"}
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_no_split_parts_them(self, tmp_path, seed):
+        photographs = sorted({*list(COPY_OF)[:30], *list(COPY_OF.values())[:30]})
+        for photograph in photographs:
+            put_pts(tmp_path, place_of(photograph).removesuffix(".png"), bare(points()))
+        faces = read_ibug(str(tmp_path))
+        assert len(faces) == len(photographs)
+        parts_of_split = split_by_subject(faces, 0.3, seed, 0.3)
+        groups = [{photograph_of(path) for path in part.paths.tolist()} for part in parts_of_split]
+        assert sum(map(len, groups)) == len(set.union(*groups)) == len(set(faces.subjects.tolist()))
+        assert all(groups)
+
+
+def place_of(photograph: str) -> str:
+    """Where a photograph of 300-W lies."""
+    return f"lfpw/{photograph}.png" if "/" in photograph else f"afw/{photograph}_1.png"
+
+
 class TestFacesWithoutPoints:
     def test_they_are_left_out_where_points_are_needed(self, folder, capsys):
         faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
@@ -351,6 +392,12 @@ class TestFacesWithoutPoints:
         assert "left out 1 of 2 faces: no visible point" in capsys.readouterr().err
         full = faces.take([1])
         assert labelled(full, "train") is full
+
+    def test_aligning_leaves_them_as_they_are(self, folder):
+        faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
+        aligned = align(faces)
+        np.testing.assert_array_equal(aligned.keypoints[0], faces.keypoints[0])
+        assert (aligned.keypoints[1, :, 0] < faces.keypoints[1, :, 0]).all()
 
     def test_a_set_without_any_is_refused(self, folder):
         faces = read_ibug(put_xml(folder, image(box(), box())))

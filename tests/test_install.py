@@ -29,6 +29,20 @@ def test_the_wheel_ships_the_model_but_no_test_and_no_training_file(wheel: Path)
     assert not [name for name in names if name.startswith("tests/") or name.endswith(".h5")]
 
 
+def test_the_wheel_has_every_file_of_the_package(wheel: Path) -> None:
+    """Data files beside the code are easily forgotten: setup.py lists them by hand."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no checkout: git tells which files the package has")
+    listing = subprocess.run(
+        ["git", "ls-tree", "-r", "--name-only", "HEAD", "kpdetect"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not set(listing.stdout.split()) - set(zipfile.ZipFile(wheel).namelist())
+
+
 def test_the_predictor_works_from_the_wheel_in_another_folder(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]

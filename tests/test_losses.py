@@ -58,10 +58,76 @@ def test_a_loss_is_zero_with_a_finite_gradient_at_the_truth_and_far_from_it(name
     true = np.full((2, 3, 2), 0.5, np.float32)
     assert float(loss(true, true)) == 0.0
     for offset in (0.0, 1e-8, 0.06, 1e4):
-        predicted = tf.Variable(true + offset)
-        with tf.GradientTape() as tape:
-            value = loss(true, predicted)
-        assert np.isfinite(tape.gradient(value, predicted).numpy()).all()
+        for said in (None, 1e-4, 0.5):
+            third = [] if said is None else [np.full((2, 3, 1), said, np.float32)]
+            predicted = tf.Variable(np.concatenate([true + np.float32(offset), *third], axis=-1))
+            with tf.GradientTape() as tape:
+                value = loss(true, predicted)
+            assert np.isfinite(tape.gradient(value, predicted).numpy()).all()
+
+
+# --- what is said of the errors ---------------------------------------------------------------------------------------
+
+# Off by 0.03 and 0.04 of the crop, so by 0.05, and said to be off by 0.1: ln 0.1 + 0.05 / 0.1 = -2.302585 + 0.5.
+LIKELIHOOD_BY_HAND = -1.802585
+
+
+def off_by_a_twentieth(said=0.1):
+    true = np.full((2, 3, 2), 0.5, np.float32)
+    return true, np.concatenate([true + np.float32([0.03, -0.04]), np.full((2, 3, 1), said, np.float32)], axis=-1)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_an_expected_error_adds_the_number_worked_out_by_hand(name):
+    loss, (true, predicted) = losses.build(name, 100.0), off_by_a_twentieth()
+    points_alone = float(loss(true, predicted[..., :2]))
+    expected = points_alone + losses.LIKELIHOOD_WEIGHT * LIKELIHOOD_BY_HAND
+    assert float(loss(true, predicted)) == pytest.approx(expected, abs=1e-4)
+    assert loss.call(true, predicted).shape == (2, 3)
+
+
+@pytest.mark.parametrize("distance", [1e-4, 0.02, 0.5])
+def test_the_likelihood_is_best_where_the_said_error_is_the_real_one(distance):
+    said = np.geomspace(distance / 20, distance * 20, 4001).astype(np.float32)
+    values = ops.convert_to_numpy(losses.error_likelihood(np.full_like(said, distance), said))
+    assert said[values.argmin()] == pytest.approx(distance, rel=0.01)
+
+
+def test_of_many_distances_the_best_that_one_can_say_is_their_mean():
+    distances = np.random.default_rng(0).gamma(2.0, 0.01, 5000).astype(np.float32)
+    said = np.linspace(0.005, 0.06, 1101, dtype=np.float32)
+    values = [float(ops.mean(losses.error_likelihood(distances, number))) for number in said]
+    assert said[np.argmin(values)] == pytest.approx(distances.mean(), rel=0.01)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_an_expected_error_does_not_move_the_points(name):
+    loss, (true, predicted) = losses.build(name, 100.0), off_by_a_twentieth()
+    joined, alone = tf.Variable(predicted), tf.Variable(predicted[..., :2])
+    with tf.GradientTape(persistent=True) as tape:
+        values = loss(true, joined), loss(true, alone)
+    of_joined = tape.gradient(values[0], joined).numpy()
+    np.testing.assert_allclose(of_joined[..., :2], tape.gradient(values[1], alone), rtol=1e-6)
+    # By hand: the weight times (1 / u - d / u^2) = 10 - 5, over the six points.
+    np.testing.assert_allclose(of_joined[..., 2], losses.LIKELIHOOD_WEIGHT * 5 / 6, rtol=1e-4)
+
+
+def test_the_likelihood_has_no_gradient_to_the_distance():
+    distance, said = tf.Variable([0.05, 0.2]), tf.Variable([0.1, 0.1])
+    with tf.GradientTape() as tape:
+        value = losses.error_likelihood(distance, said)
+    to_distance, to_said = tape.gradient(value, [distance, said])
+    assert to_distance is None
+    assert np.sign(to_said.numpy()).tolist() == [1, -1]  # said too much, said too little
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_the_expected_errors_of_hidden_points_weigh_nothing(name):
+    loss, (true, predicted) = losses.build(name, 100.0), off_by_a_twentieth()
+    visible = np.float32([[1, 0, 1], [0, 0, 1]])
+    otherwise = np.where(visible[..., None] > 0, predicted, np.float32(0.9))
+    expected = float(loss(true, predicted, sample_weight=visible))
+    assert float(loss(true, otherwise, sample_weight=visible)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)

@@ -17,6 +17,7 @@ from kpdetect.geometry import CropRule, image_box
 from kpdetect.images import read_image, write_image
 from kpdetect.marking.gathering import drawing_targets, work_of_data
 from kpdetect.predict import Predictor
+from kpdetect.runtime import Marks
 from kpdetect.schema import IBUG68, KeypointSchema, user_schema
 
 NOSE_AND_CHIN = user_schema(["nose", "chin"])
@@ -28,9 +29,9 @@ class CornerModel:
     def __init__(self, schema: KeypointSchema, margin: float = 1.0):
         self.spec = Spec(schema, "none", {}, CropRule((20, 20), margin), 3)
 
-    def __call__(self, crops: np.ndarray) -> np.ndarray:
+    def mark(self, crops: np.ndarray) -> Marks:
         share = np.arange(self.spec.num_keypoints, dtype=np.float32) / self.spec.num_keypoints
-        return np.repeat(np.stack([share, share], axis=1)[None], len(crops), axis=0)
+        return Marks(np.repeat(np.stack([share, share], axis=1)[None], len(crops), axis=0), None)
 
 
 def expected_points(boxes: np.ndarray, num_keypoints: int) -> np.ndarray:
@@ -50,7 +51,7 @@ def command(monkeypatch):
     real = Predictor
 
     def run(schema: KeypointSchema, *words: object) -> int:
-        monkeypatch.setattr(predict, "Predictor", lambda model, threads: real(CornerModel(schema), no_detector))
+        monkeypatch.setattr(predict, "Predictor", lambda model, _, *rest: real(CornerModel(schema), no_detector, *rest))
         return cli.run(predict.main, [str(word) for word in words])
 
     return run

@@ -18,6 +18,7 @@ from kpdetect.geometry import CropRule, apply_matrix, horizontal_flip, rotation,
 from kpdetect.images import read_image, write_image
 from kpdetect.measures import chip_matrix, eye_openness, face_chip, find_blinks, head_pose, mouth_openness, smile
 from kpdetect.predict import Predictor
+from kpdetect.runtime import Marks
 from kpdetect.schema import IBUG68, IMM58, KeypointSchema, user_schema
 
 MEAN = face_shape().mean
@@ -255,9 +256,9 @@ class MeanFaceModel:
     def __init__(self, schema: KeypointSchema):
         self.spec = Spec(schema, "none", {}, CropRule((20, 20), 1.0), 3)
 
-    def __call__(self, crops: np.ndarray) -> np.ndarray:
+    def mark(self, crops: np.ndarray) -> Marks:
         points = MEAN[: self.spec.num_keypoints] / 2 + 0.5
-        return np.repeat(points[None], len(crops), axis=0).astype(np.float32)
+        return Marks(np.repeat(points[None], len(crops), axis=0).astype(np.float32), None)
 
 
 @pytest.fixture
@@ -268,7 +269,7 @@ def command(monkeypatch):
 
     def run(schema: KeypointSchema, *words: object) -> int:
         monkeypatch.setattr(
-            predict, "Predictor", lambda model, threads: real(MeanFaceModel(schema), lambda image: boxes)
+            predict, "Predictor", lambda model, _, *rest: real(MeanFaceModel(schema), lambda image: boxes, *rest)
         )
         return cli.run(predict.main, [str(word) for word in words])
 

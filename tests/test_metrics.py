@@ -132,6 +132,13 @@ def test_the_keras_metric_equals_numpy_over_batches(schema):
     assert float(metric.result()) == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_keras_metric_looks_at_no_uncertainty():
+    true, off = to_relative(FACE, (80, 120)), to_relative(OFF, (80, 120))
+    metric = NormalizedMeanError(EYES, (80, 120))
+    metric.update_state(true, np.concatenate([off, np.full((1, 3, 1), 0.7, np.float32)], axis=-1))
+    assert float(metric.result()) == pytest.approx(0.125, rel=1e-4)
+
+
 def test_the_keras_metric_without_weights_sees_every_point():
     metric = NormalizedMeanError(EYES, (80, 120))
     metric.update_state(to_relative(FACE, (80, 120)), to_relative(OFF, (80, 120)))

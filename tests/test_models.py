@@ -11,8 +11,9 @@ from keras import ops
 
 from kpdetect import models
 from kpdetect.errors import KpdetectError
-from kpdetect.models import ARCHITECTURES, SoftArgmax, count_parameters
-from kpdetect.models.layers import cell_centers
+from kpdetect.models import ARCHITECTURES, ExpectedError, SoftArgmax, count_parameters
+from kpdetect.models.compact import _doubled
+from kpdetect.models.layers import USUAL_SPREAD, cell_centers
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -39,6 +40,7 @@ SMALL = {
     "ibug-large": (5, (40, 48, 1)),
     "mobilenet": (5, (48, 64, 3)),
 }
+TELL_UNCERTAINTY = {"compact"}
 
 
 def without_memory() -> keras.StatelessScope:
@@ -82,6 +84,17 @@ def pixels(shape, count=2):
     return np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
 
 
+def told(model, image):
+    """All that a network, or its view for training, says of pictures: arrays by the outputs' names."""
+    return {name: ops.convert_to_numpy(tensor) for name, tensor in models.split_joined(model(image)).items()}
+
+
+def assert_same(one, other, atol=0.0):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], rtol=0, atol=atol, err_msg=name)
+
+
 @pytest.mark.usefixtures("forget_shapes")
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_the_seeds_networks_have_their_parameter_counts(name):
@@ -110,23 +123,32 @@ class TestContract:
         num_keypoints, shape = SMALL[name]
         model = small_model(name)
         assert [tensor.name for tensor in model.inputs] == ["image"]
-        assert model.output_names == ["keypoints"]
         assert model.input_shape == (None, *shape)
-        assert model.output_shape == (None, num_keypoints, 2)
-        assert model.outputs[0].dtype == "float32"
+        shapes = {"keypoints": (None, num_keypoints, 2)}
+        if name in TELL_UNCERTAINTY:
+            shapes["uncertainty"] = (None, num_keypoints)
+        else:
+            assert model.output_names == ["keypoints"]
+            assert model.output_shape == shapes["keypoints"]
+        outputs = models.named_outputs(model)
+        assert {output: tensor.shape for output, tensor in outputs.items()} == shapes
+        assert {tensor.dtype for tensor in outputs.values()} == {"float32"}
 
     def test_bytes_and_floats_give_the_same_finite_points(self, name):
         model, image = small_model(name), pixels(SMALL[name][1])
-        from_bytes = ops.convert_to_numpy(model(image))
-        assert np.isfinite(from_bytes).all()
-        assert np.abs(from_bytes - 0.5).max() < 10  # relative to the crop, and no pixel of it
-        np.testing.assert_array_equal(ops.convert_to_numpy(model(image.astype(np.float32))), from_bytes)
+        from_bytes = told(model, image)
+        assert all(np.isfinite(array).all() for array in from_bytes.values())
+        assert np.abs(from_bytes["keypoints"] - 0.5).max() < 10  # relative to the crop, and no pixel of it
+        if name in TELL_UNCERTAINTY:
+            assert (from_bytes["uncertainty"] > 0).all()
+            assert (from_bytes["uncertainty"] < 1).all()
+        assert_same(told(model, image.astype(np.float32)), from_bytes)
 
     def test_a_batch_equals_its_singles(self, name):
         model, image = small_model(name), pixels(SMALL[name][1], 3)
-        together = ops.convert_to_numpy(model(image))
-        alone = np.concatenate([ops.convert_to_numpy(model(image[i : i + 1])) for i in range(3)])
-        np.testing.assert_allclose(together, alone, atol=1e-5)
+        alone = [told(model, image[i : i + 1]) for i in range(3)]
+        joined = {output: np.concatenate([one[output] for one in alone]) for output in alone[0]}
+        assert_same(told(model, image), joined, atol=1e-5)
 
     def test_its_config_and_weights_make_it_again(self, name, tmp_path):
         model, image = small_model(name), pixels(SMALL[name][1])
@@ -135,16 +157,32 @@ class TestContract:
         model.save_weights(tmp_path / "model.weights.h5")
         for other in (again, rebuilt):
             other.load_weights(tmp_path / "model.weights.h5")
-            np.testing.assert_array_equal(ops.convert_to_numpy(other(image)), ops.convert_to_numpy(model(image)))
+            assert_same(told(other, image), told(model, image))
 
     def test_mixed_precision_still_answers_in_float32(self, name):
         exact, image = small_model(name), pixels(SMALL[name][1])
         with policy("mixed_float16"):
             model = fresh_model(name)
+            views = model, models.for_training(model)
         model.set_weights(exact.get_weights())
-        answer = model(image)
-        assert keras.backend.standardize_dtype(answer.dtype) == "float32"
-        np.testing.assert_allclose(ops.convert_to_numpy(answer), ops.convert_to_numpy(exact(image)), atol=0.02)
+        for view in views:
+            answer = told(view, image)
+            assert {array.dtype.name for array in answer.values()} == {"float32"}
+            assert_same(answer, told(exact, image), atol=0.02)
+
+    def test_its_view_for_training_is_the_same_network_with_one_output(self, name):
+        model, image = fresh_model(name), pixels(SMALL[name][1])
+        view = models.for_training(model)
+        if name not in TELL_UNCERTAINTY:
+            assert view is model
+            return
+        assert view.output_shape == (None, SMALL[name][0], 3)
+        view.get_layer("heatmaps4").kernel.assign_add(view.get_layer("heatmaps4").kernel)  # the weights are shared
+        assert_same(told(view, image), told(model, image))
+        assert view.name == model.name
+        assert [layer.name for layer in view.layers if layer.weights] == [
+            layer.name for layer in model.layers if layer.weights
+        ]
 
 
 def test_soft_argmax_stays_exact_in_half_precision():
@@ -250,6 +288,92 @@ def test_soft_argmax_is_the_mean_under_a_softmax_worked_out_by_hand():
     np.testing.assert_allclose(ops.convert_to_numpy(SoftArgmax()(logits))[0, 0], [0.25 / 4 + 0.75 * 3 / 4, 0.5])
 
 
+def spread_of(weights):
+    """The spread that soft-argmax tells of heatmaps (B, H, W, K) of positive weights."""
+    _, spread = SoftArgmax(spread=True)(np.log(weights).astype(np.float32))
+    return ops.convert_to_numpy(spread)
+
+
+def test_the_spread_is_the_standard_deviation_of_the_heatmap():
+    weights = np.random.default_rng(0).uniform(0.01, 1, (3, 6, 9, 4))
+    places = cell_centers(6, 9).reshape(1, 6, 9, 1, 2)
+    share = (weights / weights.sum(axis=(1, 2), keepdims=True))[..., None]
+    mean = (share * places).sum(axis=(1, 2), keepdims=True)
+    variance = (share * (places - mean) ** 2).sum(axis=(1, 2, 4))
+    np.testing.assert_allclose(spread_of(weights), np.sqrt(variance), rtol=1e-4)
+
+
+def test_the_spread_worked_out_by_hand():
+    weights = np.ones((1, 1, 2, 1))  # two cells, each a quarter of the crop from the middle
+    np.testing.assert_allclose(spread_of(weights), [[0.25]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("cell", [(0, 0), (13, 14), (27, 27), (0, 27)])
+def test_a_heatmap_of_one_cell_has_nearly_no_spread(cell):
+    """Squares of coordinates take squares off: in float32 what is left must stay small in the corners too."""
+    weights = np.full((1, 28, 28, 1), 1e-30)
+    weights[0, *cell] = 1
+    assert 0 < spread_of(weights)[0, 0] < 0.002  # a fifth of a pixel of 112
+
+
+def test_the_spread_leaves_the_points_as_they_are():
+    logits = np.random.default_rng(1).normal(size=(2, 6, 5, 3)).astype(np.float32)
+    points, spread = SoftArgmax(spread=True)(logits)
+    np.testing.assert_allclose(points, SoftArgmax()(logits), atol=1e-6)
+    mirrored = SoftArgmax(spread=True)(logits[:, :, ::-1])[1]
+    np.testing.assert_allclose(spread, mirrored, rtol=1e-4)
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_soft_argmax_tells_its_shapes_and_survives_its_config(spread):
+    layer = SoftArgmax(spread=spread, name="points")
+    again = keras.layers.deserialize(json.loads(json.dumps(keras.layers.serialize(layer))))
+    assert (again.spread, again.name, again.compute_dtype) == (spread, "points", "float32")
+    symbolic = again(keras.Input((6, 5, 3)))
+    shapes = tuple(part.shape for part in symbolic) if spread else symbolic.shape
+    assert shapes == again.compute_output_shape((None, 6, 5, 3))
+    assert shapes == (((None, 3, 2), (None, 3)) if spread else (None, 3, 2))
+
+
+@pytest.mark.parametrize("size", [(28, 28), (7, 28), (20, 24)], ids=str)
+def test_half_precision_holds_the_cells_and_their_squares_exactly(size):
+    layer = SoftArgmax(spread=True)
+    layer.build((None, *size, 3))
+    assert layer._cells.shape == (size[0] * size[1], 4)
+    assert len(np.unique(layer._cells[:, :2], axis=0)) == size[0] * size[1]
+    np.testing.assert_array_equal(layer._cells.astype(np.float16).astype(np.float32), layer._cells)
+
+
+def expected_error(count=4):
+    layer = ExpectedError()
+    layer.build((None, count))
+    return layer
+
+
+@pytest.mark.parametrize("factor", [0.5, 3.0, [0.5, 1.0, 2.0, 7.0]])
+def test_calibrating_multiplies_what_is_said(factor):
+    layer, spread = expected_error(), np.float32([[0.01, 0.03, 0.05, 0.2], [0.02, 0.02, 0.02, 0.02]])
+    layer.slope.assign([0.5, 1.0, 1.5, 2.0])
+    before = ops.convert_to_numpy(layer(spread))
+    layer.calibrate(factor)
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(spread)), before * factor, rtol=1e-5)
+
+
+def test_the_wider_the_heatmap_the_larger_the_error():
+    spreads = np.linspace(0.005, 0.4, 30, dtype=np.float32)[:, None]
+    said = ops.convert_to_numpy(expected_error(1)(spreads))[:, 0]
+    assert (np.diff(said) > 0).all()
+    assert (said > 0).all()
+
+
+def test_the_expected_error_worked_out_by_hand():
+    layer = expected_error(2)
+    layer.level.assign(np.log([0.01, 0.02]))
+    layer.slope.assign([1.0, 2.0])
+    said = ops.convert_to_numpy(layer(np.float32([[USUAL_SPREAD, USUAL_SPREAD], [2 * USUAL_SPREAD, 3 * USUAL_SPREAD]])))
+    np.testing.assert_allclose(said, [[0.01, 0.02], [0.02, 0.18]], rtol=1e-5)
+
+
 def test_soft_argmax_needs_a_known_size():
     with pytest.raises(ValueError, match="known height and width"):
         SoftArgmax()(keras.Input((None, None, 3)))
@@ -264,27 +388,52 @@ def test_cells_lie_symmetrically():
 def test_compact_is_exact_about_half_pixels(size):
     """With kernels that are their own mirror images, a mirrored picture must give mirrored points: x -> 1 - x.
 
-    One level whose cells stand half a cell off, as TensorFlow's ``same`` padding has it, and this fails.
+    One level whose cells stand half a cell off, as TensorFlow's ``same`` padding has it, and this fails. How far off
+    the points may be does not change, for the heatmaps are mirrored and no more.
     """
     keras.utils.set_random_seed(0)
-    model = models.build("compact", 4, (*size, 1), {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1], "pyramid_width": 8})
+    model = models.build("compact", 4, (*size, 1), {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1]})
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
             kernel = layer.get_weights()[0]
-            layer.kernel.assign((kernel + kernel[:, ::-1] + kernel[::-1] + kernel[::-1, ::-1]) * 2)
+            # Not much larger, or each heatmap would be one cell, and half a cell of a deep level might not show.
+            layer.kernel.assign((kernel + kernel[:, ::-1] + kernel[::-1] + kernel[::-1, ::-1]) / 2)
     image = pixels((*size, 1))
-    points = ops.convert_to_numpy(model(image))
-    assert np.abs(points - 0.5).max() > 0.02  # it looks at something
+    plain = told(model, image)
+    assert np.abs(plain["keypoints"] - 0.5).max() > 0.02  # it looks at something
+    assert plain["uncertainty"].min() > 0.01  # by many cells of every heatmap
+    assert np.ptp(plain["uncertainty"]) > 1e-3
     for axis, mirror in ((2, [1, 0]), (1, [0, 1])):
-        sign = 1 - 2 * np.array(mirror)
-        np.testing.assert_allclose(ops.convert_to_numpy(model(np.flip(image, axis))), mirror + sign * points, atol=1e-4)
+        expected = {**plain, "keypoints": mirror + (1 - 2 * np.array(mirror)) * plain["keypoints"]}
+        assert_same(told(model, np.flip(image, axis)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("level", ["stride4_1", "stride8_1", "stride16_1", "refine"])
+def test_every_depth_of_compact_moves_its_points(level):
+    """Or the test above would say nothing of that depth."""
+    model = fresh_model("compact")
+    image = pixels(SMALL["compact"][1])
+    before = told(model, image)["keypoints"]
+    model.get_layer(f"{level}_b_norm").beta.assign(np.linspace(-3, 3, model.get_layer(f"{level}_b_norm").beta.shape[0]))
+    assert np.abs(told(model, image)["keypoints"] - before).max() > 1e-3
+
+
+def test_compacts_doubling_leaves_a_place_where_it_is():
+    """A map that holds each cell's own place, (i + 0.5) / n, holds it still with twice the cells, but at the rim."""
+    image = keras.Input((6, 9, 2))
+    doubling = keras.Model(image, _doubled(image))
+    places = cell_centers(6, 9).reshape(1, 6, 9, 2)
+    finer = cell_centers(12, 18).reshape(1, 12, 18, 2)
+    inner = (slice(None), slice(1, -1), slice(1, -1))
+    np.testing.assert_allclose(ops.convert_to_numpy(doubling(places))[inner], finer[inner], atol=1e-6)
 
 
 def test_compact_takes_rgb_and_other_sizes():
     model = models.build("compact", 1, (64, 96, 3), {"widths": [8, 8, 16, 16], "blocks": [1, 1, 1]})
-    points = ops.convert_to_numpy(model(pixels((64, 96, 3))))
-    assert points.shape == (2, 1, 2)
-    assert ((points > 0) & (points < 1)).all()
+    answer = told(model, pixels((64, 96, 3)))
+    assert answer["keypoints"].shape == (2, 1, 2)
+    assert ((answer["keypoints"] > 0) & (answer["keypoints"] < 1)).all()
+    assert answer["uncertainty"].shape == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +446,8 @@ def test_compact_takes_rgb_and_other_sizes():
             "no option of architecture compact 'width': did you mean 'widths'",
         ),
         (("compact", 68, (112, 112, 1), {"blocks": [1]}), "3 counts of blocks"),
+        (("compact", 68, (112, 112, 1), {"widths": [8, 8, 8]}), "expected 4 widths"),
+        (("compact", 68, (112, 112, 1), {"pyramid_width": 8}), "no option of architecture compact 'pyramid_width'"),
         (("naimish", 0, (224, 224, 1)), "at least one point"),
         (("naimish", 68, (32, 32, 1)), "the input is too small"),
         (("twoconv", 68, (224, 224, 1), {"widths": [1, 2, 3]}), "expected 2 widths"),

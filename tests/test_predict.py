@@ -1,5 +1,6 @@
 """From a photograph to points in its own pixels, with a model and a detector whose answers are known."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from kpdetect.geometry import CropRule, apply_matrix, horizontal_flip
 from kpdetect.images import read_image, write_image
 from kpdetect.marking.gathering import drawing_targets, list_images
 from kpdetect.predict import Predictor
+from kpdetect.runtime import Marks
 from kpdetect.schema import user_schema
 
 SCHEMA = user_schema(["left", "right", "middle"])
@@ -32,19 +34,34 @@ class ConstantModel:
         self.spec = Spec(SCHEMA, "none", {}, CropRule(size_hw, margin), channels)
         self.batches: list[np.ndarray] = []
 
-    def __call__(self, crops: np.ndarray) -> np.ndarray:
+    def mark(self, crops: np.ndarray) -> Marks:
         self.batches.append(crops)
-        return np.repeat(RELATIVE[None], len(crops), axis=0)
+        return Marks(np.repeat(RELATIVE[None], len(crops), axis=0), None)
 
 
 class BrightestModel(ConstantModel):
     """Points at the brightest pixel of each crop."""
 
-    def __call__(self, crops: np.ndarray) -> np.ndarray:
+    def mark(self, crops: np.ndarray) -> Marks:
         height, width = crops.shape[1:3]
         rows, columns = np.unravel_index(crops[..., 0].reshape(len(crops), -1).argmax(axis=1), (height, width))
         spot = np.stack([(columns + 0.5) / width, (rows + 0.5) / height], axis=1)
-        return np.repeat(spot[:, None], 3, axis=1).astype(np.float32)
+        return Marks(np.repeat(spot[:, None], 3, axis=1).astype(np.float32), None)
+
+
+FACE_SCORE = {"middle": float(np.log(0.1)), "slope": 4.0}
+
+
+class TellingModel(ConstantModel):
+    """As far off as the crop's first pixel is bright: 0.01 of the crop, and 0.19 more for white."""
+
+    def __init__(self, face_score: dict[str, float] | None = None, **options):
+        super().__init__(**options)
+        self.spec = dataclasses.replace(self.spec, uncertainty=True, face_score=face_score)
+
+    def mark(self, crops: np.ndarray) -> Marks:
+        said = 0.01 + 0.19 * crops[:, 0, 0, :1].astype(np.float32) / 255
+        return Marks(super().mark(crops).keypoints, said * np.float32([1, 0.5, 1.5]))
 
 
 def no_detector(image: np.ndarray) -> np.ndarray:
@@ -133,11 +150,54 @@ class TestPredictor:
 
     def test_a_model_that_answers_nonsense_is_an_error(self):
         class Broken(ConstantModel):
-            def __call__(self, crops):
-                return np.full((len(crops), 3, 2), np.nan, np.float32)
+            def mark(self, crops):
+                return Marks(np.full((len(crops), 3, 2), np.nan, np.float32), None)
 
         with pytest.raises(KpdetectError, match="not finite"):
             Predictor(Broken())(PHOTO, [(0, 0, 9, 9)])
+
+    def test_uncertainty_by_hand(self):
+        # The box is 20 wide, the crop twice that: a hundredth of it is 0.4 pixels.
+        (face,) = Predictor(TellingModel(), no_detector)(PHOTO, boxes=[(40, 30, 60, 50)])
+        np.testing.assert_allclose(face.uncertainty, [0.4, 0.2, 0.6], rtol=1e-5)
+        assert face.uncertainty.dtype == np.float32
+        np.testing.assert_array_equal(
+            face.keypoints, Predictor(ConstantModel())(PHOTO, boxes=[(40, 30, 60, 50)])[0].keypoints
+        )
+
+    @pytest.mark.parametrize(("size_hw", "side"), [((40, 80), 80), ((80, 40), 80), ((40, 40), 40)])
+    def test_of_crops_that_are_not_square_the_longer_side_is_the_unit(self, size_hw, side):
+        # The box is twice as wide as its share of the crop allows; one crop pixel is `pixels` of the photograph.
+        pixels = 2.0 * max(20 / size_hw[0], 20 / size_hw[1])
+        (face,) = Predictor(TellingModel(size_hw=size_hw), no_detector)(PHOTO, boxes=[(40, 30, 60, 50)])
+        assert face.uncertainty[0] == pytest.approx(0.01 * side * pixels, rel=1e-5)
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.floats(2, 150), st.floats(2, 150), st.floats(0.3, 5))
+    def test_uncertainty_scales_with_the_photograph(self, width, height, scale):
+        model, corner = Predictor(TellingModel(FACE_SCORE), no_detector), np.float32([20, 30])
+        boxes = [(*corner, *corner + share * np.float32([width, height])) for share in (1, scale)]
+        one, other = model(PHOTO, boxes)
+        np.testing.assert_allclose(other.uncertainty, one.uncertainty * scale, rtol=1e-4)
+        assert other.score == pytest.approx(one.score)  # of the crop, whatever its size
+
+    def test_the_score_falls_with_the_uncertainty_and_is_one_half_at_the_middle(self):
+        photo = PHOTO.copy()
+        photo[:50, 100:] = 255
+        photo[50:] = round(255 * 9 / 19)  # said to be off by a tenth
+        boxes = [(20, 20, 30, 30), (140, 20, 150, 30), (40, 70, 50, 80)]
+        sure, unsure, middle = Predictor(TellingModel(FACE_SCORE), no_detector)(photo, boxes)
+        assert 0.99 < sure.score <= 1
+        assert 0 <= unsure.score < 0.1
+        assert middle.score == pytest.approx(0.5, abs=0.01)
+        assert sure.uncertainty.max() < unsure.uncertainty.min()
+        assert isinstance(sure.score, float)
+
+    def test_without_a_face_score_there_is_none_and_without_uncertainty_neither(self):
+        box = [(40, 30, 60, 50)]
+        assert Predictor(TellingModel(None))(PHOTO, box)[0].score is None
+        (silent,) = Predictor(ConstantModel())(PHOTO, box)
+        assert (silent.score, silent.uncertainty) == (None, None)
 
     def test_pictures_of_any_kind(self):
         for shape in [(50, 60), (50, 60, 1), (50, 60, 3), (50, 60, 4)]:
@@ -208,7 +268,9 @@ def photos(tmp_path: Path) -> Path:
 def command(monkeypatch):
     """The command, with a detector that finds one face in every photograph."""
     real = Predictor
-    monkeypatch.setattr(predict, "Predictor", lambda model, threads: real(ConstantModel(), finds((10, 10, 30, 30))))
+    monkeypatch.setattr(
+        predict, "Predictor", lambda model, _, *rest: real(ConstantModel(), finds((10, 10, 30, 30)), *rest)
+    )
     return lambda *words: cli.run(predict.main, [str(word) for word in words])
 
 
@@ -262,7 +324,7 @@ class TestCommand:
 
     def test_zero_faces_is_no_error(self, monkeypatch, photos, capsys):
         real = Predictor
-        monkeypatch.setattr(predict, "Predictor", lambda model, threads: real(ConstantModel(), finds()))
+        monkeypatch.setattr(predict, "Predictor", lambda model, _, *rest: real(ConstantModel(), finds(), *rest))
         assert cli.run(predict.main, [str(photos / "a.jpg"), "--json", "-"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["faces"] == []
         assert cli.run(predict.main, [str(photos / "a.jpg")]) == 0
@@ -309,7 +371,7 @@ def test_importing_it_brings_in_nothing_heavy():
 def test_real_photographs_end_to_end(shared_data, tmp_path, monkeypatch, capsys):
     """The Haar detector and a model that answers with the box's own corners."""
     real = Predictor
-    monkeypatch.setattr(predict, "Predictor", lambda model, threads: real(ConstantModel(margin=1.0)))
+    monkeypatch.setattr(predict, "Predictor", lambda model, *rest: real(ConstantModel(margin=1.0), *rest))
     photo = shared_data / "photos" / "portrait_exif.jpg"
     assert (
         cli.run(predict.main, [str(photo), "--json", str(tmp_path / "p.json"), "--draw", str(tmp_path / "p.jpg")]) == 0

@@ -53,7 +53,7 @@ def test_another_header_is_an_error_that_names_the_columns(tmp_path: Path) -> No
 
 def test_every_figure_of_the_table_stands_beside_its_normaliser_split_and_boxes() -> None:
     line = markdown_table([ROW]).splitlines()[-1]
-    assert "5.25 / - / 5.00 % inter-ocular" in line
+    assert "5.25 / - / 5.00 / 4.50 % inter-ocular" in line
     assert "synthetic, all, truth" in line
 
 

@@ -17,6 +17,7 @@ import kpdetect
 from kpdetect import bundle, runtime
 from kpdetect.errors import KpdetectError, MissingExtra
 from kpdetect.export import export_model
+from kpdetect.runtime import Marks
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -36,28 +37,37 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(folder):
-    """Keras' points of some pictures, and the pictures."""
+    """Some pictures, and what Keras says of them."""
     model, spec = bundle.load_bundle(folder)
     crops = np.random.default_rng(1).integers(0, 256, (5, *spec.input_shape), dtype=np.uint8)
-    return crops, np.asarray(model(crops.astype(np.float32), training=False))
+    outputs = model(crops.astype(np.float32), training=False)
+    assert np.ptp(outputs["uncertainty"]) > 100 * TOLERANCE  # or any number would do
+    return crops, Marks(np.asarray(outputs["keypoints"]), np.asarray(outputs["uncertainty"]))
+
+
+def assert_marks(given, expected, rows=slice(None), tolerance=TOLERANCE) -> None:
+    """Points and uncertainties both, their types and shapes too."""
+    for array, right in zip(given, expected, strict=True):
+        assert array.dtype == np.float32
+        assert array.shape == right[rows].shape
+        np.testing.assert_allclose(array, right[rows], rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_gives_keras_points_for_any_batch(folder, expected, kind) -> None:
-    crops, points = expected
+    crops, marks = expected
     model = runtime.load(folder / kind)
     for batch in (slice(0, 5), slice(2, 3), slice(1, 5), slice(2, 3), slice(0, 0)):  # sizes up and down again
-        given = model(crops[batch])
-        assert given.dtype == np.float32
-        assert given.shape == points[batch].shape
-        np.testing.assert_allclose(given, points[batch], rtol=0, atol=TOLERANCE)
+        given = model.mark(crops[batch])
+        assert_marks(given, marks, batch)
+        np.testing.assert_array_equal(model(crops[batch]), given.keypoints)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_uint8_and_float32_give_the_same(folder, expected, kind) -> None:
     crops, _ = expected
     model = runtime.load(folder / kind)
-    np.testing.assert_array_equal(model(crops), model(crops.astype(np.float32)))
+    assert_marks(model.mark(crops), model.mark(crops.astype(np.float32)), tolerance=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,20 +95,20 @@ print([name for name in ("tensorflow", "keras", "matplotlib", "pandas") if name 
 
 
 def test_a_bundle_without_tflite_runs_its_weights(folder, expected, tmp_path) -> None:
-    crops, points = expected
+    crops, marks = expected
     for name in (bundle.WEIGHTS_FILE, "spec.json"):
         shutil.copy(folder / name, tmp_path)
     model = runtime.load(tmp_path)
     assert model.path == tmp_path / bundle.WEIGHTS_FILE
-    np.testing.assert_array_equal(model(crops), points)
+    assert_marks(model.mark(crops), marks, tolerance=0)
 
 
 def test_a_bundle_with_a_tflite_needs_no_weights(folder, expected, tmp_path) -> None:
     """This is how the model ships."""
-    crops, points = expected
+    crops, marks = expected
     for name in ("small.tflite", "spec.json"):
         shutil.copy(folder / name, tmp_path)
-    np.testing.assert_allclose(runtime.load(tmp_path)(crops), points, rtol=0, atol=TOLERANCE)
+    assert_marks(runtime.load(tmp_path).mark(crops), marks)
 
 
 def test_an_exchanged_tflite_is_detected(folder, tmp_path) -> None:
@@ -113,12 +123,12 @@ def test_an_exchanged_tflite_is_detected(folder, tmp_path) -> None:
 
 @pytest.mark.parametrize("kind", ["small.tflite", "small.onnx"])
 def test_threads_may_share_a_runtime(folder, expected, kind) -> None:
-    crops, points = expected
+    crops, marks = expected
     model = runtime.load(folder / kind, threads=2)
     with ThreadPoolExecutor(4) as pool:
-        given = list(pool.map(lambda i: model(crops[i % 4 : 5]), range(40)))
+        given = list(pool.map(lambda i: model.mark(crops[i % 4 : 5]), range(40)))
     for i, answer in enumerate(given):
-        np.testing.assert_allclose(answer, points[i % 4 : 5], rtol=0, atol=TOLERANCE)
+        assert_marks(answer, marks, slice(i % 4, 5))
 
 
 def test_a_fixed_batch_is_fed_in_pieces(tmp_path, folder, expected) -> None:
@@ -126,7 +136,7 @@ def test_a_fixed_batch_is_fed_in_pieces(tmp_path, folder, expected) -> None:
     import keras
     import tensorflow as tf
 
-    crops, points = expected
+    crops, marks = expected
     model, spec = bundle.load_bundle(folder)
     image = keras.Input(batch_shape=(2, *spec.input_shape), name="image")
     fixed = keras.Model(image, model(image))
@@ -135,7 +145,7 @@ def test_a_fixed_batch_is_fed_in_pieces(tmp_path, folder, expected) -> None:
         content = tf.lite.TFLiteConverter.from_keras_model(fixed).convert()
     (tmp_path / "fixed.tflite").write_bytes(content)
     bundle.embed_in_zip(spec, tmp_path / "fixed.tflite")
-    np.testing.assert_allclose(runtime.load(tmp_path / "fixed.tflite")(crops), points, rtol=0, atol=TOLERANCE)
+    assert_marks(runtime.load(tmp_path / "fixed.tflite").mark(crops), marks)
 
 
 def test_wrong_crops_are_told(folder) -> None:
@@ -211,8 +221,29 @@ def test_a_model_that_gives_other_points_than_its_spec_is_told(folder, tmp_path)
     content = (folder / "small.tflite").read_bytes()
     (tmp_path / "a.tflite").write_bytes(content[: content.index(b"PK\x03\x04")])
     bundle.embed_in_zip(spec, tmp_path / "a.tflite")
-    with pytest.raises(KpdetectError, match=r"expected output of shape \(1, 2, 2\), received \(1, 3, 2\)"):
+    with pytest.raises(KpdetectError, match=r"expected 'keypoints' of shape \(1, 2, 2\), received \(1, 3, 2\)"):
         runtime.load(tmp_path / "a.tflite")(np.zeros((1, 32, 48, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "told"),
+    [
+        (None, "expected an output 'uncertainty', received keypoints"),
+        (np.zeros((2, 4), np.float32), r"expected 'uncertainty' of shape \(2, 3\), received \(2, 4\)"),
+        (np.zeros((2, 3, 1), np.float32), r"expected 'uncertainty' of shape \(2, 3\), received \(2, 3, 1\)"),
+    ],
+)
+def test_a_model_that_tells_another_uncertainty_than_its_spec_is_told(uncertainty, told) -> None:
+    def run(crops):
+        outputs = {"keypoints": np.zeros((2, 3, 2), np.float32), "uncertainty": uncertainty}
+        return {name: array for name, array in outputs.items() if array is not None}
+
+    crops, path = np.zeros((2, 32, 48, 3), np.uint8), Path("a.tflite")
+    with pytest.raises(KpdetectError, match=f"^a.tflite: {told}"):
+        runtime.Runtime(small_spec(), path, 0, run).mark(crops)
+    silent = dataclasses.replace(small_spec(), uncertainty=False)
+    assert runtime.Runtime(silent, path, 0, run).mark(crops).uncertainty is None
+    assert runtime.Runtime(silent, path, 0, run).mark(crops[:0]).uncertainty is None
 
 
 @pytest.mark.parametrize(

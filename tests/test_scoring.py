@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from kpdetect.bundle import Spec
-from kpdetect.datasets import Annotations
+from kpdetect.datasets import Annotations, split_by_rule
 from kpdetect.errors import KpdetectError
 from kpdetect.evaluate import choose_split, result_row
 from kpdetect.geometry import CropRule, Floats, tight_box
@@ -126,3 +126,22 @@ def test_the_split_is_the_trainings_own_and_says_what_it_is() -> None:
     assert words == "val by subject (checkpoint chosen on it)"
     assert choose_split(annotations, trained, "all")[1] == "all (faces trained on are among them)"
     assert choose_split(annotations, SPEC, "all")[1] == "all"
+
+
+def test_the_test_part_is_whom_the_training_left_alone() -> None:
+    annotations = squares(60)
+    rule = {"val_fraction": 0.2, "seed": 3, "test_fraction": 0.3}
+    trained = dataclasses.replace(SPEC, data=("squares",), extra={"split": rule})
+    test, words = choose_split(annotations, trained, "test")
+    assert words == "test by subject (looked at after training)"
+    train, val, expected = split_by_rule(annotations, rule)
+    assert test.subjects.tolist() == expected.subjects.tolist()
+    assert 0 < len(test) < 30
+    assert not set(test.subjects.tolist()) & {*train.subjects.tolist(), *val.subjects.tolist()}
+    assert choose_split(annotations, trained, "val")[0].subjects.tolist() == val.subjects.tolist()
+
+
+@pytest.mark.parametrize("extra", [{}, {"split": {}}, {"split": {"val_fraction": 0.25, "seed": 3}}])
+def test_a_model_without_a_test_part_says_what_to_do(extra) -> None:
+    with pytest.raises(KpdetectError, match=r"trained without a test part \(train --test-fraction\); use --split val"):
+        choose_split(squares(40), dataclasses.replace(SPEC, extra=extra), "test")

@@ -46,7 +46,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small untrained network for the 68 points of drawn faces."""
     from kpdetect import models
 
-    options = {"widths": [4, 4, 8, 8], "blocks": [1, 1, 1], "pyramid_width": 8}
+    options = {"widths": [4, 4, 8, 8], "blocks": [1, 1, 1]}
     spec = Spec(IBUG68, "compact", options, CropRule((32, 32), 1.35), 1, recipe="small", data=("drawn",))
     folder = tmp_path_factory.mktemp("models") / "small"
     save_bundle(models.build("compact", 68, spec.input_shape, options), spec, folder)

@@ -1,20 +1,28 @@
 """Training end to end on drawn faces: small networks and few steps, so that what is tested is the machinery."""
 
 import csv
+import dataclasses
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kpdetect import cli
-from kpdetect.bundle import load_bundle
+from kpdetect import cli, evaluate
+from kpdetect.bundle import load_bundle, read_spec
+from kpdetect.datasets import load, split_by_rule
 from kpdetect.errors import KpdetectError
+from kpdetect.models import ExpectedError
 from kpdetect.recipes import RECIPES, Optimization, TrainOptions, choose_recipe
 from kpdetect.reporting import shape_spread
 from kpdetect.results import read_rows
 from kpdetect.train import main
+from kpdetect.training import teaching
+from kpdetect.training.calibrating import marks_of
+from kpdetect.training.faces import load_faces
 from kpdetect.training.fitting import Checkpoints, KeepState, Progress, StopWhenNotFinite, build_optimizer
+from kpdetect.uncertainty import judge
 
 TINY = ["--data", "synthetic:24", "--batch-size", "8", "--val-fraction", "0.25", "--seed", "3"]
 
@@ -122,6 +130,72 @@ def test_shapes_that_differ_only_in_place_and_size_have_no_spread() -> None:
     same = np.concatenate([shape, shape * 3 + 5, shape * 0.5 - 1])
     assert shape_spread(same) < 1e-6
     assert shape_spread(np.concatenate([shape, shape[:, ::-1]])) > 0.1
+
+
+SMALL = ["--set", "architecture_options.widths=8:8:12:16", "architecture_options.blocks=1:1:1"]
+
+
+def test_a_run_with_a_test_part_leaves_it_alone_and_measures_it_afterwards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of the faces validate: a score of a face needs 20 crops beside them, and few photographs have room."""
+    data = ["--data", "synthetic:110", "--val-fraction", "0.5", "--test-fraction", "0.1", "--align-labels"]
+    arguments = [*data, *SMALL, "--batch-size", "16", "--epochs", "1", "--seed", "3", "--out", str(tmp_path / "run")]
+    assert cli.run(main, arguments) == 0
+    told = capsys.readouterr()
+    assert "said to be off by, really off by (inter-ocular)" in told.out
+    spec = read_spec(tmp_path / "run")
+    assert spec.extra["split"] == {"val_fraction": 0.5, "seed": 3, "test_fraction": 0.1}
+    assert spec.extra["training"]["align_labels"] is True
+    assert spec.uncertainty
+    assert spec.face_score is not None
+    assert all(np.isfinite(value) for value in spec.face_score.values())
+
+    train, val, test = split_by_rule(load("synthetic:110"), spec.extra["split"])
+    assert f"train    {len(train)} faces" in told.err
+    assert f"validate {len(val)} faces" in told.err
+    assert len(train) + len(val) + len(test) == 110
+    command = [str(tmp_path / "run"), "--data", "synthetic:110", "--split", "test", "--no-box-jitter", "--json", "-"]
+    assert cli.run(evaluate.main, command) == 0
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert (report["n"], report["split"]) == (len(test), "test by subject (looked at after training)")
+    assert re.search(r"taken for a face: [\d.]+ % of the faces, [\d.]+ % of \d+ crops beside", told.err)
+
+
+def test_the_bundle_holds_the_calibrated_network(trained: Path) -> None:
+    """What the file says of validation faces is as far off, in the mean, as it says."""
+    model, spec = load_bundle(trained)
+    val = split_by_rule(load("synthetic:24"), spec.extra["split"])[1]
+    judged = judge(marks_of(model), val, spec)
+    assert judged.uncertainty.mean() == pytest.approx(judged.distance.mean(), rel=0.1)
+    untouched = ExpectedError()
+    untouched.build((None, 68))
+    assert not np.allclose(model.get_layer("expected_error").get_weights()[0], untouched.get_weights()[0], atol=0.05)
+
+
+def test_labels_are_changed_for_learning_and_never_for_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does the change move anyone to another part."""
+    options, recipe = TrainOptions(data="synthetic:20", seed=3), choose_recipe(TrainOptions(align_labels=True))
+    monkeypatch.setattr(teaching, "align", lambda faces: dataclasses.replace(faces, keypoints=faces.keypoints + 7))
+    aligned = load_faces(options, recipe)
+    plain = load_faces(options, dataclasses.replace(recipe, align_labels=False))
+    np.testing.assert_array_equal(aligned.train.keypoints, plain.train.keypoints + 7)
+    np.testing.assert_array_equal(aligned.val.keypoints, plain.val.keypoints)
+    for part in ("train", "val"):
+        np.testing.assert_array_equal(getattr(aligned, part).paths, getattr(plain, part).paths)
+        np.testing.assert_array_equal(getattr(aligned, part).boxes, getattr(plain, part).boxes)
+    other = load_faces(dataclasses.replace(options, val_data="synthetic:5:9"), recipe)
+    np.testing.assert_array_equal(other.val.keypoints, load("synthetic:5:9").keypoints)
+
+
+@pytest.mark.parametrize("fraction", ["-0.1", "0.95", "1.5", "nan"])
+def test_a_test_fraction_out_of_range_is_told(
+    fraction: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "run", "--test-fraction", fraction) == 2
+    assert "expected fractions in [0, 1)" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_recipe_can_be_chosen_and_overridden() -> None:

@@ -179,6 +179,8 @@ class TestPlan:
             (["optimizer=adam,adams"], "did you mean 'adam'"),
             (["recipe=compct"], "did you mean 'compact'"),
             (["data=synthetic:5"], "could not be compared"),
+            (["test_fraction=0.1,0.2"], "could not be compared"),
+            (["align_labels=true,false"], "could not be compared"),
             (["seed=1,2"], "name --val-data"),
             (["batch_size"], "expected NAME=VALUE"),
             (["batch_size=,"], "expected values"),

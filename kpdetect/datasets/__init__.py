@@ -9,12 +9,14 @@ from kpdetect.datasets.annotations import (
     split_by_subject,
 )
 from kpdetect.datasets.asf import read_imm
+from kpdetect.datasets.conventions import align
 from kpdetect.datasets.ibug import read_ibug
 from kpdetect.datasets.sources import load
 from kpdetect.datasets.tabular import read_csv, read_youtube_faces
 
 __all__ = [
     "Annotations",
+    "align",
     "concatenate",
     "labelled",
     "load",

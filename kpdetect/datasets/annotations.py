@@ -169,7 +169,8 @@ def split_by_subject(
 
     A subject's place follows from a hash of its name and the seed: it stays the same when rows are added,
     left out or shuffled, and in every set where the subject appears. (Only where a share would catch nobody
-    or everybody, as in a small set, the nearest subject is taken or left.)
+    or everybody, as in a small set, the nearest subject is taken or left.) The test part comes first, so that who is
+    in it does not depend on how many are validated on.
 
     Args:
         annotations: The rows to split.
@@ -191,33 +192,37 @@ def split_by_subject(
             f"'{annotations.name}': {len(subjects)} subject{'s' * (len(subjects) != 1)} cannot be split by subject; "
             "name a set of other people with --val-data"
         )
-    num_val = min(_share(subjects, 0.0, val_fraction, seed), len(subjects) - 1 - (test_fraction > 0))
-    num_test = min(_share(subjects[num_val:], val_fraction, test_fraction, seed), len(subjects) - num_val - 1)
-    parts = subjects[num_val + num_test :], subjects[:num_val], subjects[num_val : num_val + num_test]
+    num_test = min(_share(subjects, 0.0, test_fraction, seed), len(subjects) - 1 - (val_fraction > 0))
+    num_val = min(_share(subjects[num_test:], test_fraction, val_fraction, seed), len(subjects) - num_test - 1)
+    parts = subjects[num_test + num_val :], subjects[num_test : num_test + num_val], subjects[:num_test]
     train, val, test = (annotations.take(np.isin(annotations.subjects, part)) for part in parts)
     return train, val, test
 
 
-def split_by_rule(annotations: Annotations, rule: Mapping[str, Any]) -> tuple[Annotations, Annotations]:
-    """Train and validation rows by a rule that a model's description can hold.
+def split_by_rule(annotations: Annotations, rule: Mapping[str, Any]) -> tuple[Annotations, Annotations, Annotations]:
+    """Train, validation and test rows by a rule that a model's description can hold.
 
     Args:
         annotations: The rows to split.
-        rule: ``val_subjects``, a list of names; or else ``val_fraction`` and ``seed``, as `split_by_subject` takes.
+        rule: ``val_subjects``, a list of names; or else ``val_fraction``, ``seed`` and, where a test part is kept out
+            too, ``test_fraction``, as `split_by_subject` takes.
+
+    Returns:
+        (train, val, test); test is empty where the rule keeps none.
 
     Raises:
         KpdetectError: None or all of the rows would be held out.
     """
     if "val_subjects" not in rule:
-        train, val, _ = split_by_subject(annotations, float(rule["val_fraction"]), int(rule["seed"]))
-        return train, val
+        test_fraction = float(rule.get("test_fraction", 0.0))
+        return split_by_subject(annotations, float(rule["val_fraction"]), int(rule["seed"]), test_fraction)
     held_out = np.isin(annotations.subjects, list(rule["val_subjects"]))
     if held_out.all() or not held_out.any():
         raise KpdetectError(
             f"'{annotations.name}': expected some of its subjects among {', '.join(rule['val_subjects'])}, and others; "
             f"found {held_out.sum()} of {len(annotations)} faces there"
         )
-    return annotations.take(~held_out), annotations.take(held_out)
+    return annotations.take(~held_out), annotations.take(held_out), annotations.take(np.zeros(len(annotations), bool))
 
 
 def _share(subjects: list[str], start: float, fraction: float, seed: int) -> int:

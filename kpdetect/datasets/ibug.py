@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.datasets.annotations import Annotations
+from kpdetect.datasets.copies import COPY_OF
 from kpdetect.datasets.dlib_xml import Box, Element, Image, read_document
 from kpdetect.datasets.rows import (
     BadRow,
@@ -88,18 +89,19 @@ def photograph_of(path: str) -> str:
     AFW, HELEN and the iBUG set number the faces of a photograph, ``PHOTO_K``, and mirrored copies end in ``_mirror``;
     both endings go. Photographs are told apart by their Flickr number alone, so that AFW's whole photographs and the
     faces cut from them are one; others by their folder too, for LFPW's train and test sets count alike. Where that
-    takes two photographs for one, they only stay together.
+    takes two photographs for one, they only stay together. Copies of a photograph, of which LFPW has many, count as the
+    first of them; see `kpdetect.datasets.copies`.
 
-    >>> photograph_of("300w/afw/1051618982_1_mirror.jpg"), photograph_of("/data/lfpw/trainset/image_0805.png")
-    ('1051618982', 'trainset/image_0805')
+    >>> photograph_of("300w/afw/1051618982_1_mirror.jpg"), photograph_of("/data/lfpw/trainset/image_0052.png")
+    ('1051618982', 'trainset/image_0003')
     """
     folder, file = os.path.split(os.path.abspath(path))
     stem = splitext(file)[0].removesuffix("_mirror")
     match = _FACE_OF_PHOTOGRAPH.fullmatch(stem)
     photograph = match["photograph"] if match else stem
-    if _FLICKR_NUMBER.fullmatch(photograph):
-        return photograph
-    return f"{os.path.basename(folder)}/{photograph}"
+    if not _FLICKR_NUMBER.fullmatch(photograph):
+        photograph = f"{os.path.basename(folder)}/{photograph}"
+    return COPY_OF.get(photograph, photograph)
 
 
 def _faces_of_folder(folder: str) -> list[Row | Problems]:

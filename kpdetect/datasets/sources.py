@@ -12,7 +12,9 @@ from kpdetect.errors import DataError, KpdetectError, unknown_name
 SYNTHETIC_COUNT = 1000  # faces drawn where no number is given: seconds to draw, and enough to try anything on
 
 
-def load(spec: str, skip_bad_rows: bool = False) -> Annotations:
+def load(
+    spec: str, skip_bad_rows: bool = False, relabel: Callable[[Annotations], Annotations] | None = None
+) -> Annotations:
     """Reads the labelled faces that a SPEC names.
 
     Args:
@@ -20,6 +22,7 @@ def load(spec: str, skip_bad_rows: bool = False) -> Annotations:
             ``imm:DIR``, ``imm-train:DIR`` (persons 1-32), ``imm-val:DIR`` (persons 33-40), ``csv:FILE`` or
             ``synthetic[:N[:SEED]]``; several, joined by commas, are read as one set.
         skip_bad_rows: Leave bad rows out and count them in `Annotations.skipped`, instead of raising.
+        relabel: What to do with each set before they are joined, such as `kpdetect.datasets.conventions.align`.
 
     Raises:
         DataError: Rows are bad; all of them are named.
@@ -37,7 +40,7 @@ def load(spec: str, skip_bad_rows: bool = False) -> Annotations:
             problems += error.problems
     if problems:
         raise DataError(problems)
-    return concatenate(sets)
+    return concatenate(sets if relabel is None else [relabel(part) for part in sets])
 
 
 def _load_one(spec: str, skip_bad_rows: bool) -> Annotations:

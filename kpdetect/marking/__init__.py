@@ -53,6 +53,12 @@ class PredictOptions:
     competition_csv: str | None = cli.option(
         None, "with --data: write Id,Predicted, one coordinate a row, face by face", metavar="FILE"
     )
+    mirror: bool = cli.option(False, "look at every face in a mirror too: twice the time, a little more accurate")
+    min_score: float = cli.option(
+        0.5,
+        "leave out what the detector found and the model scores lower, from 0 to 1; 0 leaves out nothing",
+        metavar="X",
+    )
     skip_bad_rows: bool = cli.option(False, "with --data: go on without rows that are wrong")
     threads: int = cli.option(1, "threads of the model's runtime; one is enough for single faces")
 

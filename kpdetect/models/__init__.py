@@ -1,8 +1,9 @@
 """Owns the registry of architectures: each a function from the number of points and the input's shape to a model.
 
 Every one takes raw pixels (B, H, W, C) of 0-255 as its input ``image`` and gives keypoints relative to the crop,
-(B, K, 2) float32, as its output ``keypoints``. A name and JSON-able options make the same network again, so that a
-saved model needs nothing but its weights.
+(B, K, 2) float32, as its output ``keypoints``; some tell their ``uncertainty`` too, (B, K), how far off each point is
+expected to be, relative to the crop, and then give both in a dict by these names. A name and JSON-able options make the
+same network again, so that a saved model needs nothing but its weights.
 """
 
 import inspect
@@ -14,8 +15,9 @@ import keras
 from kpdetect.errors import KpdetectError, unknown_name
 from kpdetect.models.compact import compact
 from kpdetect.models.cost import count_macs, count_parameters
-from kpdetect.models.layers import INPUT_NAME, OUTPUT_NAME, SoftArgmax
+from kpdetect.models.layers import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, ExpectedError, SoftArgmax
 from kpdetect.models.mobilenet import imagenet_backbone, mobilenet
+from kpdetect.models.outputs import for_training, named_outputs, split_joined
 from kpdetect.models.seeds import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
 
 __all__ = [
@@ -23,10 +25,15 @@ __all__ = [
     "INPUT_NAME",
     "OUTPUT_NAME",
     "PRETRAINED",
+    "UNCERTAINTY_NAME",
+    "ExpectedError",
     "SoftArgmax",
     "build",
     "count_macs",
     "count_parameters",
+    "for_training",
+    "named_outputs",
+    "split_joined",
 ]
 
 Builder = Callable[..., keras.Model]
@@ -59,7 +66,8 @@ def build(
         options: The architecture's own options by name; what is left out has its default.
 
     Returns:
-        Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32.
+        Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32; or a dict of these as ``keypoints`` and of
+        ``uncertainty`` (B, K).
 
     Raises:
         KpdetectError: There is no such architecture or option, or the input does not suit it.

@@ -1,21 +1,34 @@
-"""Owns `compact`, the network that ships: a small residual net that reads each point off its own heatmap."""
+"""Owns `compact`, the network that ships: a small residual net that reads each point off its own heatmap.
+
+Tried on the way, 10 epochs each of YouTube Faces and 300-W (``benchmarks/compact.md`` has the figures): a pyramid with
+ReLU and normalisation between its levels, or refined by further convolutions, learned slower than the linear sum.
+"""
 
 from collections.abc import Sequence
 
 import keras
 
 from kpdetect.errors import KpdetectError
-from kpdetect.models.layers import OUTPUT_NAME, SoftArgmax, Tensor, image_input, normalize
+from kpdetect.models.layers import (
+    OUTPUT_NAME,
+    UNCERTAINTY_NAME,
+    ExpectedError,
+    SoftArgmax,
+    Tensor,
+    image_input,
+    normalize,
+)
+
+NORM_MOMENTUM = 0.97  # over 33 batches: with 10, whole nets leaned to one side by chance from epoch to epoch
 
 
 def compact(
     num_keypoints: int,
     input_shape: tuple[int, int, int],
-    widths: Sequence[int] = (24, 32, 64, 144),
-    blocks: Sequence[int] = (1, 2, 4),
-    pyramid_width: int = 96,
+    widths: Sequence[int] = (24, 32, 64, 128),
+    blocks: Sequence[int] = (1, 2, 3),
 ) -> keras.Model:
-    """A residual net down to stride 16, a feature pyramid back up to stride 4, and soft-argmax over heatmaps.
+    """A residual net down to stride 16 and back up to 8, heatmaps at strides 8 and 4, and soft-argmax over their sum.
 
     Every halving of the size is by an even kernel (4 or 2) and every doubling by bilinear interpolation about cell
     centres, so that cell i of n stands at (i + 0.5) / n of the crop at every depth, exactly: TensorFlow's stride-2
@@ -29,10 +42,10 @@ def compact(
         input_shape: (height, width, channels); height and width divide by 16.
         widths: Channels at strides 2, 4, 8 and 16.
         blocks: Residual blocks at strides 4, 8 and 16; one at least, for it halves the size.
-        pyramid_width: Channels of the way back up.
 
     Returns:
-        Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2) in (0, 1), float32.
+        Raw pixels (B, H, W, C) -> ``keypoints`` (B, K, 2), relative to the crop, in (0, 1), and ``uncertainty``
+        (B, K), how far off each is expected to be, relative to the crop; float32.
 
     Raises:
         KpdetectError: The input's size does not divide by 16, or widths and blocks do not fit each other.
@@ -46,9 +59,9 @@ def compact(
         for block in range(2, count + 1):
             x = _residual_block(x, width, f"stride{4 << level}_{block}")
         levels.append(x)
-    heatmaps = keras.layers.Conv2D(num_keypoints, 1, dtype="float32", name="heatmaps")
-    keypoints = SoftArgmax(name=OUTPUT_NAME)(heatmaps(_pyramid(levels, pyramid_width)))
-    return keras.Model(image, keypoints, name="compact")
+    keypoints, spread = SoftArgmax(spread=True, name="soft_argmax")(_heatmaps(levels, widths[2], num_keypoints))
+    uncertainty = ExpectedError(name="expected_error")(spread)
+    return keras.Model(image, {OUTPUT_NAME: keypoints, UNCERTAINTY_NAME: uncertainty}, name="compact")
 
 
 def _check(input_shape: tuple[int, int, int], widths: Sequence[int], blocks: Sequence[int]) -> None:
@@ -77,7 +90,7 @@ def _convolution(x: Tensor, filters: int, size: int, name: str, strides: int = 1
         kernel_initializer="he_normal",
         name=name,
     )(x)
-    x = normalize(x, f"{name}_norm")
+    x = normalize(x, f"{name}_norm", NORM_MOMENTUM)
     return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
@@ -96,20 +109,27 @@ def _halving_block(x: Tensor, filters: int, name: str) -> Tensor:
     return keras.layers.ReLU(name=f"{name}_out")(keras.layers.Add(name=f"{name}_add")([past, y]))
 
 
-def _pyramid(levels: Sequence[Tensor], width: int) -> Tensor:
-    """Carries what the deepest level knows of the whole face up to the finest level's places.
+def _heatmaps(levels: Sequence[Tensor], width: int, num_keypoints: int) -> Tensor:
+    """Carries what the deepest level knows of the whole face to stride 8, and adds that level's heatmaps to stride 4's.
 
-    The sum stays linear: heatmaps of different depths add up, and the softmax multiplies what they say. A 3x3
-    convolution here costs a third of the training time; a normalisation and ReLU learned no faster.
+    Only stride 8 looks again at what came down, which is cheap there. The heatmaps are a linear sum: the softmax
+    multiplies what the two levels say.
     """
-    *finer, x = [_lateral(level, width, f"lateral{4 << index}") for index, level in enumerate(levels)]
-    for level in reversed(finer):
-        # In float32 whatever the policy: XLA has no gradient of it in half precision (TensorFlow 2.21).
-        x = keras.layers.UpSampling2D(2, interpolation="bilinear", dtype="float32")(x)
-        x = keras.layers.Add()([x, level])
-    return x
+    fine, middle, deep = levels
+    context = _doubled(_linear(deep, width, "context16"))
+    x = keras.layers.Add(name="context_add")([_linear(middle, width, "context8"), context])
+    x = _residual_block(keras.layers.ReLU(name="context_relu")(x), width, "refine")
+    coarse = _doubled(_linear(x, num_keypoints, "heatmaps8", dtype="float32"))
+    return keras.layers.Add(name="heatmaps", dtype="float32")(
+        [_linear(fine, num_keypoints, "heatmaps4", dtype="float32"), coarse]
+    )
 
 
-def _lateral(x: Tensor, width: int, name: str) -> Tensor:
-    """Linear, as is all that follows it; so Keras' own initial weights (Glorot's), for He's make up for a ReLU."""
-    return keras.layers.Conv2D(width, 1, name=name)(x)
+def _linear(x: Tensor, filters: int, name: str, dtype: str | None = None) -> Tensor:
+    """A sum of channels, with Keras' own initial weights (Glorot's), for He's make up for a ReLU."""
+    return keras.layers.Conv2D(filters, 1, dtype=dtype, name=name)(x)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    """Twice the size, in float32 whatever the policy: XLA has no gradient of it in half precision (TensorFlow 2.21)."""
+    return keras.layers.UpSampling2D(2, interpolation="bilinear", dtype="float32")(x)

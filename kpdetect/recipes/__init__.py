@@ -1,6 +1,6 @@
 """Owns the named recipes: what a training is, but for its data. Data alone: no TensorFlow."""
 
 from kpdetect.recipes.choose import RECIPES, TrainOptions, choose_recipe
-from kpdetect.recipes.recipe import Augmentation, Optimization, Recipe, Start
+from kpdetect.recipes.recipe import Augmentation, Optimization, Recipe, Start, Teaching
 
-__all__ = ["RECIPES", "Augmentation", "Optimization", "Recipe", "Start", "TrainOptions", "choose_recipe"]
+__all__ = ["RECIPES", "Augmentation", "Optimization", "Recipe", "Start", "Teaching", "TrainOptions", "choose_recipe"]

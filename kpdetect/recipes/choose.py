@@ -46,6 +46,17 @@ class TrainOptions:
     )
     seed: int = cli.option(0, "seeds weights, order, augmentation and the split by subject", metavar="N")
     val_fraction: float | None = cli.option(None, "share of the subjects that is held out", metavar="X")
+    test_fraction: float | None = cli.option(
+        None, "share of further subjects that training leaves alone, for evaluate --split test", metavar="X"
+    )
+    align_labels: bool = cli.option(
+        False, "train on labels as 300-W would have them: what known sets are off by is taken out"
+    )
+    teacher: str | None = cli.option(
+        None,
+        "mix this model's marks into the labels, half and half; of one set alone: --set teaching.data=SET",
+        metavar="BUNDLE",
+    )
     cache: str | None = cli.option(None, "keep decoded crops in this file; left out, in memory", metavar="FILE")
     init_from: str | None = cli.option(
         None, "start with the weights of this bundle or run folder; layers of other shapes start anew", metavar="BUNDLE"
@@ -98,6 +109,9 @@ def choose_recipe(options: TrainOptions) -> Recipe:
         patience=_given(options.patience, recipe.patience),
         val_fraction=recipe.val_fraction if options.val_fraction is None else options.val_fraction,
         val_subjects=recipe.val_subjects if options.val_fraction is None else (),
+        teaching=dataclasses.replace(recipe.teaching, model=options.teacher or recipe.teaching.model),
+        align_labels=options.align_labels or recipe.align_labels,
+        test_fraction=recipe.test_fraction if options.test_fraction is None else options.test_fraction,
     )
 
 

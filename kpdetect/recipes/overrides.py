@@ -103,6 +103,8 @@ def _read_as(text: str, kind: Any) -> Any:
         return text
     if origin in (int, float):
         return _finite(origin(text))
+    if origin is tuple and typing.get_args(kind)[:1] == (str,):
+        return tuple(part for part in text.split(":") if part)
     parts = tuple(_guess(part) for part in text.split(":"))
     if any(isinstance(part, str) for part in parts):
         raise ValueError(text)

@@ -80,6 +80,25 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Teaching:
+    """How a trained model teaches another one.
+
+    Attributes:
+        model: The teacher, a bundle or run folder; None teaches nothing.
+        share: The teacher's share of each label, in [0, 1]; the rest is the label's own.
+        data: The names of the sets whose labels are mixed so, such as ``youtube-faces``; empty: of all.
+    """
+
+    model: str | None = None
+    share: float = 0.5
+    data: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description; of the teacher the name alone, since its folder means nothing elsewhere."""
+        return {**dataclasses.asdict(self), "model": self.model and Path(self.model).name}
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that makes a training what it is, but for the data.
 
@@ -101,7 +120,10 @@ class Recipe:
         epochs: How many times the data is seen.
         patience: Epochs without a better validation NME until it stops early; 0: never.
         val_fraction: The share of the subjects that is held out.
+        test_fraction: The share of further subjects that a training does not look at, for a test of what is done.
         val_subjects: The subjects that are held out instead, where the data has them.
+        align_labels: Train on labels whose set's known shift and convention are taken out.
+        teaching: Whose marks are mixed into the labels.
         demo_data: What to train on when no data is named.
         demo_epochs: How long, then.
     """
@@ -122,10 +144,14 @@ class Recipe:
     epochs: int = 30
     patience: int = 0
     val_fraction: float = 0.1
+    test_fraction: float = 0.0
     val_subjects: tuple[str, ...] = ()
+    align_labels: bool = False
+    teaching: Teaching = Teaching()
     demo_data: str = "synthetic:3000"
     demo_epochs: int = 8
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description."""
-        return {**dataclasses.asdict(self), "crop": self.crop.to_dict(), "start": self.start.to_dict()}
+        parts = {"crop": self.crop.to_dict(), "start": self.start.to_dict(), "teaching": self.teaching.to_dict()}
+        return {**dataclasses.asdict(self), **parts}

@@ -11,6 +11,7 @@ from kpdetect.datasets import Annotations, labelled, load, on_whole_pictures, sp
 from kpdetect.errors import KpdetectError
 from kpdetect.geometry import CropRule
 from kpdetect.recipes import Recipe, TrainOptions
+from kpdetect.training.teaching import Relabel, relabelling
 
 
 @dataclass(frozen=True)
@@ -34,28 +35,47 @@ def load_faces(options: TrainOptions, recipe: Recipe) -> Faces:
     """Reads the data and splits it by subject, or reads the validation data that was named.
 
     Raises:
-        KpdetectError: The two sets are labelled with different points, or one with none.
+        KpdetectError: The two sets are labelled with different points, or one with none; or a test part is asked for
+            where the validation faces are named.
     """
-    data = _read(options.data or recipe.demo_data, options, recipe, "train")
+    spec = options.data or recipe.demo_data
+    if options.val_data is not None and recipe.test_fraction:
+        raise KpdetectError(
+            "--test-fraction holds subjects of --data out, and --val-data names the faces to validate on: choose one"
+        )
+    relabel = relabelling(recipe)  # for training alone: errors are told on the labels as they are given
+    given = _read(spec, options, recipe, "train")
+    taught = given if relabel is None else _read(spec, options, recipe, "train", relabel)
     if options.val_data is not None:
         val = _read(options.val_data, options, recipe, "validate")
-        _check_same_scheme(data, val)
-        faces = Faces(data, val, "all (checkpoint chosen on it)", {})
+        _check_same_scheme(given, val)
+        faces = Faces(taught, val, "all (checkpoint chosen on it)", {})
     else:
-        rule = split_rule(data, recipe, options.seed)
-        faces = Faces(*split_by_rule(data, rule), "val by subject (checkpoint chosen on it)", rule)
+        rule = split_rule(given, recipe, options.seed)
+        train, val = split_by_rule(taught, rule)[0], split_by_rule(given, rule)[1]
+        faces = Faces(train, val, "val by subject (checkpoint chosen on it)", rule)
     _say_faces(faces)
     return faces
 
 
 def split_rule(data: Annotations, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """How to hold out the validation part, for `split_by_rule`: the recipe's subjects where the data has them."""
+    """How to hold out validation and test, for `split_by_rule`: the recipe's subjects where the data has them."""
     held_out = sorted(set(recipe.val_subjects) & set(data.subjects.tolist()))
-    return {"val_subjects": held_out} if held_out else {"val_fraction": recipe.val_fraction, "seed": seed}
+    if held_out and recipe.test_fraction:
+        raise KpdetectError(
+            f"--test-fraction: recipe '{recipe.name}' names whom it validates on; with --val-fraction too, both "
+            "are drawn by subject"
+        )
+    if held_out:
+        return {"val_subjects": held_out}
+    rule = {"val_fraction": recipe.val_fraction, "seed": seed}
+    return {**rule, "test_fraction": recipe.test_fraction} if recipe.test_fraction else rule
 
 
-def _read(spec: str, options: TrainOptions, recipe: Recipe, purpose: str) -> Annotations:
-    return as_recipe_takes(recipe, labelled(load(spec, options.skip_bad_rows), purpose))
+def _read(
+    spec: str, options: TrainOptions, recipe: Recipe, purpose: str, relabel: Relabel | None = None
+) -> Annotations:
+    return as_recipe_takes(recipe, labelled(load(spec, options.skip_bad_rows, relabel), purpose))
 
 
 def as_recipe_takes(recipe: Recipe, annotations: Annotations) -> Annotations:

@@ -24,7 +24,7 @@ class Trained:
     """A model with its best weights, and how it came there.
 
     Attributes:
-        model: The model, compiled.
+        model: The network.
         progress: Its history.
     """
 
@@ -39,7 +39,8 @@ def fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: 
     steps = max(1, round(len(cache) / recipe.batch_size))
     strategy = _strategy(options)
     with strategy.scope():
-        model = models.build(recipe.architecture, spec.num_keypoints, spec.input_shape, recipe.architecture_options)
+        network = models.build(recipe.architecture, spec.num_keypoints, spec.input_shape, recipe.architecture_options)
+        model = models.for_training(network)
         taken.put_into(model)
     checkpoints = Checkpoints(folder / "checkpoints")
     fingerprint = {
@@ -75,7 +76,7 @@ def fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: 
                 )
     thaw(model)
     checkpoints.restore(checkpoints.best, model, fingerprint)
-    return Trained(model, progress)
+    return Trained(network, progress)
 
 
 def _strategy(options: TrainOptions) -> tf.distribute.Strategy:

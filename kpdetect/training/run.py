@@ -8,22 +8,21 @@ import shutil
 from pathlib import Path
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
 from kpdetect import __version__, losses, models
 from kpdetect.atomic import atomic_file
 from kpdetect.bundle import WEIGHTS_FILE, save_bundle
 from kpdetect.errors import KpdetectError, MissingExtra
-from kpdetect.geometry import Floats
 from kpdetect.recipes import Recipe, TrainOptions, choose_recipe
 from kpdetect.reporting import region_table, result_row, warn_of_mean_face, write_training_pictures
 from kpdetect.results import ResultRow, write_rows
 from kpdetect.scoring import Evaluation, evaluate, mean_face_error
 from kpdetect.spec import SPEC_FILE, Spec
+from kpdetect.training.calibrating import calibrate, marks_of
 from kpdetect.training.faces import Faces, load_faces, suited_to
 from kpdetect.training.loop import Trained, fit
-from kpdetect.training.transfer import credited, may_have_seen, open_source, take
+from kpdetect.training.transfer import credited, may_have_seen, open_source, open_teacher, take
+from kpdetect.uncertainty import judge, reliability_table
 
 RUN_FILE, RESULT_FILE = "run.json", "result.csv"
 
@@ -40,13 +39,14 @@ def train(options: TrainOptions) -> Path:
         raise MissingExtra("tensorboard", "train", "--tensorboard")
     folder = Path(options.out or f"runs/{recipe.name}")
     check_folder(folder, options)
-    source = open_source(recipe, folder)
+    source, teacher = open_source(recipe, folder), open_teacher(recipe)
     faces = load_faces(options, recipe)
     recipe = suited_to(recipe, faces)
     spec = make_spec(options, recipe, faces)
-    if may_have_seen(source, faces.val.name, spec.extra["split"]):
-        faces = dataclasses.replace(faces, split=f"{faces.split}; the start may have seen some of it")
-    spec, taken = credited(spec, source), take(source, spec, recipe.start.freeze_epochs)
+    for model, who in ((source, "start"), (teacher, "teacher")):
+        if may_have_seen(model, faces.val.name, spec.extra["split"]):
+            faces = dataclasses.replace(faces, split=f"{faces.split}; the {who} may have seen some of it")
+    spec, taken = credited(credited(spec, source), teacher, "taught_by"), take(source, spec, recipe.start.freeze_epochs)
     prepare_folder(folder, options, spec)
     keras.utils.set_random_seed(options.seed)
     trained = fit(options, recipe, faces, spec, taken, folder)
@@ -103,18 +103,18 @@ def make_spec(options: TrainOptions, recipe: Recipe, faces: Faces) -> Spec:
 
 def _finish(trained: Trained, faces: Faces, spec: Spec, folder: Path) -> Path:
     """Measures the best weights, writes everything a run leaves behind, and says where it is."""
-
-    def predict(crops: npt.NDArray[np.uint8]) -> Floats:
-        return np.asarray(trained.model.predict_on_batch(crops), np.float32)
-
+    mark = marks_of(trained.model)
+    spec = calibrate(trained.model, faces.val, spec)
     cost = {"parameters": models.count_parameters(trained.model), "macs": models.count_macs(trained.model)}
     spec = dataclasses.replace(spec, extra={**spec.extra, **cost, "epochs": trained.progress.best_epoch})
-    measured = evaluate(predict, faces.val, spec)
+    measured = evaluate(lambda crops: mark(crops).keypoints, faces.val, spec)
     mean_face = mean_face_error(faces.train, faces.val, spec)
     row = _write_bundle(trained.model, spec, faces, measured, folder)
     pictures = write_training_pictures(trained.progress.history, measured, folder)
     print(row.sentence())
     print(region_table(measured.regions))
+    if spec.uncertainty:
+        print(reliability_table(judge(mark, faces.val, spec).reliability(), row.normaliser))
     print(f"  the mean face, for comparison: NME {100 * mean_face:.2f} % ({row.normaliser})")
     warn_of_mean_face(measured)
     for file in (folder / WEIGHTS_FILE, folder / "history.csv", folder / RESULT_FILE, *pictures):

@@ -1,4 +1,4 @@
-"""Owns how a training begins with weights that were learned before, and which layers stay as they are at first."""
+"""Owns what a training takes from models before it: first weights, layers that stay as they are at first, credit."""
 
 import dataclasses
 import sys
@@ -121,7 +121,7 @@ def _from_bundle(recipe: Recipe, folder: str, run_folder: Path) -> Source:
         weights=_weights_of(model),
         data=spec.data,
         terms=spec.terms,
-        split=None if spec.extra.get("started_from", {}).get("other_split") else spec.extra.get("split") or None,
+        split=_split_of(spec),
         identity={"name": Path(folder).resolve().name, "sha256": spec.files[bundle.WEIGHTS_FILE]["sha256"]},
     )
 
@@ -194,17 +194,42 @@ def _say_taken(name: str, count: int, new: list[str], freeze_epochs: int) -> Non
         print("every layer was taken, so none is frozen: nothing would learn", file=sys.stderr)
 
 
-def credited(spec: Spec, source: Source | None) -> Spec:
-    """The spec of a model that begins with a source's weights: their data and terms are its own too."""
+def open_teacher(recipe: Recipe) -> Source | None:
+    """What is known of the model whose marks a recipe mixes into the labels; None if it mixes none.
+
+    Raises:
+        KpdetectError: It is no model.
+    """
+    path = recipe.teaching.model
+    if path is None:
+        return None
+    spec = bundle.read_spec(path)
+    return Source(f"--teacher {path}", {}, spec.data, spec.terms, _split_of(spec), {"name": Path(path).resolve().name})
+
+
+def _split_of(spec: Spec) -> Mapping[str, Any] | None:
+    """Whom a model has not seen, where all that it learned from kept to one split."""
+    origins = [spec.extra.get(how, {}) for how in ("started_from", "taught_by")]
+    return None if any(origin.get("other_split") for origin in origins) else spec.extra.get("split") or None
+
+
+def credited(spec: Spec, source: Source | None, how: str = "started_from") -> Spec:
+    """The spec of a model that has learned from a source: its data and terms are the model's own too.
+
+    Args:
+        spec: Of the model.
+        source: What it began with, or its teacher; None changes nothing.
+        how: Where the spec's ``extra`` names the source: ``started_from`` or ``taught_by``.
+    """
     if source is None:
         return spec
     other_split = source.split != {} and source.split != spec.extra.get("split")
-    started_from = {**source.identity, "data": list(source.data), "other_split": other_split}
+    origin = {**source.identity, "data": list(source.data), "other_split": other_split}
     return dataclasses.replace(
         spec,
         data=tuple(dict.fromkeys((*spec.data, *source.data))),
         terms=spec.terms if source.terms in spec.terms else f"{spec.terms} {source.terms}".strip(),
-        extra={**spec.extra, "started_from": started_from},
+        extra={**spec.extra, how: origin},
     )
 
 

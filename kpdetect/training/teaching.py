@@ -1,0 +1,76 @@
+"""Owns what labels become before a training sees them: known shifts taken out, and a teacher's marks mixed in."""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from tqdm import tqdm
+
+from kpdetect import cli, runtime
+from kpdetect.crops import evaluation_crops
+from kpdetect.datasets import Annotations, align
+from kpdetect.errors import KpdetectError
+from kpdetect.geometry import Floats, apply_matrix, invert, to_pixels
+from kpdetect.recipes import Recipe, Teaching
+from kpdetect.scoring import check_scheme, mirrored_predictions, predict_batches
+
+Relabel = Callable[[Annotations], Annotations]
+CROPS_AT_ONCE = 512
+
+
+def relabelling(recipe: Recipe) -> Relabel | None:
+    """What a recipe does to the labels of each set that it is trained on; None where it takes them as they are.
+
+    Raises:
+        KpdetectError: The teacher is no model, or its share none.
+    """
+    steps: list[Relabel] = [align] if recipe.align_labels else []
+    if not 0 <= recipe.teaching.share <= 1:
+        raise KpdetectError(f"teaching.share: expected 0 to 1, received {recipe.teaching.share}")
+    if recipe.teaching.model is not None:
+        with cli.quietly(f"loading {recipe.teaching.model}"):
+            teacher = runtime.load(recipe.teaching.model, threads=2)
+        steps.append(functools.partial(taught, teacher=teacher, teaching=recipe.teaching))
+    return (lambda faces: functools.reduce(lambda done, step: step(done), steps, faces)) if steps else None
+
+
+def taught(annotations: Annotations, teacher: runtime.Runtime, teaching: Teaching) -> Annotations:
+    """The faces with labels between their own and a teacher's marks; boxes stay as they are.
+
+    A teacher of clean labels marks the faces of coarse ones anew (Hinton et al., arXiv:1503.02531). It sees each face
+    plain and mirrored, and the mean counts.
+
+    Args:
+        annotations: Faces of one set.
+        teacher: Marks the same points.
+        teaching: Which sets are taught, and the teacher's share.
+
+    Raises:
+        KpdetectError: The teacher marks other points.
+    """
+    if teaching.data and annotations.name not in teaching.data:
+        return annotations
+    check_scheme(teacher.spec, annotations)
+    marks = np.concatenate([_marks(part, teacher) for part in _parts(annotations)])
+    own, others = annotations.keypoints, np.where(annotations.visible[..., None], marks, annotations.keypoints)
+    mixed = np.asarray((1 - teaching.share) * own + teaching.share * others, np.float32)
+    print(f"{teacher.path}: has marked {len(annotations)} faces of {annotations.name} anew", file=sys.stderr)
+    return dataclasses.replace(annotations, keypoints=mixed)
+
+
+def _parts(annotations: Annotations) -> Iterator[Annotations]:
+    starts = range(0, len(annotations), CROPS_AT_ONCE)
+    for start in tqdm(starts, desc=f"teaching {annotations.name}", unit="part", disable=None):
+        yield annotations.take(np.arange(start, min(start + CROPS_AT_ONCE, len(annotations))))
+
+
+def _marks(annotations: Annotations, teacher: runtime.Runtime) -> Floats:
+    """The teacher's points (N, K, 2) in pixels of the photographs."""
+    spec = teacher.spec
+    crops, _, matrices = evaluation_crops(annotations, spec.crop, spec.channels)
+    marks = to_pixels(predict_batches(teacher, crops), spec.crop.size_hw)
+    mirrored = mirrored_predictions(teacher, crops, spec)
+    both = marks if mirrored is None else (marks + mirrored) / 2
+    return apply_matrix(invert(matrices), both)

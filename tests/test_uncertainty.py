@@ -1,0 +1,340 @@
+"""Whether an uncertainty is to be believed: on numbers whose truth is known, and on drawn photographs."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import COMPACT, small_model
+
+from kpdetect.bundle import Spec
+from kpdetect.crops import evaluation_crops
+from kpdetect.datasets import Annotations, synthetic
+from kpdetect.errors import KpdetectError
+from kpdetect.geometry import CropRule
+from kpdetect.runtime import Marks
+from kpdetect.schema import IBUG68, user_schema
+from kpdetect.scoring import evaluate
+from kpdetect.spec import face_scores
+from kpdetect.training.calibrating import FEWEST_CROPS, calibrate, marks_of
+from kpdetect.uncertainty import (
+    BACKGROUND_TRIES,
+    BATCH_SIZE,
+    OVERALL_FACES,
+    Judged,
+    _drawn_boxes,
+    background_crops,
+    fit_face_score,
+    judge,
+    mark_batches,
+    reliability_table,
+    shares_taken_for_faces,
+)
+
+# Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+FACTORS = np.array([0.4, 0.8, 1.0, 1.5, 3.0])
+
+
+def drawn(count: int, seed: int = 0, factors: np.ndarray = FACTORS) -> Judged:
+    """What a model said, and how far off it was: by `factors` times as much in the mean, each by chance."""
+    random = np.random.default_rng(seed)
+    said = random.lognormal(-4, 0.5, (count, len(factors)))
+    distance = said * factors * random.gamma(2.0, 0.5, said.shape)
+    return Judged(distance, said, random.uniform(0.3, 0.5, count))
+
+
+def with_hidden(judged: Judged, share: float = 0.3) -> Judged:
+    hidden = np.random.default_rng(1).random(judged.distance.shape) < share
+    return dataclasses.replace(judged, distance=np.where(hidden, np.nan, judged.distance))
+
+
+class TestFactors:
+    @pytest.mark.parametrize("hide", [False, True])
+    def test_of_many_faces_they_are_the_true_ones(self, hide):
+        judged = with_hidden(drawn(20_000)) if hide else drawn(20_000)
+        np.testing.assert_allclose(judged.factors(), FACTORS, rtol=0.03)
+
+    def test_they_make_the_means_agree(self):
+        judged = drawn(5_000)
+        again = dataclasses.replace(judged, uncertainty=judged.uncertainty * judged.factors())
+        np.testing.assert_allclose(again.distance.mean(axis=0), again.uncertainty.mean(axis=0), rtol=0.02)
+        np.testing.assert_allclose(again.factors(), 1, rtol=0.02)
+
+    @pytest.mark.parametrize("count", [1, 2, 5, OVERALL_FACES, 200])
+    def test_the_fewer_faces_the_nearer_to_the_common_factor(self, count):
+        judged = drawn(count, seed=count)
+        overall = judged.distance.mean() / judged.uncertainty.mean()
+        own = judged.distance.mean(axis=0) / judged.uncertainty.mean(axis=0)
+        expected = overall + (own - overall) * count / (count + OVERALL_FACES)
+        np.testing.assert_allclose(judged.factors(), expected, rtol=1e-9)
+
+    def test_a_point_that_is_never_visible_has_the_common_factor(self):
+        judged = drawn(500)
+        judged.distance[:, 2] = np.nan
+        seen = [0, 1, 3, 4]
+        overall = judged.distance[:, seen].mean() / judged.uncertainty[:, seen].mean()
+        assert judged.factors()[2] == pytest.approx(overall)
+        assert np.isfinite(judged.factors()).all()
+
+    def test_what_is_said_of_hidden_points_and_of_faces_without_size_counts_nothing(self):
+        judged = with_hidden(drawn(300))
+        hidden = np.isnan(judged.distance)
+        nonsense = dataclasses.replace(judged, uncertainty=np.where(hidden, 1e3, judged.uncertainty))
+        np.testing.assert_allclose(nonsense.factors(), judged.factors())
+        assert nonsense.reliability() == judged.reliability()
+        flat = np.arange(300) < 50
+        sized = Judged(judged.distance[~flat], judged.uncertainty[~flat], judged.normalizer[~flat])
+        without_size = dataclasses.replace(judged, normalizer=np.where(flat, 0.0, judged.normalizer))
+        np.testing.assert_allclose(without_size.factors(), sized.factors())
+        assert without_size.reliability() == sized.reliability()
+
+
+class TestReliability:
+    @settings(max_examples=25, deadline=None)
+    @given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 99), st.floats(0, 0.5))
+    def test_parts_are_ordered_and_count_every_visible_point_once(self, count, bins, seed, share):
+        judged = with_hidden(drawn(count, seed), share)
+        rows, known = judged.reliability(bins), np.isfinite(judged.distance)
+        assert sum(row.n for row in rows) == known.sum()
+        assert len(rows) == min(bins, known.sum())
+        assert max(row.n for row in rows) - min(row.n for row in rows) <= 1
+        assert all(one.said <= other.said for one, other in itertools.pairwise(rows))
+        for attribute, array in (("said", judged.uncertainty), ("real", judged.distance)):
+            mean = np.average([getattr(row, attribute) for row in rows], weights=[row.n for row in rows])
+            assert mean == pytest.approx((array / judged.normalizer[:, None])[known].mean())
+
+    def test_of_a_model_that_is_right_said_and_real_agree(self):
+        for row in drawn(20_000, factors=np.ones(4)).reliability():
+            assert row.real == pytest.approx(row.said, rel=0.05)
+
+    def test_of_a_model_that_knows_nothing_the_real_error_does_not_follow(self):
+        judged = drawn(20_000, factors=np.ones(4))
+        shuffled = dataclasses.replace(judged, distance=np.random.default_rng(2).permutation(judged.distance))
+        real = [row.real for row in shuffled.reliability()]
+        assert max(real) < 1.6 * min(real)
+        assert shuffled.reliability()[-1].said > 2.5 * shuffled.reliability()[0].said
+
+    def test_the_table_has_a_line_for_each_part(self):
+        rows = drawn(50).reliability()
+        head, *lines = reliability_table(rows, "inter-ocular").splitlines()
+        assert "(inter-ocular)" in head
+        assert [f"{100 * row.said:.2f} %" in line for row, line in zip(rows, lines, strict=True)] == [True] * 5
+        assert all(f"({row.n} points)" in line for row, line in zip(rows, lines, strict=True))
+
+
+class TestJudging:
+    @pytest.mark.parametrize("size_hw", [(32, 32), (32, 48), (48, 32)], ids=str)
+    @pytest.mark.parametrize("points", [("nose_tip",), IBUG68.point_names], ids=len)
+    def test_real_errors_are_those_of_the_evaluation(self, size_hw, points):
+        faces = synthetic.annotations(6).select(points)
+        spec = Spec(faces.schema, "compact", {}, CropRule(size_hw, 1.35), 1)
+        _, truth, _ = evaluation_crops(faces, spec.crop, spec.channels)
+        off = np.random.default_rng(0).normal(0, 0.05, truth.shape).astype(np.float32)
+
+        def mark(crops):
+            assert len(crops) == len(truth)
+            return Marks(truth + off, np.full(truth.shape[:2], 0.1, np.float32))
+
+        judged = judge(mark, faces, spec)
+        measured = evaluate(lambda crops: mark(crops).keypoints, faces, spec)
+        np.testing.assert_allclose(
+            (judged.distance / judged.normalizer[:, None]).mean(axis=1), measured.errors, rtol=1e-4
+        )
+        np.testing.assert_allclose(judged.uncertainty, 0.1, rtol=1e-6)
+
+    def test_hidden_points_are_no_errors(self):
+        faces = synthetic.annotations(3)
+        faces.visible[:, 5] = False
+        spec = Spec(IBUG68, "compact", {}, CropRule((32, 32), 1.35), 1)
+        judged = judge(lambda crops: said_of(crops, 68, 0.1), faces, spec)
+        assert np.isnan(judged.distance[:, 5]).all()
+        assert np.isfinite(np.delete(judged.distance, 5, axis=1)).all()
+
+    def test_a_model_that_tells_no_uncertainty_is_an_error(self):
+        spec = Spec(IBUG68, "compact", {}, CropRule((32, 32), 1.35), 1, recipe="some")
+        with pytest.raises(KpdetectError, match="model 'some' tells no uncertainty"):
+            judge(lambda crops: Marks(said_of(crops, 68, 0.1).keypoints, None), synthetic.annotations(2), spec)
+        with pytest.raises(KpdetectError, match="model 'some' tells no score of a face"):
+            shares_taken_for_faces(lambda crops: said_of(crops, 68, 0.1), synthetic.annotations(2), spec)
+
+    @pytest.mark.parametrize("count", [1, BATCH_SIZE, BATCH_SIZE + 1, 2 * BATCH_SIZE + 5])
+    def test_batches_are_put_together_in_order(self, count):
+        crops = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+        sizes = []
+
+        def mark(batch):
+            sizes.append(len(batch))
+            return Marks(np.zeros((len(batch), 1, 2), np.float32), batch.reshape(-1, 1).astype(np.float32))
+
+        assert mark_batches(mark, crops).uncertainty[:, 0].tolist() == list(range(count))
+        assert max(sizes) <= BATCH_SIZE
+        assert sum(sizes) == count
+
+
+def said_of(crops: np.ndarray, num_keypoints: int, uncertainty: float) -> Marks:
+    """The middle of each crop, and one number for each point."""
+    shape = (len(crops), num_keypoints)
+    return Marks(np.full((*shape, 2), 0.5, np.float32), np.full(shape, uncertainty, np.float32))
+
+
+BOXES = np.float32([[60, 70, 110, 130], [150, 40, 180, 70]])  # two faces of one photograph, and one of another
+OTHER_BOX = np.float32([[80, 60, 140, 130]])
+FACE_GREY, BESIDE_GREY = 200, 90
+
+
+def photographs() -> Annotations:
+    """Faces are bright rectangles on grey."""
+
+    def read(path: str) -> np.ndarray:
+        picture = np.full((200, 240, 3), BESIDE_GREY, np.uint8)
+        for x0, y0, x1, y1 in (BOXES if path == "two" else OTHER_BOX).astype(int):
+            picture[y0 : y1 + 1, x0 : x1 + 1] = FACE_GREY
+        return picture
+
+    boxes = np.concatenate([BOXES, OTHER_BOX])
+    corners = boxes.reshape(-1, 2, 2)
+    names = np.array(["two", "two", "one"])
+    return Annotations(user_schema(["a", "b"]), "grey", names, corners, np.ones((3, 2), bool), boxes, names, read=read)
+
+
+GREY_SPEC = Spec(user_schema(["a", "b"]), "compact", {}, CropRule((32, 32), 1.35), 1)
+
+
+def share_in(box: np.ndarray, other: np.ndarray) -> float:
+    """The share of a box that lies in another one, counted at 40 x 40 places."""
+    x, y = np.meshgrid(*(np.linspace(box[axis], box[axis + 2], 40) for axis in (0, 1)))
+    return float(((x >= other[0]) & (x <= other[2]) & (y >= other[1]) & (y <= other[3])).mean())
+
+
+class TestBackground:
+    @pytest.mark.parametrize("seed", range(5))
+    def test_no_box_shows_a_face_nor_lies_within_one(self, seed):
+        random = np.random.default_rng(seed)
+        found = 0
+        for _ in range(200):
+            boxes = _drawn_boxes(BOXES, BOXES[0], random)
+            assert len(boxes) <= BACKGROUND_TRIES
+            found += len(boxes)
+            for box in boxes:
+                assert box[2] - box[0] == pytest.approx(box[3] - box[1], rel=1e-4)
+                assert 0.24 * 60 < box[2] - box[0] < 1.01 * 60
+                for face in BOXES:
+                    assert share_in(box, face) < 0.13
+                    assert share_in(face, box) < 0.13
+        assert found > 400
+
+    def test_they_are_reproducible_and_another_seed_gives_others(self):
+        faces = photographs()
+        crops = background_crops(faces, GREY_SPEC)
+        np.testing.assert_array_equal(background_crops(faces, GREY_SPEC), crops)
+        other = background_crops(faces, GREY_SPEC, seed=1)
+        assert crops.shape != other.shape or not np.array_equal(crops, other)
+
+    def test_crops_show_what_is_beside_every_face_of_their_photograph(self):
+        faces = photographs()
+        crops = np.concatenate([background_crops(faces, GREY_SPEC, seed) for seed in range(80)])
+        assert crops.dtype == np.uint8
+        assert crops.shape[1:] == GREY_SPEC.input_shape
+        assert (crops == 0).mean(axis=(1, 2, 3)).max() < 0.3  # black is what lies outside
+        # The box is the inner 24 of 32 pixels; of it, a face may cover a tenth.
+        assert (crops[:, 4:28, 4:28] > 150).mean(axis=(1, 2, 3)).max() < 0.15
+        assert (crops == BESIDE_GREY).any(axis=(1, 2, 3)).all()
+
+    def test_where_faces_fill_their_photographs_there_is_none(self):
+        faces = photographs()
+        whole = np.repeat(np.float32([[-200, -200, 440, 400]]), 3, axis=0)
+        crops = background_crops(dataclasses.replace(faces, boxes=whole), GREY_SPEC)
+        assert crops.shape == (0, *GREY_SPEC.input_shape)
+
+
+class TestFaceScore:
+    @settings(max_examples=25, deadline=None)
+    @given(st.floats(-5, -2), st.floats(0.5, 2), st.floats(0.05, 0.2), st.integers(0, 99))
+    def test_it_separates_two_log_normal_clouds(self, level, apart, width, seed):
+        random = np.random.default_rng(seed)
+        levels = level + random.normal(0, width, 4000), level + apart + random.normal(0, width, 4000)
+        faces, background = (np.exp(part)[:, None].repeat(3, axis=1).astype(np.float32) for part in levels)
+        fitted = fit_face_score(faces, background)
+        assert fitted["middle"] == pytest.approx(level + apart / 2, abs=0.05)
+        assert fitted["slope"] == pytest.approx(apart / width**2, rel=0.2)  # of two normal distributions, by Bayes
+        wrong = (face_scores(faces, fitted) < 0.5).mean() + (face_scores(background, fitted) >= 0.5).mean()
+        assert wrong / 2 < 0.01 + _normal_tail(apart / 2 / width)
+
+    def test_a_model_that_is_surer_of_the_background_is_not_believed(self):
+        faces, background = np.full((30, 2), 0.2, np.float32), np.full((30, 2), 0.1, np.float32)
+        fitted = fit_face_score(faces, background)
+        assert fitted["slope"] == 0
+        np.testing.assert_allclose(face_scores(np.concatenate([faces, background]), fitted), 0.5)
+
+    def test_clouds_without_width_have_a_finite_slope(self):
+        faces, background = np.full((30, 2), 0.1, np.float32), np.full((30, 2), 0.2, np.float32)
+        fitted = fit_face_score(faces, background)
+        assert np.isfinite(fitted["slope"])
+        assert face_scores(faces, fitted).min() > 0.99
+        assert face_scores(background, fitted).max() < 0.01
+
+    @pytest.mark.parametrize(("of_faces", "of_others"), [(0.01, 0.2), (0.2, 0.01), (0.01, 0.01), (0.2, 0.2)])
+    def test_shares_taken_for_faces(self, of_faces, of_others):
+        spec = dataclasses.replace(
+            GREY_SPEC, uncertainty=True, face_score={"middle": float(np.log(0.05)), "slope": 9.0}
+        )
+
+        def mark(crops):
+            shown = crops[:, 16, 16, :1] == FACE_GREY
+            return Marks(
+                np.full((len(crops), 2, 2), 0.5, np.float32),
+                np.where(shown, np.float32(of_faces), np.float32(of_others)).repeat(2, axis=1),
+            )
+
+        faces = photographs()
+        seen, mistaken, beside = shares_taken_for_faces(mark, faces, spec)
+        assert (seen, mistaken) == (float(of_faces < 0.05), float(of_others < 0.05))
+        assert beside == len(background_crops(faces, spec)) > 0
+
+
+def _normal_tail(deviations: float) -> float:
+    """An upper bound of the share of a normal distribution beyond so many standard deviations (Chernoff's)."""
+    return float(np.exp(-(deviations**2) / 2))
+
+
+class TestCalibrating:
+    def spec(self, architecture: str = "compact") -> Spec:
+        options = COMPACT if architecture == "compact" else {}
+        return Spec(IBUG68, architecture, options, CropRule((64, 64), 1.35), 1)
+
+    def test_afterwards_the_said_errors_are_the_real_ones_and_the_points_as_they_were(self):
+        spec, faces = self.spec(), synthetic.annotations(60)
+        network = small_model(spec)
+        mark = marks_of(network)
+        crops = evaluation_crops(faces, spec.crop, spec.channels)[0]
+        before, off = mark(crops), judge(mark, faces, spec).factors()
+        assert np.abs(np.log(off)).max() > 0.5  # or there would be nothing to do
+        calibrated = calibrate(network, faces, spec)
+        np.testing.assert_array_equal(mark(crops).keypoints, before.keypoints)
+        np.testing.assert_allclose(mark(crops).uncertainty, before.uncertainty * off, rtol=1e-4)
+        after = judge(mark, faces, spec)
+        assert after.uncertainty.mean() == pytest.approx(after.distance.mean(), rel=0.1)
+        background = background_crops(faces, spec)
+        assert len(background) >= FEWEST_CROPS
+        fitted = fit_face_score(mark(crops).uncertainty, mark(background).uncertainty)
+        assert calibrated == dataclasses.replace(spec, uncertainty=True, face_score=calibrated.face_score)
+        assert calibrated.face_score == pytest.approx(fitted, rel=1e-3)
+
+    def test_few_faces_give_no_score(self, capsys):
+        spec = self.spec()
+        calibrated = calibrate(small_model(spec), synthetic.annotations(FEWEST_CROPS - 1), spec)
+        assert (calibrated.uncertainty, calibrated.face_score) == (True, None)
+        assert f"no score of a face: {FEWEST_CROPS - 1} faces and " in capsys.readouterr().err
+
+    def test_a_network_that_tells_no_uncertainty_is_left_alone(self):
+        spec = self.spec("naimish")
+        spec = dataclasses.replace(spec, crop=CropRule((94, 96), 1.35))
+        network = small_model(spec)
+        before = network.get_weights()
+        assert calibrate(network, synthetic.annotations(2), spec) is spec
+        for one, other in zip(before, network.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
