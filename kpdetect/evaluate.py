@@ -73,7 +73,7 @@ class Report:
     jitter: dict[str, list[tuple[float, float]]]
     parts: dict[str, list[Part]]
     reliability: list[Reliability]
-    taken: tuple[float, float, int] | None
+    taken: tuple[float, float | None, int] | None
 
     @classmethod
     def of(
@@ -116,7 +116,7 @@ class Report:
             lines.append(reliability_table(self.reliability, self.row.normaliser))
         if self.taken is not None:
             seen, mistaken, beside = self.taken
-            others = f", {100 * mistaken:.1f} % of {beside} crops beside them" if beside else ""
+            others = f", {100 * mistaken:.1f} % of {beside} crops beside them" if mistaken is not None else ""
             lines.append(f"  taken for a face: {100 * seen:.1f} % of the faces{others}")
         return "\n".join(lines)
 

@@ -4,7 +4,7 @@ A model tells of each point how far off it expects it to be (see `kpdetect.losse
 was not trained on, the said and the real error are to agree; a crop without a face is to say that it knows nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,22 +173,25 @@ def fit_face_score(faces: npt.NDArray[np.float32], background: npt.NDArray[np.fl
     return {"middle": sum(means) / 2, "slope": max(means[1] - means[0], 0.0) / variance}
 
 
-def shares_taken_for_faces(mark: MarkCrops, annotations: Annotations, spec: Spec) -> tuple[float, float, int]:
+def shares_taken_for_faces(mark: MarkCrops, annotations: Annotations, spec: Spec) -> tuple[float, float | None, int]:
     """Of labelled faces and of crops beside them, which share has a score of 0.5 and more; and how many were beside.
+
+    Returns:
+        The share of the faces, that of the crops beside them (None where there are none), and their number.
 
     Raises:
         KpdetectError: The model tells no score.
     """
     if spec.face_score is None:
         raise KpdetectError(f"model '{spec.recipe}' tells no score of a face")
-    faces = evaluation_crops(annotations, spec.crop, spec.channels)[0]
-    shares = []
-    beside = background_crops(annotations, spec)
-    for crops in (faces, beside):
-        uncertainty = mark_batches(mark, crops).uncertainty if len(crops) else None
-        taken = np.nan if uncertainty is None else (face_scores(uncertainty, spec.face_score) >= 0.5).mean()
-        shares.append(float(taken))
-    return shares[0], shares[1], len(beside)
+    faces, beside = evaluation_crops(annotations, spec.crop, spec.channels)[0], background_crops(annotations, spec)
+    shares = [_share_taken(mark, crops, spec.face_score) if len(crops) else None for crops in (faces, beside)]
+    return float(shares[0] or 0.0), shares[1], len(beside)
+
+
+def _share_taken(mark: MarkCrops, crops: npt.NDArray[np.uint8], face_score: Mapping[str, float]) -> float:
+    uncertainty = mark_batches(mark, crops).uncertainty
+    return 0.0 if uncertainty is None else float((face_scores(uncertainty, face_score) >= 0.5).mean())
 
 
 def reliability_table(rows: list[Reliability], normaliser: str) -> str:

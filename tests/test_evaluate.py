@@ -27,6 +27,13 @@ def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys
     assert report["nme"] == pytest.approx(row.nme, abs=1e-3)
     assert set(report["regions"]) == {"jaw", "brows", "eyes", "nose", "mouth"}
     assert [level for level, _ in report["box_jitter"]["shift"]] == [0.0, 0.05, 0.1, 0.15, 0.2]
+    assert set(report["parts"]) == {"yaw", "sharpness", "face"}
+    assert all(sum(part["n"] for part in group) == 12 for group in report["parts"].values())
+    assert sum(row["n"] for row in report["reliability"]) == 12 * 68
+    taken, mistaken, beside = report["taken_for_faces"]
+    assert 0 <= taken <= 1
+    assert beside == 0 or 0 <= mistaken <= 1
+    assert "really off by" in told
     assert {file.name for file in pictures.iterdir()} == {"worst.png", "error_curve.png", "box_jitter.png"}
 
 

@@ -274,6 +274,74 @@ def command(monkeypatch):
     return lambda *words: cli.run(predict.main, [str(word) for word in words])
 
 
+EYES = user_schema(["left_eye", "right_eye", "nose"])
+
+
+class LopsidedModel:
+    """Points at the brightest pixel, off to the right of it by a tenth of the crop, in any picture."""
+
+    spec = dataclasses.replace(ConstantModel().spec, schema=EYES, uncertainty=True)
+
+    def mark(self, crops: np.ndarray) -> Marks:
+        brightest = BrightestModel().mark(crops).keypoints + np.float32([0.1, 0])
+        return Marks(brightest, np.repeat(np.float32([[0.01, 0.02, 0.03]]), len(crops), axis=0))
+
+
+class TestMirror:
+    def test_a_lean_to_one_side_falls_away_and_sides_keep_their_names(self):
+        photo = PHOTO.copy()
+        photo[48:53, 68:73] = 255
+        box = [(50, 30, 90, 70)]
+        (plain,), (both,) = (Predictor(LopsidedModel(), mirror=mirror)(photo, box) for mirror in (False, True))
+        assert np.abs(plain.keypoints - (70, 50)).max() > 5
+        np.testing.assert_allclose(both.keypoints, np.broadcast_to((70, 50), (3, 2)), atol=1.5)
+        scale = plain.uncertainty[0] / 0.01
+        np.testing.assert_allclose(both.uncertainty / scale, [0.015, 0.015, 0.03], rtol=1e-5)
+
+    def test_a_mirrored_photograph_has_mirrored_points(self):
+        random = np.random.default_rng(0)
+        photo = np.asarray(random.integers(0, 256, (60, 80, 3)), np.uint8)
+        predictor = Predictor(LopsidedModel(), mirror=True)
+        (plain,) = predictor(photo, [(20, 10, 60, 50)])
+        (turned,) = predictor(photo[:, ::-1], [(79 - 60, 10, 79 - 20, 50)])
+        swapped = turned.keypoints[[1, 0, 2]] * (-1, 1) + (79, 0)
+        np.testing.assert_allclose(swapped, plain.keypoints, atol=1e-3)
+
+    def test_a_scheme_without_sides_cannot_be_mirrored(self):
+        model = ConstantModel()
+        model.spec = dataclasses.replace(model.spec, schema=user_schema(["tip", "base", "root"]))
+        Predictor(model)
+        with pytest.raises(KpdetectError, match=r"mirror: scheme .* no left and right"):
+            Predictor(model, mirror=True)
+
+
+class TestMinScore:
+    PHOTO = np.concatenate([np.zeros((100, 100, 3), np.uint8), np.full((100, 100, 3), 255, np.uint8)], axis=1)
+    SURE, UNSURE = (40, 40, 60, 60), (140, 40, 160, 60)
+
+    def found(self, **options) -> list[tuple[float, ...]]:
+        detector = finds(self.SURE, self.UNSURE)
+        return [
+            tuple(face.box.tolist()) for face in Predictor(TellingModel(FACE_SCORE), detector, **options)(self.PHOTO)
+        ]
+
+    def test_what_the_model_calls_no_face_is_left_out(self):
+        assert self.found() == [self.SURE]
+        assert set(self.found(min_score=0)) == {self.SURE, self.UNSURE}
+        assert self.found(min_score=1) == []
+
+    def test_boxes_of_your_own_are_not_judged(self):
+        assert len(Predictor(TellingModel(FACE_SCORE))(self.PHOTO, [self.SURE, self.UNSURE])) == 2
+
+    def test_a_model_without_a_score_judges_nothing(self):
+        assert len(Predictor(TellingModel(), finds(self.SURE, self.UNSURE))(self.PHOTO)) == 2
+
+    @pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
+    def test_a_score_that_is_none_is_told(self, score):
+        with pytest.raises(KpdetectError, match="min_score: expected 0 to 1"):
+            Predictor(TellingModel(), min_score=score)
+
+
 class TestCommand:
     def test_prints_what_it_found(self, command, photos, capsys):
         assert command(photos / "a.jpg", photos / "b.png") == 0
