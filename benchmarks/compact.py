@@ -4,8 +4,9 @@
 
 The data folder is that of KPDETECT_DATA, with youtube_faces/ and ibug_300w/. A tenth of the people and photographs is
 kept out of everything for the test, a twentieth validates. Each stage is a `kpdetect.train` of its own, whose command
-is printed; a stage that is done is not done again, and one that was broken off goes on where it was. What each stage is
-for, and what it gave, is in ``benchmarks/compact.md``. Two cores take some 80 minutes.
+is printed; a stage that is done is not done again, and one that was broken off goes on where it was. At last the
+weights of the last two are averaged. What each stage is for, and what it gave, is in ``benchmarks/compact.md``. Two
+cores take some 90 minutes.
 """
 
 import argparse
@@ -37,8 +38,9 @@ class Stage:
         epochs: How many.
         learning_rate: The schedule's greatest.
         after: The stage whose weights it begins with.
-        clean: On 300-W alone; otherwise on YouTube Faces too.
-        taught: The stage before marks the faces of YouTube Faces anew, and half of each label is the teacher's.
+        youtube_faces: Whether its faces are among those trained on.
+        ibug: How often each face of 300-W is.
+        taught: What share of each label of YouTube Faces is the mark of the stage before.
         mild: With milder augmentation.
     """
 
@@ -46,32 +48,33 @@ class Stage:
     epochs: int
     learning_rate: float
     after: str | None = None
-    clean: bool = False
-    taught: bool = False
+    youtube_faces: bool = True
+    ibug: int = 1
+    taught: float = 0.0
     mild: bool = False
 
     def arguments(self, data: Path, out: Path) -> list[str]:
         """Of ``python -m kpdetect.train``."""
-        sets = [f"ibug:{data / 'ibug_300w'}"]
-        if not self.clean:
-            sets.insert(0, f"youtube-faces:{data / 'youtube_faces'}")
+        sets = [f"youtube-faces:{data / 'youtube_faces'}"] if self.youtube_faces else []
+        sets += [f"ibug:{data / 'ibug_300w'}"] * self.ibug
         words = ["--recipe", "compact", "--data", ",".join(sets), "--align-labels", "--mixed-precision", *HOLD_OUT]
         words += ["--epochs", str(self.epochs), "--learning-rate", str(self.learning_rate)]
+        fields = list(MILD) if self.mild else []
         if self.after is not None:
             words += ["--init-from", str(out / self.after)]
         if self.taught:
             words += ["--teacher", str(out / str(self.after))]
-        fields = [*(["teaching.data=youtube-faces"] if self.taught else []), *(MILD if self.mild else [])]
+            fields += ["teaching.data=youtube-faces", f"teaching.share={self.taught}"]
         return [*words, "--out", str(out / self.name), *(["--set", *fields] if fields else [])]
 
 
 STAGES = (
     Stage("1-all", 45, 2e-3),
-    Stage("2-clean", 50, 1e-3, after="1-all", clean=True),
-    Stage("3-all-taught", 100, 2e-3, after="2-clean", taught=True),
-    Stage("4-clean", 90, 1e-3, after="3-all-taught", clean=True, mild=True),
-    Stage("5-all-taught", 70, 1.5e-3, after="4-clean", taught=True),
-    Stage("6-clean", 100, 1e-3, after="5-all-taught", clean=True, mild=True),
+    Stage("2-clean", 50, 1e-3, after="1-all", youtube_faces=False),
+    Stage("3-taught", 100, 2e-3, after="2-clean", taught=0.5),
+    Stage("4-clean", 90, 1e-3, after="3-taught", youtube_faces=False, mild=True),
+    Stage("5-taught", 95, 1.5e-3, after="4-clean", ibug=2, taught=0.3, mild=True),
+    Stage("6-clean", 30, 5e-4, after="5-taught", youtube_faces=False, mild=True),
 )
 
 
