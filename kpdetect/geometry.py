@@ -185,6 +185,30 @@ class CropRule:
         matrix[..., 2, 2] = 1
         return matrix
 
+    def upright_matrix(self, keypoints: npt.ArrayLike, across_xy: npt.ArrayLike) -> Matrix:
+        """The photograph-to-crop matrices of faces whose points are known: turned level, about the points' tight box.
+
+        Args:
+            keypoints: (N, K, 2), in pixels of the photograph.
+            across_xy: (N, 2), what is to run along the crop's x axis, such as from eye to eye; any length but zero.
+
+        Returns:
+            (N, 3, 3).
+
+        Raises:
+            KpdetectError: The points of a face span no area, or a direction has no length.
+        """
+        across = np.asarray(across_xy, np.float64)
+        length = np.linalg.norm(across, axis=-1)
+        if not np.isfinite(length).all() or (length <= 0).any():
+            raise KpdetectError("upright crop: expected directions of some length, received one of none")
+        cos, sin = (across / length[:, None]).T
+        turn = np.zeros((len(across), 3, 3))
+        turn[:, 0, 0], turn[:, 0, 1], turn[:, 1, 0], turn[:, 1, 1], turn[:, 2, 2] = cos, sin, -sin, cos, 1
+        turned = apply_matrix(turn, keypoints)
+        boxes = np.concatenate([turned.min(axis=1), turned.max(axis=1)], axis=1)
+        return np.asarray(self.matrix(boxes) @ turn, np.float64)
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description; `from_dict` reads it back."""
         return {"size_hw": list(self.size_hw), "margin": self.margin, "around": self.around}

@@ -3,6 +3,7 @@
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,31 +73,56 @@ def write_image(path: str | os.PathLike[str], image_rgb: npt.ArrayLike) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def as_rgb(image: npt.ArrayLike) -> Pixels:
-    """Any usual picture array as RGB.
+def as_rgb(image: npt.ArrayLike, bgr: bool = False) -> Pixels:
+    """Any usual picture array as RGB of 8 bits.
 
     Args:
-        image: uint8, (H, W) or (H, W, 1) grey, (H, W, 3) RGB, or (H, W, 4) RGBA, whose alpha is dropped.
+        image: (H, W) or (H, W, 1) grey, (H, W, 3) colour, or (H, W, 4) colour and alpha, which is dropped. Of uint8;
+            of uint16, 0-65535; of bool; or of floats, which reach from 0 to 1, or to 255 where any is above 1.
+        bgr: Colour comes as blue, green, red, as OpenCV reads it.
 
     Returns:
-        (H, W, 3) uint8; the input itself where it is that already.
+        (H, W, 3) uint8; a view of the input itself where it is RGB of 8 bits already.
 
     >>> as_rgb(np.array([[7]], np.uint8))
     array([[[7, 7, 7]]], dtype=uint8)
+    >>> as_rgb([[0.2]])
+    array([[[51, 51, 51]]], dtype=uint8)
 
     Raises:
-        KpdetectError: Another shape or type.
+        KpdetectError: Another shape or type, or values out of range.
     """
     pixels = np.asarray(image)
     shaped = pixels[..., None] if pixels.ndim == 2 else pixels
-    if pixels.dtype != np.uint8 or shaped.ndim != 3 or shaped.shape[2] not in (1, 3, 4) or 0 in shaped.shape:
-        raise KpdetectError(
-            "image: expected uint8 of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
-            f"received {pixels.dtype} of shape {pixels.shape}; scale to 0-255 and .astype(numpy.uint8)"
-        )
-    if shaped.shape[2] == 1:
-        return np.repeat(shaped, 3, axis=2)
-    return shaped[..., :3]
+    if shaped.ndim != 3 or shaped.shape[2] not in (1, 3, 4) or 0 in shaped.shape:
+        raise _no_picture(f"{pixels.dtype} of shape {pixels.shape}")
+    eight_bits = _as_eight_bits(shaped)
+    if eight_bits.shape[2] == 1:
+        return np.repeat(eight_bits, 3, axis=2)
+    return eight_bits[..., 2::-1] if bgr else eight_bits[..., :3]
+
+
+def _as_eight_bits(pixels: npt.NDArray[Any]) -> Pixels:
+    """Grey levels of any type that a picture comes in as 0-255."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return np.asarray(np.rint(pixels / 257.0), np.uint8)  # 65535 is 255 * 257
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if not np.issubdtype(pixels.dtype, np.floating):
+        raise _no_picture(f"{pixels.dtype} of shape {pixels.shape}")
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 255):  # NaN is neither
+        raise _no_picture(f"{pixels.dtype} from {low:g} to {high:g}")
+    return np.asarray(np.rint(pixels if high > 1 else pixels * 255.0), np.uint8)
+
+
+def _no_picture(received: str) -> KpdetectError:
+    return KpdetectError(
+        "image: expected shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or floats from 0 to 1 "
+        f"or to 255, received {received}"
+    )
 
 
 def to_channels(image_rgb: Pixels, channels: int) -> Pixels:

@@ -2,7 +2,9 @@
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +14,7 @@ from kpdetect import cli
 from kpdetect.bundle import Spec, shipped_model
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import Detector, Face, HaarDetector, biggest_first
-from kpdetect.geometry import Floats, apply_matrix, image_box, invert, to_pixels
+from kpdetect.geometry import Floats, Matrix, apply_matrix, image_box, invert, to_pixels
 from kpdetect.images import Pixels, as_rgb, read_image, to_channels, warp_crop
 from kpdetect.runtime import Marks, load
 from kpdetect.spec import face_scores
@@ -34,6 +36,9 @@ class Model(Protocol):
 class Predictor:
     """Finds the faces of photographs and their points.
 
+    One object serves many calls, also from several threads: each thread has a detector of its own (one that you give
+    is shared, and has to allow that), and the model's runtime runs one batch at a time.
+
     Args:
         model: A bundle or SavedModel folder, a ``.tflite``, ``.onnx`` or ``.keras`` file, or a loaded model; by
             default the one that ships with the package.
@@ -41,6 +46,9 @@ class Predictor:
             A model of whole pictures (its ``spec.crop.around`` is ``image``) needs none.
         threads: How many threads the model's runtime may use.
         mirror: Look at every face in a mirror too, and give the mean: twice the time, a little more accurate.
+        second_look: Look at every face again, in a crop about its first points, turned upright: twice the time, and
+            more accurate the more the box is off or the face is turned. By default, faces that the detector found get
+            one, and boxes of your own do not.
         min_score: Leave out what the detector found where the model says, by a lower `Face.score`, that it is no
             face. Boxes of your own, and models that tell no score, are not judged. 0 leaves out nothing.
 
@@ -54,6 +62,7 @@ class Predictor:
         detector: Detector | None = None,
         threads: int = 1,
         mirror: bool = False,
+        second_look: bool | None = None,
         min_score: float = 0.5,
     ) -> None:
         if not 0 <= min_score <= 1:
@@ -63,6 +72,8 @@ class Predictor:
         else:
             self.model = model
         self._detector = detector
+        self._own = threading.local()
+        self._second_look = second_look
         self._min_score = min_score
         self._swap = self.model.spec.schema.flip_permutation if mirror else None
         if mirror and self._swap is None:
@@ -70,13 +81,16 @@ class Predictor:
                 f"mirror: scheme '{self.model.spec.schema.name}' tells no left and right, so no face can be mirrored"
             )
 
-    def __call__(self, image: PathLike | npt.ArrayLike, boxes: npt.ArrayLike | None = None) -> list[Face]:
+    def __call__(
+        self, image: PathLike | npt.ArrayLike, boxes: npt.ArrayLike | None = None, bgr: bool = False
+    ) -> list[Face]:
         """Marks the faces of one photograph; all of them go through the model as one batch.
 
         Args:
-            image: A file, or a uint8 array: (H, W, 3) RGB, grey, or RGBA.
+            image: A file, or an array: (H, W, 3) RGB, grey, or RGBA, of any type that `kpdetect.images.as_rgb` takes.
             boxes: Face boxes of your own, (N, 4) as (x0, y0, x1, y1) in pixels; then no detector runs. A face box is
                 the tight box of the points: for 68 points from brow to chin and from ear to ear.
+            bgr: The array's colours come as OpenCV reads them.
 
         Returns:
             The faces, biggest first; faces of your own boxes in the order of the boxes. An empty list for no face. A
@@ -85,53 +99,139 @@ class Predictor:
         Raises:
             KpdetectError: The file is no image, or a box is none.
         """
-        pixels = read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image)
-        face_boxes = self._boxes(pixels, None if boxes is None else _checked(boxes))
-        faces = self._faces(pixels, face_boxes) if len(face_boxes) else []
-        if boxes is not None:
+        return self.batch([image], [boxes], bgr)[0]
+
+    def batch(
+        self,
+        images: Sequence[PathLike | npt.ArrayLike],
+        boxes: Sequence[npt.ArrayLike | None] | None = None,
+        bgr: bool = False,
+    ) -> list[list[Face]]:
+        """Marks the faces of several photographs, all faces as one batch: what calls one by one would give.
+
+        Args:
+            images: Files or arrays; all of them are held in memory.
+            boxes: For each photograph face boxes of your own, or None to look for faces.
+            bgr: The arrays' colours come as OpenCV reads them.
+
+        Returns:
+            For each photograph its faces.
+
+        Raises:
+            KpdetectError: A file is no image, a box is none, or there are not as many boxes as images.
+        """
+        given = [None] * len(images) if boxes is None else list(boxes)
+        if len(given) != len(images):
+            raise KpdetectError(f"boxes: expected those of {len(images)} images, received those of {len(given)}")
+        views = [self._view(image, own, bgr) for image, own in zip(images, given, strict=True)]
+        faces = iter(self._faces([view for view in views for _ in view.boxes], views))
+        return [self._kept([next(faces) for _ in view.boxes], view) for view in views]
+
+    def _view(self, image: PathLike | npt.ArrayLike, boxes: npt.ArrayLike | None, bgr: bool) -> "_View":
+        """A photograph and what to crop of it: all of it, the boxes that were given, or those that a detector finds."""
+        pixels = read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image, bgr)
+        channels = to_channels(pixels, self.model.spec.channels)
+        given = None if boxes is None else _checked(boxes)
+        if self.model.spec.crop.around == "image":
+            whole = image_box((pixels.shape[0], pixels.shape[1]))
+            return _View(channels, np.repeat(whole[None], 1 if given is None else len(given), axis=0), given is None)
+        if given is None:
+            return _View(channels, biggest_first(_checked(self._detect(pixels))), True)
+        return _View(channels, given, False)
+
+    def _detect(self, pixels: Pixels) -> npt.ArrayLike:
+        if self._detector is not None:
+            return self._detector(pixels)
+        if not hasattr(self._own, "detector"):  # not before it is needed: callers with boxes of their own never do
+            self._own.detector = HaarDetector()
+        found: npt.ArrayLike = self._own.detector(pixels)
+        return found
+
+    def _kept(self, faces: list[Face], view: "_View") -> list[Face]:
+        if not view.detected:
             return faces
         return [face for face in faces if face.score is None or face.score >= self._min_score]
 
-    def _boxes(self, pixels: Pixels, given: Floats | None) -> Floats:
-        """What to crop: the whole picture, the boxes that were given, or those that the detector finds."""
-        if self.model.spec.crop.around == "image":
-            whole = image_box((pixels.shape[0], pixels.shape[1]))
-            return np.repeat(whole[None], 1 if given is None else len(given), axis=0)
-        return biggest_first(_checked(self._detect(pixels))) if given is None else given
+    def _faces(self, view_of: list["_View"], views: list["_View"]) -> list[Face]:
+        """The faces of all boxes, with their points in pixels of their photographs.
 
-    def _detect(self, pixels: Pixels) -> npt.ArrayLike:
-        if self._detector is None:  # not before it is needed: callers with boxes of their own never do
-            self._detector = HaarDetector()
-        return self._detector(pixels)
-
-    def _faces(self, pixels: Pixels, boxes: Floats) -> list[Face]:
-        """The faces of boxes (N, 4), N at least 1, with their points in pixels of the photograph."""
+        Args:
+            view_of: Each box's photograph.
+            views: The photographs.
+        """
+        if not view_of:
+            return []
         spec = self.model.spec
+        boxes = np.concatenate([view.boxes for view in views])
         matrices = spec.crop.matrix(boxes)
-        photo = to_channels(pixels, spec.channels)
-        crops = np.stack([warp_crop(photo, matrix, spec.crop.size_hw) for matrix in matrices])
-        relative, uncertainty = self._marks(crops)
-        if not np.isfinite(relative).all() or not (uncertainty is None or np.isfinite(uncertainty).all()):
-            raise KpdetectError("the model gave numbers that are not finite; its weights are damaged")
-        keypoints = apply_matrix(invert(matrices), to_pixels(relative, spec.crop.size_hw))
+        keypoints, uncertainty = self._marks(view_of, matrices)
+        again = np.array([view.detected if self._second_look is None else self._second_look for view in view_of])
+        again &= _can_be_turned(spec, keypoints)
+        if again.any():
+            matrices[again] = spec.crop.upright_matrix(keypoints[again], _across(spec, keypoints[again]))
+            looked_at = [view for view, chosen in zip(view_of, again, strict=True) if chosen]
+            keypoints[again], more = self._marks(looked_at, matrices[again])
+            if uncertainty is not None and more is not None:
+                uncertainty[again] = more
         if uncertainty is None:
             return [Face(box, points, spec.schema) for box, points in zip(boxes, keypoints, strict=True)]
-        sides_px = np.asarray(max(spec.crop.size_hw) / matrices[:, 0, 0], np.float32)
+        sides_px = max(spec.crop.size_hw) / np.sqrt(np.linalg.det(matrices[:, :2, :2]))
+        errors_px = np.asarray(uncertainty * sides_px[:, None], np.float32)
         scores = [None] * len(boxes) if spec.face_score is None else face_scores(uncertainty, spec.face_score).tolist()
-        found = zip(boxes, keypoints, scores, uncertainty * sides_px[:, None], strict=True)
-        return [Face(box, points, spec.schema, score, errors_px) for box, points, score, errors_px in found]
+        found = zip(boxes, keypoints, scores, errors_px, strict=True)
+        return [Face(box, points, spec.schema, score, errors) for box, points, score, errors in found]
 
-    def _marks(self, crops: Pixels) -> Marks:
-        """What the model says of crops; with `mirror`, the mean of that and of what it says of them in a mirror."""
-        if self._swap is None:
-            return self.model.mark(crops)
-        count, swap = len(crops), list(self._swap)
+    def _marks(self, view_of: list["_View"], matrices: Matrix) -> Marks:
+        """What the model says of crops, keypoints in pixels of the photographs; with `mirror`, seen from both sides."""
+        size_hw = self.model.spec.crop.size_hw
+        crops = np.stack(
+            [warp_crop(view.pixels, matrix, size_hw) for view, matrix in zip(view_of, matrices, strict=True)]
+        )
+        relative, uncertainty = self._mirrored_marks(crops, self._swap) if self._swap else self.model.mark(crops)
+        if not np.isfinite(relative).all() or not (uncertainty is None or np.isfinite(uncertainty).all()):
+            raise KpdetectError("the model gave numbers that are not finite; its weights are damaged")
+        return Marks(apply_matrix(invert(matrices), to_pixels(relative, size_hw)), uncertainty)
+
+    def _mirrored_marks(self, crops: Pixels, swap: Sequence[int]) -> Marks:
+        """The mean of what the model says of crops and of what it says of them in a mirror."""
+        count, swapped = len(crops), list(swap)
         keypoints, uncertainty = self.model.mark(np.concatenate([crops, crops[:, :, ::-1]]))
-        turned_back = keypoints[count:, swap] * (-1, 1) + (1, 0)
+        turned_back = keypoints[count:, swapped] * (-1, 1) + (1, 0)
         both = np.asarray((keypoints[:count] + turned_back) / 2, np.float32)
         if uncertainty is None:
             return Marks(both, None)
-        return Marks(both, np.asarray((uncertainty[:count] + uncertainty[count:, swap]) / 2, np.float32))
+        return Marks(both, np.asarray((uncertainty[:count] + uncertainty[count:, swapped]) / 2, np.float32))
+
+
+@dataclass(frozen=True)
+class _View:
+    """A photograph as the model takes it, and the boxes to look at.
+
+    Attributes:
+        pixels: (H, W, C), C as the model's.
+        boxes: (N, 4).
+        detected: Whether a detector found them.
+    """
+
+    pixels: Pixels
+    boxes: Floats
+    detected: bool
+
+
+def _can_be_turned(spec: Spec, keypoints: Floats) -> npt.NDArray[np.bool_]:
+    """Which faces' points tell a crop of their own: they span an area. None does for models of whole pictures."""
+    extent = keypoints.max(axis=1) - keypoints.min(axis=1)
+    across = np.linalg.norm(_across(spec, keypoints), axis=1)
+    return np.asarray((spec.crop.around == "face") & (extent.min(axis=1) > 1) & (across > 0))
+
+
+def _across(spec: Spec, keypoints: Floats) -> Floats:
+    """Towards the right of the picture from eye to eye, (N, 2), by the two points that normalise errors; or level."""
+    if spec.schema.normalizer_points is None:
+        return np.tile(np.array([1, 0], np.float32), (len(keypoints), 1))
+    first, second = spec.schema.normalizer_points
+    across = keypoints[:, second] - keypoints[:, first]
+    return np.where(across[:, :1] < 0, -across, across)
 
 
 def _checked(boxes: npt.ArrayLike) -> Floats:
@@ -158,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = cli.parse_options(marking.PredictOptions, argv, "predict", examples)
     work = marking.gather(options)
-    predictor = Predictor(options.model, None, options.threads, options.mirror, options.min_score)
+    predictor = Predictor(options.model, threads=options.threads, mirror=options.mirror, min_score=options.min_score)
     return marking.mark(predictor, predictor.model.spec.schema, work, options)
 
 

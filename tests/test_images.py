@@ -105,9 +105,26 @@ def test_as_rgb_takes_every_usual_shape():
     assert as_rgb(rgb) is not None
     np.testing.assert_array_equal(as_rgb(np.dstack([rgb, grey])), rgb)
     np.testing.assert_array_equal(as_rgb(grey), as_rgb(grey[..., None]))
-    for wrong in (rgb.astype(np.float32), rgb[..., :2], rgb[None], rgb[:0]):
-        with pytest.raises(KpdetectError, match="expected uint8 of shape"):
+    for wrong in (rgb.astype(np.int32), rgb[..., :2], rgb[None], rgb[:0]):
+        with pytest.raises(KpdetectError, match="image: expected shape"):
             as_rgb(wrong)
+
+
+def test_as_rgb_takes_every_usual_type():
+    rgb = gradient(5, 7)
+    for same in (rgb.astype(np.uint16) * 257, rgb / 255, (rgb / 255).astype(np.float16), rgb.astype(np.float32)):
+        np.testing.assert_array_equal(as_rgb(same), rgb)
+    np.testing.assert_array_equal(as_rgb(rgb > 100), np.where(rgb > 100, 255, 0))
+    np.testing.assert_array_equal(as_rgb(rgb[..., ::-1], bgr=True), rgb)
+    np.testing.assert_array_equal(as_rgb(np.dstack([rgb[..., ::-1], rgb[..., 0]]), bgr=True), rgb)
+
+
+@pytest.mark.parametrize("value", [-0.1, 255.5, np.nan, np.inf])
+def test_floats_out_of_range_are_told(value):
+    picture = np.full((4, 4, 3), 0.5)
+    picture[1, 2, 0] = value
+    with pytest.raises(KpdetectError, match="floats from 0 to 1 or to 255, received float64 from"):
+        as_rgb(picture)
 
 
 def test_to_channels():

@@ -51,7 +51,9 @@ def command(monkeypatch):
     real = Predictor
 
     def run(schema: KeypointSchema, *words: object) -> int:
-        monkeypatch.setattr(predict, "Predictor", lambda model, _, *rest: real(CornerModel(schema), no_detector, *rest))
+        monkeypatch.setattr(
+            predict, "Predictor", lambda model, **options: real(CornerModel(schema), no_detector, **options)
+        )
         return cli.run(predict.main, [str(word) for word in words])
 
     return run
@@ -261,7 +263,8 @@ class TestOtherSchemes:
     def test_the_detector_is_asked_whatever_the_scheme(self):
         for count in (1, 58):
             schema = user_schema([f"p{index}" for index in range(count)])
-            (face,) = Predictor(CornerModel(schema), lambda image: [(10, 20, 30, 40)])(np.zeros((60, 60, 3), np.uint8))
+            predictor = Predictor(CornerModel(schema), lambda image: [(10, 20, 30, 40)], second_look=False)
+            (face,) = predictor(np.zeros((60, 60, 3), np.uint8))
             np.testing.assert_allclose(face.keypoints, expected_points(np.float32([[10, 20, 30, 40]]), count)[0])
 
 

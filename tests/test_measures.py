@@ -269,7 +269,9 @@ def command(monkeypatch):
 
     def run(schema: KeypointSchema, *words: object) -> int:
         monkeypatch.setattr(
-            predict, "Predictor", lambda model, _, *rest: real(MeanFaceModel(schema), lambda image: boxes, *rest)
+            predict,
+            "Predictor",
+            lambda model, **options: real(MeanFaceModel(schema), lambda image: boxes, second_look=False, **options),
         )
         return cli.run(predict.main, [str(word) for word in words])
 

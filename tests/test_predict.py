@@ -202,8 +202,24 @@ class TestPredictor:
     def test_pictures_of_any_kind(self):
         for shape in [(50, 60), (50, 60, 1), (50, 60, 3), (50, 60, 4)]:
             assert len(Predictor(ConstantModel())(np.zeros(shape, np.uint8), [(0, 0, 9, 9)])) == 1
-        with pytest.raises(KpdetectError, match="expected uint8"):
-            Predictor(ConstantModel())(np.zeros((50, 60, 3)), [(0, 0, 9, 9)])
+        with pytest.raises(KpdetectError, match="expected shape"):
+            Predictor(ConstantModel())(np.zeros((50, 60, 2), np.uint8), [(0, 0, 9, 9)])
+
+    def test_every_type_of_pixel_gives_the_same_crop(self):
+        photo = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)
+        kinds = [
+            photo,
+            photo.astype(np.uint16) * 257,
+            photo / 255,
+            (photo / 255).astype(np.float32),
+            photo.astype(float),
+        ]
+        model = ConstantModel(channels=3)
+        for kind in kinds:
+            Predictor(model)(kind, [(10, 5, 50, 45)])
+        Predictor(model)(photo[..., ::-1], [(10, 5, 50, 45)], bgr=True)
+        for batch in model.batches[1:]:
+            np.testing.assert_array_equal(batch, model.batches[0])
 
     def test_files_equal_arrays(self, tmp_path):
         photo = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
@@ -269,7 +285,9 @@ def command(monkeypatch):
     """The command, with a detector that finds one face in every photograph."""
     real = Predictor
     monkeypatch.setattr(
-        predict, "Predictor", lambda model, _, *rest: real(ConstantModel(), finds((10, 10, 30, 30)), *rest)
+        predict,
+        "Predictor",
+        lambda model, **options: real(ConstantModel(), finds((10, 10, 30, 30)), second_look=False, **options),
     )
     return lambda *words: cli.run(predict.main, [str(word) for word in words])
 
@@ -315,6 +333,88 @@ class TestMirror:
             Predictor(model, mirror=True)
 
 
+class TestBatch:
+    def test_it_equals_calls_one_by_one(self):
+        random = np.random.default_rng(2)
+        photos = [np.asarray(random.integers(0, 256, (height, 80, 3)), np.uint8) for height in (60, 70, 90)]
+        boxes = [[(10, 5, 50, 45), (20, 20, 60, 60)], np.zeros((0, 4)), [(0, 0, 40, 40)]]
+        model = BrightestModel()
+        together = Predictor(model).batch(photos, boxes)
+        assert [len(faces) for faces in together] == [2, 0, 1]
+        assert len(model.spec.schema.point_names) == 3
+        for faces, photo, own in zip(together, photos, boxes, strict=True):
+            for face, alone in zip(faces, Predictor(model)(photo, own), strict=True):
+                np.testing.assert_allclose(face.keypoints, alone.keypoints)
+
+    def test_all_faces_are_one_batch_of_the_model(self):
+        model = ConstantModel()
+        detector = finds((10, 10, 30, 30), (50, 10, 80, 40))
+        found = Predictor(model, detector, second_look=False).batch([PHOTO, PHOTO, PHOTO])
+        assert [len(faces) for faces in found] == [2, 2, 2]
+        assert [len(batch) for batch in model.batches] == [6]
+
+    def test_no_images_give_no_faces(self):
+        assert Predictor(ConstantModel()).batch([]) == []
+
+    def test_boxes_of_another_number_of_images_are_told(self):
+        with pytest.raises(KpdetectError, match="boxes: expected those of 2 images, received those of 1"):
+            Predictor(ConstantModel()).batch([PHOTO, PHOTO], [None])
+
+
+class ThreeSpotsModel(ConstantModel):
+    """Points at the brightest red, green and blue of a crop: eyes and nose."""
+
+    def __init__(self):
+        super().__init__(channels=3, size_hw=(64, 64), margin=1.5)
+        schema = dataclasses.replace(EYES, normalizer_points=(0, 1))
+        self.spec = dataclasses.replace(self.spec, schema=schema, uncertainty=True)
+
+    def mark(self, crops: np.ndarray) -> Marks:
+        self.batches.append(crops)
+        spots = [(crop[..., c].argmax() % 64, crop[..., c].argmax() // 64) for crop in crops for c in (1, 0, 2)]
+        return Marks((np.float32(spots).reshape(-1, 3, 2) + 0.5) / 64, np.full((len(crops), 3), 0.01, np.float32))
+
+
+class TestSecondLook:
+    @pytest.fixture
+    def photo(self) -> np.ndarray:
+        photo = np.zeros((200, 200, 3), np.uint8)
+        for (x, y), channel in {(80, 90): 0, (120, 110): 1, (90, 120): 2}.items():
+            photo[y - 2 : y + 3, x - 2 : x + 3, channel] = 255
+        return photo
+
+    BOX = (60, 70, 140, 150)
+
+    def test_the_second_crop_stands_level_about_the_points(self, photo):
+        model = ThreeSpotsModel()
+        (face,) = Predictor(model, finds(self.BOX))(photo)
+        first, second = model.batches
+        assert abs(first[0, ..., 0].argmax() // 64 - first[0, ..., 1].argmax() // 64) > 5
+        assert abs(second[0, ..., 0].argmax() // 64 - second[0, ..., 1].argmax() // 64) <= 1
+        np.testing.assert_allclose(face.keypoints, [(120, 110), (80, 90), (90, 120)], atol=2.5)
+
+    def test_by_default_faces_of_the_detector_alone_get_one(self, photo):
+        model = ThreeSpotsModel()
+        Predictor(model)(photo, [self.BOX])
+        assert len(model.batches) == 1
+        Predictor(model, second_look=True)(photo, [self.BOX])
+        assert len(model.batches) == 3
+        Predictor(model, finds(self.BOX), second_look=False)(photo)
+        assert len(model.batches) == 4
+
+    def test_pixels_of_the_uncertainty_follow_the_second_crop(self, photo):
+        (once,) = Predictor(ThreeSpotsModel(), second_look=False)(photo, [self.BOX])
+        (twice,) = Predictor(ThreeSpotsModel(), second_look=True)(photo, [self.BOX])
+        assert once.uncertainty[0] == pytest.approx(0.01 * 1.5 * 80, rel=1e-3)
+        extent = 44.7  # from eye to eye, which lie level in the second crop
+        assert twice.uncertainty[0] == pytest.approx(0.01 * 1.5 * extent, rel=0.15)
+
+    def test_points_that_span_no_area_keep_their_first_place(self):
+        (face,) = Predictor(BrightestModel(), second_look=True)(PHOTO, [(40, 30, 60, 50)])
+        (first,) = Predictor(BrightestModel(), second_look=False)(PHOTO, [(40, 30, 60, 50)])
+        np.testing.assert_array_equal(face.keypoints, first.keypoints)
+
+
 class TestMinScore:
     PHOTO = np.concatenate([np.zeros((100, 100, 3), np.uint8), np.full((100, 100, 3), 255, np.uint8)], axis=1)
     SURE, UNSURE = (40, 40, 60, 60), (140, 40, 160, 60)
@@ -334,7 +434,7 @@ class TestMinScore:
         assert len(Predictor(TellingModel(FACE_SCORE))(self.PHOTO, [self.SURE, self.UNSURE])) == 2
 
     def test_a_model_without_a_score_judges_nothing(self):
-        assert len(Predictor(TellingModel(), finds(self.SURE, self.UNSURE))(self.PHOTO)) == 2
+        assert len(Predictor(TellingModel(), finds(self.SURE, self.UNSURE), second_look=False)(self.PHOTO)) == 2
 
     @pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
     def test_a_score_that_is_none_is_told(self, score):
@@ -392,7 +492,7 @@ class TestCommand:
 
     def test_zero_faces_is_no_error(self, monkeypatch, photos, capsys):
         real = Predictor
-        monkeypatch.setattr(predict, "Predictor", lambda model, _, *rest: real(ConstantModel(), finds(), *rest))
+        monkeypatch.setattr(predict, "Predictor", lambda model, **options: real(ConstantModel(), finds(), **options))
         assert cli.run(predict.main, [str(photos / "a.jpg"), "--json", "-"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["faces"] == []
         assert cli.run(predict.main, [str(photos / "a.jpg")]) == 0
@@ -439,7 +539,9 @@ def test_importing_it_brings_in_nothing_heavy():
 def test_real_photographs_end_to_end(shared_data, tmp_path, monkeypatch, capsys):
     """The Haar detector and a model that answers with the box's own corners."""
     real = Predictor
-    monkeypatch.setattr(predict, "Predictor", lambda model, *rest: real(ConstantModel(margin=1.0), *rest))
+    monkeypatch.setattr(
+        predict, "Predictor", lambda model, **options: real(ConstantModel(margin=1.0), second_look=False, **options)
+    )
     photo = shared_data / "photos" / "portrait_exif.jpg"
     assert (
         cli.run(predict.main, [str(photo), "--json", str(tmp_path / "p.json"), "--draw", str(tmp_path / "p.jpg")]) == 0
