@@ -101,14 +101,23 @@ Image("out/marked.jpg", width=720)
 
 # %% [markdown]
 # ## All of that in one call
+#
+# With boxes of your own there is one look, as above. Faces that the detector finds get a second one, in a crop about
+# their first points, turned upright, for a detector's box is often a little off.
 
 # %%
-found = predictor(PHOTO)  # a file or an RGB array
+again = predictor(PHOTO, boxes)  # a file or an RGB array
+print("the same points as above:", np.allclose([face.keypoints for face in again], keypoints, atol=1e-3))
+
+found = predictor(PHOTO)
 for face in found:
     print("box", face.box.round(1), " nose tip", face.point("nose_tip").round(1), " left eye", face["left_eye"].shape)
-print("the same points as above:", np.allclose([face.keypoints for face in found], keypoints, atol=1e-3))
+    print("  is it a face?", round(face.score, 3), " points are expected to be off by", face.uncertainty.mean().round(1))
 
 # %% [markdown]
+# The score says whether this is a face at all; what scores below 0.5 is left out. The model tells of each point how far
+# off it expects it to be, in pixels.
+#
 # Faces come biggest first. `face["left_eye"]` is a part of the face, `face.point("nose_tip")` a single point; left is
 # the person's own. Here is the first face, four times as large, so that the points can be judged:
 
