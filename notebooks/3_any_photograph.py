@@ -112,7 +112,7 @@ print("the same points as above:", np.allclose([face.keypoints for face in again
 found = predictor(PHOTO)
 for face in found:
     print("box", face.box.round(1), " nose tip", face.point("nose_tip").round(1), " left eye", face["left_eye"].shape)
-    print("  is it a face?", round(face.score, 3), " points are expected to be off by", face.uncertainty.mean().round(1))
+    print("  a face:", round(face.score, 3), " points are expected to be off by", face.uncertainty.mean().round(1))
 
 # %% [markdown]
 # The score says whether this is a face at all; what scores below 0.5 is left out. The model tells of each point how far

@@ -106,21 +106,20 @@ print("output ", spec.num_keypoints, "points, relative to the crop:", ", ".join(
 # ## The bare interpreter
 #
 # This is all that an app does, on a phone or elsewhere. No kpdetect, no TensorFlow: pixels in, points out. The input
-# is called `image` and the output `keypoints`, in every format. The last line needs the half pixel: relative `r` stands
-# at `r * width - 0.5`, since the middle of a pixel is the whole number.
+# is called `image` and the output `keypoints`, in every format; `compact` also tells its `uncertainty`, how far off it
+# expects each point to be. The way to the crops' pixels needs the half pixel: relative `r` stands at `r * width - 0.5`,
+# since the middle of a pixel is the whole number.
 
 # %%
 faces = spread(split_by_rule(load(SPEC), spec.extra["split"])[1], 5)  # not trained on
 crops, relative, _ = evaluation_crops(faces, spec.crop, spec.channels)
 
-interpreter = Interpreter(model_path=TFLITE)
-image, keypoints = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-interpreter.resize_tensor_input(image["index"], crops.shape)
-interpreter.allocate_tensors()
-interpreter.set_tensor(image["index"], crops.astype(np.float32))
-interpreter.invoke()
-points = interpreter.get_tensor(keypoints["index"]) * 64 - 0.5
-print("points", points.shape, "in pixels of the crops")
+app = Interpreter(model_path=TFLITE).get_signature_runner()
+outputs = app(image=crops.astype(np.float32))
+points = outputs["keypoints"] * 64 - 0.5
+print(
+    "points", points.shape, "in pixels of the crops; off by", (outputs["uncertainty"] * 64).mean().round(1), "expected"
+)
 
 # %%
 truth = to_pixels(relative, spec.crop.size_hw)
@@ -138,7 +137,7 @@ Image("out/exported.jpg")
 
 # %%
 network, _ = load_bundle(run)
-by_keras = np.asarray(network(crops.astype(np.float32), training=False))
+by_keras = np.asarray(network(crops.astype(np.float32), training=False)["keypoints"])
 for name in ("compact.tflite", "compact.onnx", "saved_model"):
     model = runtime.load(f"runs/notebook-6-exported/{name}")
     difference = np.abs(model(crops) - by_keras).max() * 64
