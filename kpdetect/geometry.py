@@ -5,7 +5,7 @@ A keypoint is ``(x, y)`` in pixels, float32, 0-based, with **the pixel's centre 
 one: it takes source pixels to target pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,22 @@ def to_pixels(relative: npt.ArrayLike, size_hw: tuple[int, int]) -> Floats:
     """[0, 1] to pixels, the inverse of `to_relative`."""
     height, width = size_hw
     return np.asarray(np.asarray(relative, np.float64) * (width, height) - 0.5, np.float32)
+
+
+def mirrored_relative(relative: npt.ArrayLike, swap: Sequence[int]) -> Floats:
+    """Points relative to a crop (…, K, 2) as they are in its mirror image; twice gives them back.
+
+    Args:
+        relative: In the scheme's order.
+        swap: The scheme's left-right permutation.
+
+    >>> mirrored_relative([[0.25, 0.5], [1.0, 0.5]], [1, 0])
+    array([[0.  , 0.5 ],
+           [0.75, 0.5 ]], dtype=float32)
+    """
+    points = np.array(relative, np.float32)[..., list(swap), :]
+    points[..., 0] = 1 - points[..., 0]
+    return points
 
 
 def tight_box(keypoints: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:

@@ -14,7 +14,7 @@ from kpdetect import cli
 from kpdetect.bundle import Spec, shipped_model
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import Detector, Face, HaarDetector, biggest_first
-from kpdetect.geometry import Floats, Matrix, apply_matrix, image_box, invert, to_pixels
+from kpdetect.geometry import Floats, Matrix, apply_matrix, image_box, invert, mirrored_relative, to_pixels
 from kpdetect.images import Pixels, as_rgb, read_image, to_channels, warp_crop
 from kpdetect.runtime import Marks, load
 from kpdetect.spec import face_scores
@@ -202,8 +202,7 @@ class Predictor:
         """The mean of what the model says of crops and of what it says of them in a mirror."""
         count, swapped = len(crops), list(swap)
         keypoints, uncertainty = self.model.mark(np.concatenate([crops, crops[:, :, ::-1]]))
-        turned_back = keypoints[count:, swapped] * (-1, 1) + (1, 0)
-        both = np.asarray((keypoints[:count] + turned_back) / 2, np.float32)
+        both = np.asarray((keypoints[:count] + mirrored_relative(keypoints[count:], swap)) / 2, np.float32)
         if uncertainty is None:
             return Marks(both, None)
         return Marks(both, np.asarray((uncertainty[:count] + uncertainty[count:, swapped]) / 2, np.float32))

@@ -12,7 +12,7 @@ from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import Annotations, on_whole_pictures
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import HaarDetector
-from kpdetect.geometry import Floats, apply_matrix, intersection_over_union, jitter_boxes, to_pixels
+from kpdetect.geometry import Floats, apply_matrix, intersection_over_union, jitter_boxes, mirrored_relative, to_pixels
 from kpdetect.metrics import Summary, nme_per_face, nme_per_point, summary
 
 PredictCrops = Callable[[npt.NDArray[np.uint8]], Floats]
@@ -207,9 +207,8 @@ def mirrored_predictions(predict: PredictCrops, crops: npt.NDArray[np.uint8], sp
     swap = spec.schema.flip_permutation
     if swap is None:
         return None
-    relative = predict_batches(predict, np.ascontiguousarray(crops[:, :, ::-1]))[:, list(swap)]
-    relative[..., 0] = 1.0 - relative[..., 0]
-    return to_pixels(relative, spec.crop.size_hw)
+    relative = predict_batches(predict, np.ascontiguousarray(crops[:, :, ::-1]))
+    return to_pixels(mirrored_relative(relative, swap), spec.crop.size_hw)
 
 
 def mean_face_error(train: Annotations, annotations: Annotations, spec: Spec) -> float:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import Annotations
+from kpdetect.geometry import mirrored_relative
 from kpdetect.pipeline import FaceFraming, Framing, ImageFraming
 from kpdetect.recipes import Recipe
 from kpdetect.schema import KeypointSchema
@@ -66,7 +67,6 @@ def validation_batches(val: Annotations, recipe: Recipe) -> tf.data.Dataset:
     weights = val.visible.astype(np.float32)
     swap = val.schema.flip_permutation
     if swap is not None:
-        mirrored = relative[:, list(swap)] * (-1, 1) + (1, 0)
-        relative = np.concatenate([relative, mirrored.astype(np.float32)])
+        relative = np.concatenate([relative, mirrored_relative(relative, swap)])
         crops, weights = np.concatenate([crops, crops[:, :, ::-1]]), np.concatenate([weights, weights[:, list(swap)]])
     return tf.data.Dataset.from_tensor_slices((crops, relative, weights)).batch(recipe.batch_size)
