@@ -13,7 +13,7 @@ import numpy.typing as npt
 from kpdetect import cli
 from kpdetect.bundle import Spec, shipped_model
 from kpdetect.errors import KpdetectError
-from kpdetect.faces import Detector, Face, HaarDetector, biggest_first
+from kpdetect.faces import Detector, Face, HaarDetector, YuNetDetector, biggest_first
 from kpdetect.geometry import Floats, Matrix, apply_matrix, image_box, invert, mirrored_relative, to_pixels
 from kpdetect.images import Pixels, as_rgb, read_image, to_channels, warp_crop
 from kpdetect.runtime import Marks, load
@@ -263,7 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = cli.parse_options(marking.PredictOptions, argv, "predict", examples)
     work = marking.gather(options)
-    predictor = Predictor(options.model, threads=options.threads, mirror=options.mirror, min_score=options.min_score)
+    detector = None if options.detector is None else YuNetDetector(options.detector)
+    predictor = Predictor(options.model, detector, options.threads, options.mirror, min_score=options.min_score)
     return marking.mark(predictor, predictor.model.spec.schema, work, options)
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from kpdetect import cli
 from kpdetect.draw import draw_faces
 from kpdetect.errors import KpdetectError
-from kpdetect.faces import Detector, Face, HaarDetector
+from kpdetect.faces import Detector, Face, HaarDetector, YuNetDetector
 from kpdetect.geometry import image_box
 from kpdetect.images import Pixels
 from kpdetect.predict import Predictor
@@ -27,15 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     decorate = _decoration(options.filter)
     video = open_source(options)
     predictor = Predictor(options.model, threads=options.threads)
-    tracker = Tracker(predictor, _detector(predictor, options.min_face), options.tracker_options())
+    tracker = Tracker(predictor, _detector(predictor, options), options.tracker_options())
     return follow(video, tracker, options, decorate)
 
 
-def _detector(predictor: Predictor, min_face: float) -> Detector:
+def _detector(predictor: Predictor, options: TrackOptions) -> Detector:
     """Where to look for faces; a model of whole pictures looks at the whole picture."""
     spec = predictor.model.spec
     _check_box_of_points(spec.schema)
-    return _whole_picture if spec.crop.around == "image" else HaarDetector(min_face=min_face)
+    if spec.crop.around == "image":
+        return _whole_picture
+    return HaarDetector(options.min_face) if options.detector is None else YuNetDetector(options.detector)
 
 
 def _check_box_of_points(schema: KeypointSchema) -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpdetect import faces
 from kpdetect.datasets import read_youtube_faces
 from kpdetect.errors import KpdetectError
-from kpdetect.faces import CASCADES, Cascade, Face, HaarDetector, biggest_first, merge_boxes
+from kpdetect.faces import CASCADES, Cascade, Face, HaarDetector, biggest_first, haar, merge_boxes
+from kpdetect.faces import boxes as face_boxes
 from kpdetect.geometry import intersection_over_union
 from kpdetect.images import read_image
 from kpdetect.schema import IBUG68, user_schema
@@ -92,7 +92,7 @@ class TestMerging:
         merged, _ = merge_boxes(rows, np.ones(len(rows)))
         overlap = intersection_over_union(merged, merged)
         np.fill_diagonal(overlap, 0)
-        assert overlap.max() <= faces.INSIDE
+        assert overlap.max() <= face_boxes.INSIDE
 
     def test_by_hand(self):
         merged, votes = merge_boxes([[0, 0, 10, 10], [1, 0, 11, 10], [40, 0, 50, 10], [42, 2, 46, 6]], [3, 1, 2, 1])
@@ -135,7 +135,7 @@ class TestDetector:
             HaarDetector(min_face, min_votes)
 
     def test_an_opencv_without_cascades_names_the_one_to_install(self, monkeypatch):
-        monkeypatch.delattr(faces.cv2, "CascadeClassifier")
+        monkeypatch.delattr(haar.cv2, "CascadeClassifier")
         with pytest.raises(KpdetectError, match=r"opencv-python>=4\.10,<5"):
             HaarDetector()
 
@@ -150,10 +150,10 @@ class TestDetector:
             def empty(self):
                 return False
 
-        monkeypatch.setattr(faces.cv2, "CascadeClassifier", lambda file: Everything())
+        monkeypatch.setattr(haar.cv2, "CascadeClassifier", lambda file: Everything())
         for width, height in ((100, 50), (800, 800), (2000, 1000)):
             for _, squares, votes in HaarDetector().squares(np.zeros((height, width, 3), np.uint8)):
-                border = faces.BORDER * min(width, height)
+                border = haar.BORDER * min(width, height)
                 expected = [-border - 0.5, -border - 0.5, width + border - 0.5, height + border - 0.5]
                 np.testing.assert_allclose(squares, [expected], atol=2)  # the border is whole working pixels
                 assert votes.tolist() == [7]

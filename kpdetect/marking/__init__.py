@@ -53,6 +53,9 @@ class PredictOptions:
     competition_csv: str | None = cli.option(
         None, "with --data: write Id,Predicted, one coordinate a row, face by face", metavar="FILE"
     )
+    detector: str | None = cli.option(
+        None, "YuNet's ONNX file, to find faces with; by default OpenCV's Haar cascades do", metavar="FILE"
+    )
     mirror: bool = cli.option(False, "look at every face in a mirror too: twice the time, a little more accurate")
     min_score: float = cli.option(
         0.5,
@@ -106,6 +109,8 @@ def gather(options: PredictOptions) -> Work:
         raise KpdetectError("expected photographs or --data SPEC, received both; mark them one after the other")
     if options.competition_csv is not None and options.data is None:
         raise KpdetectError("--competition-csv needs --data SPEC, the set whose faces and boxes it numbers")
+    if options.detector is not None and options.data is not None:
+        raise KpdetectError("--detector goes with photographs; --data marks the boxes that its set has")
     if options.measures and options.json is None:
         raise KpdetectError("--measures needs --json FILE, which they go to; - for stdout")
     check_drawing(options.filter, options.draw_points, options.draw)

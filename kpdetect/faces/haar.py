@@ -1,81 +1,16 @@
-"""Owns `Face`, the result of a prediction, and the detectors that find face boxes in a photograph."""
+"""Owns the detector that is there without any download: OpenCV's Haar cascades, and how their squares become boxes."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.errors import KpdetectError, unknown_name
-from kpdetect.geometry import Floats, intersection_over_union
+from kpdetect.errors import KpdetectError
+from kpdetect.faces.boxes import biggest_first, merge_boxes
+from kpdetect.geometry import Floats
 from kpdetect.images import Pixels, as_rgb, cv2, to_channels
-from kpdetect.schema import KeypointSchema
-
-Detector = Callable[[npt.NDArray[np.uint8]], npt.ArrayLike]
-"""A photograph (H, W, 3) uint8 RGB to its face boxes (N, 4), the tight boxes of the points, biggest first."""
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """A face and its points.
-
-    Attributes:
-        box: (4,) float32, the face box (x0, y0, x1, y1) that the points were looked for in.
-        keypoints: (K, 2) float32, in pixels of the photograph as it is seen (EXIF turned), centres on integers.
-        schema: The scheme of the points.
-        score: Whether this is a face at all, from 0 to 1, by the model's own uncertainty; None where the model does not
-            tell.
-        uncertainty: (K,) float32, how far off each point is expected to be, in pixels of the photograph; None where
-            the model does not tell.
-    """
-
-    box: Floats
-    keypoints: Floats
-    schema: KeypointSchema
-    score: float | None = None
-    uncertainty: Floats | None = None
-
-    def __post_init__(self) -> None:
-        expected = (self.schema.num_keypoints, 2)
-        if self.uncertainty is not None and self.uncertainty.shape != expected[:1]:
-            raise KpdetectError(
-                f"face: expected an uncertainty of shape {expected[:1]}, received {self.uncertainty.shape}"
-            )
-        if self.box.shape != (4,) or self.keypoints.shape != expected:
-            raise KpdetectError(
-                f"face: expected a box of shape (4,) and keypoints of shape {expected}, "
-                f"received {self.box.shape} and {self.keypoints.shape}"
-            )
-
-    def __getitem__(self, group: str) -> Floats:
-        """The points of a part, such as ``face["left_eye"]``: (n, 2).
-
-        Raises:
-            KpdetectError: The scheme has no such part.
-        """
-        if group not in self.schema.groups:
-            raise unknown_name(f"group of points in scheme '{self.schema.name}',", group, self.schema.groups)
-        return np.asarray(self.keypoints[list(self.schema.groups[group])])
-
-    def point(self, name: str) -> Floats:
-        """One point by its name, such as ``face.point("nose_tip")``: (2,).
-
-        Raises:
-            KpdetectError: The scheme has no such point.
-        """
-        return np.asarray(self.keypoints[self.schema.index(name)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description; coordinates in pixels to a thousandth."""
-        return {
-            "box": [round(float(side), 3) for side in self.box],
-            "score": None if self.score is None else round(self.score, 4),
-            "names": list(self.schema.point_names),
-            "keypoints": [[round(float(x), 3), round(float(y), 3)] for x, y in self.keypoints],
-            "uncertainty": None if self.uncertainty is None else [round(float(u), 3) for u in self.uncertainty],
-        }
 
 
 @dataclass(frozen=True)
@@ -110,14 +45,12 @@ CASCADES = (
     Cascade("haarcascade_profileface.xml", (0.096, 0.160), (0.767, 0.742), mirrored=True),
 )
 """Medians on labelled faces with 68 points, the mean over three sets (YouTube Faces, 300-W, whole AFW photographs), as
-``benchmarks/haar_box.py`` measures them. Half of the frontal faces lie within 0.07 sides of them. The frontal ones are
-made symmetric (their shift in x is below 0.01) and the two profiles each other's mirror image."""
+``benchmarks/detector_boxes.py`` measures them. Half of the frontal faces lie within 0.07 sides of them. The frontal
+ones are made symmetric (their shift in x is below 0.01) and the two profiles each other's mirror image."""
 
 SMALLEST_WINDOW = 40  # pixels; in smaller windows, down to the 20 or 24 of the training, most of what is found is false
 SMALLEST_FACE = 30  # pixels of the photograph; what is smaller still holds too little to tell points from
 BORDER = 0.15  # of the shorter side: a square needs forehead and neck, which tightly cut pictures lack
-SAME_FACE = 0.35  # intersection over union from which two boxes are votes for one face
-INSIDE = 0.5  # share of the smaller box from which it is a part of the greater one's face
 
 
 class HaarDetector:
@@ -166,65 +99,6 @@ class HaarDetector:
         """What each cascade finds, before any merging: (cascade, its squares (n, 4) in pixels, votes (n,))."""
         working = _Working.of(as_rgb(image_rgb), self.min_face)
         return [(cascade, *working.detect(self._classifiers[cascade.file], cascade)) for cascade in self.cascades]
-
-
-def merge_boxes(boxes_xyxy: npt.ArrayLike, votes: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Makes one box of boxes that show the same face.
-
-    The box of most votes takes in those that overlap it, weighed by their votes; then a box that lies mostly in
-    another of more votes, or around it, is dropped with its votes.
-
-    Args:
-        boxes_xyxy: (N, 4).
-        votes: (N,), positive.
-
-    Returns:
-        Boxes (M, 4) and the sums of their votes (M,).
-
-    >>> merge_boxes([[0, 0, 10, 10], [0, 0, 10, 12], [50, 50, 60, 60]], [3, 1, 2])[1]
-    array([4., 2.], dtype=float32)
-    """
-    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
-    weights = np.asarray(votes, np.float64).reshape(-1)
-    order = np.lexsort((*boxes.T, -weights))  # by votes, then by place: the order of the input does not matter
-    boxes, weights = boxes[order], weights[order]
-    merged, sums = _join(boxes, weights)
-    kept = _not_within_another(merged, sums)
-    return np.asarray(merged[kept], np.float32), np.asarray(sums[kept], np.float32)
-
-
-def biggest_first(boxes_xyxy: npt.ArrayLike) -> Floats:
-    """Boxes (N, 4) by area, the greatest first."""
-    boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return np.asarray(boxes[np.argsort(-area, kind="stable")])
-
-
-def _join(boxes: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> tuple[Any, Any]:
-    overlap = intersection_over_union(boxes, boxes)
-    free = np.ones(len(boxes), bool)
-    merged, sums = [], []
-    for index in range(len(boxes)):
-        if free[index]:
-            group = free & (overlap[index] >= SAME_FACE)
-            group[index] = True  # a box without area overlaps not even itself
-            free &= ~group
-            merged.append(np.average(boxes[group], axis=0, weights=weights[group]))
-            sums.append(weights[group].sum())
-    return np.reshape(merged, (-1, 4)), np.array(sums)
-
-
-def _not_within_another(boxes: npt.NDArray[np.float64], votes: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Indices of the boxes that share at most `INSIDE` of the smaller area with any box of more votes."""
-    kept: list[int] = []
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    for index in np.argsort(-votes, kind="stable").tolist():
-        low = np.maximum(boxes[index, :2], boxes[kept, :2])
-        high = np.minimum(boxes[index, 2:], boxes[kept, 2:])
-        common = np.prod(np.clip(high - low, 0, None), axis=1)
-        if (common <= INSIDE * np.minimum(area[index], area[kept])).all():
-            kept.append(index)
-    return np.array(kept, np.int64)
 
 
 @dataclass(frozen=True)

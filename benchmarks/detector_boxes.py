@@ -1,10 +1,11 @@
-"""Measures how a Haar cascade's square becomes the tight box of 68 points, and what the detector finds.
+"""Measures how a Haar cascade's square, or YuNet's five points, become the tight box of 68 points.
 
-    python benchmarks/haar_box.py [DATA_FOLDER] [--sample N]
+    python benchmarks/detector_boxes.py [DATA_FOLDER] [--sample N]
 
-Prints for each cascade the constants of `kpdetect.faces.CASCADES`, then recall and overlap of `HaarDetector`. The data
-folder is that of the environment variable KPDETECT_DATA: youtube_faces/, ibug_300w/, afw_photos/, photos/no_face/.
-Not every face of the AFW photographs is labelled, so the boxes beside the labels there are not all mistakes.
+Prints for each cascade the constants of `kpdetect.faces.CASCADES`, then recall and overlap of `HaarDetector`; and the
+constants of `kpdetect.faces.yunet`, where labelled points stand for the network's own. The data folder is that of the
+environment variable KPDETECT_DATA: youtube_faces/, ibug_300w/, afw_photos/, photos/no_face/. Not every face of the AFW
+photographs is labelled, so the boxes beside the labels there are not all mistakes.
 """
 
 import argparse
@@ -17,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from kpdetect.datasets import read_youtube_faces
+from kpdetect.datasets import Annotations, load, read_youtube_faces
 from kpdetect.faces import CASCADES, Cascade, HaarDetector
+from kpdetect.faces.yunet import boxes_of_five_points
 from kpdetect.geometry import Floats, intersection_over_union, tight_box
 from kpdetect.images import read_image
 
@@ -90,6 +92,32 @@ def measure(name: str, photos: list[Photo], detector: HaarDetector) -> list[Floa
     return medians
 
 
+def five_points(faces: Annotations) -> Floats:
+    """What YuNet would tell of labelled faces: eyes, tip of the nose, corners of the mouth; (N, 5, 2)."""
+    schema = faces.schema
+    eyes = [faces.keypoints[:, list(schema.groups[name])].mean(axis=1) for name in ("right_eye", "left_eye")]
+    others = [faces.keypoints[:, schema.index(name)] for name in ("nose_tip", "mouth_right", "mouth_left")]
+    return np.stack([*eyes, *others], axis=1)
+
+
+def measure_five_points(name: str, faces: Annotations) -> Floats:
+    """Prints and gives lean, drop, width and height, (4,), as `boxes_of_five_points` has them."""
+    five, boxes = five_points(faces).astype(np.float64), faces.boxes.astype(np.float64)
+    eyes, mouth = five[:, :2].mean(axis=1), five[:, 3:].mean(axis=1)
+    height = np.linalg.norm(mouth - eyes, axis=1, keepdims=True)
+    unit = np.maximum(height, np.linalg.norm(five[:, 1] - five[:, 0], axis=1, keepdims=True))
+    down = (mouth - eyes) / height
+    across = np.stack([down[:, 1], -down[:, 0]], axis=1)
+    off, lead = ((place - (eyes + mouth) / 2) / unit for place in ((boxes[:, :2] + boxes[:, 2:]) / 2, five[:, 2]))
+    sideways, led = (off * across).sum(axis=1), (lead * across).sum(axis=1)
+    lean, drop = float(led @ sideways / (led @ led)), float(np.median((off * down).sum(axis=1)))
+    told = np.array([lean, drop, *np.median((boxes[:, 2:] - boxes[:, :2]) / unit, axis=0)], np.float32)
+    pairs = zip(boxes_of_five_points(five), faces.boxes, strict=True)
+    overlap = np.mean([intersection_over_union(a[None], b[None]) for a, b in pairs])
+    print(f"{name}: lean, drop, width, height {told.round(3)}; mean overlap by the constants {overlap:.3f}")
+    return told
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -109,6 +137,13 @@ def main() -> None:
     print("mean of the sets' medians: shift x, y, width, height in sides of the cascade's square")
     for cascade, median in zip(CASCADES, np.mean(medians, axis=0), strict=True):
         print(f"  {cascade.file}{' mirrored' * cascade.mirrored}: {median.round(3)}")
+    labelled = {
+        "YouTube Faces": load(f"youtube-faces:{data / 'youtube_faces'}"),
+        "300-W": load(f"ibug:{data / 'ibug_300w'}"),
+        "AFW, whole": load(f"ibug:{data / 'afw_photos' / 'labels.xml'}"),
+    }
+    print("five points for YuNet's")
+    print("mean of the sets:", np.mean([measure_five_points(*item) for item in labelled.items()], axis=0).round(3))
     found = sum(len(detector(read_image(photo.path))) for photo in nobody)
     print(f"photographs without a face: {found} boxes in {len(nobody)}")
 
