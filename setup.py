@@ -58,6 +58,7 @@ setup(
         "numpy>=1.26",
         "opencv-python>=4.10,<5",  # decodes, crops, finds faces; 5.0 has no CascadeClassifier
         "ai-edge-litert>=2.0",  # runs .tflite files
+        "imagesize>=2.0",  # a picture's size from its header, so that huge ones are refused before decoding
         "tqdm>=4.66",  # progress bars
     ],
     extras_require={"onnx": ONNX, "train": TRAIN, "notebooks": NOTEBOOKS, "test": TEST},

@@ -1,10 +1,13 @@
 """Owns pixels outside TensorFlow: decoding a photograph by its content, and cutting antialiased crops out of it."""
 
+import io
 import math
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
+import imagesize
 import numpy as np
 import numpy.typing as npt
 
@@ -20,28 +23,34 @@ except ImportError as error:  # the common one is "libGL.so.1: cannot open share
         "pip uninstall opencv-python && pip install opencv-python-headless"
     ) from error
 
-__all__ = ["Pixels", "as_rgb", "cv2", "read_image", "to_channels", "warp_crop", "write_image"]
+__all__ = ["MAX_PIXELS", "Pixels", "as_rgb", "cv2", "read_image", "to_channels", "warp_crop", "write_image"]
 
 Pixels = npt.NDArray[np.uint8]
 
+MAX_PIXELS = 250_000_000
+"""More than any camera's photograph has; 750 MB as RGB. A file of a few kilobytes can promise any number."""
 
-def read_image(path: str | os.PathLike[str]) -> Pixels:
+
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
     """Reads a photograph as it is meant to be seen.
 
-    The content decides the format and not the suffix; EXIF's orientation is applied; grey becomes RGB, 16 bits
-    become 8, and an alpha channel is dropped: the colours under it stay as they are (the published frames with an
-    alpha channel are opaque, and there is no background that would be right for every cut-out).
+    The content decides the format and not the suffix; EXIF's orientation is applied; grey and CMYK become RGB, 16 bits
+    become 8, of an animation the first frame counts, and an alpha channel is dropped: the colours under it stay as they
+    are (the published frames with an alpha channel are opaque, and there is no background that would be right for every
+    cut-out).
 
     Args:
-        path: A file of any format OpenCV decodes: JPEG, PNG, WebP, TIFF, BMP, …
+        path: A file of any format OpenCV decodes: JPEG, PNG, WebP, TIFF, BMP, GIF, …
+        max_pixels: A file whose header promises more pixels is refused before any of it is decoded.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        KpdetectError: The file cannot be read, or it is no image.
+        KpdetectError: The file cannot be read, it is no image or not a whole one, or its picture is too large.
     """
     data = _read_bytes(path)
+    _check_size(path, data, max_pixels)
     try:
         # IMREAD_COLOR, since IMREAD_UNCHANGED would leave EXIF's orientation unapplied.
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
@@ -225,6 +234,19 @@ def _blur(image: Pixels, shrink_xy: npt.NDArray[np.float64]) -> Pixels | npt.NDA
     # A sigma of 0 would mean "choose one" to OpenCV.
     blurred = cv2.GaussianBlur(image.astype(np.float32), (0, 0), max(sigma_x, 1e-3), sigmaY=max(sigma_y, 1e-3))
     return np.asarray(blurred, np.float32)
+
+
+def _check_size(path: str | os.PathLike[str], data: bytes, max_pixels: int) -> None:
+    """Refuses what its header says is too large; headers that tell no size are left to the decoder, and its limits."""
+    try:
+        width, height = imagesize.get(io.BytesIO(data))
+    except (ValueError, IndexError, struct.error):  # a damaged header, of which the decoder tells
+        return
+    if width * height > max_pixels:
+        raise KpdetectError(
+            f"{path}: expected a picture of at most {max_pixels / 1e6:g} megapixels, received {width} x {height}; "
+            "--max-megapixels, or max_pixels of kpdetect.images.read_image, sets another limit"
+        )
 
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:

@@ -258,13 +258,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     examples = (
         "python -m kpdetect.predict photo.jpg --draw marked.jpg --json points.json\n"
+        "  python -m kpdetect.predict photos --csv points.csv --crop-faces chips\n"
         "  python -m kpdetect.predict photo.jpg --draw party.jpg --filter sunglasses,hat,moustache\n"
         "  python -m kpdetect.predict --data ibug:DIR/labels_ibug_300W_test_parsed.xml --competition-csv points.csv"
     )
     options = cli.parse_options(marking.PredictOptions, argv, "predict", examples)
     work = marking.gather(options)
     detector = None if options.detector is None else YuNetDetector(options.detector)
-    predictor = Predictor(options.model, detector, options.threads, options.mirror, min_score=options.min_score)
+    predictor = Predictor(
+        options.model, detector, threads=options.threads, mirror=options.mirror, min_score=options.min_score
+    )
     return marking.mark(predictor, predictor.model.spec.schema, work, options)
 
 

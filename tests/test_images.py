@@ -1,6 +1,7 @@
 """Decoding by content, and crops that neither alias nor move."""
 
 import io
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,64 @@ def test_what_is_no_image_is_named(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(KpdetectError, match=f"bild.jpg.*{message}"):
         read_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.tif", "a.webp"])
+def test_of_an_animation_the_first_frame_counts(tmp_path, name):
+    first = gradient(20, 30)
+    options = {"lossless": True} if name.endswith("webp") else {}
+    frames = [Image.fromarray(255 - first), Image.fromarray(first[::-1])]
+    found = read_image(save(tmp_path / name, first, save_all=True, append_images=frames, **options))
+    assert np.abs(found.astype(int) - first).mean() < (3 if name.endswith("gif") else 0.01)  # a GIF has 256 colours
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    Image.fromarray(gradient(40, 60)).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+    assert np.abs(read_image(tmp_path / "print.jpg").astype(int) - gradient(40, 60)).max() < 12
+
+
+def test_a_palette_and_a_single_pixel(tmp_path):
+    Image.fromarray(gradient(20, 30)[..., 0]).convert("P").save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "palette.png"), as_rgb(gradient(20, 30)[..., 0]))
+    np.testing.assert_array_equal(read_image(save(tmp_path / "one.png", gradient(1, 1))), gradient(1, 1))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.bmp"])
+def test_what_breaks_off_is_no_whole_image(tmp_path, name):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    whole = save(tmp_path / name, noise).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(KpdetectError, match=f"{name}: expected a whole image"):
+        read_image(tmp_path / name)
+
+
+def promising(width, height, suffix):
+    """A small file whose header promises a picture of this size."""
+    encoded = bytearray(cv2.imencode(suffix, np.zeros((2, 2, 3), np.uint8))[1].tobytes())
+    if suffix == ".png":
+        encoded[16:24] = struct.pack(">II", width, height)
+    elif suffix == ".bmp":
+        encoded[18:26] = struct.pack("<ii", width, height)
+    else:  # JPEG: marker, length, bits, height, width
+        at = encoded.index(b"\xff\xc0") + 5
+        encoded[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(encoded)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg"])
+def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    path = tmp_path / f"bomb{suffix}"
+    path.write_bytes(promising(60000, 50000, suffix))
+    with pytest.raises(KpdetectError, match=r"at most 250 megapixels, received 60000 x 50000; --max-megapixels"):
+        read_image(path)
+
+
+def test_the_limit_of_size_is_an_option(tmp_path):
+    path = save(tmp_path / "a.png", gradient(20, 30))
+    assert read_image(path, max_pixels=600).shape == (20, 30, 3)
+    with pytest.raises(KpdetectError, match=r"at most 0\.000599 megapixels, received 30 x 20"):
+        read_image(path, max_pixels=599)
 
 
 def test_a_folder_is_no_image(tmp_path):

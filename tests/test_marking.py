@@ -13,9 +13,11 @@ import pytest
 from kpdetect import cli, predict
 from kpdetect.bundle import Spec
 from kpdetect.datasets import load
+from kpdetect.faces import Face
 from kpdetect.geometry import CropRule, image_box
 from kpdetect.images import read_image, write_image
-from kpdetect.marking.gathering import drawing_targets, work_of_data
+from kpdetect.marking.gathering import Photograph, drawing_targets, work_of_data
+from kpdetect.marking.writing import Marked, faces_csv
 from kpdetect.predict import Predictor
 from kpdetect.runtime import Marks
 from kpdetect.schema import IBUG68, KeypointSchema, user_schema
@@ -52,7 +54,7 @@ def command(monkeypatch):
 
     def run(schema: KeypointSchema, *words: object) -> int:
         monkeypatch.setattr(
-            predict, "Predictor", lambda model, **options: real(CornerModel(schema), no_detector, **options)
+            predict, "Predictor", lambda model, detector, **options: real(CornerModel(schema), no_detector, **options)
         )
         return cli.run(predict.main, [str(word) for word in words])
 
@@ -161,6 +163,37 @@ class TestData:
         assert error.startswith("kpdetect: ")
         assert message in error
         assert error.count("\n") == 1
+
+
+class TestFaces:
+    """A face a row, a photograph a line."""
+
+    def test_the_csv_is_read_again_as_a_data_set(self, command, data, tmp_path):
+        file = tmp_path / "out" / "points.csv"
+        assert command(NOSE_AND_CHIN, "--data", f"csv:{data}", "--csv", file) == 0
+        again, order = load(f"csv:{file}"), [0, 2, 1, 3]  # by photograph
+        assert again.schema.point_names == NOSE_AND_CHIN.point_names
+        np.testing.assert_allclose(again.boxes, BOXES[order], atol=1e-3)
+        np.testing.assert_allclose(again.keypoints, expected_points(BOXES, 2)[order], atol=1e-3)
+        assert [Path(path).resolve() for path in again.paths] == [
+            (data.parent / "photos" / name).resolve() for name in ("a/one.png", "a/one.png", "b/one.png", "b/two.png")
+        ]
+
+    def test_the_score_is_its_last_column_and_empty_without_one(self, tmp_path):
+        points = np.float32([[1, 2], [3, 4.5]])
+        faces = [Face(np.float32([0, 1, 2, 3]), points, NOSE_AND_CHIN, score) for score in (0.25, None)]
+        text = faces_csv([Marked(Photograph("drawn"), (9, 9), faces)], NOSE_AND_CHIN, tmp_path)
+        assert text.splitlines() == [
+            "image,nose_x,nose_y,chin_x,chin_y,box_x0,box_y0,box_x1,box_y1,score",
+            "drawn,1.000,2.000,3.000,4.500,0.000,1.000,2.000,3.000,0.2500",
+            "drawn,1.000,2.000,3.000,4.500,0.000,1.000,2.000,3.000,",
+        ]
+
+    def test_json_lines_are_the_same_reports(self, command, data, tmp_path):
+        for name in ("p.json", "p.jsonl"):
+            assert command(NOSE_AND_CHIN, "--data", f"csv:{data}", "--json", tmp_path / name) == 0
+        lines = (tmp_path / "p.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == json.loads((tmp_path / "p.json").read_text())
 
 
 class TestCompetitionCsv:

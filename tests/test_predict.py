@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from kpdetect import cli, predict
 from kpdetect.bundle import Spec
+from kpdetect.datasets import load
 from kpdetect.errors import KpdetectError
 from kpdetect.geometry import CropRule, apply_matrix, horizontal_flip
 from kpdetect.images import read_image, write_image
@@ -287,7 +288,7 @@ def command(monkeypatch):
     monkeypatch.setattr(
         predict,
         "Predictor",
-        lambda model, **options: real(ConstantModel(), finds((10, 10, 30, 30)), second_look=False, **options),
+        lambda model, detector, **options: real(ConstantModel(), finds((10, 10, 30, 30)), second_look=False, **options),
     )
     return lambda *words: cli.run(predict.main, [str(word) for word in words])
 
@@ -467,6 +468,12 @@ class TestCommand:
         assert drawn.shape == (50, 60, 3)
         assert (drawn != 100).any()
 
+    def test_a_photograph_above_the_limit_is_reported_before_it_is_decoded(self, command, photos, capsys):
+        assert command(photos, "--max-megapixels", "0.003") == 2
+        captured = capsys.readouterr()
+        assert "a.jpg: expected a picture of at most 0.003 megapixels, received 60 x 51" in captured.err
+        assert captured.out == f"{photos}/b.png: 1 face [10 10 30 30]\n"
+
     def test_one_drawing_in_a_file(self, command, photos, tmp_path):
         assert command(photos / "a.jpg", "--draw", tmp_path / "one.png") == 0
         assert read_image(tmp_path / "one.png").shape == (51, 60, 3)
@@ -492,7 +499,9 @@ class TestCommand:
 
     def test_zero_faces_is_no_error(self, monkeypatch, photos, capsys):
         real = Predictor
-        monkeypatch.setattr(predict, "Predictor", lambda model, **options: real(ConstantModel(), finds(), **options))
+        monkeypatch.setattr(
+            predict, "Predictor", lambda model, detector, **options: real(ConstantModel(), finds(), **options)
+        )
         assert cli.run(predict.main, [str(photos / "a.jpg"), "--json", "-"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["faces"] == []
         assert cli.run(predict.main, [str(photos / "a.jpg")]) == 0
@@ -529,6 +538,34 @@ class TestCommand:
         assert drawing_targets(["x"], None) == {}
 
 
+HOW_STORED = {
+    1: lambda seen: seen,
+    2: lambda seen: seen[:, ::-1],
+    3: lambda seen: seen[::-1, ::-1],
+    4: lambda seen: seen[::-1],
+    5: lambda seen: seen.swapaxes(0, 1),
+    6: lambda seen: np.rot90(seen, 1),
+    7: lambda seen: seen[::-1, ::-1].swapaxes(0, 1),
+    8: lambda seen: np.rot90(seen, -1),
+}
+"""A picture as a camera of each EXIF orientation stores it."""
+
+
+@pytest.mark.parametrize("orientation", sorted(HOW_STORED))
+def test_points_sit_right_however_the_camera_was_held(orientation, tmp_path):
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib, in kpdetect[test]")
+    faces = load("synthetic:1")
+    seen, exif = faces.read(faces.paths[0]), pillow.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / "held.png"
+    pillow.fromarray(np.ascontiguousarray(HOW_STORED[orientation](seen))).save(file, exif=exif)
+    predictor = Predictor()
+    (turned,), (plain,) = predictor(file, faces.boxes), predictor(seen, faces.boxes)
+    np.testing.assert_array_equal(turned.keypoints, plain.keypoints)
+    side = faces.boxes[0, 2] - faces.boxes[0, 0]
+    assert np.linalg.norm(turned.keypoints - faces.keypoints[0], axis=1).mean() < 0.1 * side
+
+
 def test_importing_it_brings_in_nothing_heavy():
     heavy = ("tensorflow", "keras", "matplotlib", "pandas", "onnx", "onnxruntime", "scipy", "skimage")
     code = f"import kpdetect.predict, sys; print([name for name in {heavy} if name in sys.modules])"
@@ -540,7 +577,9 @@ def test_real_photographs_end_to_end(shared_data, tmp_path, monkeypatch, capsys)
     """The Haar detector and a model that answers with the box's own corners."""
     real = Predictor
     monkeypatch.setattr(
-        predict, "Predictor", lambda model, **options: real(ConstantModel(margin=1.0), second_look=False, **options)
+        predict,
+        "Predictor",
+        lambda model, detector, **options: real(ConstantModel(margin=1.0), second_look=False, **options),
     )
     photo = shared_data / "photos" / "portrait_exif.jpg"
     assert (

@@ -9,8 +9,10 @@ from kpdetect.schema import IBUG68, KeypointSchema, user_schema
 
 SUBJECT_COLUMN = "subject"
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
+SCORE_COLUMN = "score"  # what a model said of its marks; nothing is read from it
 
-_EXPECTED = f"expected the path, then NAME_x,NAME_y of each point, and perhaps {SUBJECT_COLUMN},{','.join(BOX_COLUMNS)}"
+_OTHERS = ",".join([SUBJECT_COLUMN, *BOX_COLUMNS, SCORE_COLUMN])
+_EXPECTED = f"expected the path, then NAME_x,NAME_y of each point, and perhaps {_OTHERS}"
 _POINT_COLUMN = re.compile(r"(?P<name>.+)_(?P<axis>[xy])")
 _FILE_NAME = re.compile(r".+\.\w{1,5}")
 
@@ -78,7 +80,7 @@ def columns_of_header(header: list[str], where: str) -> Columns:
     twice = sorted({name for name in names[1:] if names[1:].count(name) > 1})
     if twice:
         raise KpdetectError(f"{where}: column '{twice[0]}' is there twice")
-    extra = {SUBJECT_COLUMN, *BOX_COLUMNS}
+    extra = {SUBJECT_COLUMN, *BOX_COLUMNS, SCORE_COLUMN}
     points = [index for index, name in enumerate(names) if index > 0 and name not in extra]
     if all(names[index].isdigit() for index in points):
         _check_counting([names[index] for index in points], where)

@@ -67,7 +67,8 @@ def read_csv(file: str, skip_bad_rows: bool = False) -> Annotations:
     (``nose_x,nose_y,…``) or number the columns (``0,1,2,…``); 68 points without names are those of iBUG, other points
     without names are called p0, p1, …. A header may also have the columns ``subject`` (otherwise each path is a
     subject) and ``box_x0,box_y0,box_x1,box_y1``. Without these the face box is the tight box of the visible points,
-    and for a scheme of one point, which has no tight box, the whole image.
+    and for a scheme of one point, which has no tight box, the whole image. A column ``score``, which
+    ``kpdetect predict --csv`` writes, is not read.
 
     Args:
         file: The CSV file.

@@ -1,13 +1,12 @@
 """Owns the work of the command ``predict``: marks photographs or a data set, and writes what it found."""
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -16,15 +15,19 @@ from kpdetect.atomic import atomic_file
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import Face
 from kpdetect.geometry import Floats
-from kpdetect.images import Pixels, write_image
+from kpdetect.images import MAX_PIXELS, Pixels, read_image, write_image
 from kpdetect.marking.competition import competition_csv
 from kpdetect.marking.drawing import Draw, check_drawing, drawing
 from kpdetect.marking.gathering import Photograph, Work, work_of_data, work_of_images
+from kpdetect.marking.writing import Marked, as_json, as_json_lines, faces_csv
 from kpdetect.measures import check_chips, check_measurable, face_chip, measure
 from kpdetect.schema import KeypointSchema
 
 FindFaces = Callable[[Pixels, Floats | None], list[Face]]
 """A photograph (H, W, 3) and its face boxes (N, 4), or None to look for faces, to the faces; such as a `Predictor`."""
+
+
+JSON_LINES = ".jsonl"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,10 @@ class PredictOptions:
         None, "mark a data set instead, in its own face boxes: ibug:XML, csv:FILE, …", metavar="SPEC"
     )
     model: str | None = cli.option(None, "bundle, SavedModel, .tflite, .onnx or .keras; by default the shipped one")
-    json: str | None = cli.option(None, "write boxes and points, - for stdout", metavar="FILE")
+    json: str | None = cli.option(
+        None, "write boxes and points, - for stdout; one photograph a line where FILE ends in .jsonl", metavar="FILE"
+    )
+    csv: str | None = cli.option(None, "write one face a row, in the layout that --data csv:FILE reads", metavar="FILE")
     draw: str | None = cli.option(
         None, "write the marked photographs; a file for a single one", metavar="FILE_OR_FOLDER"
     )
@@ -62,40 +68,11 @@ class PredictOptions:
         "leave out what the detector found and the model scores lower, from 0 to 1; 0 leaves out nothing",
         metavar="X",
     )
+    max_megapixels: float = cli.option(
+        MAX_PIXELS / 1e6, "photographs of more are refused before they are decoded, by what their header says"
+    )
     skip_bad_rows: bool = cli.option(False, "with --data: go on without rows that are wrong")
     threads: int = cli.option(1, "threads of the model's runtime; one is enough for single faces")
-
-
-@dataclass(frozen=True)
-class Marked:
-    """A photograph that was marked.
-
-    Attributes:
-        photograph: Which.
-        size_hw: Its (height, width) in pixels.
-        faces: Its faces; in the order of the boxes where it came with boxes.
-        measures: For each face what `kpdetect.measures.measure` says; None where nobody asked.
-    """
-
-    photograph: Photograph
-    size_hw: tuple[int, int]
-    faces: list[Face]
-    measures: list[dict[str, Any]] | None = None
-
-    def line(self) -> str:
-        """What was found, for people."""
-        boxes = ", ".join(f"[{' '.join(f'{side:.0f}' for side in face.box)}]" for face in self.faces)
-        count = len(self.faces)
-        return f"{self.photograph.path}: {count} face{'s' * (count != 1)}{' ' * bool(boxes)}{boxes}"
-
-    def to_dict(self, schema: KeypointSchema) -> dict[str, Any]:
-        """A JSON-ready description."""
-        height, width = self.size_hw
-        report = {"image": self.photograph.path, "width": width, "height": height, "scheme": schema.name}
-        faces = [face.to_dict() for face in self.faces]
-        if self.measures is not None:
-            faces = [{**face, "measures": measures} for face, measures in zip(faces, self.measures, strict=True)]
-        return {**report, "faces": faces}
 
 
 def gather(options: PredictOptions) -> Work:
@@ -117,7 +94,8 @@ def gather(options: PredictOptions) -> Work:
     if options.data is None:
         if not options.images:
             raise KpdetectError("expected photographs, or --data SPEC with a data set; received neither")
-        return work_of_images(options.images, options.draw, options.crop_faces)
+        read = functools.partial(read_image, max_pixels=int(options.max_megapixels * 1e6))
+        return work_of_images(options.images, options.draw, options.crop_faces, read)
     work = work_of_data(options.data, options.skip_bad_rows, options.draw, options.crop_faces)
     if options.competition_csv is not None and work.skipped:
         raise KpdetectError(
@@ -149,25 +127,22 @@ def mark(find_faces: FindFaces, schema: KeypointSchema, work: Work, options: Pre
         check_chips(schema)
     draw = drawing(options.filter, options.draw_points, schema)
     json_file = None if options.json == "-" else options.json
-    # Files are opened before the work, so that a folder one may not write to shows at once. The CSV's is the outer
-    # one: it is written whole or not at all, and where it is not, the JSON stays.
+    # Files are opened before the work, so that a folder one may not write to shows at once. The competition's is the
+    # outer one: it is written whole or not at all, and where it is not, the others stay.
     with _opened(options.competition_csv) as csv_target:
-        with _opened(json_file) as json_target:
+        with _opened(json_file) as json_target, _opened(options.csv) as table_target:
             mark_one = functools.partial(_mark_one, find_faces, draw, options.measures)
             marked = _mark_all(mark_one, work.photographs, sys.stderr if options.json == "-" else sys.stdout)
-            text = _as_json([one.to_dict(schema) for one in marked])
+            text = (as_json_lines if str(json_file).endswith(JSON_LINES) else as_json)(marked, schema)
             if json_target is not None:
-                json_target.write_text(text + "\n", encoding="utf-8")
+                json_target.write_text(text, encoding="utf-8")
             elif options.json == "-":
-                print(text)
+                print(text, end="")
+            if table_target is not None and options.csv is not None:
+                table_target.write_text(faces_csv(marked, schema, Path(options.csv).parent), encoding="utf-8")
         if csv_target is not None:
             csv_target.write_text(competition_csv(keypoints_of_rows(marked, work, schema)), encoding="utf-8")
     return 0 if len(marked) == len(work.photographs) else 2
-
-
-def _as_json(reports: list[dict[str, Any]]) -> str:
-    """A list with a line per photograph: indented, the points alone would take hundreds."""
-    return "[\n" + ",\n".join(json.dumps(report, allow_nan=False) for report in reports) + "\n]"
 
 
 def check_scheme(schema: KeypointSchema, work: Work, options: PredictOptions) -> None:

@@ -61,20 +61,23 @@ class Work:
     skipped: int = 0
 
 
-def work_of_images(places: Sequence[str], target: str | None, chip_folder: str | None = None) -> Work:
+def work_of_images(
+    places: Sequence[str], target: str | None, chip_folder: str | None = None, read: ReadImage = read_image
+) -> Work:
     """Photographs whose faces are to be looked for.
 
     Args:
         places: Files, and folders of them.
         target: Where the marked photographs go; see `drawing_targets`.
         chip_folder: Where the face chips go; see `chip_targets`.
+        read: Gives the pixels of a file.
 
     Raises:
         KpdetectError: A folder has no image, or a target would do harm.
     """
     files = list_images(places)
     targets, chips = drawing_targets(files, target), chip_targets(files, chip_folder)
-    return Work(tuple(Photograph(file, target=targets.get(file), chips=chips.get(file)) for file in files))
+    return Work(tuple(Photograph(file, read, target=targets.get(file), chips=chips.get(file)) for file in files))
 
 
 def work_of_data(spec: str, skip_bad_rows: bool, target: str | None, chip_folder: str | None = None) -> Work:
