@@ -14,10 +14,12 @@ from kpdetect import cli, runtime
 from kpdetect.atomic import atomic_file
 from kpdetect.breakdown import Part, breakdown, breakdown_table
 from kpdetect.datasets import Annotations, labelled, load, split_by_rule
+from kpdetect.end_to_end import evaluate_end_to_end
 from kpdetect.errors import KpdetectError
+from kpdetect.predict import Predictor
 from kpdetect.reporting import region_table, result_row, write_evaluation_pictures
 from kpdetect.results import ResultRow, append_row
-from kpdetect.scoring import Evaluation, as_model_sees, box_jitter_curve, evaluate, haar_boxes
+from kpdetect.scoring import Evaluation, as_model_sees, box_jitter_curve, evaluate
 from kpdetect.spec import Spec
 from kpdetect.uncertainty import Reliability, judge, reliability_table, shares_taken_for_faces
 
@@ -29,7 +31,9 @@ class EvaluateOptions:
     model: str = cli.option(dataclasses.MISSING, "run or bundle folder, .tflite, .onnx or SavedModel", positional=True)
     data: str = cli.option(dataclasses.MISSING, "labelled faces, such as youtube-faces:DIR, csv:FILE or synthetic:500")
     split: str = cli.option("all", "every face, or the subjects held out of training", choices=("all", "val", "test"))
-    boxes: str = cli.option("truth", "face boxes from the labels or from the detector", choices=("truth", "haar"))
+    boxes: str = cli.option(
+        "truth", "face boxes from the labels, or end to end as predict finds and marks faces", choices=("truth", "haar")
+    )
     json: str | None = cli.option(None, "write everything measured here, - for stdout", metavar="FILE")
     out: str | None = cli.option(None, "folder for pictures: worst faces, error curve, box-jitter curve", metavar="DIR")
     results: str | None = cli.option(None, "results file (CSV) to add the row to", metavar="FILE")
@@ -147,12 +151,10 @@ def _kinds(names: Iterable[str]) -> set[str]:
 
 
 def _measure(model: runtime.Runtime, annotations: Annotations, boxes: str) -> tuple[Evaluation, Annotations]:
-    """Measures with the labels' boxes, or with the detector's; gives the faces that had a box as well."""
+    """Measures in the labels' boxes, or end to end; gives the faces that have errors as well."""
     if boxes == "truth":
         return evaluate(model, annotations, model.spec), annotations
-    detected, found = haar_boxes(annotations)
-    faces = annotations.take(found)
-    return evaluate(model, faces, model.spec, detected[found], missed=int((~found).sum())), faces
+    return evaluate_end_to_end(Predictor(model), annotations, model.spec)
 
 
 def _report(report: Report, options: EvaluateOptions) -> None:

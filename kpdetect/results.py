@@ -23,7 +23,7 @@ class ResultRow:
         file: The very file that was measured.
         dataset: The data set's name.
         split: The part, and how it was made: ``val by subject (checkpoint chosen on it)``.
-        boxes: Where the face boxes come from: ``truth`` or ``haar``.
+        boxes: Where the face boxes come from: ``truth``, the labels; or ``haar``, all of prediction, end to end.
         n: How many faces were measured.
         missed: How many of them had no box; each counts as a failure, and in no mean.
         nme: Mean normalised error in per cent of the normaliser.

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from kpdetect.bundle import Spec
 from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import Annotations, on_whole_pictures
 from kpdetect.errors import KpdetectError
-from kpdetect.faces import HaarDetector
-from kpdetect.geometry import Floats, apply_matrix, intersection_over_union, jitter_boxes, mirrored_relative, to_pixels
+from kpdetect.geometry import Floats, apply_matrix, jitter_boxes, mirrored_relative, to_pixels
 from kpdetect.metrics import Summary, nme_per_face, nme_per_point, summary
 
 PredictCrops = Callable[[npt.NDArray[np.uint8]], Floats]
@@ -21,7 +19,6 @@ PredictCrops = Callable[[npt.NDArray[np.uint8]], Floats]
 BATCH_SIZE = 64
 JITTER_LEVELS = (0.05, 0.10, 0.15, 0.20)
 JITTER_FACES = 500  # a sample is enough for a curve, and every level cuts its crops anew
-MATCH_OVERLAP = 0.3  # a detection that overlaps a labelled box by less shows something else
 
 
 @dataclass(frozen=True)
@@ -82,21 +79,48 @@ def evaluate(
         raise KpdetectError(f"'{annotations.name}': there is no face to measure")
     if not annotations.visible.any():
         raise KpdetectError(f"'{annotations.name}': none of its faces has a visible point to measure by")
-    crops, true_relative, _ = evaluation_crops(annotations, spec.crop, spec.channels, boxes)
-    truth = to_pixels(true_relative, spec.crop.size_hw)
-    predicted = to_pixels(predict_batches(predict, crops), spec.crop.size_hw)
-    measure = Measure(annotations, spec)
-    errors = measure.per_face(truth, predicted)
-    residual = measure.residuals(truth, predicted)
-    mirrored = mirrored_predictions(predict, crops, spec)
-    return Evaluation(
+    crops, relative, _ = evaluation_crops(annotations, spec.crop, spec.channels, boxes)
+    looks = Looks(
         crops=crops,
+        truth=to_pixels(relative, spec.crop.size_hw),
+        predicted=to_pixels(predict_batches(predict, crops), spec.crop.size_hw),
+        mirrored=mirrored_predictions(predict, crops, spec),
+    )
+    return evaluation_of(looks, annotations, spec, missed)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a model saw of N faces, and what it said; points in pixels of the crops.
+
+    Attributes:
+        crops: (N, H, W, C) uint8.
+        truth: (N, K, 2), the labels.
+        predicted: (N, K, 2).
+        mirrored: (N, K, 2), what it said of the mirror image, turned back, NaN for faces that have none; None where
+            the scheme has no mirror image.
+    """
+
+    crops: npt.NDArray[np.uint8]
+    truth: Floats
+    predicted: Floats
+    mirrored: Floats | None
+
+
+def evaluation_of(looks: Looks, annotations: Annotations, spec: Spec, missed: int = 0) -> Evaluation:
+    """Sums up what a model said of faces; see `evaluate`."""
+    measure, truth, predicted, mirrored = Measure(annotations, spec), looks.truth, looks.predicted, looks.mirrored
+    errors = measure.per_face(truth, predicted)
+    return Evaluation(
+        crops=looks.crops,
         true_px=np.where(annotations.visible[..., None], truth, np.float32(np.nan)),
         predicted_px=predicted,
         errors=errors,
         plain=summary(np.concatenate([errors, np.full(missed, np.inf)])),
         mirrored=None if mirrored is None else float(np.nanmean(measure.per_face(truth, mirrored))),
-        centred=measure.mean_after_offset(truth, predicted, np.nanmean(residual, axis=(0, 1))),
+        centred=measure.mean_after_offset(
+            truth, predicted, np.nanmean(measure.residuals(truth, predicted), axis=(0, 1))
+        ),
         point_centred=measure.point_centred(truth, predicted),
         label_shift=None if mirrored is None else measure.label_shift(truth, predicted, mirrored),
         regions=measure.regions(truth, predicted),
@@ -227,26 +251,6 @@ def mean_face_error(train: Annotations, annotations: Annotations, spec: Spec) ->
     mean = _mean_over_faces(known)
     mean = np.where(np.isnan(mean), (width / 2 - 0.5, height / 2 - 0.5), mean).astype(np.float32)
     return float(np.nanmean(Measure(annotations, spec).per_face(truth, np.broadcast_to(mean, truth.shape))))
-
-
-def haar_boxes(annotations: Annotations) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """The detector's box of every labelled face.
-
-    Returns:
-        (N, 4) boxes, and (N,) bool: whether one was found. A missed face keeps the label's box, not to be used.
-    """
-    detector = HaarDetector()
-    boxes, found = annotations.boxes.copy(), np.zeros(len(annotations), bool)
-    for path in tqdm(np.unique(annotations.paths), desc="detecting", unit="photo", disable=None):
-        rows = np.flatnonzero(annotations.paths == path)
-        detected = detector(annotations.read(str(path)))
-        if not len(detected):
-            continue
-        overlap = intersection_over_union(annotations.boxes[rows], detected)
-        best = overlap.argmax(axis=1)
-        hit = overlap.max(axis=1) >= MATCH_OVERLAP
-        boxes[rows[hit]], found[rows[hit]] = detected[best[hit]], True
-    return boxes, found
 
 
 def box_jitter_curve(
