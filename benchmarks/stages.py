@@ -1,0 +1,195 @@
+"""Times each stage from a file to points, beside dlib and MediaPipe: one face, one thread, one interleaved run.
+
+    python benchmarks/stages.py [PHOTO] [--repeats N] [--size 640x480]
+
+The peers are optional, in an environment of their own (see benchmarks/peers.py); what is missing is named and left out.
+Without PHOTO it is the example of the model card. The photograph is scaled to the size first, written as JPEG, and each
+peer begins with these bytes. *Tracked* is a frame of a video, decoded already, whose face is known from the frame
+before; kpdetect's is `kpdetect.tracking.Tracker`, filter and all.
+
+MediaPipe's stages are its TFLite files, run as its graph runs them; *tracked* is its own FaceMesh, which starts threads
+of its own, however many there are. dlib's predictor cuts no crop, and tracks nothing: *tracked* is left out.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peers import MESH_CROP, MESH_POINTS
+
+from kpdetect import bundle
+from kpdetect.faces import HaarDetector
+from kpdetect.geometry import apply_matrix, invert, to_pixels
+from kpdetect.images import Pixels, cv2, read_image, to_channels, warp_crop
+from kpdetect.predict import JUDGED_VOTES, Predictor
+from kpdetect.runtime import load
+from kpdetect.tracking import Tracker
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "exported_models" / "compact" / "example.jpg"
+STAGES = ("decode", "detect", "crop", "model", "back-projection", "tracked")
+
+Run = Callable[[], Iterator[str]]
+"""One run of a peer: gives a stage's name when the stage is done. What comes before the first counts as its first."""
+
+
+def kpdetect_run(encoded: Pixels) -> Run:
+    """The shipped model and detector, stage by stage as `Predictor` goes through them for one look."""
+    model, detector = load(bundle.shipped_model()), HaarDetector(min_votes=JUDGED_VOTES)
+    spec, clock = model.spec, itertools.count()
+    tracker = Tracker(Predictor(), detector)
+
+    def run() -> Iterator[str]:
+        photograph = np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+        yield "decode"
+        boxes = detector(photograph)
+        yield "detect"
+        matrix = spec.crop.matrix(boxes[:1])[0]
+        crop = warp_crop(to_channels(photograph, spec.channels), matrix, spec.crop.size_hw)
+        yield "crop"
+        marks = model.mark(crop[None])
+        yield "model"
+        apply_matrix(invert(matrix), to_pixels(marks.keypoints[0], spec.crop.size_hw))
+        yield "back-projection"
+        if next(clock) == 0:
+            tracker(photograph, 0.0)  # the frame before
+            yield ""
+        tracker(photograph, next(clock) / 30)
+        yield "tracked"
+
+    return run
+
+
+def dlib_run(encoded: Pixels) -> Run:
+    """The frontal detector (HOG) and the predictor of 68 points that users of dlib take."""
+    import dlib
+    import face_recognition_models
+
+    detector = dlib.get_frontal_face_detector()
+    predictor = dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())
+
+    def run() -> Iterator[str]:
+        photograph = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        yield "decode"
+        boxes = detector(photograph, 0)
+        yield "detect"
+        shape = predictor(photograph, boxes[0])
+        yield "model"
+        np.array([(part.x, part.y) for part in shape.parts()], np.float32)
+        yield "back-projection"
+
+    return run
+
+
+def mediapipe_run(encoded: Pixels) -> Run:
+    """MediaPipe's short-range detector and face mesh."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    modules = _mediapipe_modules()
+    from mediapipe.python.solutions.face_mesh import FaceMesh
+
+    detect = _tflite(Interpreter, modules / "face_detection" / "face_detection_short_range.tflite")
+    mesh = _tflite(Interpreter, modules / "face_landmark" / "face_landmark.tflite")
+    tracked = FaceMesh(static_image_mode=False, max_num_faces=1)
+    (box,) = Predictor()(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))[:1]
+
+    def run() -> Iterator[str]:
+        photograph = np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+        yield "decode"
+        detect(cv2.resize(photograph, (128, 128)) / np.float32(127.5) - 1)
+        yield "detect"
+        matrix = MESH_CROP.matrix(box.box[None])[0]
+        crop = warp_crop(photograph, matrix, MESH_CROP.size_hw)
+        yield "crop"
+        points = mesh(crop / np.float32(255))
+        yield "model"
+        apply_matrix(invert(matrix), points.reshape(-1, 3)[list(MESH_POINTS), :2] - 0.5)
+        yield "back-projection"
+        tracked.process(photograph)
+        yield "tracked"
+
+    return run
+
+
+def _mediapipe_modules() -> Path:
+    package = importlib.util.find_spec("mediapipe")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("No module named 'mediapipe'", name="mediapipe")
+    return Path(package.origin).parent / "modules"
+
+
+def _tflite(interpreter_class: Any, file: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A TFLite file of one image as a function to its largest output."""
+    interpreter = interpreter_class(str(file), num_threads=1)
+    interpreter.allocate_tensors()
+    image = interpreter.get_input_details()[0]["index"]
+    output = max(interpreter.get_output_details(), key=lambda one: int(np.prod(one["shape"])))["index"]
+
+    def call(picture: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(image, picture[None].astype(np.float32))
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(output))
+
+    return call
+
+
+PEERS: dict[str, Callable[[Pixels], Run]] = {"kpdetect": kpdetect_run, "dlib": dlib_run, "MediaPipe": mediapipe_run}
+
+
+def scaled(photograph: Pixels, size_wh: tuple[int, int]) -> Pixels:
+    """A photograph within a size, black beside it, as the bytes of a JPEG."""
+    height, width = photograph.shape[:2]
+    factor = min(size_wh[0] / width, size_wh[1] / height)
+    small = cv2.resize(photograph, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
+    right, below = size_wh[0] - small.shape[1], size_wh[1] - small.shape[0]
+    whole = cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT)
+    return np.asarray(cv2.imencode(".jpg", cv2.cvtColor(whole, cv2.COLOR_RGB2BGR))[1], np.uint8)
+
+
+def time_all(runs: dict[str, Run], repeats: int) -> dict[str, dict[str, list[float]]]:
+    """Seconds of each stage of each peer; the peers take turns, and a first run of each does not count."""
+    seconds: dict[str, dict[str, list[float]]] = {peer: {} for peer in runs}
+    for repeat in range(repeats + 1):
+        for peer, run in runs.items():
+            start = time.perf_counter()
+            for stage in run():
+                if repeat:
+                    seconds[peer].setdefault(stage, []).append(time.perf_counter() - start)
+                start = time.perf_counter()
+    return seconds
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", nargs="?", default=str(EXAMPLE), help="a photograph of one face")
+    parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--size", default="640x480", help="width and height")
+    options = parser.parse_args()
+    width, height = (int(side) for side in options.size.split("x"))
+    encoded = scaled(read_image(options.photo), (width, height))
+    cv2.setNumThreads(1)
+    runs = {}
+    for peer, make in PEERS.items():
+        try:
+            runs[peer] = make(encoded)
+        except ModuleNotFoundError as error:
+            print(f"{peer}: left out, for {error.name} is not installed (see benchmarks/peers.py)", file=sys.stderr)
+    seconds = time_all(runs, options.repeats)
+    print(f"{options.photo} at {options.size}, medians of {options.repeats} runs, ms")
+    print(f"{'':10}" + "".join(f"{stage:>17}" for stage in STAGES))
+    for peer, stages in seconds.items():
+        medians = [
+            f"{1000 * statistics.median(stages[stage]):17.2f}" if stage in stages else f"{'-':>17}" for stage in STAGES
+        ]
+        print(f"{peer:10}" + "".join(medians))
+
+
+if __name__ == "__main__":
+    main()
