@@ -6,7 +6,8 @@ Drawn faces of known truth move over a background of 640x480, with a camera's no
 second. *Jitter* is the mean motion of the points from frame to frame while the face stands still, in per cent of the
 eye distance. *Lag* is how far the smoothed points stand behind the model's own on the way of a face that moves evenly,
 in frames. With the data folder (see KPDETECT_DATA), it also measures how far a second look's points lie from the
-first's on labelled faces and on boxes where there is no face: what `kpdetect.tracking.plausible` tells them apart by.
+first's, and how the model scores them, on labelled faces and on boxes where there is no face: what
+`kpdetect.tracking.plausible` tells them apart by.
 """
 
 import argparse
@@ -210,7 +211,7 @@ def measure_time(which: Scene, predictor: Predictor, count: int) -> None:
 
 
 def measure_second_looks(data: Path, predictor: Predictor, count: int) -> None:
-    """Prints by how much second looks disagree on labelled faces, and on boxes at random where there is no face."""
+    """Prints scores, and how second looks disagree, on labelled faces and on boxes at random where there is no face."""
     sets = {
         "YouTube Faces": f"youtube-faces:{data / 'youtube_faces'}",
         "300-W": f"ibug:{data / 'ibug_300w' / 'labels_ibug_300W_train.xml'}",
@@ -220,7 +221,7 @@ def measure_second_looks(data: Path, predictor: Predictor, count: int) -> None:
         labelled = load(spec)
         rows = np.linspace(0, len(labelled.paths) - 1, min(count, len(labelled.paths))).astype(int)
         found = [looks(read_image(labelled.paths[row]), labelled.boxes[row][None], predictor) for row in rows]
-        _print_looks(name, np.concatenate(found))
+        _print_looks(name, np.concatenate(found, axis=1))
     random = np.random.default_rng(0)
     nothing = []
     for file in sorted((data / "photos" / "no_face").iterdir()):
@@ -229,27 +230,29 @@ def measure_second_looks(data: Path, predictor: Predictor, count: int) -> None:
         half = random.uniform(0.04, 0.25, (count, 1)) * extent.min()
         center = random.uniform(0, 1, (count, 2)) * extent
         nothing.append(looks(pixels, np.concatenate([center - half, center + half], axis=1), predictor))
-    _print_looks("no face, boxes at random", np.concatenate(nothing))
+    _print_looks("no face, boxes at random", np.concatenate(nothing, axis=1))
 
 
 def looks(pixels: Pixels, boxes: npt.NDArray[np.floating], predictor: Predictor) -> Floats:
-    """Disagreement (n,) of the boxes (N, 4) that settle on anything large enough, as the tracker asks for it."""
+    """Disagreement and score, (2, n), of the boxes (N, 4) that settle on anything large enough, as the tracker asks."""
     for _ in range(2):
         boxes = plausible.boxes_of([face.keypoints for face in predictor(pixels, boxes=boxes)])
         boxes = boxes[plausible.look_like_faces(boxes, pixels.shape[:2])]
         if not len(boxes):
-            return np.zeros(0, np.float32)
-    first = [face.keypoints for face in predictor(pixels, boxes=boxes)]
-    second = [face.keypoints for face in predictor(pixels, boxes=plausible.second_look(boxes))]
-    return plausible.disagreement(first, second)
+            return np.zeros((2, 0), np.float32)
+    faces, again = predictor(pixels, boxes=boxes), predictor(pixels, boxes=plausible.second_look(boxes))
+    apart = plausible.disagreement([face.keypoints for face in faces], [face.keypoints for face in again])
+    return np.stack([apart, np.array([np.nan if face.score is None else face.score for face in faces], np.float32)])
 
 
-def _print_looks(name: str, apart: Floats) -> None:
+def _print_looks(name: str, looked: Floats) -> None:
+    apart, scores = looked
     percent = np.percentile(100 * apart, [1, 50, 95, 99])
-    accepted = (apart <= plausible.MOST_DISAGREEMENT).mean()
+    agree, scored = (apart <= plausible.MOST_DISAGREEMENT).mean(), (scores >= plausible.LEAST_SCORE).mean()
     print(
         f"{name:26} n {len(apart):4}: disagreement 1, 50, 95, 99 % quantiles "
-        f"{', '.join(f'{value:.1f}' for value in percent)} % of the side; taken for a face {accepted:.1%}"
+        f"{', '.join(f'{value:.1f}' for value in percent)} % of the side; taken for a face by it {agree:.1%}, "
+        f"by the score {scored:.1%}"
     )
 
 

@@ -44,12 +44,17 @@ def points_at(x: float, y: float = 120.0, side: float = 60.0) -> np.ndarray:
 
 
 class World:
-    """Faces on known ways; stands for model and detector. The first of two faces that overlap hides the other."""
+    """Faces on known ways; stands for model and detector. The first of two faces that overlap hides the other.
 
-    def __init__(self, *ways: Callable[[int], np.ndarray | None]) -> None:
+    Where it is `scored`, it tells boxes without a face by their score.
+    """
+
+    def __init__(self, *ways: Callable[[int], np.ndarray | None], scored: bool = False) -> None:
         self.ways = ways
+        self.scored = scored
         self.frame = -1
         self.searches: list[int] = []
+        self.marked: list[int] = []
 
     def seen(self) -> np.ndarray:
         shown: list[np.ndarray] = []
@@ -70,11 +75,13 @@ class World:
         faces = []
         for box in np.asarray(boxes, np.float32):
             overlap = intersection_over_union(box, tight_box(self.seen()))[0]
-            if overlap.max(initial=0) > 0.2:
+            there = bool(overlap.max(initial=0) > 0.2)
+            if there:
                 points = self.seen()[overlap.argmax()]
             else:
                 points = points_at(*((box[:2] + box[2:]) / 2), side=float((box[2:] - box[:2]).max()))
-            faces.append(Face(box, points, IBUG68))
+            faces.append(Face(box, points, IBUG68, (0.9 if there else 0.1) if self.scored else None))
+        self.marked.append(len(faces))
         return faces
 
     def run(self, count: int, options: TrackerOptions | None = None) -> list[dict[int, float]]:
@@ -170,8 +177,10 @@ def test_a_new_face_is_found_and_gets_a_new_number() -> None:
     assert set(history[30]) == {1, 2}
 
 
-def test_numbers_stay_through_a_crossing() -> None:
-    world = World(lambda frame: points_at(60 + 4 * frame), lambda frame: points_at(260 - 4 * frame))
+@pytest.mark.parametrize("scored", [False, True])
+def test_numbers_stay_through_a_crossing(scored) -> None:
+    ways = (lambda frame: points_at(60 + 4 * frame), lambda frame: points_at(260 - 4 * frame))
+    world = World(*ways, scored=scored)
     history = world.run(48)
     first, last = history[0], history[-1]
     assert set(first) == set(last) == {1, 2}
@@ -181,23 +190,27 @@ def test_numbers_stay_through_a_crossing() -> None:
     assert all(len(frame) >= 1 for frame in history)
 
 
-def test_a_number_stays_through_a_short_loss_and_not_through_a_long_one() -> None:
+@pytest.mark.parametrize("scored", [False, True])
+def test_a_number_stays_through_a_short_loss_and_not_through_a_long_one(scored) -> None:
     for gone, expected in ((12, {1}), (50, {2})):
-        world = World(lambda frame, gone=gone: None if 10 <= frame < 10 + gone else points_at(100 + frame))
+        world = World(
+            lambda frame, gone=gone: None if 10 <= frame < 10 + gone else points_at(100 + frame), scored=scored
+        )
         history = world.run(gone + 20)
         assert set(history[9]) == {1}
         assert history[15] == {}
         assert set(history[-1]) == expected
 
 
-def test_a_face_that_was_drawn_along_before_its_loss_is_known_again() -> None:
+@pytest.mark.parametrize("scored", [False, True])
+def test_a_face_that_was_drawn_along_before_its_loss_is_known_again(scored) -> None:
     def way(frame: int) -> np.ndarray | None:
         """Evenly to the right; what hides it from frame 41 to 57 first draws its points back."""
         if frame < 36 or frame >= 58:
             return points_at(60 + 3 * frame)
         return points_at(165 - 6 * (frame - 35)) if frame < 41 else None
 
-    history = World(way).run(65)
+    history = World(way, scored=scored).run(65)
     assert history[50] == {}
     assert set(history[-1]) == {1}
 
@@ -213,8 +226,20 @@ def test_a_face_that_leaves_the_picture_is_dropped() -> None:
     assert not history[-1]
 
 
-def test_false_alarms_of_the_detector_become_no_faces() -> None:
-    world = World(still(100))
+def test_a_scored_face_is_dropped_in_the_frame_in_which_it_is_gone_and_costs_one_look() -> None:
+    world = World(lambda frame: points_at(100) if frame < 7 else None, scored=True)
+    history = world.run(9)
+    assert [set(frame) for frame in history] == [{1}] * 7 + [set()] * 2
+    assert set(world.marked) == {1}
+    unscored = World(still(100))
+    unscored.run(9)
+    assert max(unscored.marked) == 1
+    assert len(unscored.marked) > len(world.marked)  # its second looks
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_false_alarms_of_the_detector_become_no_faces(scored) -> None:
+    world = World(still(100), scored=scored)
     tracker = Tracker(world.mark, lambda _: [[200, 20, 260, 80]], TrackerOptions())
     world.frame = 0
     assert tracker(BLACK, 0.0) == []

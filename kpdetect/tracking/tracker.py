@@ -31,7 +31,8 @@ class TrackerOptions:
         detect_every: Frames between two searches for new faces; a second, where faces rarely come and go.
         search_every: The same while no face is known, or one was lost a moment ago: a search takes eighty times as long
             as a tracked frame, so that doing it each time would halt a live picture.
-        check_every: Frames between two second looks at the known faces (see `kpdetect.tracking.plausible`).
+        check_every: Frames between two second looks at the known faces, where the model tells no score of them (see
+            `kpdetect.tracking.plausible`).
         remember: For so many frames a lost face's number waits for it; a second.
         one_euro: The filter of each face's points; None leaves them as the model gives them.
 
@@ -86,7 +87,7 @@ class _Moment:
 
 @dataclass
 class _Track:
-    """What is known of one face: how it was seen last, and at the second looks that agreed.
+    """What is known of one face: how it was seen last, and some frames before.
 
     What comes before a face draws its points along before they fall on it, so that a lost face is looked for from the
     look before the last one too.
@@ -98,13 +99,13 @@ class _Track:
     last: _Moment
     looks: tuple[_Moment, ...] = ()
 
-    def see(self, face: Face, frame: int, looked_twice: bool) -> None:
-        """Takes the face of the next frame."""
+    def see(self, face: Face, frame: int, remember: bool) -> None:
+        """Takes the face of the next frame, which it may remember for when it is lost."""
         box = plausible.boxes_of(face.keypoints)
         step = _center(box) - _center(self.last.box)
         velocity = self.last.velocity_xy + VELOCITY_SHARE * (step - self.last.velocity_xy)
         self.face, self.last = face, _Moment(box, velocity, frame)
-        if looked_twice:
+        if remember:
             self.looks = (*self.looks[-1:], self.last)
 
     def surprise_if_found(self, face: Face, frame: int) -> float:
@@ -119,9 +120,10 @@ class Tracker:
 
     The tight box of a face's last points gives its next crop, so that the detector runs only at the start, every so
     many frames for new faces, and when a face was lost. A face is dropped when its points collapse, leave the
-    picture, jump as no face does or fall on another face's, and when a second look from a shifted box gives other
-    points. The detector's silence drops none: a detector misses turned faces that the model still follows. A face
-    that is found again soon where it would be by then takes its number back. For one thread, and one video, at a time.
+    picture, jump as no face does or fall on another face's, and when the model scores it below 0.5 (or, where it tells
+    no score, when a second look from a shifted box gives other points). The detector's silence drops none: a detector
+    misses turned faces that the model still follows. A face that is found again soon where it would be by then takes
+    its number back. For one thread, and one video, at a time.
 
     Args:
         mark: Gives the points of face boxes; such as a `kpdetect.predict.Predictor`.
@@ -163,14 +165,14 @@ class Tracker:
         if not self._tracks:
             return
         before = np.stack([track.last.box for track in self._tracks])
-        twice = self._frame % self.options.check_every == 0
-        faces, agree = self._look(pixels, before, twice)
+        now_and_then = self._frame % self.options.check_every == 0
+        faces, agree = self._look(pixels, before, twice=now_and_then)
         after = plausible.boxes_of([face.keypoints for face in faces])
         kept = agree & plausible.look_like_faces(after, _size(pixels)) & plausible.moved_on(before, after)
         kept &= ~self._doubles(after, kept)
         for track, face, keep in zip(self._tracks, faces, kept, strict=True):
             if keep:
-                track.see(face, self._frame, twice)
+                track.see(face, self._frame, remember=now_and_then)
             else:
                 self._lost.append(track)
         self._tracks = [track for track, keep in zip(self._tracks, kept, strict=True) if keep]
@@ -187,13 +189,16 @@ class Tracker:
         return doubles & kept
 
     def _look(self, pixels: Pixels, boxes: Floats, twice: bool) -> tuple[list[Face], npt.NDArray[np.bool_]]:
-        """The faces of boxes (N, 4), and whether a second look agrees, (N,); both looks are one batch."""
-        count = len(boxes)
-        faces = self._mark(pixels, np.concatenate([boxes, plausible.second_look(boxes)]) if twice else boxes)
+        """The faces of boxes (N, 4), and whether the model takes them for faces, (N,); or a second look agrees."""
+        faces = self._mark(pixels, boxes)
+        scores = [face.score for face in faces if face.score is not None]
+        if len(scores) == len(faces):
+            return faces, np.array(scores) >= plausible.LEAST_SCORE
         if not twice:
-            return faces, np.ones(count, bool)
-        points = np.stack([face.keypoints for face in faces])
-        return faces[:count], plausible.disagreement(points[:count], points[count:]) <= plausible.MOST_DISAGREEMENT
+            return faces, np.ones(len(faces), bool)
+        second = self._mark(pixels, plausible.second_look(boxes))
+        apart = plausible.disagreement(*([face.keypoints for face in look] for look in (faces, second)))
+        return faces, apart <= plausible.MOST_DISAGREEMENT
 
     def _detection_is_due(self) -> bool:
         if self._frame_of_detection is None:
