@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from kpdetect import cli
 from kpdetect.bundle import Spec, shipped_model
 from kpdetect.errors import KpdetectError
-from kpdetect.faces import Detector, Face, HaarDetector, YuNetDetector, biggest_first
-from kpdetect.geometry import Floats, Matrix, apply_matrix, image_box, invert, mirrored_relative, to_pixels
+from kpdetect.faces import Detector, Face, HaarDetector, YuNetDetector, biggest_first, scan
+from kpdetect.geometry import Floats, Matrix, apply_matrix, image_box, invert, mirrored_relative, tight_box, to_pixels
 from kpdetect.images import Pixels, as_rgb, read_image, to_channels, warp_crop
 from kpdetect.runtime import Marks, load
 from kpdetect.spec import face_scores
@@ -25,6 +25,9 @@ JUDGED_VOTES, JUDGED_SCORE = 3, 0.5
 """Votes of the Haar cascades that are enough where a model judges what they found. On 100 photographs of 300-W kept out
 of training that finds 95 % with 0.02 false boxes a photograph; 10 votes, unjudged, find 93 % with 0.07, and on whole
 photographs with several faces 83 instead of 90 % (``benchmarks/detection.py``)."""
+
+SCAN_SCORE = 0.02
+"""Of what a window shows, which is a face cut anyhow; a crop about the points then found is judged by `min_score`."""
 
 
 class Model(Protocol):
@@ -47,8 +50,9 @@ class Predictor:
     Args:
         model: A bundle or SavedModel folder, a ``.tflite``, ``.onnx`` or ``.keras`` file, or a loaded model; by
             default the one that ships with the package.
-        detector: Gives the face boxes of a photograph (see `kpdetect.faces.Detector`); by default `HaarDetector`.
-            A model of whole pictures (its ``spec.crop.around`` is ``image``) needs none.
+        detector: Gives the face boxes of a photograph (see `kpdetect.faces.Detector`); by default `HaarDetector`,
+            and where that finds nothing that the model takes for a face, the model looks for large faces itself, in
+            windows all over the photograph. A model of whole pictures (``spec.crop.around`` is ``image``) needs none.
         threads: How many threads the model's runtime may use.
         mirror: Look at every face in a mirror too, and give the mean: twice the time, a little more accurate.
         second_look: Look at every face again, in a crop about its first points, turned upright: twice the time, and
@@ -129,8 +133,33 @@ class Predictor:
         if len(given) != len(images):
             raise KpdetectError(f"boxes: expected those of {len(images)} images, received those of {len(given)}")
         views = [self._view(image, own, bgr) for image, own in zip(images, given, strict=True)]
+        found = self._marked(views)
+        empty = [at for at, view in enumerate(views) if not found[at] and view.detected and self._scans]
+        for at, faces in zip(empty, self._marked([self._scanned(views[at]) for at in empty]), strict=True):
+            found[at] = faces
+        return found
+
+    def _marked(self, views: list["_View"]) -> list[list[Face]]:
+        """For each photograph the faces of its boxes; of those that a detector found, each once and no mistakes."""
         faces = iter(self._faces([view for view in views for _ in view.boxes], views))
         return [self._kept([next(faces) for _ in view.boxes], view) for view in views]
+
+    @property
+    def _judged(self) -> bool:
+        """Whether the model says of a detector's finds which are faces."""
+        return self.model.spec.face_score is not None and self._min_score >= JUDGED_SCORE
+
+    @property
+    def _scans(self) -> bool:
+        """Whether the model looks for large faces by itself where the default detector finds none."""
+        return self._detector is None and self._judged and self.model.spec.crop.around == "face"
+
+    def _scanned(self, view: "_View") -> "_View":
+        """A photograph with boxes of what the model may take for faces, in windows all over it."""
+        windows = replace(view, boxes=scan.windows((view.pixels.shape[0], view.pixels.shape[1])), detected=False)
+        faces = self._faces([windows] * len(windows.boxes), [windows])
+        likely = [face for face in faces if _score(face) >= SCAN_SCORE]
+        return replace(view, boxes=biggest_first(_tight_boxes(likely)[_each_once(likely)]))
 
     def _view(self, image: PathLike | npt.ArrayLike, boxes: npt.ArrayLike | None, bgr: bool) -> "_View":
         """A photograph and what to crop of it: all of it, the boxes that were given, or those that a detector finds."""
@@ -148,15 +177,15 @@ class Predictor:
         if self._detector is not None:
             return self._detector(pixels)
         if not hasattr(self._own, "detector"):  # not before it is needed: callers with boxes of their own never do
-            judged = self.model.spec.face_score is not None and self._min_score >= JUDGED_SCORE
-            self._own.detector = HaarDetector(min_votes=JUDGED_VOTES) if judged else HaarDetector()
+            self._own.detector = HaarDetector(min_votes=JUDGED_VOTES) if self._judged else HaarDetector()
         found: npt.ArrayLike = self._own.detector(pixels)
         return found
 
     def _kept(self, faces: list[Face], view: "_View") -> list[Face]:
-        if not view.detected:
+        if not view.detected or self.model.spec.face_score is None:
             return faces
-        return [face for face in faces if face.score is None or face.score >= self._min_score]
+        kept = [face for face in faces if _score(face) >= self._min_score]
+        return [kept[index] for index in sorted(_each_once(kept))]
 
     def _faces(self, view_of: list["_View"], views: list["_View"]) -> list[Face]:
         """The faces of all boxes, with their points in pixels of their photographs.
@@ -221,6 +250,20 @@ class _View:
     pixels: Pixels
     boxes: Floats
     detected: bool
+
+
+def _tight_boxes(faces: Sequence[Face]) -> Floats:
+    """The boxes of the faces' points, (N, 4)."""
+    return tight_box([face.keypoints for face in faces]) if faces else np.zeros((0, 4), np.float32)
+
+
+def _score(face: Face) -> float:
+    return 1.0 if face.score is None else face.score
+
+
+def _each_once(faces: Sequence[Face]) -> npt.NDArray[np.int64]:
+    """Which faces are left when of several that have their points in one place the one of the highest score counts."""
+    return scan.best_of_overlapping(_tight_boxes(faces), [_score(face) for face in faces])
 
 
 def _can_be_turned(spec: Spec, keypoints: Floats) -> npt.NDArray[np.bool_]:

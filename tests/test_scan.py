@@ -1,0 +1,132 @@
+"""Where no detector finds a face, the model looks for large ones itself: windows, and a model that sees squares."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpdetect.bundle import Spec
+from kpdetect.datasets import load, split_by_rule
+from kpdetect.faces import scan
+from kpdetect.geometry import CropRule, intersection_over_union
+from kpdetect.predict import Predictor
+from kpdetect.runtime import Marks
+from kpdetect.schema import user_schema
+
+SCHEMA = user_schema(["right_top", "left_top", "left_bottom"])
+
+
+class SeesSquares:
+    """Marks three corners of what is bright in a crop; sure of them where there are 30 to 90 % of it."""
+
+    def __init__(self) -> None:
+        middle = float(np.log(0.1))
+        rule = CropRule((48, 48), 1.2)
+        self.spec = Spec(SCHEMA, "none", {}, rule, 1, uncertainty=True, face_score={"middle": middle, "slope": 8.0})
+        self.looks = 0
+
+    def mark(self, crops: np.ndarray) -> Marks:
+        self.looks += len(crops)
+        points, unsure = np.zeros((len(crops), 3, 2), np.float32), np.full((len(crops), 3), 0.3, np.float32)
+        for index, bright in enumerate(crops[..., 0] > 127):
+            rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+            if len(rows) and len(columns):
+                (y0, y1), (x0, x1) = rows[[0, -1]] + [0, 1], columns[[0, -1]] + [0, 1]
+                points[index] = np.array([[x0, y0], [x1, y0], [x1, y1]]) / 48
+                whole = min(x0, y0) > 0 and max(x1, y1) < 48
+                unsure[index] = 0.02 if whole and 0.3 <= bright.mean() <= 0.9 else 0.11 if bright.mean() > 0.1 else 0.3
+        return Marks(points, unsure)
+
+
+def with_squares(*squares: tuple[int, int, int], size_hw: tuple[int, int] = (200, 260)) -> np.ndarray:
+    image = np.zeros((*size_hw, 3), np.uint8)
+    for x, y, side in squares:
+        image[y : y + side, x : x + side] = 255
+    return image
+
+
+def test_a_large_square_that_no_cascade_sees_is_found_once() -> None:
+    (face,) = Predictor(SeesSquares())(with_squares((90, 70, 84)))
+    np.testing.assert_allclose(face.keypoints, [[89.5, 69.5], [173.5, 69.5], [173.5, 153.5]], atol=3)
+    assert intersection_over_union(face.box[None], np.float32([[89.5, 69.5, 173.5, 153.5]]))[0, 0] > 0.8
+    assert face.score is not None
+    assert face.score > 0.5
+
+
+def test_nothing_is_found_in_nothing() -> None:
+    assert Predictor(SeesSquares())(with_squares()) == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"detector": lambda image: np.zeros((0, 4))}, {"min_score": 0.4}, {"min_score": 0.0}]
+)
+def test_who_names_a_detector_or_wants_everything_gets_what_the_detector_finds(options) -> None:
+    model = SeesSquares()
+    assert Predictor(model, **options)(with_squares((90, 70, 84))) == []
+    assert model.looks == 0
+
+
+def test_boxes_of_ones_own_are_not_looked_beyond() -> None:
+    model = SeesSquares()
+    assert Predictor(model)(with_squares((90, 70, 84)), boxes=[]) == []
+    assert model.looks == 0
+
+
+def test_where_the_detector_finds_a_face_the_photograph_is_not_scanned(monkeypatch) -> None:
+    monkeypatch.setattr("kpdetect.predict.HaarDetector", lambda **_: lambda image: [(85, 65, 175, 155)])
+    model = SeesSquares()
+    assert len(Predictor(model)(with_squares((90, 70, 84)))) == 1
+    assert model.looks == 2
+
+
+def test_two_finds_of_one_face_are_one(monkeypatch) -> None:
+    finds = [(85, 65, 175, 155), (95, 75, 180, 160), (84, 66, 172, 156)]
+    monkeypatch.setattr("kpdetect.predict.HaarDetector", lambda **_: lambda image: finds)
+    assert len(Predictor(SeesSquares())(with_squares((90, 70, 84)))) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(60, 900), st.integers(60, 900), st.floats(0.35, 0.7), st.floats(0, 1), st.floats(0, 1))
+def test_every_large_face_is_well_within_some_window(height, width, share, along_x, along_y) -> None:
+    found = scan.windows((height, width))
+    if max(height, width) > scan.LONGEST * min(height, width):
+        assert len(found) == 0
+        return
+    assert len(found) < 250
+    assert (found[:, :2] >= -0.51).all()
+    assert (found[:, 2:] <= np.float32([width, height]) - 0.49).all()
+    side = share * min(height, width)
+    x, y = along_x * (width - side), along_y * (height - side)
+    overlap = intersection_over_union(np.float32([[x, y, x + side, y + side]]), found)
+    assert overlap.max() > 0.36
+
+
+def test_very_small_pictures_have_no_windows() -> None:
+    assert scan.windows((1, 1)).shape == scan.windows((30, 40)).shape == (0, 4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(0, 50, width=32)] * 2, st.floats(1, 40, width=32)), min_size=1, max_size=9))
+def test_what_is_left_overlaps_nothing_else_that_is_left(rows) -> None:
+    boxes = np.float32([[x, y, x + side, y + side] for x, y, side in rows])
+    scores = np.linspace(0, 1, len(boxes))
+    kept = scan.best_of_overlapping(boxes, scores)
+    overlap = intersection_over_union(boxes[kept], boxes[kept]) - np.eye(len(kept))
+    assert overlap.max() < scan.SAME_FACE
+    assert kept[0] == len(boxes) - 1
+    for left_out in set(range(len(boxes))) - set(kept.tolist()):
+        stronger = kept[scores[kept] > scores[left_out]]
+        assert intersection_over_union(boxes[[left_out]], boxes[stronger]).max() >= scan.SAME_FACE
+
+
+def test_it_finds_labelled_people_without_the_cascades(shared_data, monkeypatch) -> None:
+    monkeypatch.setattr("kpdetect.predict.HaarDetector", lambda **_: lambda image: np.zeros((0, 4)))
+    predictor = Predictor()
+    faces = load(f"ibug:{shared_data / 'ibug_300w' / 'helen'}")
+    held_out = split_by_rule(faces, predictor.model.spec.extra["split"])[1].take(range(12))
+    overlaps = []
+    for path, box in zip(held_out.paths, held_out.boxes, strict=True):
+        found = [face.keypoints for face in predictor(held_out.read(path))]
+        boxes = np.float32([[*points.min(axis=0), *points.max(axis=0)] for points in found]).reshape(-1, 4)
+        overlaps.append(intersection_over_union(box[None], boxes).max(initial=0))
+    assert np.mean(np.array(overlaps) > 0.6) >= 0.9
