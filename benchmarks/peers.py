@@ -17,7 +17,6 @@ faces of 300-W here. MediaPipe's mesh has 468 points of a definition of its own;
 
 import argparse
 import dataclasses
-import importlib.util
 import itertools
 import os
 import statistics
@@ -30,11 +29,12 @@ import numpy as np
 
 from kpdetect import bundle
 from kpdetect.datasets import Annotations, load, split_by_rule
-from kpdetect.geometry import CropRule, Floats, apply_matrix, invert
+from kpdetect.geometry import Floats, apply_matrix, invert
 from kpdetect.images import Pixels, cv2, warp_crop
 from kpdetect.metrics import nme_per_face
 from kpdetect.predict import Predictor
 from kpdetect.schema import IBUG68
+from kpdetect.timing.peers import MESH_CROP, dlib_predictor, mediapipe_mesh
 
 Mark = Callable[[Pixels, Floats], Floats]
 """A photograph (H, W, 3) RGB uint8 and a face box (4,) to points (68, 2) in its pixels."""
@@ -52,7 +52,6 @@ MESH_POINTS = (
     *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),  # mouth
 )
 """Of MediaPipe's mesh, for each of iBUG's points the vertex that lies nearest on its canonical face."""
-MESH_CROP = CropRule((192, 192), 1.5)  # the crop of MediaPipe's own graph: 1.5 times the face
 
 
 def kpdetect_marker() -> Mark:
@@ -62,38 +61,17 @@ def kpdetect_marker() -> Mark:
 
 
 def dlib_marker() -> Mark:
-    """The predictor of 68 points that dlib's users take (Kazemi and Sullivan, CVPR 2014)."""
-    import dlib
-    import face_recognition_models
-
-    predictor = dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())
-
-    def mark(photograph: Pixels, box: Floats) -> Floats:
-        shape = predictor(photograph, dlib.rectangle(*(round(float(side)) for side in box)))
-        return np.array([(part.x, part.y) for part in shape.parts()], np.float32)
-
-    return mark
+    """The 68 points of dlib, which crops for itself."""
+    return dlib_predictor()[0]
 
 
 def mediapipe_marker() -> Mark:
-    """MediaPipe's face mesh (Kartynnik et al., arXiv:1907.06724): its TFLite, fed with an upright crop."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    package = importlib.util.find_spec("mediapipe")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("No module named 'mediapipe'", name="mediapipe")
-    file = Path(package.origin).parent / "modules" / "face_landmark" / "face_landmark.tflite"
-    interpreter = Interpreter(str(file), num_threads=1)
-    interpreter.allocate_tensors()
-    image = interpreter.get_input_details()[0]["index"]
-    mesh = max(interpreter.get_output_details(), key=lambda output: int(np.prod(output["shape"])))["index"]
+    """MediaPipe's mesh, fed with an upright crop."""
+    mesh, _ = mediapipe_mesh()
 
     def mark(photograph: Pixels, box: Floats) -> Floats:
         matrix = MESH_CROP.matrix(box[None])[0]
-        crop = warp_crop(photograph, matrix, MESH_CROP.size_hw)
-        interpreter.set_tensor(image, crop[None].astype(np.float32) / 255)
-        interpreter.invoke()
-        points = interpreter.get_tensor(mesh).reshape(-1, 3)[list(MESH_POINTS), :2]
+        points = mesh(warp_crop(photograph, matrix, MESH_CROP.size_hw))[list(MESH_POINTS)]
         return apply_matrix(invert(matrix), points - 0.5)  # the mesh counts from the pixels' corners
 
     return mark

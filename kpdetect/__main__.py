@@ -12,6 +12,7 @@ COMMANDS = {
     "tune": "try settings: train a recipe with each, and tell which is best on validation",
     "evaluate": "measure a model on labelled faces",
     "export": "write SavedModel, TFLite and ONNX files, each checked against Keras",
+    "benchmark": "time model files beside each other, and beside dlib and MediaPipe",
     "show": "draw labelled faces, transforms, learning curves, predictions and what a model looks at",
     "predict": "mark the faces of photographs, or of a data set",
     "track": "follow the faces of a video or a camera, each with a number of its own",

@@ -42,6 +42,8 @@ FLOORS = {
     "export": 4,
     "training": 5,
     "evaluate": 6,
+    "timing": 4,
+    "benchmark": 5,
     "train": 6,
     "tuning": 6,
     "exhibits": 7,

@@ -1,0 +1,150 @@
+"""Owns the command that times model files beside each other, and beside dlib and MediaPipe where they are installed."""
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from kpdetect import cli
+from kpdetect.atomic import atomic_file
+from kpdetect.bundle import model_kind
+from kpdetect.errors import KpdetectError
+from kpdetect.timing.rounds import TimingRow, time_in_turns, workers_of
+from kpdetect.timing.subjects import Subject
+
+RUNTIMES = ("ai-edge-litert", "onnxruntime", "tensorflow", "keras", "dlib-bin", "dlib", "mediapipe", "numpy")
+SHOWN_OPERATIONS = 6
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Times model files beside each other: each in a process of its own, in turns, on the same drawn faces.
+
+    A time is that of one batch, from crops of 8 bits to points. Images a second are the batch over the median. Memory
+    is the most that the process ever held resident, and in brackets what it already needed before it loaded the
+    file: Python, NumPy and OpenCV. dlib (one thread) and MediaPipe's mesh mark the same faces, one by one, in crops of
+    their own.
+    """
+
+    files: tuple[str, ...] = cli.option(
+        dataclasses.MISSING, ".tflite, .onnx or .keras files, SavedModel, run or bundle folders", positional=True
+    )
+    threads: tuple[str, ...] = cli.option(("1",), "threads that a batch may use; each is timed", metavar="N[,N]")
+    batch: tuple[str, ...] = cli.option(("1",), "faces in a batch; each is timed", metavar="N[,N]")
+    runs: int = cli.option(200, "how many batches of each to time; enough for a 95th percentile", metavar="N")
+    peers: bool = cli.option(True, "time dlib and MediaPipe too, where they are installed")
+    profile: bool = cli.option(True, "tell the time by operation; of the runtimes, ONNX Runtime gives it")
+    json: str | None = cli.option(None, "write all figures here, - for stdout", metavar="FILE")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command ``benchmark``."""
+    example = "python -m kpdetect.benchmark model.tflite model_fp16.tflite model.onnx --threads 1,2 --batch 1,8"
+    options = cli.parse_options(BenchmarkOptions, argv, "benchmark", example)
+    batches = whole_numbers("--batch", options.batch)
+    subjects = subjects_of(options.files, whole_numbers("--threads", options.threads), options.peers)
+    if options.runs < 1:
+        raise KpdetectError(f"--runs: expected 1 or more, received {options.runs}")
+    with ExitStack() as running:
+        with cli.quietly(f"loading {', '.join(options.files)}"):
+            workers, left_out = running.enter_context(workers_of(subjects, batches))
+        for line in left_out:
+            print(f"kpdetect: {line}", file=sys.stderr)
+        rows = time_in_turns(workers, batches, options.runs, options.profile)
+    report(rows, left_out, options.json)
+    return 0
+
+
+def subjects_of(files: Sequence[str], threads: Sequence[int], peers: bool) -> list[Subject]:
+    """What is timed: each file with each number of threads, and the peers; dlib has no threads.
+
+    Raises:
+        KpdetectError: A file is no model.
+    """
+    for file in files:
+        model_kind(file)
+    subjects = [Subject(file, count) for count in threads for file in files]
+    if not peers:
+        return subjects
+    return [*subjects, Subject("dlib", 1), *(Subject("MediaPipe", count) for count in threads)]
+
+
+def whole_numbers(option: str, words: Sequence[str]) -> list[int]:
+    """The numbers of an option, each once and sorted.
+
+    >>> whole_numbers("--threads", ("2", "1", "2"))
+    [1, 2]
+
+    Raises:
+        KpdetectError: One is no whole number of 1 or more, or there is none.
+    """
+    if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
+        raise KpdetectError(f"{option}: expected whole numbers of 1 or more such as 1,2, received '{','.join(words)}'")
+    return sorted({int(word) for word in words})
+
+
+def report(rows: Sequence[TimingRow], left_out: Sequence[str], target: str | None) -> None:
+    """Prints the table, and writes the JSON."""
+    text = json.dumps({"machine": machine(), "left_out": left_out, "rows": [row.to_dict() for row in rows]}, indent=1)
+    print(table(rows), file=sys.stderr if target == "-" else sys.stdout)
+    if target == "-":
+        print(text)
+    elif target is not None:
+        with atomic_file(target) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    versions = {}
+    for package in RUNTIMES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": versions,
+    }
+
+
+def table(rows: Sequence[TimingRow]) -> str:
+    """For people: a line for each row, then where the time goes."""
+    head = ("model", "kind", "MB", "threads", "batch", "median ms", "p95 ms", "images/s", "memory MB")
+    cells = [head, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
+    profiles = [_operations_line(row) for row in rows if row.operations]
+    if profiles and len(profiles) < len(rows):
+        profiles.append("(LiteRT and TensorFlow tell Python no time by operation)")
+    return "\n".join([*lines, *profiles])
+
+
+def _cells(row: TimingRow) -> tuple[str, ...]:
+    memory = "not told"
+    if row.peak_bytes is not None and row.base_bytes is not None:
+        memory = f"{row.peak_bytes / 1e6:.0f} ({row.base_bytes / 1e6:.0f})"
+    times = (f"{row.median_ms:.2f}", f"{row.p95_ms:.2f}", f"{row.images_per_second:.0f}")
+    return (row.name, row.kind, f"{row.bytes / 1e6:.1f}", str(row.threads), str(row.batch), *times, memory)
+
+
+def _operations_line(row: TimingRow) -> str:
+    operations = row.operations or []
+    told = [f"{part.operation} ({part.count}) {100 * part.share:.0f} %" for part in operations[:SHOWN_OPERATIONS]]
+    rest = sum(part.share for part in operations[SHOWN_OPERATIONS:])
+    others = [f"others {100 * rest:.0f} %"] * bool(operations[SHOWN_OPERATIONS:])
+    threads = f"{row.threads} thread{'s' * (row.threads > 1)}"
+    return f"time of {row.name}, {threads}, batch {row.batch}: {', '.join([*told, *others])}"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
