@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from kpdetect.errors import KpdetectError
 from kpdetect.timing.operations import OperationTime
 from kpdetect.timing.subjects import PEERS, Subject
 from kpdetect.timing.worker import NotInstalled, Worker
@@ -72,7 +73,7 @@ def workers_of(subjects: Sequence[Subject], batches: Sequence[int]) -> Iterator[
                 workers.append(stack.enter_context(Worker(subject, batches)))
             except NotInstalled as error:
                 if subject.name not in PEERS:
-                    raise
+                    raise KpdetectError(f"{subject.name}: needs {error}, which is not installed") from None
                 left_out.append(f"{subject.name}: left out, for {error} is not installed")
         yield workers, list(dict.fromkeys(left_out))
 

@@ -1,0 +1,201 @@
+"""`kpdetect benchmark`: it tells what was timed, in turns, each in a process of its own; peers may be missing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import small_bundle
+
+from kpdetect import benchmark
+from kpdetect.bundle import shipped_model
+from kpdetect.errors import KpdetectError
+from kpdetect.timing.memory import peak_memory_bytes
+from kpdetect.timing.operations import sum_up
+from kpdetect.timing.rounds import RUNS_A_TURN, time_in_turns
+from kpdetect.timing.subjects import Subject, prepare
+from kpdetect.timing.worker import Loaded, NotInstalled, Worker
+
+SHIPPED = shipped_model()
+
+
+@pytest.fixture
+def fake_dlib(tmp_path, monkeypatch):
+    """Puts a dlib of one's own before the real one, also for the processes that are started."""
+
+    def install(body: str) -> None:
+        (tmp_path / "dlib.py").write_text(body)
+        weights = tmp_path / "weights.dat"
+        weights.write_bytes(b"0" * 123)
+        models = f"def pose_predictor_model_location():\n    return {str(weights)!r}\n"
+        (tmp_path / "face_recognition_models.py").write_text(models)
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return install
+
+
+WORKING_DLIB = """
+from types import SimpleNamespace as Space
+
+def rectangle(*sides):
+    assert all(isinstance(side, int) for side in sides)
+    return sides
+
+def shape_predictor(file):
+    def predict(picture, box):
+        assert picture.shape == (256, 256, 3) and picture.dtype == "uint8"
+        return Space(parts=lambda: [Space(x=box[0], y=box[1])] * 68)
+    return predict
+"""
+
+
+def test_the_command_times_files_and_tells_memory_and_operations(tmp_path, capsys):
+    files = [str(SHIPPED / "compact.tflite"), str(Path(__file__).parents[1] / "exported_models/compact/compact.onnx")]
+    target = tmp_path / "figures.json"
+    assert benchmark.main([*files, "--batch", "2,1", "--runs", "6", "--no-peers", "--json", str(target)]) == 0
+    rows = json.loads(target.read_text())["rows"]
+    assert [(row["name"], row["kind"], row["batch"]) for row in rows] == [
+        (files[0], "tflite", 1),
+        (files[1], "onnx", 1),
+        (files[0], "tflite", 2),
+        (files[1], "onnx", 2),
+    ]
+    for row in rows:
+        assert row["runs"] == 2 * RUNS_A_TURN  # whole turns
+        assert 0 < row["median_ms"] <= row["p95_ms"]
+        assert row["images_per_second"] == pytest.approx(1000 * row["batch"] / row["median_ms"])
+        assert 20e6 < row["base_bytes"] < row["peak_bytes"] < 2e9
+        assert row["bytes"] == Path(row["name"]).stat().st_size
+    assert rows[0]["operations"] is None
+    operations = {part["operation"]: part for part in rows[1]["operations"]}
+    assert operations["Conv"]["count"] == 22  # of compact's graph
+    assert max(operations.values(), key=lambda part: part["share"]) is operations["Conv"]
+    assert sum(part["share"] for part in operations.values()) == pytest.approx(1)
+    table = capsys.readouterr().out
+    assert "Conv (22)" in table
+    assert f"{rows[0]['median_ms']:.2f}" in table
+
+
+def test_json_on_stdout_is_alone_there(capsys):
+    benchmark.main([str(SHIPPED), "--runs", "1", "--no-peers", "--json", "-"])
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["file"].endswith("compact.tflite")  # what runs of a bundle
+
+
+def test_a_peer_is_timed_beside_us(fake_dlib, tmp_path):
+    fake_dlib(WORKING_DLIB)
+    target = tmp_path / "figures.json"
+    benchmark.main([str(SHIPPED), "--runs", "1", "--threads", "1,2", "--json", str(target)])
+    told = json.loads(target.read_text())
+    assert [(row["threads"], row["bytes"]) for row in told["rows"] if row["name"] == "dlib"] == [(1, 123)]
+
+
+def test_a_peer_that_is_missing_is_named_and_left_out(fake_dlib, capsys):
+    fake_dlib("raise ModuleNotFoundError('No module', name='dlib')")
+    assert benchmark.main([str(SHIPPED), "--runs", "1", "--threads", "1,2"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.count("dlib: left out, for dlib is not installed") == 1
+    assert "dlib" not in printed.out
+
+
+def test_a_fault_and_a_crash_of_a_process_are_told(fake_dlib):
+    fake_dlib("raise ValueError('broken wheel')")
+    with pytest.raises(RuntimeError, match="broken wheel"):
+        Worker(Subject("dlib", 1), [1])
+    fake_dlib("import os\nos._exit(7)")
+    with pytest.raises(KpdetectError, match=r"dlib: its process ended without an answer, with code 7"):
+        Worker(Subject("dlib", 1), [1])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere.tflite"], "nowhere.tflite: no such model file"),
+        (
+            [str(SHIPPED), "--threads", "1,0"],
+            "--threads: expected whole numbers of 1 or more such as 1,2, received '1,0'",
+        ),
+        ([str(SHIPPED), "--batch", "many"], "--batch: expected whole numbers"),
+        ([str(SHIPPED), "--batch", ","], "--batch: expected whole numbers"),
+        ([str(SHIPPED), "--runs", "0"], "--runs: expected 1 or more"),
+    ],
+)
+def test_wrong_words_are_told_before_anything_runs(words, said):
+    with pytest.raises(KpdetectError, match=said.replace("(", r"\(")):
+        benchmark.main(words)
+
+
+def test_a_damaged_file_is_a_user_s_mistake(tmp_path):
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes((SHIPPED / "compact.tflite").read_bytes()[:100_000])
+    with pytest.raises(KpdetectError, match=r"damaged\.tflite"):
+        benchmark.main([str(damaged), "--no-peers"])
+
+
+class FakeWorker:
+    """Takes `ms` for each face, and notes when its turn was."""
+
+    def __init__(self, name: str, ms: float, log: list) -> None:
+        self.subject, self.ms, self.log = Subject(name, 1), ms, log
+        self.loaded = Loaded("tflite", name, 1, 10, {1: 20, 4: 30})
+
+    def turn(self, batch, runs):
+        self.log.append((self.subject.name, batch))
+        slow = len(self.log) == 1  # one run of the first turn was disturbed
+        return [batch * self.ms / 1000] * (runs - slow) + [1.0] * slow
+
+    def operations(self, batch):
+        return []
+
+
+def test_turns_go_round_and_figures_are_right():
+    log: list = []
+    workers = [FakeWorker("a", 2, log), FakeWorker("b", 3, log)]
+    rows = time_in_turns(workers, [1, 4], 4 * RUNS_A_TURN, profile=False)
+    assert log == 4 * [("a", 1), ("b", 1), ("a", 4), ("b", 4)]
+    assert [row.median_ms for row in rows] == pytest.approx([2, 3, 8, 12])
+    assert [row.images_per_second for row in rows] == pytest.approx([500, 1000 / 3, 500, 1000 / 3])
+    assert [row.peak_bytes for row in rows] == [20, 20, 30, 30]
+    # The 95th percentile of 19 times 2 and once 1000 lies 0.05 of the way from the 19th to the 20th.
+    assert rows[0].p95_ms == pytest.approx(2 + 0.05 * 998)
+    assert rows[1].p95_ms == pytest.approx(3)
+
+
+def test_operations_are_summed_up_without_the_warm_up():
+    def event(name: str, microseconds: int) -> dict:
+        return {"cat": "Node", "name": f"{name}_kernel_time", "dur": microseconds, "args": {"op_name": name}}
+
+    runs = [[event("Conv", 900), event("Conv", 900), event("Add", 900)]]
+    runs += 2 * [[event("Conv", 100), event("Conv", 200), event("Add", 100)]]
+    session = {"cat": "Session", "name": "model_run", "dur": 5000, "args": {}}
+    conv, add = sum_up([session, *(one for run in runs for one in run)], warm_up=1, runs=2)
+    assert (conv.operation, conv.count, conv.ms, conv.share) == ("Conv", 2, pytest.approx(0.3), pytest.approx(0.75))
+    assert (add.operation, add.count, add.ms, add.share) == ("Add", 1, pytest.approx(0.1), pytest.approx(0.25))
+
+
+def test_peak_memory_grows_and_is_each_process_s_own():
+    block = np.ones(300_000_000, np.uint8)
+    during = peak_memory_bytes()
+    del block
+    assert during > 290_000_000
+    assert peak_memory_bytes() > during - 10_000_000  # Linux rounds by some pages for each thread
+    with Worker(Subject(str(SHIPPED), 1), [1]) as worker:
+        assert worker.loaded.base_bytes < 250_000_000  # not what the tests' process held
+
+
+def test_a_bundle_without_tflite_runs_in_keras(tmp_path, monkeypatch):
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        monkeypatch.setenv(name, "1")  # set for a process of its own; here they are put back
+    prepared = prepare(Subject(str(small_bundle(tmp_path / "small")), 1), [3])
+    assert prepared.kind == "keras"
+    assert prepared.operations is None
+    assert prepared.run(3).keypoints.shape == (3, 3, 2)
+
+
+def test_a_file_that_needs_a_missing_package_is_no_missing_peer(monkeypatch):
+    def fail(*_):
+        raise NotInstalled("onnx")
+
+    monkeypatch.setattr("kpdetect.timing.rounds.Worker", fail)
+    with pytest.raises(KpdetectError, match="needs onnx"):
+        benchmark.main([str(SHIPPED), "--no-peers"])
