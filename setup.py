@@ -29,6 +29,7 @@ TEST = [
     *NOTEBOOKS,
     "hypothesis>=6",  # properties of the geometry
     "mypy>=1.15",
+    "pillow>=10",  # examples/minimal_litert.py
     "pytest>=8",
     "ruff>=0.12",
     "types-tqdm",

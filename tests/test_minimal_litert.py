@@ -1,0 +1,111 @@
+"""The example for app developers marks as `Predictor` does, in sixty lines and with three packages."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kpdetect.bundle import shipped_model
+from kpdetect.datasets import load, synthetic
+from kpdetect.geometry import CropRule, tight_box
+from kpdetect.images import warp_crop, write_image
+from kpdetect.predict import Predictor
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "minimal_litert.py"
+SHIPPED = shipped_model() / "compact.tflite"
+# Pixels of the crop. The example's filter is a triangle and kpdetect's a bell; where the model is unsure, a grey level
+# moves a point by some tenths.
+MEAN_TOLERANCE, LARGEST_TOLERANCE = 0.15, 1.0
+
+
+@pytest.fixture(scope="module")
+def example():
+    module_spec = importlib.util.spec_from_file_location("minimal_litert", EXAMPLE)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    return module
+
+
+def assert_marks_alike(example, photograph, box):
+    predictor = Predictor(SHIPPED)
+    (face,) = predictor(photograph, boxes=[box])
+    points, uncertainty = example.mark(str(SHIPPED), str(photograph), [float(side) for side in box])
+    height, width = predictor.model.spec.crop.size_hw
+    cell = predictor.model.spec.crop.margin * max((box[2] - box[0]) / width, (box[3] - box[1]) / height)
+    distance = np.linalg.norm(points - face.keypoints, axis=1) / cell
+    assert distance.mean() < MEAN_TOLERANCE
+    assert distance.max() < LARGEST_TOLERANCE
+    np.testing.assert_allclose(uncertainty / cell, face.uncertainty / cell, rtol=0, atol=LARGEST_TOLERANCE)
+
+
+@pytest.mark.parametrize("side", [96, 200, 800])  # enlarged, about as it is, and shrunk five times
+def test_drawn_faces_of_any_size_are_marked_as_predictor_does(example, tmp_path, side):
+    for index in range(2):
+        image, keypoints = synthetic.render(seed=9, index=index, size=side)
+        write_image(tmp_path / "face.png", image)
+        assert_marks_alike(example, tmp_path / "face.png", tight_box(keypoints))
+
+
+def test_a_face_over_the_border_is_black_there_too(example, tmp_path):
+    image, keypoints = synthetic.render(seed=9, index=0, size=400)
+    box = tight_box(keypoints)
+    write_image(tmp_path / "cut.png", image[:, : int(box[2]) - 30])
+    assert_marks_alike(example, tmp_path / "cut.png", box)
+
+
+def test_a_picture_on_its_side_is_turned_by_its_exif(example, tmp_path):
+    image, keypoints = synthetic.render(seed=9, index=1, size=300)
+    lying = Image.fromarray(np.ascontiguousarray(np.rot90(image)))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be seen, turn it clockwise
+    lying.save(tmp_path / "lying.png", exif=exif)
+    assert_marks_alike(example, tmp_path / "lying.png", tight_box(keypoints))
+
+
+@pytest.mark.parametrize("box", [(30.0, 20.0, 70.5, 90.0), (-20.0, 40.0, 60.0, 65.0), (0.0, 0.0, 199.0, 149.0)])
+def test_crops_that_are_not_square_lie_where_the_crop_rule_says(example, box):
+    rule = CropRule((32, 48), 1.35)
+    slope = np.tile(np.arange(200, dtype=np.uint8), (150, 1))
+    picture = np.stack([slope, np.arange(150, dtype=np.uint8)[:, None] + 0 * slope, 0 * slope], axis=-1)
+    left, top, scale = example.crop_of(box, rule.to_dict())
+    crop = np.asarray(example.cut(Image.fromarray(picture), left, top, scale, rule.size_hw), int)
+    # Where the crop shows the picture and not the black beside it, its red tells x, and its green y.
+    expected = warp_crop(picture, rule.matrix(box), rule.size_hw).astype(int)
+    shown = warp_crop(np.full_like(picture, 255), rule.matrix(box), rule.size_hw).min(axis=-1) == 255
+    assert shown.mean() > 0.3
+    assert np.abs(crop - expected)[shown].max() <= 1 + scale / 4  # at its border, a filter takes in some black
+    assert np.abs(crop - expected)[shown].mean() < 0.3
+
+
+def test_real_faces_too(example, shared_data):
+    faces = load(f"ibug:{shared_data / 'ibug_300w' / 'helen'}")
+    for row in range(0, len(faces), max(1, len(faces) // 10)):
+        assert_marks_alike(example, Path(faces.paths[row]), faces.boxes[row])
+
+
+def test_it_is_a_program_that_prints_the_points(example, tmp_path):
+    image, keypoints = synthetic.render(seed=9, index=0, size=200)
+    write_image(tmp_path / "face.png", image)
+    box = [str(side) for side in tight_box(keypoints).tolist()]
+    command = [sys.executable, "-I", str(EXAMPLE), str(SHIPPED), str(tmp_path / "face.png"), *box]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    points, _ = example.mark(str(SHIPPED), str(tmp_path / "face.png"), [float(side) for side in box])
+    read = np.array([line.split() for line in printed.splitlines()], float)
+    np.testing.assert_allclose(read, points, rtol=0, atol=0.051)
+
+
+def test_it_is_short_and_needs_three_packages():
+    source = EXAMPLE.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 60
+    imported = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+    assert imported - sys.stdlib_module_names == {"ai_edge_litert", "numpy", "PIL"}
