@@ -1,11 +1,13 @@
 """Owns writing that leaves nothing half done: to a temporary name beside the target, then renamed."""
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kpdetect.errors import KpdetectError
 
@@ -38,6 +40,24 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(target: str | None, document: Any) -> None:
+    """Writes what a command found out.
+
+    Args:
+        target: A file, ``-`` for stdout, or None for nowhere: the value of an option ``--json``.
+        document: Anything that JSON can say.
+
+    Raises:
+        KpdetectError: The file cannot be written.
+    """
+    text = json.dumps(document, indent=1)
+    if target == "-":
+        print(text)
+    elif target is not None:
+        with atomic_file(target) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager

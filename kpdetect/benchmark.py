@@ -1,7 +1,6 @@
 """Owns the command that times model files beside each other, and beside dlib and MediaPipe where they are installed."""
 
 import dataclasses
-import json
 import os
 import platform
 import sys
@@ -12,7 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from kpdetect import cli
-from kpdetect.atomic import atomic_file
+from kpdetect.atomic import write_json
 from kpdetect.bundle import model_kind
 from kpdetect.errors import KpdetectError
 from kpdetect.timing.rounds import TimingRow, time_in_turns, workers_of
@@ -91,13 +90,8 @@ def whole_numbers(option: str, words: Sequence[str]) -> list[int]:
 
 def report(rows: Sequence[TimingRow], left_out: Sequence[str], target: str | None) -> None:
     """Prints the table, and writes the JSON."""
-    text = json.dumps({"machine": machine(), "left_out": left_out, "rows": [row.to_dict() for row in rows]}, indent=1)
     print(table(rows), file=sys.stderr if target == "-" else sys.stdout)
-    if target == "-":
-        print(text)
-    elif target is not None:
-        with atomic_file(target) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(target, {"machine": machine(), "left_out": left_out, "rows": [row.to_dict() for row in rows]})
 
 
 def machine() -> dict[str, Any]:

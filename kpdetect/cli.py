@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import inspect
 import os
 import shlex
 import sys
@@ -59,7 +60,7 @@ def parse_options(cls: type[Options], argv: Sequence[str] | None, command: str, 
     """
     parser = argparse.ArgumentParser(
         prog=f"kpdetect {command}",
-        description=cls.__doc__,
+        description=inspect.getdoc(cls),
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

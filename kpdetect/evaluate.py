@@ -1,7 +1,6 @@
 """Owns the command that measures a model on labelled faces: one result row, tables, and pictures of what went wrong."""
 
 import dataclasses
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kpdetect import cli, runtime
-from kpdetect.atomic import atomic_file
+from kpdetect.atomic import write_json
 from kpdetect.breakdown import Part, breakdown, breakdown_table
 from kpdetect.datasets import Annotations, labelled, load, split_by_rule
 from kpdetect.end_to_end import evaluate_end_to_end
@@ -165,16 +164,7 @@ def _report(report: Report, options: EvaluateOptions) -> None:
             print(f"  {file}", file=out)
     if options.results:
         append_row(options.results, report.row)
-    _write_json(options.json, report.to_dict())
-
-
-def _write_json(target: str | None, report: dict[str, Any]) -> None:
-    text = json.dumps(report, indent=1)
-    if target == "-":
-        print(text)
-    elif target is not None:
-        with atomic_file(target) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(options.json, report.to_dict())
 
 
 if __name__ == "__main__":

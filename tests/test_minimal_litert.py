@@ -4,15 +4,17 @@ import ast
 import importlib.util
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_models import small_spec
 
-from kpdetect.bundle import shipped_model
+from kpdetect.bundle import read_spec, shipped_model
 from kpdetect.datasets import load, synthetic
-from kpdetect.geometry import CropRule, tight_box
+from kpdetect.geometry import CropRule, apply_matrix, invert, tight_box, to_pixels
 from kpdetect.images import warp_crop, write_image
 from kpdetect.predict import Predictor
 
@@ -80,6 +82,49 @@ def test_crops_that_are_not_square_lie_where_the_crop_rule_says(example, box):
     assert shown.mean() > 0.3
     assert np.abs(crop - expected)[shown].max() <= 1 + scale / 4  # at its border, a filter takes in some black
     assert np.abs(crop - expected)[shown].mean() < 0.3
+
+
+def test_colours_sizes_and_types_are_those_of_the_spec(example, tmp_path, monkeypatch):
+    """With a model whose crop is neither grey nor square, and which takes bytes."""
+    spec, seen = small_spec(), []
+    with zipfile.ZipFile(tmp_path / "small.tflite", "w") as archive:
+        archive.writestr("spec.json", spec.to_json())
+
+    class Model:
+        def __init__(self, path: str) -> None:
+            assert path == str(tmp_path / "small.tflite")
+
+        def get_signature_runner(self) -> "Model":
+            return self
+
+        def get_input_details(self) -> dict:
+            return {"image": {"dtype": np.uint8}}
+
+        def __call__(self, image: np.ndarray) -> dict:
+            seen.append(image)
+            relative = np.array([[[0, 0], [1, 1], [0.5, 0.25]]], np.float32)
+            return {"uncertainty": np.full((1, 3), 0.1, np.float32), "keypoints": relative}
+
+    monkeypatch.setattr(example, "Interpreter", Model)
+    picture = np.tile(np.array([200, 100, 50], np.uint8), (90, 160, 1))
+    write_image(tmp_path / "plain.png", picture)
+    box = (50.0, 30.0, 90.0, 50.0)
+    points, uncertainty = example.mark(str(tmp_path / "small.tflite"), str(tmp_path / "plain.png"), box)
+    (image,) = seen
+    assert image.shape == (1, 32, 48, 3)
+    assert image.dtype == np.uint8
+    assert (image == [200, 100, 50]).all()
+    matrix = spec.crop.matrix(box)
+    expected = apply_matrix(invert(matrix), to_pixels([[0, 0], [1, 1], [0.5, 0.25]], (32, 48)))
+    np.testing.assert_allclose(points, expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(uncertainty, 0.1 * 1.35 * 40, rtol=1e-5)  # of the crop's longer side
+
+
+def test_the_page_for_phones_states_the_shipped_crop_rule():
+    crop = read_spec(shipped_model()).crop
+    page = (EXAMPLE.parents[1] / "exported_models" / "compact" / "PHONE.md").read_text(encoding="utf-8")
+    for words in ("side = {0}f * maxOf", "const val SIZE = {1}", "side = {0} * max(", "static let size = {1}"):
+        assert page.count(words.format(f"{crop.margin:g}", crop.size_hw[0])) == 1, words
 
 
 def test_real_faces_too(example, shared_data):
