@@ -20,7 +20,7 @@ class OperationTime:
     Attributes:
         operation: Its name, such as ``Conv``.
         count: How many of them a run has.
-        ms: Their time together, the mean of the runs. With profiling on it is a little longer than without.
+        ms: Their time together. With profiling on it is a little longer than without.
         share: Of all operations' time, in [0, 1].
     """
 
@@ -60,22 +60,21 @@ def onnx_operations(
 def sum_up(events: list[dict[str, Any]], warm_up: int, runs: int) -> list[OperationTime]:
     """Sums the events of ONNX Runtime's profile up by operation.
 
+    Each node of the graph counts with the median of its runs, so that an interruption does not count.
+
     Args:
         events: In the order of time; those of operations have ``cat`` "Node", ``dur`` in microseconds and the
-            operation's name in ``args``.
+            operation's name in ``args``. A session of one graph runs its nodes in the same order every time.
         warm_up: How many runs at the beginning do not count.
         runs: How many follow.
     """
     nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
     in_a_run = len(nodes) // (warm_up + runs)
-    counts: Counter[str] = Counter()
-    microseconds: Counter[str] = Counter()
-    for event in nodes[warm_up * in_a_run :]:
-        name = event["args"]["op_name"]
-        counts[name] += 1
-        microseconds[name] += event["dur"]
-    total = sum(microseconds.values()) or 1
-    return [
-        OperationTime(name, counts[name] // runs, spent / runs / 1000, spent / total)
-        for name, spent in microseconds.most_common()
-    ]
+    durations = np.array([event["dur"] for event in nodes], float).reshape(warm_up + runs, in_a_run)
+    medians = np.median(durations[warm_up:], axis=0) / 1000
+    names = [event["args"]["op_name"] for event in nodes[:in_a_run]]
+    spent: Counter[str] = Counter()
+    for name, ms in zip(names, medians.tolist(), strict=True):
+        spent[name] += ms
+    counts, total = Counter(names), sum(medians.tolist()) or 1.0
+    return [OperationTime(name, counts[name], ms, ms / total) for name, ms in spent.most_common()]
