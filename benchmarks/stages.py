@@ -8,21 +8,20 @@ peer begins with these bytes. *Tracked* is a frame of a video, decoded already, 
 before; kpdetect's is `kpdetect.tracking.Tracker`, filter and all.
 
 MediaPipe's stages are its TFLite files, run as its graph runs them; *tracked* is its own FaceMesh, which starts threads
-of its own, however many there are. dlib's predictor cuts no crop, and tracks nothing: *tracked* is left out.
+of its own, however many there are. dlib's predictor cuts no crop and gives points of the photograph, and it tracks
+nothing: these stages are left out.
 """
 
 import argparse
-import importlib.util
 import itertools
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from peers import MESH_CROP, MESH_POINTS
+from peers import MESH_POINTS
 
 from kpdetect import bundle
 from kpdetect.faces import HaarDetector
@@ -30,6 +29,7 @@ from kpdetect.geometry import apply_matrix, invert, to_pixels
 from kpdetect.images import Pixels, cv2, read_image, to_channels, warp_crop
 from kpdetect.predict import JUDGED_VOTES, Predictor
 from kpdetect.runtime import load
+from kpdetect.timing.peers import MESH_CROP, dlib_predictor, mediapipe_mesh
 from kpdetect.tracking import Tracker
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "exported_models" / "compact" / "example.jpg"
@@ -46,7 +46,7 @@ def kpdetect_run(encoded: Pixels) -> Run:
     tracker = Tracker(Predictor(), detector)
 
     def run() -> Iterator[str]:
-        photograph = np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+        photograph = _decoded(encoded)
         yield "decode"
         boxes = detector(photograph)
         yield "detect"
@@ -68,48 +68,41 @@ def kpdetect_run(encoded: Pixels) -> Run:
 
 def dlib_run(encoded: Pixels) -> Run:
     """The frontal detector (HOG) and the predictor of 68 points that users of dlib take."""
+    mark, _ = dlib_predictor()
     import dlib
-    import face_recognition_models
 
     detector = dlib.get_frontal_face_detector()
-    predictor = dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())
 
     def run() -> Iterator[str]:
-        photograph = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        photograph = _decoded(encoded)
         yield "decode"
-        boxes = detector(photograph, 0)
+        found = detector(photograph, 0)[0]
         yield "detect"
-        shape = predictor(photograph, boxes[0])
+        mark(photograph, np.float32([found.left(), found.top(), found.right(), found.bottom()]))
         yield "model"
-        np.array([(part.x, part.y) for part in shape.parts()], np.float32)
-        yield "back-projection"
 
     return run
 
 
 def mediapipe_run(encoded: Pixels) -> Run:
     """MediaPipe's short-range detector and face mesh."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    modules = _mediapipe_modules()
+    mesh, mesh_file = mediapipe_mesh()
     from mediapipe.python.solutions.face_mesh import FaceMesh
 
-    detect = _tflite(Interpreter, modules / "face_detection" / "face_detection_short_range.tflite")
-    mesh = _tflite(Interpreter, modules / "face_landmark" / "face_landmark.tflite")
+    detect = _tflite(mesh_file.parents[1] / "face_detection" / "face_detection_short_range.tflite")
     tracked = FaceMesh(static_image_mode=False, max_num_faces=1)
-    (box,) = Predictor()(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))[:1]
+    matrix = MESH_CROP.matrix(Predictor()(_decoded(encoded))[0].box[None])[0]
 
     def run() -> Iterator[str]:
-        photograph = np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+        photograph = _decoded(encoded)
         yield "decode"
         detect(cv2.resize(photograph, (128, 128)) / np.float32(127.5) - 1)
         yield "detect"
-        matrix = MESH_CROP.matrix(box.box[None])[0]
         crop = warp_crop(photograph, matrix, MESH_CROP.size_hw)
         yield "crop"
-        points = mesh(crop / np.float32(255))
+        points = mesh(crop)
         yield "model"
-        apply_matrix(invert(matrix), points.reshape(-1, 3)[list(MESH_POINTS), :2] - 0.5)
+        apply_matrix(invert(matrix), points[list(MESH_POINTS)] - 0.5)
         yield "back-projection"
         tracked.process(photograph)
         yield "tracked"
@@ -117,24 +110,21 @@ def mediapipe_run(encoded: Pixels) -> Run:
     return run
 
 
-def _mediapipe_modules() -> Path:
-    package = importlib.util.find_spec("mediapipe")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("No module named 'mediapipe'", name="mediapipe")
-    return Path(package.origin).parent / "modules"
+def _decoded(encoded: Pixels) -> Pixels:
+    return np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _tflite(interpreter_class: Any, file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """A TFLite file of one image as a function to its largest output."""
-    interpreter = interpreter_class(str(file), num_threads=1)
+def _tflite(file: Path) -> Callable[[np.ndarray], None]:
+    """A TFLite file of one image, to be timed."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(file), num_threads=1)
     interpreter.allocate_tensors()
     image = interpreter.get_input_details()[0]["index"]
-    output = max(interpreter.get_output_details(), key=lambda one: int(np.prod(one["shape"])))["index"]
 
-    def call(picture: np.ndarray) -> np.ndarray:
+    def call(picture: np.ndarray) -> None:
         interpreter.set_tensor(image, picture[None].astype(np.float32))
         interpreter.invoke()
-        return np.asarray(interpreter.get_tensor(output))
 
     return call
 
