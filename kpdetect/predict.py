@@ -166,6 +166,8 @@ class Predictor:
         pixels = read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image, bgr)
         channels = to_channels(pixels, self.model.spec.channels)
         given = None if boxes is None else _checked(boxes)
+        if given is not None:
+            _check_within(given, (pixels.shape[0], pixels.shape[1]))
         if self.model.spec.crop.around == "image":
             whole = image_box((pixels.shape[0], pixels.shape[1]))
             return _View(channels, np.repeat(whole[None], 1 if given is None else len(given), axis=0), given is None)
@@ -293,6 +295,18 @@ def _checked(boxes: npt.ArrayLike) -> Floats:
     if array.ndim != 2 or array.shape[1] != 4:
         raise KpdetectError(f"face boxes: expected shape (N, 4) as (x0, y0, x1, y1), received {array.shape}")
     return array
+
+
+def _check_within(boxes: Floats, size_hw: tuple[int, int]) -> None:
+    """Refuses boxes beside the photograph, which are another photograph's, or have x and y exchanged."""
+    height, width = size_hw
+    beside = (boxes[:, :2] >= (width, height)).any(axis=1) | (boxes[:, 2:] <= 0).any(axis=1)
+    beside &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # other boxes are none at all, which the crop rule tells
+    if beside.any():
+        raise KpdetectError(
+            f"face boxes: expected boxes in the photograph, of {width} x {height} pixels; number {beside.argmax() + 1} "
+            f"lies beside it: {boxes[beside.argmax()].tolist()}"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -271,7 +271,9 @@ def command(monkeypatch):
         monkeypatch.setattr(
             predict,
             "Predictor",
-            lambda model, **options: real(MeanFaceModel(schema), lambda image: boxes, second_look=False, **options),
+            lambda model, detector, **options: real(
+                MeanFaceModel(schema), lambda image: boxes, second_look=False, **options
+            ),
         )
         return cli.run(predict.main, [str(word) for word in words])
 

@@ -87,8 +87,8 @@ class TestPredictor:
 
     @settings(max_examples=40, deadline=None)
     @given(
-        st.floats(-50, 250),
-        st.floats(-50, 150),
+        st.floats(-1.9, 199),
+        st.floats(-1.9, 99),
         st.floats(2, 300),
         st.floats(2, 300),
         st.floats(0.8, 3),
@@ -143,6 +143,8 @@ class TestPredictor:
             ([(0, 0, 9)], r"expected shape \(N, 4\)"),
             ([(0, 0, 9), (1, 2, 3, 4)], "expected numbers"),
             ([("a", 0, 9, 9)], "expected numbers"),
+            ([(5, 5, 9, 9), (-20, 5, -9, 9)], r"number 2 lies beside it: \[-20\.0, 5\.0, -9\.0, 9\.0\]"),
+            ([(5, 5000, 9, 5009)], "number 1 lies beside it"),
         ],
     )
     def test_boxes_that_are_none(self, boxes, message):
