@@ -73,10 +73,11 @@ class SoftArgmax(keras.layers.Layer):  # type: ignore[misc]  # keras tells no ty
     def call(self, logits: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, K, 2), or with `spread` that and (B, K)."""
         # A softmax along the last axis and a 2-D product with a constant, with every size but the batch written down:
-        # converters then need no op that computes shapes.
+        # converters then need no op that computes shapes. Channels go first before anything else, since ONNX has them
+        # there already: no transpose is left in its graph.
         count, num_keypoints = len(self._cells), logits.shape[-1]
-        heatmaps = ops.transpose(ops.reshape(logits, (-1, count, num_keypoints)), (0, 2, 1))
-        weights = ops.softmax(ops.reshape(heatmaps, (-1, count)), axis=-1)
+        heatmaps = ops.reshape(ops.transpose(logits, (0, 3, 1, 2)), (-1, count))
+        weights = ops.softmax(heatmaps, axis=-1)
         means = ops.matmul(weights, ops.convert_to_tensor(self._cells, dtype=self.compute_dtype))
         size_wh = ops.convert_to_tensor(self._size_wh, dtype=self.compute_dtype)
         keypoints = ops.reshape(means[:, :2] / size_wh + 0.5, (-1, num_keypoints, 2))
