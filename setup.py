@@ -14,6 +14,7 @@ TRAIN = [
     "keras>=3.13",  # models, losses, fit
     "tf2onnx>=1.17",  # Keras to ONNX
     "onnx>=1.18",  # writes the model's description into the ONNX file
+    "ai-edge-quantizer>=0.10",  # TFLite files of 8-bit integers; it brings the one ai-edge-litert that it fits
     *ONNX,  # every exported file is checked in its own runtime
     "matplotlib>=3.9",  # learning curves, sheets of predictions
     "tensorboard>=2.20",  # --tensorboard

@@ -166,16 +166,18 @@ def model_kind(path: PathLike) -> str:
     return found
 
 
-def file_record(path: PathLike, max_difference_px: float | None = None) -> FileRecord:
-    """A file's sha256 and size."""
+def file_record(path: PathLike, differences_px: tuple[float, float] | None = None) -> FileRecord:
+    """A file's sha256 and size, and its greatest and mean difference from Keras where it was compared."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+    greatest, mean = differences_px or (None, None)
     return {
         "sha256": digest.hexdigest(),
         "bytes": Path(path).stat().st_size,
-        "max_difference_px": max_difference_px,
+        "max_difference_px": greatest,
+        "mean_difference_px": mean,
     }
 
 

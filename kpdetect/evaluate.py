@@ -130,7 +130,7 @@ def choose_split(annotations: Annotations, spec: Spec, split: str) -> tuple[Anno
     Raises:
         KpdetectError: The model was trained without a test part.
     """
-    rule = spec.extra.get("split") or {"val_fraction": 0.1, "seed": 0}
+    rule = spec.split_rule
     trained_on = bool(_kinds(annotations.name.split("+")) & _kinds(spec.data))
     if split == "all":
         return annotations, "all (faces trained on are among them)" if trained_on else "all"

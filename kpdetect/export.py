@@ -1,6 +1,7 @@
 """Owns the way out: a bundle as SavedModel, TFLite, ONNX or ``.keras`` file, each compared with Keras before it counts.
 
-The command prints one line per file: its path, its size, and its greatest difference from Keras.
+The command prints one line per file: its path, its size, and how far it lies from Keras. With ``--inspect FILE`` it
+prints what a file says of itself instead.
 """
 
 import dataclasses
@@ -9,27 +10,19 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from kpdetect import bundle, cli, runtime
+from kpdetect import bundle, cli
 from kpdetect.atomic import atomic_folder
-from kpdetect.converters import QUANTIZED_TFLITE, SAVED_MODEL, WRITERS, Writer
+from kpdetect.comparing import NUM_PROBES, Comparison, Difference, check_difference, probe_crops
+from kpdetect.converters import FORMATS, QUANTIZATIONS, SAVED_MODEL, Kind, Source
 from kpdetect.errors import KpdetectError, MissingExtra, unknown_name
-from kpdetect.spec import OUTPUT_NAME, SPEC_FILE, UNCERTAINTY_NAME, FileRecord, Spec
-
-if TYPE_CHECKING:
-    import keras
+from kpdetect.inspecting import description, draw_points
+from kpdetect.representative import representative_crops
+from kpdetect.spec import SPEC_FILE, FileRecord, Spec
 
 DEFAULT_FORMATS = (SAVED_MODEL, "tflite", "onnx")
-NUM_PROBES = 32
-HALF_PRECISION_PX = 2.0  # on waves and noise, where no point is sure; a face has hundredths (see its own result row)
-PROBE_BATCHES = (NUM_PROBES, 1, 16)  # a batch size that was baked into a reshape shows here
 
 
 @dataclass(frozen=True)
@@ -42,11 +35,48 @@ class ExportOptions:
         DEFAULT_FORMATS, "comma-separated: saved_model, tflite, onnx, keras", metavar="LIST"
     )
     quantize: tuple[str, ...] = cli.option(
-        ("none",), "how TFLite keeps weights, a file each: none (float32), fp16 (half the bytes)", metavar="LIST"
+        ("none",),
+        "how numbers are kept, a file each: none (float32); fp16 (TFLite and ONNX: half the bytes); int8 (TFLite: a "
+        "quarter, and faster; takes uint8 pixels and needs --representative); dynamic (TFLite: int8 weights alone)",
+        metavar="LIST",
+    )
+    representative: str | None = cli.option(
+        None, "faces it was trained on, for int8 to take its ranges from; held-out ones are left out", metavar="SPEC"
     )
     # Rounding alone gives 1e-4 px of a 112 crop; a real fault, such as another padding, gives whole pixels.
-    tolerance_px: float = cli.option(0.01, "greatest difference from Keras that passes, in pixels of the crop")
+    tolerance_px: float = cli.option(
+        0.01,
+        "greatest difference from Keras that passes, in pixels of the crop; fp16, int8 and dynamic have bounds of "
+        "their own, unless this is wider",
+    )
     overwrite: bool = cli.option(False, "replace the bundle that --out holds")
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """Prints what a model file says of itself: points, crop, input and outputs, errors, tensors and ops."""
+
+    inspect: str = cli.option(dataclasses.MISSING, "bundle, SavedModel, .tflite, .onnx or .keras", metavar="FILE")
+    draw: str | None = cli.option(None, "also draw its numbered points, where it sees them itself", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file to write: its format and how its numbers are kept."""
+
+    format: str
+    quantization: str
+
+    @property
+    def kind(self) -> Kind:
+        return FORMATS[self.format][self.quantization]
+
+    def name(self, spec: Spec) -> str:
+        if self.format == SAVED_MODEL:
+            return SAVED_MODEL
+        called = str(spec.extra.get("name") or spec.recipe or spec.architecture)
+        stem = re.sub(r"[^\w.-]+", "_", called).strip(".") or "model"
+        return f"{stem}{'' if self.quantization == 'none' else f'_{self.quantization}'}.{self.format}"
 
 
 def export_model(
@@ -56,129 +86,117 @@ def export_model(
     tolerance_px: float = 0.01,
     overwrite: bool = False,
     quantize: Sequence[str] = ("none",),
+    representative: str | None = None,
 ) -> Spec:
     """Writes a bundle with its model in other formats, all of it or nothing.
 
-    In every file the input is ``image``, (B, H, W, C) float32 of raw pixels 0-255, and the output ``keypoints``,
-    (B, K, 2) float32 relative to the crop; B is free; the spec is inside.
+    In every file the input is ``image``, (B, H, W, C) of raw pixels 0-255, float32 (``int8``: uint8), and the output
+    ``keypoints``, (B, K, 2) float32 relative to the crop; B is free; the spec is inside.
 
     Args:
         bundle_folder: The bundle, with weights.
         out: The folder to write: ``model.weights.h5``, ``spec.json``, ``saved_model/``, ``NAME.tflite``, ``NAME.onnx``.
         formats: Any of ``saved_model``, ``tflite``, ``onnx``, ``keras``.
-        tolerance_px: The greatest difference from Keras that passes, in pixels of the crop; for float16 weights, two
-            pixels pass.
+        tolerance_px: The greatest difference from Keras that passes, in pixels of the crop; quantised files have bounds
+            of their own (`kpdetect.converters.FORMATS`), unless this is wider.
         overwrite: Replace the bundle that `out` holds.
-        quantize: How TFLite keeps weights, a file each: ``none`` (float32) as ``NAME.tflite``, ``fp16`` as
-            ``NAME_fp16.tflite``.
+        quantize: How numbers are kept, a file each: ``none`` as ``NAME.tflite``, ``fp16`` as ``NAME_fp16.tflite``,
+            ``int8``, ``dynamic``. A format that knows none of these is written in float32.
+        representative: Labelled faces for ``int8``, as `kpdetect.representative` takes them.
 
     Returns:
-        The spec as written; its ``files`` hold each file's ``max_difference_px``.
+        The spec as written; its ``files`` hold each file's ``max_difference_px`` and ``mean_difference_px``.
 
     Raises:
-        KpdetectError: A format is unknown, `out` holds something, or a file differs too much; nothing is written then.
+        KpdetectError: A format is unknown, `out` holds something, the representative set does not suit, or a file
+            differs too much; nothing is written then.
         MissingExtra: TensorFlow or a converter is not installed.
     """
-    _check_formats(formats, quantize)
+    files = _chosen_files(formats, quantize, representative)
     bundle.checked_weights(bundle_folder)  # a wrong path is told before TensorFlow takes seconds to start
     _check_out(Path(bundle_folder), Path(out), overwrite)
-    _check_packages(formats)
-    with cli.quietly(f"reading {bundle_folder}"), _exact_float32():
+    _check_packages(files)
+    with cli.quietly(f"reading {bundle_folder}"):
         model, spec = bundle.load_bundle(bundle_folder)
-        probes = probe_crops(NUM_PROBES, spec.input_shape)
-        expected = all_outputs(model(probes.astype(np.float32), training=False))
+    faces = None if representative is None else representative_crops(representative, spec)
     with atomic_folder(out, overwrite=Path(out).exists()) as folder:
         written = bundle.write_bundle(model, spec, folder)
         records = dict(written.files)
-        for path, exact in _write_all(model, written, folder, formats, quantize):
-            with cli.quietly(f"comparing {path.name} with Keras"), _exact_float32():
-                difference = greatest_difference(runtime.load(path), probes, expected)
-            _check_difference(path.name, difference, tolerance_px if exact else max(tolerance_px, HALF_PRECISION_PX))
+        for path, difference in _write_all(Source(model, written, faces), files, folder, tolerance_px):
             records |= _records(path, folder, difference)
         exported = dataclasses.replace(written, files=records)
         bundle.write_spec(exported, folder)
     return exported
 
 
-def all_outputs(outputs: Any) -> npt.NDArray[np.float32]:
-    """Everything a model tells of its crops as one array: (N, K, 2), or (N, K, 3) with the uncertainty."""
-    from kpdetect import models
-
-    named = {name: np.asarray(tensor) for name, tensor in models.split_joined(outputs).items()}
-    parts = [named[OUTPUT_NAME], *(named[name][..., None] for name in named if name == UNCERTAINTY_NAME)]
-    return np.concatenate(parts, axis=-1)
-
-
-def probe_crops(count: int, input_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Pictures to compare runtimes on: black, white, noise, and random waves and edges of every size.
-
-    Returns:
-        (count, H, W, C) uint8, always the same for the same arguments.
-    """
-    height, width, channels = input_shape
-    random = np.random.default_rng(0)
-    y, x = np.mgrid[0:height, 0:width] / max(height, width)
-    frequency = random.normal(0, 4, (count, channels, 5, 2))
-    phase = random.uniform(0, 2 * np.pi, (count, channels, 5, 1, 1))
-    angle = 2 * np.pi * (frequency[..., :1, None] * x + frequency[..., 1:, None] * y) + phase
-    waves = np.cos(angle).mean(axis=2) + 0.3 * np.sign(np.cos(angle[:, :, 0]))
-    crops = np.moveaxis(127.5 + 127.5 * waves, 1, -1)
-    crops[:3] = np.array([0, 255, 0])[:count, None, None, None]
-    crops[2:3] = random.uniform(0, 255, crops[2:3].shape)
-    return np.asarray(np.clip(crops, 0, 255), np.uint8)
-
-
-def greatest_difference(
-    model: runtime.Runtime, crops: npt.NDArray[np.uint8], expected_relative: npt.NDArray[np.float32]
-) -> float:
-    """How far a file's outputs lie from Keras', at worst, in pixels of the crop; several batch sizes are tried.
-
-    Args:
-        model: The file in its own runtime.
-        crops: (N, H, W, C).
-        expected_relative: Keras' points of them, (N, K, 2), or with the uncertainty as a third number.
-    """
-    height, width = model.spec.crop.size_hw
-    units = (width, height, max(width, height))[: expected_relative.shape[-1]]
-    worst = 0.0
-    for size in PROBE_BATCHES:
-        difference = np.abs(all_outputs(_named(model.mark(crops[:size]))) - expected_relative[:size]) * units
-        worst = max(worst, float(np.nan_to_num(difference, nan=np.inf).max()))
-    return worst
-
-
-def _named(marks: runtime.Marks) -> dict[str, npt.NDArray[np.float32]]:
-    named = {OUTPUT_NAME: marks.keypoints}
-    return named if marks.uncertainty is None else {**named, UNCERTAINTY_NAME: marks.uncertainty}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command ``export``."""
-    options = cli.parse_options(ExportOptions, argv, "export", "python -m kpdetect.export runs/compact --out exported")
+    """Runs the command ``export``; with ``--inspect`` it looks at a file instead."""
+    words = sys.argv[1:] if argv is None else argv
+    if any(word.partition("=")[0] == "--inspect" for word in words):
+        return _inspect(words)
+    example = (
+        "python -m kpdetect.export runs/compact --out exported\n"
+        "  python -m kpdetect.export runs/compact --out exported --quantize none,int8 --representative ibug:DIR\n"
+        "  python -m kpdetect.export --inspect exported/compact.tflite --draw points.png"
+    )
+    options = cli.parse_options(ExportOptions, argv, "export", example)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
     exported = export_model(
-        options.model, options.out, options.formats, options.tolerance_px, options.overwrite, options.quantize
+        options.model,
+        options.out,
+        options.formats,
+        options.tolerance_px,
+        options.overwrite,
+        options.quantize,
+        options.representative,
     )
     for name, record in exported.files.items():
-        if record["max_difference_px"] is not None:
+        greatest, mean = record["max_difference_px"], record.get("mean_difference_px")
+        if greatest is not None:
             shown = Path(options.out) / name
-            difference = record["max_difference_px"]
-            print(f"{shown}: {record['bytes']} bytes, greatest difference from Keras {difference:.2g} px")
+            print(
+                f"{shown}: {record['bytes']} bytes, greatest difference from Keras {greatest:.2g} px, mean {mean:.2g}"
+            )
     return 0
 
 
-def _check_formats(formats: Sequence[str], quantize: Sequence[str]) -> None:
+def _inspect(words: Sequence[str]) -> int:
+    example = "python -m kpdetect.export --inspect exported/compact.tflite --draw points.png"
+    options = cli.parse_options(InspectOptions, words, "export", example)
+    print(description(options.inspect))
+    if options.draw is not None:
+        draw_points(options.inspect, options.draw)
+        print(options.draw)
+    return 0
+
+
+def _chosen_files(formats: Sequence[str], quantize: Sequence[str], representative: str | None) -> list[_File]:
+    """The files to write, in the order in which a bundle lists them."""
     for name in formats:
-        if name not in WRITERS:
-            raise unknown_name("format", name, WRITERS)
-    if not formats:
-        raise KpdetectError(f"formats: expected one or more of {', '.join(WRITERS)}, received none")
-    known = ["none", *QUANTIZED_TFLITE]
+        if name not in FORMATS:
+            raise unknown_name("format", name, FORMATS)
     for name in quantize:
-        if name not in known:
-            raise unknown_name("quantization", name, known)
-    if "tflite" in formats and not quantize:
-        raise KpdetectError(f"quantize: expected one or more of {', '.join(known)}, received none")
+        if name not in QUANTIZATIONS:
+            raise unknown_name("quantization", name, QUANTIZATIONS)
+    for option, chosen, known in (("formats", formats, FORMATS), ("quantize", quantize, QUANTIZATIONS)):
+        if not chosen:
+            raise KpdetectError(f"{option}: expected one or more of {', '.join(known)}, received none")
+    if "int8" in quantize and representative is None:
+        raise KpdetectError(
+            "--quantize int8: takes the ranges of its numbers from faces that the model was trained on; name them with "
+            "--representative, such as --representative youtube-faces:DIR"
+        )
+    files = []
+    for name, kinds in FORMATS.items():
+        if name in formats:
+            files += [_File(name, kind) for kind in kinds if kind in quantize] or [_File(name, "none")]
+    for name in quantize:
+        if name != "none" and name not in [file.quantization for file in files]:
+            able = [format_name for format_name, kinds in FORMATS.items() if name in kinds]
+            raise KpdetectError(
+                f"--quantize {name}: is for {' and '.join(able)}, received --formats {','.join(formats)}"
+            )
+    return files
 
 
 def _check_out(source: Path, out: Path, overwrite: bool) -> None:
@@ -194,8 +212,10 @@ def _check_out(source: Path, out: Path, overwrite: bool) -> None:
         raise KpdetectError(f"{out}: holds the model to export; choose another --out")
 
 
-def _check_packages(formats: Sequence[str]) -> None:
-    needed = ["tensorflow", "keras", *(["tf2onnx", "onnx", "onnxruntime"] if "onnx" in formats else [])]
+def _check_packages(files: Sequence[_File]) -> None:
+    needed = ["tensorflow", "keras"]
+    needed += ["tf2onnx", "onnx", "onnxruntime"] if any(file.format == "onnx" for file in files) else []
+    needed += ["ai_edge_quantizer"] if any(file.quantization in ("int8", "dynamic") for file in files) else []
     with cli.quietly("starting TensorFlow"):
         for package in needed:
             try:
@@ -205,63 +225,33 @@ def _check_packages(formats: Sequence[str]) -> None:
 
 
 def _write_all(
-    model: "keras.Model", spec: Spec, folder: Path, formats: Sequence[str], quantize: Sequence[str]
-) -> Iterator[tuple[Path, bool]]:
-    """Writes the files one after the other, in the order in which a bundle lists them; tells which are exact."""
-    name = (
-        re.sub(r"[^\w.-]+", "_", str(spec.extra.get("name") or spec.recipe or spec.architecture)).strip(".") or "model"
-    )
-    for format_name, write in WRITERS.items():
-        if format_name not in formats:
-            continue
-        if format_name != "tflite" or "none" in quantize:
-            path = folder / (SAVED_MODEL if format_name == SAVED_MODEL else f"{name}.{format_name}")
-            yield _written(write, model, spec, path), True
-        for quantization in QUANTIZED_TFLITE if format_name == "tflite" else ():
-            if quantization in quantize:
-                path = folder / f"{name}_{quantization}.tflite"
-                yield _written(QUANTIZED_TFLITE[quantization], model, spec, path), False
+    source: Source, files: Sequence[_File], folder: Path, tolerance_px: float
+) -> Iterator[tuple[Path, Difference]]:
+    """Writes the files one after the other, each compared with Keras."""
+    probes = Comparison.on(probe_crops(NUM_PROBES, source.spec.input_shape), source)
+    faces = None if source.representative is None else Comparison.on(source.representative, source)
+    for file in files:
+        path, kind = folder / file.name(source.spec), file.kind
+        with cli.quietly(f"writing {path.name}"):
+            kind.write(source, path)
+        with cli.quietly(f"comparing {path.name} with Keras"):
+            difference = (faces if kind.on_faces and faces else probes).of(path)
+        check_difference(path.name, difference, kind, tolerance_px)
+        yield path, difference
 
 
-def _written(write: Writer, model: "keras.Model", spec: Spec, path: Path) -> Path:
-    with cli.quietly(f"writing {path.name}"):
-        write(model, spec, path)
-    return path
-
-
-def _check_difference(name: str, difference_px: float, tolerance_px: float) -> None:
-    if not difference_px <= tolerance_px:
-        raise KpdetectError(
-            f"{name}: differs from Keras by {difference_px:.3g} pixels of the crop, expected at most "
-            f"{tolerance_px:g} (--tolerance-px); nothing was written"
-        )
-
-
-def _records(path: Path, folder: Path, difference_px: float) -> dict[str, FileRecord]:
+def _records(path: Path, folder: Path, difference: Difference) -> dict[str, FileRecord]:
     """Records of a file, or of all files of a SavedModel, of which the graph's carries the difference."""
+    differences = difference.greatest_px, difference.mean_px
     if path.is_file():
-        return {path.name: bundle.file_record(path, difference_px)}
+        return {path.name: bundle.file_record(path, differences)}
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return {
         file.relative_to(folder).as_posix(): bundle.file_record(
-            file, difference_px if file.name == "saved_model.pb" else None
+            file, differences if file.name == "saved_model.pb" else None
         )
         for file in files
     }
-
-
-@contextmanager
-def _exact_float32() -> Iterator[None]:
-    """On a GPU, TensorFlow rounds products to 10 bits by default; a comparison to 0.01 pixels needs all 23."""
-    import tensorflow as tf
-
-    config = tf.config.experimental
-    before = config.tensor_float_32_execution_enabled()
-    config.enable_tensor_float_32_execution(False)
-    try:
-        yield
-    finally:
-        config.enable_tensor_float_32_execution(before)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,14 @@ except ImportError as error:  # the common one is "libGL.so.1: cannot open share
         "pip uninstall opencv-python && pip install opencv-python-headless"
     ) from error
 
-__all__ = ["MAX_PIXELS", "Pixels", "as_rgb", "cv2", "read_image", "to_channels", "warp_crop", "write_image"]
+__all__ = ["MAX_PIXELS", "MIN_BLUR_PX", "Pixels", "as_rgb", "cv2", "read_image", "to_channels", "warp_crop", "write_image"]
 
 Pixels = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 250_000_000
 """More than any camera's photograph has; 750 MB as RGB. A file of a few kilobytes can promise any number."""
+
+MIN_BLUR_PX = 0.1  # a lesser standard deviation leaves the next pixel no weight
 
 
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -228,7 +230,7 @@ def _blur(image: Pixels, shrink_xy: npt.NDArray[np.float64]) -> Pixels | npt.NDA
     what makes it half a pixel of the crop.
     """
     sigma_x, sigma_y = (0.5 * math.sqrt(max(shrink**2 - 1, 0)) for shrink in shrink_xy.tolist())
-    if max(sigma_x, sigma_y) < 0.1:  # the next pixel would weigh nothing
+    if max(sigma_x, sigma_y) < MIN_BLUR_PX:
         return image
     # Bytes between two steps would be rounded twice, which biases slow gradients by a quarter of a grey level.
     # A sigma of 0 would mean "choose one" to OpenCV.

@@ -117,18 +117,18 @@ def load(path: PathLike, threads: int = 1) -> Runtime:
     source, kind, spec = Path(path), model_kind(path), read_spec(path)
     if kind == "bundle":
         return _load_bundle(source, spec, threads)
-    return Runtime(spec, source, _size(source), _LOADERS[kind](source, threads))
+    return Runtime(spec, source, size_of(source), _LOADERS[kind](source, threads))
 
 
 def _load_bundle(folder: Path, spec: Spec, threads: int) -> Runtime:
     for name in spec.files:
         if name.endswith(".tflite") and (folder / name).is_file():
             file = checked_file(folder, spec, name)
-            return Runtime(spec, file, _size(file), _load_tflite(file, threads))
+            return Runtime(spec, file, size_of(file), _load_tflite(file, threads))
     _quiet_tensorflow()
     model, spec = load_bundle(folder)
     weights = folder / WEIGHTS_FILE
-    return Runtime(spec, weights, _size(weights), _keras_function(model))
+    return Runtime(spec, weights, size_of(weights), _keras_function(model))
 
 
 class _TFLite:
@@ -294,7 +294,7 @@ def _check_names(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> N
         )
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     """Bytes of a file, or of all files of a folder."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,13 @@ from kpdetect import __version__
 from kpdetect.errors import KpdetectError
 from kpdetect.geometry import CropRule
 from kpdetect.schema import KeypointSchema
+from kpdetect.wording import (
+    FACE_SCORE_IN_WORDS,
+    UNCERTAINTY_IN_WORDS,
+    crop_in_words,
+    input_in_words,
+    output_in_words,
+)
 
 FORMAT = "kpdetect-model"
 FORMAT_VERSION = 1
@@ -21,6 +28,7 @@ SPEC_FILE = "spec.json"
 INPUT_NAME, OUTPUT_NAME = "image", "keypoints"  # in every exported file
 UNCERTAINTY_NAME = "uncertainty"  # a second output of models that tell it
 
+_INPUT_TYPES = ("float32", "uint8")
 _COLORS = {1: "grey", 3: "RGB"}
 # Never a number without its normaliser, split and box source.
 _ERROR_ROW_KEYS = ("dataset", "split", "boxes", "n", "normaliser")
@@ -36,11 +44,13 @@ class FileRecord(TypedDict):
         bytes: Its size.
         max_difference_px: The greatest difference from Keras when it was exported, in pixels of the crop; None for
             a file that was not compared.
+        mean_difference_px: The mean of the same differences.
     """
 
     sha256: str
     bytes: int
     max_difference_px: float | None
+    mean_difference_px: NotRequired[float | None]
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,7 @@ class Spec:
         face_score: How a face's score follows from that: ``middle`` and ``slope`` of `face_scores`; None where it was
             not measured.
         extra: Anything else, plain JSON.
+        input_dtype: The type of the pixels that this very file takes: ``float32`` or ``uint8``.
 
     Raises:
         KpdetectError: A field does not hold what it must; the text names the field.
@@ -82,6 +93,7 @@ class Spec:
     uncertainty: bool = False
     face_score: Mapping[str, float] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    input_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("architecture_options", "files", "extra"):
@@ -95,6 +107,8 @@ class Spec:
     def _check(self) -> None:
         if self.channels not in _COLORS:
             raise _mismatch("channels", "1 (grey) or 3 (RGB)", self.channels)
+        if self.input_dtype not in _INPUT_TYPES:
+            raise _mismatch("input.dtype", " or ".join(_INPUT_TYPES), self.input_dtype)
         for name in ("architecture", "recipe", "terms", "kpdetect_version"):
             _must_be(name, getattr(self, name), str)
         for name in self.data:
@@ -109,6 +123,12 @@ class Spec:
         if self.face_score is not None:
             for name in ("middle", "slope"):
                 _must_be(f"face_score.{name}", self.face_score.get(name), float)
+
+    @property
+    def split_rule(self) -> Mapping[str, Any]:
+        """Who was trained on, as `kpdetect.datasets.split_by_rule` takes it; training's usual, if untold."""
+        rule: Mapping[str, Any] | None = self.extra.get("split")
+        return rule or {"val_fraction": 0.1, "seed": 0}
 
     @property
     def num_keypoints(self) -> int:
@@ -154,16 +174,17 @@ def _document(spec: Spec) -> dict[str, Any]:
             "shape": [None, height, width, spec.channels],
             "channels": spec.channels,
             "color": _COLORS[spec.channels],
+            "dtype": spec.input_dtype,
             "range": [0, 255],
-            "description": _input_in_words(spec),
+            "description": input_in_words(spec.channels, spec.input_dtype),
         },
-        "crop": {**spec.crop.to_dict(), "description": _crop_in_words(spec.crop)},
+        "crop": {**spec.crop.to_dict(), "description": crop_in_words(spec.crop)},
         "output": {
             "name": OUTPUT_NAME,
             "shape": [None, spec.num_keypoints, 2],
-            "description": _output_in_words(spec.crop),
+            "description": output_in_words(spec.crop),
         },
-        "uncertainty": _uncertainty_in_words(spec) if spec.uncertainty else None,
+        "uncertainty": _uncertainty(spec) if spec.uncertainty else None,
         "face_score": None if spec.face_score is None else {**spec.face_score, "description": FACE_SCORE_IN_WORDS},
         "schema": spec.schema.to_dict(),
         "data": list(spec.data),
@@ -181,6 +202,7 @@ def _from_document(document: dict[str, Any]) -> Spec:
         architecture_options=_at(document, "architecture.options", dict),
         crop=_build("crop", _at(document, "crop", dict), CropRule.from_dict),
         channels=_at(document, "input.channels", int),
+        input_dtype=str(document["input"].get("dtype", "float32")),  # files of old have no other
         recipe=_at(document, "recipe", str),
         data=tuple(_at(document, "data", list)),
         terms=_at(document, "terms", str),
@@ -209,54 +231,12 @@ def _parse(text: str | bytes) -> dict[str, Any]:
     return document
 
 
-def _input_in_words(spec: Spec) -> str:
-    order = "R, G, B" if spec.channels == 3 else "one channel, 0.299 R + 0.587 G + 0.114 B"
-    return (
-        f"A batch of crops, (batch, height, width, channels), {order}; raw pixels 0-255 as float32. "
-        "The model's first layer scales them; kpdetect's own runtime takes uint8 as well."
-    )
-
-
-def _crop_in_words(crop: CropRule) -> str:
-    height, width = crop.size_hw
-    box = "tight box of the scheme's points in" if crop.around == "face" else "whole of"
-    return (
-        "Coordinates are in pixels, 0-based, the pixel's centre on the integer. The box (x0, y0, x1, y1) is the "
-        f"{box} the photograph as it is seen (EXIF turned). The crop is upright and "
-        f"centred on the box, and its side is {crop.margin:g} times the box's: one crop pixel covers "
-        f"s = {crop.margin:g} * max((x1 - x0) / {width}, (y1 - y0) / {height}) photograph pixels, and crop pixel "
-        f"(u, v) shows the photograph at x = (x0 + x1) / 2 + (u - {width / 2 - 0.5:g}) * s, "
-        f"y = (y0 + y1) / 2 + (v - {height / 2 - 0.5:g}) * s. Bilinear; antialiased when it shrinks; black outside "
-        "the photograph."
-    )
-
-
-def _output_in_words(crop: CropRule) -> str:
-    height, width = crop.size_hw
-    return (
-        "Points (x, y) relative to the crop, float32, in the order of schema.point_names: crop pixel "
-        f"u = x * {width} - 0.5, v = y * {height} - 0.5, with the pixel's centre on the integer. 0 and 1 are the "
-        "crop's edges; a point outside the crop may lie beyond them. In the photograph, with s and the box as under "
-        f"crop: X = (x0 + x1) / 2 + (x - 0.5) * {width} * s, Y = (y0 + y1) / 2 + (y - 0.5) * {height} * s. "
-        "left and right in point names are the pictured person's own."
-    )
-
-
-def _uncertainty_in_words(spec: Spec) -> dict[str, Any]:
+def _uncertainty(spec: Spec) -> dict[str, Any]:
     return {
         "name": UNCERTAINTY_NAME,
         "shape": [None, spec.num_keypoints],
-        "description": (
-            "How far off each point is expected to be: the mean distance from the truth, relative to the crop's side, "
-            "float32, in the order of the points."
-        ),
+        "description": UNCERTAINTY_IN_WORDS,
     }
-
-
-FACE_SCORE_IN_WORDS = (
-    "1 / (1 + exp(slope * (ln m - middle))), with m the mean of a crop's uncertainties: near 1 for a face, near 0 for "
-    "a crop without one."
-)
 
 
 def face_scores(uncertainty: npt.NDArray[np.float32], face_score: Mapping[str, float]) -> npt.NDArray[np.float32]:
@@ -331,9 +311,10 @@ def _check_file_record(name: str, record: Any) -> None:
         raise _mismatch(f"{where}.sha256", "64 hexadecimal digits", digest)
     if record["bytes"] < 0:
         raise _mismatch(f"{where}.bytes", "a size", record["bytes"])
-    difference = record.get("max_difference_px")
-    if difference is not None and not (isinstance(difference, int | float) and math.isfinite(difference)):
-        raise _mismatch(f"{where}.max_difference_px", "a number or null", difference)
+    for key in ("max_difference_px", "mean_difference_px"):
+        difference = record.get(key)
+        if difference is not None and not (isinstance(difference, int | float) and math.isfinite(difference)):
+            raise _mismatch(f"{where}.{key}", "a number or null", difference)
 
 
 def _mismatch(name: str, expected: str, received: Any) -> KpdetectError:

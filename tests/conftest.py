@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from small_models import small_bundle, small_face_spec
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: KPDETECT_DATA is not set and {fallback} is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def face_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of three points of drawn faces, in every format and with its numbers kept in every way."""
+    from kpdetect.export import export_model
+
+    work = tmp_path_factory.mktemp("faces")
+    source = small_bundle(work / "bundle", spec=small_face_spec())
+    ways = ("none", "fp16", "int8", "dynamic")
+    formats = ("saved_model", "tflite", "onnx", "keras")
+    export_model(source, work / "exported", formats, quantize=ways, representative="synthetic:150")
+    return work / "exported"

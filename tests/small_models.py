@@ -1,12 +1,13 @@
 """Small models with weights that are not at rest, for the tests of bundles, runtimes and exports."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from kpdetect.bundle import Spec, save_bundle
 from kpdetect.geometry import CropRule
-from kpdetect.schema import user_schema
+from kpdetect.schema import IBUG68, user_schema
 
 COMPACT = {"widths": [8, 8, 12, 16], "blocks": [1, 1, 1]}
 
@@ -49,8 +50,14 @@ def small_model(spec, seed=0):
     return model
 
 
-def small_bundle(folder, architecture="compact"):
+def small_face_spec():
+    """Of three points that drawn faces have too, so that there are faces for it; and of grey crops."""
+    schema = IBUG68.subset(["right_eye_outer", "left_eye_outer", "nose_tip"])
+    return dataclasses.replace(small_spec(), schema=schema, channels=1)
+
+
+def small_bundle(folder, architecture="compact", spec=None):
     """Writes a bundle and returns its folder."""
-    spec = small_spec(architecture)
+    spec = spec or small_spec(architecture)
     save_bundle(small_model(spec), spec, folder)
     return Path(folder)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from small_models import small_bundle, small_spec
 
-from kpdetect import bundle, cli, converters, export, runtime
-from kpdetect.converters import tflite_ops
+from kpdetect import bundle, cli, export, runtime
+from kpdetect.comparing import all_outputs, difference, probe_crops
+from kpdetect.converters import FORMATS, Kind, Source, onnx_file, tflite_ops
 from kpdetect.errors import KpdetectError, MissingExtra
-from kpdetect.export import all_outputs, export_model, greatest_difference, probe_crops
+from kpdetect.export import export_model
 from kpdetect.runtime import Marks
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
@@ -50,7 +51,7 @@ def test_each_file_equals_keras_on_pictures_of_our_own(exports, name, file) -> N
     crops = np.random.default_rng(5).integers(0, 256, (20, *spec.input_shape), dtype=np.uint8)
     expected = all_outputs(model(crops.astype(np.float32), training=False))
     assert expected.shape == (20, spec.num_keypoints, 3 if name == "compact" else 2)
-    assert greatest_difference(runtime.load(exports[name] / file), crops, expected) < TOLERANCE_PX
+    assert difference(runtime.load(exports[name] / file), crops, expected).greatest_px < TOLERANCE_PX
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -148,7 +149,7 @@ def test_an_op_without_a_plain_kernel_is_refused(tmp_path) -> None:
     image = keras.Input((4, 4, 1), name="image")
     model = keras.Model(image, keras.layers.Reshape((8, 2))(keras.ops.erfinv(image)))
     with pytest.raises(KpdetectError, match="TFLite: the model has an op without a built-in TFLite kernel"):
-        converters.WRITERS["tflite"](model, small_spec(), tmp_path / "a.tflite")
+        FORMATS["tflite"]["none"].write(Source(model, small_spec()), tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())
 
 
@@ -166,7 +167,7 @@ def test_a_flex_op_in_a_file_is_refused() -> None:
 def test_large_kernels_pass_by_the_onnx_converter_and_are_all_there(sources, exports, tmp_path, monkeypatch) -> None:
     import onnx
 
-    monkeypatch.setattr(converters, "LARGE_KERNEL", 1)
+    monkeypatch.setattr(onnx_file, "LARGE_KERNEL", 1)
     spec = export_model(sources["imm-nose"], tmp_path / "e", ("onnx",))
     assert spec.files["small.onnx"]["max_difference_px"] < TOLERANCE_PX
     proto, usual = onnx.load(tmp_path / "e" / "small.onnx"), onnx.load(exports["imm-nose"] / "small.onnx")
@@ -196,16 +197,16 @@ def test_result_lines_go_to_stdout_and_progress_to_stderr(sources, tmp_path, cap
 
 def test_a_difference_above_the_tolerance_leaves_nothing(sources, tmp_path, monkeypatch) -> None:
     """A file that is really wrong: its points are those of a model with other weights."""
-    write = converters.WRITERS["tflite"]
+    write = FORMATS["tflite"]["none"].write
 
-    def wrong(model, spec, path) -> None:
-        last = model.layers[-2]
+    def wrong(source, path) -> None:
+        last = source.model.layers[-2]
         right = last.get_weights()
         last.set_weights([weight + 0.1 for weight in right])
-        write(model, spec, path)
+        write(source, path)
         last.set_weights(right)
 
-    monkeypatch.setitem(converters.WRITERS, "tflite", wrong)
+    monkeypatch.setitem(FORMATS["tflite"], "none", Kind(wrong))
     with pytest.raises(KpdetectError, match=r"small\.tflite: differs from Keras by .* pixels of the crop, .*0\.01"):
         export_model(sources["imm-nose"], tmp_path / "e", ("tflite",))
     assert not list(tmp_path.iterdir())
@@ -236,7 +237,7 @@ class Constant:
 @pytest.mark.parametrize("said", [(np.nan, 0.1), (0.5, np.nan)])
 def test_points_and_uncertainties_that_are_not_numbers_fail(said) -> None:
     expected = np.full((4, 3, 3), 0.5, np.float32)
-    assert greatest_difference(Constant(*said), probe_crops(4, (32, 48, 3)), expected) == np.inf
+    assert difference(Constant(*said), probe_crops(4, (32, 48, 3)), expected).greatest_px == np.inf
 
 
 def test_differences_count_in_pixels_of_the_crop() -> None:
@@ -244,7 +245,9 @@ def test_differences_count_in_pixels_of_the_crop() -> None:
     crops = probe_crops(4, (32, 48, 3))
     for off, pixels in (((0.25, 0, 0), 12), ((0, 0.25, 0), 8), ((0, 0, 0.25), 12)):
         expected = np.full((4, 3, 3), 0.5, np.float32) + np.float32(off)
-        assert greatest_difference(Constant(0.5, 0.5), crops, expected) == pytest.approx(pixels)
+        found = difference(Constant(0.5, 0.5), crops, expected)
+        assert found.greatest_px == pytest.approx(pixels)
+        assert found.mean_px == pytest.approx(pixels / 3)  # of x, y and uncertainty
 
 
 @pytest.mark.parametrize(
@@ -252,7 +255,9 @@ def test_differences_count_in_pixels_of_the_crop() -> None:
     [
         (["--formats", "tflight"], "no format 'tflight': did you mean 'tflite'?"),
         (["--formats", ""], "formats: expected one or more of saved_model, tflite, onnx, keras"),
-        (["--quantize", "int8"], "no quantization 'int8'"),
+        (["--quantize", "int9"], "no quantization 'int9': did you mean 'int8'?"),
+        (["--quantize", "int8"], "--quantize int8: takes the ranges of its numbers from faces"),
+        (["--quantize", "dynamic", "--formats", "onnx"], "--quantize dynamic: is for tflite, received --formats onnx"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_writes_nothing(sources, tmp_path, capsys, arguments, told) -> None:

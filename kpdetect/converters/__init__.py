@@ -1,0 +1,73 @@
+"""Owns how a Keras model becomes a SavedModel, TFLite, ONNX or ``.keras`` file with its spec inside.
+
+In every file the input is ``image``, (B, H, W, C) of raw pixels 0-255, float32 or in ``int8`` files uint8, and the
+output ``keypoints``, (B, K, 2) float32 relative to the crop; B is free. Models that tell it have a second output,
+``uncertainty``, (B, K).
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpdetect import bundle
+from kpdetect.converters.onnx_file import write_onnx
+from kpdetect.converters.quantized import write_dynamic, write_int8
+from kpdetect.converters.saved_model import PHOTOGRAPH_SIGNATURE, SAVED_MODEL, write_saved_model
+from kpdetect.converters.source import Source, Writer
+from kpdetect.converters.tflite import op_counts, tflite_ops, write_tflite
+
+__all__ = [
+    "FORMATS",
+    "PHOTOGRAPH_SIGNATURE",
+    "QUANTIZATIONS",
+    "SAVED_MODEL",
+    "Kind",
+    "Source",
+    "Writer",
+    "op_counts",
+    "tflite_ops",
+]
+
+
+def write_keras(source: Source, path: Path) -> None:
+    """Writes a ``.keras`` file."""
+    source.model.save(path)
+    bundle.embed_in_zip(source.spec, path)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to keep the numbers of a file.
+
+    Attributes:
+        write: Writes it.
+        greatest_px: The greatest difference from Keras that passes, in pixels of the crop, on waves and noise, where no
+            point is sure; a face has hundredths of it. None where the user's ``--tolerance-px`` is all that counts.
+        mean_px: The mean difference that passes; of integers it says more than the greatest, which is that of the
+            least sure point of all.
+        on_faces: It is compared on the representative faces, and not on waves and noise.
+    """
+
+    write: Writer
+    greatest_px: float | None = None
+    mean_px: float | None = None
+    on_faces: bool = False
+
+
+FORMATS: dict[str, dict[str, Kind]] = {
+    SAVED_MODEL: {"none": Kind(write_saved_model)},
+    "tflite": {
+        "none": Kind(write_tflite),
+        "fp16": Kind(functools.partial(write_tflite, half=True), greatest_px=2.0),
+        "int8": Kind(write_int8, mean_px=0.3, on_faces=True),
+        "dynamic": Kind(write_dynamic, mean_px=1.0),
+    },
+    "onnx": {
+        "none": Kind(write_onnx),
+        "fp16": Kind(functools.partial(write_onnx, half=True), greatest_px=2.0),
+    },
+    "keras": {"none": Kind(write_keras)},
+}
+"""What is written for each format, by how its numbers are kept; all but ``none`` bear that: ``NAME_fp16.tflite``."""
+
+QUANTIZATIONS = tuple(dict.fromkeys(name for kinds in FORMATS.values() for name in kinds))
