@@ -137,7 +137,8 @@ def main() -> None:
         run("kpdetect.train", *stage.arguments(Path(arguments.data), arguments.out), *resume)
     if arguments.export is not None:
         last = arguments.out / STAGES[-1].name
-        words = ["--formats", "tflite,onnx", "--quantize", "none,fp16", "--overwrite"]
+        words = ["--formats", "tflite,onnx", "--quantize", "none,fp16,int8,dynamic", "--overwrite"]
+        words += ["--representative", f"youtube-faces:{arguments.data}/youtube_faces,ibug:{arguments.data}/ibug_300w"]
         run("kpdetect.export", str(last), "--out", str(arguments.export), *words)
 
 

@@ -1,0 +1,85 @@
+"""Measures what the files of an exported model lose and gain by the way their numbers are kept.
+
+    python benchmarks/quantization.py EXPORTED_FOLDER [DATA_FOLDER] [--split val]
+
+For each TFLite and ONNX file of a bundle: its size, its error on labelled faces that were not trained on and the change
+from the first file, the mean and greatest distance of its points from that file's in pixels of the crop, and its time
+for one crop on one thread. Files take turns in the timing, so that what else the machine does meets all of them. The
+data folder is that of the environment variable KPDETECT_DATA: youtube_faces/ and ibug_300w/.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from kpdetect import runtime
+from kpdetect.bundle import read_spec
+from kpdetect.crops import evaluation_crops
+from kpdetect.datasets import Annotations, labelled, load
+from kpdetect.evaluate import choose_split
+from kpdetect.geometry import Floats, to_pixels
+from kpdetect.images import Pixels
+from kpdetect.scoring import Measure, as_model_sees, predict_batches
+
+SETS = ("youtube-faces:{0}/youtube_faces", "ibug:{0}/ibug_300w/helen,ibug:{0}/ibug_300w/lfpw")
+ROUNDS, CALLS = 200, 3  # a round takes each file in turn; calls in a row warm its caches
+
+
+def median_ms(models: list[runtime.Runtime], crop: Pixels) -> list[float]:
+    """Each file's median time for one crop."""
+    times: list[list[float]] = [[] for _ in models]
+    for _ in range(ROUNDS):
+        for model, taken in zip(models, times, strict=True):
+            start = time.perf_counter()
+            for _ in range(CALLS):
+                model(crop[None])
+            taken.append((time.perf_counter() - start) / CALLS)
+    return [1e3 * statistics.median(taken) for taken in times]
+
+
+def compare(models: list[runtime.Runtime], faces: Annotations, title: str) -> None:
+    """Prints the errors of all files on a set of faces, and how far they lie from the first file."""
+    spec = models[0].spec
+    crops, relative, _ = evaluation_crops(faces, spec.crop, spec.channels)
+    truth, measure = to_pixels(relative, spec.crop.size_hw), Measure(faces, spec)
+    print(f"{faces.name}, {title}, {len(faces)} faces")
+    first: tuple[float, Floats] | None = None
+    for model in models:
+        points = to_pixels(predict_batches(model, crops), spec.crop.size_hw)
+        error = 100 * float(np.nanmean(measure.per_face(truth, points)))
+        first = first or (error, points)
+        distance = np.linalg.norm(points - first[1], axis=-1)
+        print(
+            f"  {model.path.name:24} NME {error:.3f} % ({error - first[0]:+.3f}), from the first {distance.mean():.3f} "
+            f"px in the mean, {distance.max():.2f} at worst"
+        )
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exported", type=Path, help="folder that kpdetect export wrote")
+    parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
+    parser.add_argument("--split", choices=("val", "test"), default="val", help="val, as long as anything is chosen")
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        parser.error("name the data folder, or set KPDETECT_DATA")
+    names = [name for name in read_spec(arguments.exported).files if name.endswith((".tflite", ".onnx"))]
+    models = [runtime.load(arguments.exported / name) for name in names]
+    spec = models[0].spec
+    for data in SETS:
+        faces = as_model_sees(spec, labelled(load(data.format(arguments.data)), "measure"))
+        compare(models, *choose_split(faces, spec, arguments.split))
+    crop = np.random.default_rng(0).integers(0, 256, spec.input_shape, dtype=np.uint8)
+    print("one crop on one thread")
+    times = median_ms(models, crop)
+    for model, taken in zip(models, times, strict=True):
+        print(f"  {model.path.name:24} {model.bytes:8} bytes, {taken:.2f} ms, {taken / times[0]:.2f} of the first")
+
+
+if __name__ == "__main__":
+    main()
