@@ -19,7 +19,7 @@ from kpdetect.comparing import NUM_PROBES, Comparison, Difference, check_differe
 from kpdetect.converters import FORMATS, QUANTIZATIONS, SAVED_MODEL, Kind, Source
 from kpdetect.errors import KpdetectError, MissingExtra, unknown_name
 from kpdetect.inspecting import description, draw_points
-from kpdetect.representative import representative_crops
+from kpdetect.representative import representative_faces
 from kpdetect.spec import SPEC_FILE, FileRecord, Spec
 
 DEFAULT_FORMATS = (SAVED_MODEL, "tflite", "onnx")
@@ -118,7 +118,7 @@ def export_model(
     _check_packages(files)
     with cli.quietly(f"reading {bundle_folder}"):
         model, spec = bundle.load_bundle(bundle_folder)
-    faces = None if representative is None else representative_crops(representative, spec)
+    faces = None if representative is None else representative_faces(representative, spec)
     with atomic_folder(out, overwrite=Path(out).exists()) as folder:
         written = bundle.write_bundle(model, spec, folder)
         records = dict(written.files)
@@ -229,7 +229,7 @@ def _write_all(
 ) -> Iterator[tuple[Path, Difference]]:
     """Writes the files one after the other, each compared with Keras."""
     probes = Comparison.on(probe_crops(NUM_PROBES, source.spec.input_shape), source)
-    faces = None if source.representative is None else Comparison.on(source.representative, source)
+    faces = None if source.representative is None else Comparison.on(source.representative.crops, source)
     for file in files:
         path, kind = folder / file.name(source.spec), file.kind
         with cli.quietly(f"writing {path.name}"):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from kpdetect.converters import Representative
 from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import labelled, load, split_by_rule
 from kpdetect.errors import KpdetectError
-from kpdetect.images import Pixels
 from kpdetect.scoring import as_model_sees
 from kpdetect.spec import Spec
 
@@ -13,7 +13,7 @@ LEAST_FACES = 100  # with fewer, one face's extremes show in every range
 MOST_FACES = 300  # 100 and 500 gave the same error within 0.01 percentage points
 
 
-def representative_crops(data: str, spec: Spec, seed: int = 0) -> Pixels:
+def representative_faces(data: str, spec: Spec, seed: int = 0) -> Representative:
     """Draws crops of faces that the model was trained on; nobody of its validation and test parts is among them.
 
     Args:
@@ -22,7 +22,7 @@ def representative_crops(data: str, spec: Spec, seed: int = 0) -> Pixels:
         seed: Another seed draws other faces.
 
     Returns:
-        (N, H, W, C) uint8, N from `LEAST_FACES` to `MOST_FACES`.
+        From `LEAST_FACES` to `MOST_FACES` of them.
 
     Raises:
         KpdetectError: The faces are of another scheme, or too few.
@@ -36,4 +36,4 @@ def representative_crops(data: str, spec: Spec, seed: int = 0) -> Pixels:
         )
     rows = np.random.default_rng(seed).permutation(len(train))[:MOST_FACES]
     crops, _, _ = evaluation_crops(train.take(rows), spec.crop, spec.channels)
-    return crops
+    return Representative(crops, faces.name)

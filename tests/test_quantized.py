@@ -11,7 +11,7 @@ from small_models import small_bundle, small_face_spec, small_model
 
 from kpdetect import bundle, cli, evaluate, export, models, representative, runtime
 from kpdetect.comparing import all_outputs, difference
-from kpdetect.converters import FORMATS, Kind, Source
+from kpdetect.converters import FORMATS, Kind, Representative, Source
 from kpdetect.converters.source import DECODING, TRUNK, in_two_scopes
 from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import load, split_by_rule
@@ -71,7 +71,11 @@ def test_int8_takes_bytes_and_says_so(face_exports, crops) -> None:
     spec = bundle.read_spec(path)
     assert spec.input_dtype == "uint8"
     assert "raw pixels 0-255 as uint8" in spec.to_json()
-    assert dataclasses.replace(spec, input_dtype="float32", files={}) == small_face_spec()
+    others = dict(spec.extra)
+    ranges = others.pop("ranges_from")
+    assert ranges["data"] == "synthetic"
+    assert 100 <= ranges["faces"] < 150
+    assert dataclasses.replace(spec, input_dtype="float32", files={}, extra=others) == small_face_spec()
     model = runtime.load(path)
     np.testing.assert_array_equal(model(crops), model(crops.astype(np.float32)))
 
@@ -150,8 +154,8 @@ def test_nobody_held_out_is_in_the_representative_set(monkeypatch) -> None:
         {crop.tobytes() for crop in evaluation_crops(part, spec.crop, spec.channels)[0]}
         for part in split_by_rule(load("synthetic:40"), rule)
     )
-    drawn = representative.representative_crops("synthetic:40", spec)
-    assert {crop.tobytes() for crop in drawn} == train
+    drawn = representative.representative_faces("synthetic:40", spec)
+    assert {crop.tobytes() for crop in drawn.crops} == train
     assert not train & (val | test)
     assert (val, test) != (set(), set())
 
@@ -160,7 +164,7 @@ def test_a_large_set_is_sampled_and_always_the_same(monkeypatch) -> None:
     for bound, faces in (("LEAST_FACES", 3), ("MOST_FACES", 5)):
         monkeypatch.setattr(representative, bound, faces)
     spec = small_face_spec()
-    first, again, other = (representative.representative_crops("synthetic:20", spec, seed) for seed in (0, 0, 1))
+    first, again, other = (representative.representative_faces("synthetic:20", spec, seed).crops for seed in (0, 0, 1))
     assert first.shape == (5, *spec.input_shape)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -195,7 +199,8 @@ def test_an_int8_file_outside_its_tolerance_is_refused(tmp_path, monkeypatch) ->
     kind = FORMATS["tflite"]["int8"]
 
     def of_the_night(source, path) -> None:
-        kind.write(dataclasses.replace(source, representative=np.zeros_like(source.representative)), path)
+        night = Representative(np.zeros_like(source.representative.crops), "night")
+        kind.write(dataclasses.replace(source, representative=night), path)
 
     monkeypatch.setitem(FORMATS["tflite"], "int8", Kind(of_the_night, mean_px=kind.mean_px, on_faces=True))
     source = small_bundle(tmp_path / "bundle", spec=small_face_spec())
@@ -213,7 +218,7 @@ def test_an_op_without_a_plain_kernel_is_refused_before_it_is_quantised(tmp_path
     image = keras.Input((4, 4, 1), name="image")
     features = keras.ops.erfinv(keras.layers.Conv2D(2, 1)(image))
     model = keras.Model(image, keras.layers.Reshape((2, 2))(keras.layers.Dense(4)(keras.layers.Flatten()(features))))
-    source = Source(model, small_face_spec(), np.zeros((20, 4, 4, 1), np.uint8))
+    source = Source(model, small_face_spec(), Representative(np.zeros((20, 4, 4, 1), np.uint8), "night"))
     with pytest.raises(KpdetectError, match="TFLite: the model has an op without a built-in TFLite kernel"):
         FORMATS["tflite"][way].write(source, tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())

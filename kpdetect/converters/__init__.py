@@ -11,17 +11,19 @@ from pathlib import Path
 
 from kpdetect import bundle
 from kpdetect.converters.onnx_file import write_onnx
-from kpdetect.converters.quantized import write_dynamic, write_int8
+from kpdetect.converters.quantized import RANGES_FROM, write_dynamic, write_int8
 from kpdetect.converters.saved_model import PHOTOGRAPH_SIGNATURE, SAVED_MODEL, write_saved_model
-from kpdetect.converters.source import Source, Writer
+from kpdetect.converters.source import Representative, Source, Writer
 from kpdetect.converters.tflite import op_counts, tflite_ops, write_tflite
 
 __all__ = [
     "FORMATS",
     "PHOTOGRAPH_SIGNATURE",
     "QUANTIZATIONS",
+    "RANGES_FROM",
     "SAVED_MODEL",
     "Kind",
+    "Representative",
     "Source",
     "Writer",
     "op_counts",

@@ -33,9 +33,11 @@ import numpy as np
 from kpdetect.converters.source import TRUNK, Source
 from kpdetect.converters.tflite import converted, finish
 from kpdetect.errors import KpdetectError
+from kpdetect.images import Pixels
 from kpdetect.spec import INPUT_NAME
 
 BITS = 8
+RANGES_FROM = "ranges_from"  # in the spec's `extra`
 CALIBRATION_BATCH = 20  # least and greatest numbers are averaged over batches: one odd crop cannot widen all ranges
 
 
@@ -47,15 +49,17 @@ def write_int8(source: Source, path: Path) -> None:
     """
     from ai_edge_quantizer import qtyping, quantizer
 
-    if source.representative is None:
+    faces = source.representative
+    if faces is None:
         raise KpdetectError("int8: the ranges of its numbers are taken from faces; name some with --representative")
     float_model = converted(source, path.parent, dtype="uint8")
     work = quantizer.Quantizer(float_model)
     work.add_static_config(TRUNK, qtyping.TFLOperationName.ALL_SUPPORTED, BITS, BITS)
-    ranges = work.calibrate({"serving_default": _batches(source)}, num_threads=1)
+    ranges = work.calibrate({"serving_default": _batches(faces.crops)}, num_threads=1)
     _span_all_pixels(ranges)
     quantized = work.quantize(ranges, enable_progress_report=False).quantized_model
-    finish(bytearray(quantized), dataclasses.replace(source.spec, input_dtype="uint8"), path)
+    told = {**source.spec.extra, RANGES_FROM: {"data": faces.data, "faces": len(faces.crops)}}
+    finish(bytearray(quantized), dataclasses.replace(source.spec, input_dtype="uint8", extra=told), path)
 
 
 def write_dynamic(source: Source, path: Path) -> None:
@@ -71,9 +75,7 @@ def write_dynamic(source: Source, path: Path) -> None:
     finish(bytearray(work.quantize(enable_progress_report=False).quantized_model), source.spec, path)
 
 
-def _batches(source: Source) -> list[dict[str, Any]]:
-    crops = source.representative
-    assert crops is not None
+def _batches(crops: Pixels) -> list[dict[str, Pixels]]:
     return [{INPUT_NAME: crops[i : i + CALIBRATION_BATCH]} for i in range(0, len(crops), CALIBRATION_BATCH)]
 
 

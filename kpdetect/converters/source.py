@@ -15,19 +15,31 @@ TRUNK, DECODING = "trunk", "decoding"
 
 
 @dataclass(frozen=True)
+class Representative:
+    """Crops that integer files take the ranges of their numbers from.
+
+    Attributes:
+        crops: (N, H, W, C) uint8.
+        data: The data sets that they are of.
+    """
+
+    crops: Pixels
+    data: str
+
+
+@dataclass(frozen=True)
 class Source:
     """What a file is made of.
 
     Attributes:
         model: The network, with its weights.
         spec: What it says of itself.
-        representative: (N, H, W, C) uint8, crops that integer files take the ranges of their numbers from; None where
-            no such file is written.
+        representative: What ``int8`` needs; None where no such file is written.
     """
 
     model: "keras.Model"
     spec: Spec
-    representative: Pixels | None = None
+    representative: Representative | None = None
 
 
 Writer = Callable[[Source, Path], None]

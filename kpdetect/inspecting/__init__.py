@@ -8,6 +8,7 @@ import numpy as np
 
 from kpdetect import cli, draw, runtime
 from kpdetect.bundle import PathLike, model_kind, read_spec
+from kpdetect.converters import RANGES_FROM
 from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import on_whole_pictures, synthetic
 from kpdetect.geometry import to_pixels
@@ -84,6 +85,9 @@ def _spec_rows(spec: Spec) -> Iterator[tuple[str, str]]:
         yield "face score", f"{FACE_SCORE_IN_WORDS} Here {numbers}."
     yield "trained on", ", ".join(spec.data) or "untold"
     yield "terms", spec.terms or "untold"
+    if RANGES_FROM in spec.extra:
+        ranges = spec.extra[RANGES_FROM]
+        yield "integers", f"their ranges are from {ranges['faces']} faces of {ranges['data']}"
     for row in spec.errors:
         yield "error", _error_in_words(row)
 
