@@ -16,7 +16,7 @@ from pathlib import Path
 from kpdetect import bundle, cli
 from kpdetect.atomic import atomic_folder
 from kpdetect.comparing import NUM_PROBES, Comparison, Difference, check_difference, probe_crops
-from kpdetect.converters import FORMATS, QUANTIZATIONS, SAVED_MODEL, Kind, Source
+from kpdetect.converters import FORMATS, QUANTIZATIONS, SAVED_MODEL, Kind, Representative, Source
 from kpdetect.errors import KpdetectError, MissingExtra, unknown_name
 from kpdetect.inspecting import description, draw_points
 from kpdetect.representative import representative_faces
@@ -61,6 +61,43 @@ class InspectOptions:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """How numbers are kept.
+
+    Attributes:
+        ways: A file each: ``none`` as ``NAME.tflite``, ``fp16`` as ``NAME_fp16.tflite``, ``int8``, ``dynamic``. A
+            format that knows none of these is written in float32.
+        representative: Labelled faces for ``int8``, as `kpdetect.representative` takes them.
+    """
+
+    ways: tuple[str, ...] = ("none",)
+    representative: str | None = None
+
+    def check(self) -> None:
+        """Makes sure that all is there that the ways need.
+
+        Raises:
+            KpdetectError: There is no way, an unknown one, or no faces for ``int8``.
+        """
+        for name in self.ways:
+            if name not in QUANTIZATIONS:
+                raise unknown_name("quantization", name, QUANTIZATIONS)
+        if not self.ways:
+            raise KpdetectError(f"quantize: expected one or more of {', '.join(QUANTIZATIONS)}, received none")
+        if "int8" in self.ways and self.representative is None:
+            raise KpdetectError(
+                "--quantize int8: takes the ranges of its numbers from faces that the model was trained on; name them "
+                "with --representative, such as --representative youtube-faces:DIR"
+            )
+
+    def faces(self, spec: Spec) -> Representative | None:
+        """The representative set; None where no file needs one."""
+        if self.representative is None or "int8" not in self.ways:
+            return None
+        return representative_faces(self.representative, spec)
+
+
+@dataclass(frozen=True)
 class _File:
     """A file to write: its format and how its numbers are kept."""
 
@@ -69,9 +106,11 @@ class _File:
 
     @property
     def kind(self) -> Kind:
+        """What writes it."""
         return FORMATS[self.format][self.quantization]
 
     def name(self, spec: Spec) -> str:
+        """How it is called in the bundle."""
         if self.format == SAVED_MODEL:
             return SAVED_MODEL
         called = str(spec.extra.get("name") or spec.recipe or spec.architecture)
@@ -85,8 +124,7 @@ def export_model(
     formats: Sequence[str] = DEFAULT_FORMATS,
     tolerance_px: float = 0.01,
     overwrite: bool = False,
-    quantize: Sequence[str] = ("none",),
-    representative: str | None = None,
+    quantization: Quantization = Quantization(),
 ) -> Spec:
     """Writes a bundle with its model in other formats, all of it or nothing.
 
@@ -100,9 +138,7 @@ def export_model(
         tolerance_px: The greatest difference from Keras that passes, in pixels of the crop; quantised files have bounds
             of their own (`kpdetect.converters.FORMATS`), unless this is wider.
         overwrite: Replace the bundle that `out` holds.
-        quantize: How numbers are kept, a file each: ``none`` as ``NAME.tflite``, ``fp16`` as ``NAME_fp16.tflite``,
-            ``int8``, ``dynamic``. A format that knows none of these is written in float32.
-        representative: Labelled faces for ``int8``, as `kpdetect.representative` takes them.
+        quantization: How numbers are kept.
 
     Returns:
         The spec as written; its ``files`` hold each file's ``max_difference_px`` and ``mean_difference_px``.
@@ -112,13 +148,13 @@ def export_model(
             differs too much; nothing is written then.
         MissingExtra: TensorFlow or a converter is not installed.
     """
-    files = _chosen_files(formats, quantize, representative)
+    files = _chosen_files(formats, quantization)
     bundle.checked_weights(bundle_folder)  # a wrong path is told before TensorFlow takes seconds to start
     _check_out(Path(bundle_folder), Path(out), overwrite)
     _check_packages(files)
     with cli.quietly(f"reading {bundle_folder}"):
         model, spec = bundle.load_bundle(bundle_folder)
-    faces = None if representative is None else representative_faces(representative, spec)
+    faces = quantization.faces(spec)
     with atomic_folder(out, overwrite=Path(out).exists()) as folder:
         written = bundle.write_bundle(model, spec, folder)
         records = dict(written.files)
@@ -147,8 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.formats,
         options.tolerance_px,
         options.overwrite,
-        options.quantize,
-        options.representative,
+        Quantization(options.quantize, options.representative),
     )
     for name, record in exported.files.items():
         greatest, mean = record["max_difference_px"], record.get("mean_difference_px")
@@ -170,31 +205,23 @@ def _inspect(words: Sequence[str]) -> int:
     return 0
 
 
-def _chosen_files(formats: Sequence[str], quantize: Sequence[str], representative: str | None) -> list[_File]:
+def _chosen_files(formats: Sequence[str], quantization: Quantization) -> list[_File]:
     """The files to write, in the order in which a bundle lists them."""
     for name in formats:
         if name not in FORMATS:
             raise unknown_name("format", name, FORMATS)
-    for name in quantize:
-        if name not in QUANTIZATIONS:
-            raise unknown_name("quantization", name, QUANTIZATIONS)
-    for option, chosen, known in (("formats", formats, FORMATS), ("quantize", quantize, QUANTIZATIONS)):
-        if not chosen:
-            raise KpdetectError(f"{option}: expected one or more of {', '.join(known)}, received none")
-    if "int8" in quantize and representative is None:
-        raise KpdetectError(
-            "--quantize int8: takes the ranges of its numbers from faces that the model was trained on; name them with "
-            "--representative, such as --representative youtube-faces:DIR"
-        )
+    if not formats:
+        raise KpdetectError(f"formats: expected one or more of {', '.join(FORMATS)}, received none")
+    quantization.check()
     files = []
     for name, kinds in FORMATS.items():
         if name in formats:
-            files += [_File(name, kind) for kind in kinds if kind in quantize] or [_File(name, "none")]
-    for name in quantize:
-        if name != "none" and name not in [file.quantization for file in files]:
-            able = [format_name for format_name, kinds in FORMATS.items() if name in kinds]
+            files += [_File(name, way) for way in kinds if way in quantization.ways] or [_File(name, "none")]
+    for way in quantization.ways:
+        if way != "none" and way not in [file.quantization for file in files]:
+            able = [name for name, kinds in FORMATS.items() if way in kinds]
             raise KpdetectError(
-                f"--quantize {name}: is for {' and '.join(able)}, received --formats {','.join(formats)}"
+                f"--quantize {way}: is for {' and '.join(able)}, received --formats {','.join(formats)}"
             )
     return files
 

@@ -20,11 +20,11 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def face_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model of three points of drawn faces, in every format and with its numbers kept in every way."""
-    from kpdetect.export import export_model
+    from kpdetect.export import Quantization, export_model
 
     work = tmp_path_factory.mktemp("faces")
     source = small_bundle(work / "bundle", spec=small_face_spec())
     ways = ("none", "fp16", "int8", "dynamic")
     formats = ("saved_model", "tflite", "onnx", "keras")
-    export_model(source, work / "exported", formats, quantize=ways, representative="synthetic:150")
+    export_model(source, work / "exported", formats, quantization=Quantization(ways, "synthetic:150"))
     return work / "exported"

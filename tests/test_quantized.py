@@ -16,7 +16,7 @@ from kpdetect.converters.source import DECODING, TRUNK, in_two_scopes
 from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import load, split_by_rule
 from kpdetect.errors import KpdetectError, MissingExtra
-from kpdetect.export import export_model
+from kpdetect.export import Quantization, export_model
 from kpdetect.images import Pixels, write_image
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
@@ -207,7 +207,7 @@ def test_an_int8_file_outside_its_tolerance_is_refused(tmp_path, monkeypatch) ->
     with pytest.raises(
         KpdetectError, match=r"small_int8\.tflite: differs from Keras by .* in the mean, .*at most 0\.3"
     ):
-        export_model(source, tmp_path / "e", ("tflite",), quantize=("int8",), representative="synthetic:120")
+        export_model(source, tmp_path / "e", ("tflite",), quantization=Quantization(("int8",), "synthetic:120"))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
@@ -228,7 +228,7 @@ def test_an_out_that_cannot_be_written_is_told(tmp_path) -> None:
     source = small_bundle(tmp_path / "bundle", spec=small_face_spec())
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(KpdetectError, match="file/e: cannot write there"):
-        export_model(source, tmp_path / "file" / "e", ("tflite",), quantize=("dynamic",))
+        export_model(source, tmp_path / "file" / "e", ("tflite",), quantization=Quantization(("dynamic",)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "file"]
 
 
@@ -236,7 +236,7 @@ def test_a_missing_quantizer_names_its_install_line(tmp_path, monkeypatch) -> No
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     source = small_bundle(tmp_path / "bundle", spec=small_face_spec())
     with pytest.raises(MissingExtra, match=r'needs ai_edge_quantizer: pip install "kpdetect\[train\]"'):
-        export_model(source, tmp_path / "e", ("tflite",), quantize=("dynamic",))
+        export_model(source, tmp_path / "e", ("tflite",), quantization=Quantization(("dynamic",)))
     assert not (tmp_path / "e").exists()
 
 

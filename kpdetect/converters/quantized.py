@@ -18,9 +18,9 @@ that file's time on one thread (x86 with VNNI).
 | **dynamic, decoding in float, by ai-edge-quantizer** | -0.001 to +0.009 | 0.04 | 0.38 |
 | dynamic, all kernels, by TensorFlow's converter | +0.011 to +0.030 | 0.12 | 0.37 |
 
-So ai-edge-quantizer it is: nearer to the float file in both, and no experimental interface. The batch stays free, and is
-1 for whoever does not ask. XNNPACK takes all of ``dynamic``, and of ``int8`` all but the means of 2x2 pixels and the
-cast of the input, which LiteRT's own kernels run.
+So ai-edge-quantizer it is: nearer to the float file in both, and no experimental interface. The batch stays free, and
+is 1 for whoever does not ask. XNNPACK takes all of ``dynamic``, and of ``int8`` all but the means of 2x2 pixels and
+the cast of the input, which LiteRT's own kernels run.
 """
 
 import dataclasses
