@@ -23,7 +23,17 @@ except ImportError as error:  # the common one is "libGL.so.1: cannot open share
         "pip uninstall opencv-python && pip install opencv-python-headless"
     ) from error
 
-__all__ = ["MAX_PIXELS", "MIN_BLUR_PX", "Pixels", "as_rgb", "cv2", "read_image", "to_channels", "warp_crop", "write_image"]
+__all__ = [
+    "MAX_PIXELS",
+    "MIN_BLUR_PX",
+    "Pixels",
+    "as_rgb",
+    "cv2",
+    "read_image",
+    "to_channels",
+    "warp_crop",
+    "write_image",
+]
 
 Pixels = npt.NDArray[np.uint8]
 
