@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from kpdetect import cli, runtime
 from kpdetect.atomic import write_json
 from kpdetect.breakdown import Part, breakdown, breakdown_table
-from kpdetect.datasets import Annotations, labelled, load, split_by_rule
+from kpdetect.datasets import Annotations, kind_of, labelled, load, split_by_rule
 from kpdetect.end_to_end import evaluate_end_to_end
 from kpdetect.errors import KpdetectError
 from kpdetect.predict import Predictor
@@ -131,7 +131,7 @@ def choose_split(annotations: Annotations, spec: Spec, split: str) -> tuple[Anno
         KpdetectError: The model was trained without a test part.
     """
     rule = spec.split_rule
-    trained_on = bool(_kinds(annotations.name.split("+")) & _kinds(spec.data))
+    trained_on = bool({kind_of(name) for name in annotations.name.split("+")} & {kind_of(name) for name in spec.data})
     if split == "all":
         return annotations, "all (faces trained on are among them)" if trained_on else "all"
     if split == "test" and not rule.get("test_fraction"):
@@ -142,11 +142,6 @@ def choose_split(annotations: Annotations, spec: Spec, split: str) -> tuple[Anno
     if split == "test":
         return test, "test by subject (looked at after training)"
     return val, f"val by subject ({'checkpoint chosen on it' if trained_on else 'none trained on'})"
-
-
-def _kinds(names: Iterable[str]) -> set[str]:
-    """Data sets without their folders: a part of 300-W is 300-W."""
-    return {name.partition(":")[0] for name in names}
 
 
 def _measure(model: runtime.Runtime, annotations: Annotations, boxes: str) -> tuple[Evaluation, Annotations]:

@@ -94,6 +94,8 @@ class TestTaught:
         assert taught(own, teacher, Teaching("teacher", 1.0, ("others", "drawn2"))) is own
         assert teacher.crops == 0
         assert taught(own, teacher, Teaching("teacher", 1.0, ("others", "drawn"))) is not own
+        part = dataclasses.replace(own, name="drawn:folder")
+        assert taught(part, teacher, Teaching("teacher", 1.0, ("drawn",))) is not part
 
     def test_many_faces_go_in_parts(self, monkeypatch):
         whole = taught(faces(7), Teacher(), Teaching("teacher", 0.5))

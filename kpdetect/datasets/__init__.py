@@ -3,6 +3,7 @@
 from kpdetect.datasets.annotations import (
     Annotations,
     concatenate,
+    kind_of,
     labelled,
     on_whole_pictures,
     split_by_rule,
@@ -18,6 +19,7 @@ __all__ = [
     "Annotations",
     "align",
     "concatenate",
+    "kind_of",
     "labelled",
     "load",
     "on_whole_pictures",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,11 @@ class Annotations:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def kind(self) -> str:
+        """Which set it is a part of; see `kind_of`."""
+        return kind_of(self.name)
 
     def take(self, rows: npt.ArrayLike, name: str | None = None) -> "Annotations":
         """The rows of a mask or of a list of indices, in that order."""
@@ -235,3 +241,12 @@ def _place(subject: str, seed: int) -> float:
     """A subject's place in [0, 1), the same on every machine."""
     digest = hashlib.sha256(f"{seed}/{subject}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def kind_of(name: str) -> str:
+    """Which set a data set of this name is a part of: ``youtube-faces`` for either of its lists.
+
+    >>> kind_of("ibug:helen"), kind_of("youtube-faces published test (leaks: …)")
+    ('ibug', 'youtube-faces')
+    """
+    return re.split("[: ]", name, maxsplit=1)[0]

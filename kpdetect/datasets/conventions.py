@@ -29,7 +29,7 @@ def align(annotations: Annotations) -> Annotations:
     Args:
         annotations: One set, as its reader gives it. Sets of which nothing is known come back as they are.
     """
-    known = conventions()["sets"].get(annotations.name.partition(":")[0])
+    known = conventions()["sets"].get(annotations.kind)
     if known is None or annotations.schema.point_names != IBUG68.point_names:
         return annotations
     moved = aligned_keypoints(annotations.keypoints, known["shift_x"], known.get("points"))

@@ -86,7 +86,7 @@ class Teaching:
     Attributes:
         model: The teacher, a bundle or run folder; None teaches nothing.
         share: The teacher's share of each label, in [0, 1]; the rest is the label's own.
-        data: The names of the sets whose labels are mixed so, such as ``youtube-faces``; empty: of all.
+        data: The names of the sets whose labels are mixed so, or their kinds, such as ``youtube-faces``; empty: of all.
     """
 
     model: str | None = None

@@ -50,7 +50,7 @@ def taught(annotations: Annotations, teacher: runtime.Runtime, teaching: Teachin
     Raises:
         KpdetectError: The teacher marks other points.
     """
-    if teaching.data and annotations.name not in teaching.data:
+    if teaching.data and not {annotations.name, annotations.kind} & set(teaching.data):
         return annotations
     check_scheme(teacher.spec, annotations)
     marks = np.concatenate([_marks(part, teacher) for part in _parts(annotations)])
