@@ -1,0 +1,96 @@
+"""Measures every file of the model that ships on faces kept out of its training, and writes what the repository says.
+
+    python benchmarks/release.py EXPORTED [DATA_FOLDER] [--reports DIR]
+
+EXPORTED is the bundle that ``benchmarks/compact.py --export`` wrote. Its rows in ``exported_models/results.csv`` and the
+table in ``README.md`` are made anew; those of other models stay. The data folder is that of KPDETECT_DATA. With
+``--reports`` everything else that `kpdetect evaluate` tells stays there too, as JSON. Each command is printed; all
+of them take some twenty minutes on two cores, most of it the search for faces.
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpdetect import bundle
+from kpdetect.results import read_rows, with_table, write_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS, PAGE = ROOT / "exported_models" / "results.csv", ROOT / "README.md"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row: a file on a set of faces.
+
+    Attributes:
+        file: The model file, or the bundle's weights.
+        data: The set, as ``--data`` takes it.
+        options: Others of `kpdetect evaluate`.
+        report: What its report is called.
+    """
+
+    file: Path
+    data: str
+    options: tuple[str, ...]
+    report: str
+
+
+def measurements(exported: Path, data: Path) -> Iterator[Measurement]:
+    """Every file in the labels' boxes; the file that `Predictor` runs in more detail, and end to end."""
+    first = next(exported / name for name in bundle.read_spec(exported).files if name.endswith(".tflite"))
+    common = f"ibug:{data / 'ibug_300w' / 'helen'},ibug:{data / 'ibug_300w' / 'lfpw'}"
+    faces = f"youtube-faces:{data / 'youtube_faces'}"
+    test, brief = ("--split", "test"), ("--split", "test", "--no-box-jitter")
+    yield Measurement(first, common, test, "300w")
+    yield Measurement(first, faces, test, "youtube_faces")
+    yield Measurement(first, f"ibug:{data / 'ibug_300w' / 'afw'}", brief, "afw")
+    end_to_end = ("--boxes", "haar", "--no-box-jitter")
+    yield Measurement(first, common, (*end_to_end, "--split", "test"), "300w_haar")
+    yield Measurement(first, faces, (*end_to_end, "--split", "test"), "youtube_faces_haar")
+    yield Measurement(first, f"ibug:{data / 'afw_photos' / 'labels.xml'}", end_to_end, "afw_photos_haar")
+    dlib_faces = next((data / "dlib_faces").glob("*.xml"))
+    yield Measurement(first, f"ibug:{dlib_faces}", end_to_end, "dlib_faces_haar")
+    others = sorted(file for file in exported.iterdir() if file.suffix in (".tflite", ".onnx") and file != first)
+    for file in others:
+        yield Measurement(file, common, brief, f"300w_{file.name}")
+        yield Measurement(file, faces, brief, f"youtube_faces_{file.name}")
+
+
+def measure(one: Measurement, rows: Path, reports: Path) -> None:
+    """Runs `kpdetect evaluate`, and prints its command first."""
+    words = [str(one.file), "--data", one.data, *one.options, "--results", str(rows)]
+    command = [sys.executable, "-m", "kpdetect.evaluate", *words, "--json", str(reports / f"{one.report}.json")]
+    print(shlex.join(["python", *command[1:]]), flush=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """Measures, and writes the rows and the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exported", type=Path, help="the exported bundle")
+    parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
+    parser.add_argument("--reports", type=Path, help="folder for everything that is measured, as JSON")
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        parser.error("name the data folder, or set KPDETECT_DATA")
+    with tempfile.TemporaryDirectory() as passing:
+        rows, reports = Path(passing) / "rows.csv", arguments.reports or Path(passing)
+        for one in measurements(arguments.exported, Path(arguments.data)):
+            measure(one, rows, reports)
+        measured = read_rows(rows)
+    names = {row.model for row in measured}
+    kept = [row for row in read_rows(ROWS) if row.model not in names]
+    write_rows(ROWS, [*measured, *kept])
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), [*measured, *kept]), encoding="utf-8")
+    print(f"{ROWS}: {len(measured)} rows of {', '.join(sorted(names))}, {len(kept)} of others")
+
+
+if __name__ == "__main__":
+    main()
