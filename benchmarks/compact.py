@@ -14,6 +14,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,58 +33,86 @@ MILD = (
 TIGHT = (*MILD, "crop.margin=1.2", "augmentation.shift=0.08")
 """With boxes as good as a detector's, what lies around the face is worth less than pixels of the face."""
 
+VARIED = (
+    "crop.margin=1.2",
+    "augmentation.shift=0.08",
+    "augmentation.rotation_deg=13",
+    "augmentation.scale=0.2",
+    "augmentation.blur=0.2",
+    "augmentation.noise=7",
+    "augmentation.cut_out=0.3",
+    "optimization.weight_decay=0.05",
+)
+"""Once the training error is far below the validation error, pictures vary more again, and weights are kept small."""
+
+YOUTUBE_FACES, PUBLISHED_TEST, IBUG = "youtube-faces", "youtube-faces-published-test", "ibug"
+FOLDERS = {YOUTUBE_FACES: "youtube_faces", PUBLISHED_TEST: "youtube_faces", IBUG: "ibug_300w"}
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One training, or the mean of two.
+    """One training, or the mean of several.
 
     Attributes:
         name: Its folder.
         epochs: How many.
         learning_rate: The schedule's greatest.
         after: The stage whose weights it begins with.
-        youtube_faces: Whether its faces are among those trained on.
-        ibug: How often each face of 300-W is.
-        taught: What share of each label of YouTube Faces is the mark of the stage before.
+        sets: What it is trained on; a set that stands there twice counts twice. (More frames of the people of YouTube
+            Faces are in its published test list; whoever is kept out of one list is kept out of the other.)
+        taught: What share of each label is the mark of the stage before.
+        taught_sets: Of which sets; empty for all.
         fields: Other fields of the recipe.
-        mean_of: No training, but the mean of the weights of two stages.
+        mean_of: No training, but the mean of the weights of these stages.
     """
 
     name: str
     epochs: int = 0
     learning_rate: float = 0.0
     after: str | None = None
-    youtube_faces: bool = True
-    ibug: int = 1
+    sets: tuple[str, ...] = (YOUTUBE_FACES, IBUG)
     taught: float = 0.0
+    taught_sets: tuple[str, ...] = (YOUTUBE_FACES,)
     fields: tuple[str, ...] = ()
-    mean_of: tuple[str, str] | None = None
+    mean_of: tuple[str, ...] = ()
 
     def arguments(self, data: Path, out: Path) -> list[str]:
         """Of ``python -m kpdetect.train``."""
-        sets = [f"youtube-faces:{data / 'youtube_faces'}"] if self.youtube_faces else []
-        sets += [f"ibug:{data / 'ibug_300w'}"] * self.ibug
-        words = ["--recipe", "compact", "--data", ",".join(sets), "--align-labels", "--mixed-precision", *HOLD_OUT]
+        sets = ",".join(f"{name}:{data / FOLDERS[name]}" for name in self.sets)
+        words = ["--recipe", "compact", "--data", sets, "--align-labels", "--mixed-precision", *HOLD_OUT]
         words += ["--epochs", str(self.epochs), "--learning-rate", str(self.learning_rate)]
         fields = list(self.fields)
         if self.after is not None:
             words += ["--init-from", str(out / self.after)]
         if self.taught:
             words += ["--teacher", str(out / str(self.after))]
-            fields += ["teaching.data=youtube-faces", f"teaching.share={self.taught}"]
+            fields += [f"teaching.share={self.taught}"]
+            fields += [f"teaching.data={','.join(self.taught_sets)}"] * bool(self.taught_sets)
         return [*words, "--out", str(out / self.name), *(["--set", *fields] if fields else [])]
 
 
 STAGES = (
     Stage("1-all", 45, 2e-3),
-    Stage("2-clean", 50, 1e-3, after="1-all", youtube_faces=False),
+    Stage("2-clean", 50, 1e-3, after="1-all", sets=(IBUG,)),
     Stage("3-taught", 100, 2e-3, after="2-clean", taught=0.5),
-    Stage("4-clean", 90, 1e-3, after="3-taught", youtube_faces=False, fields=MILD),
-    Stage("5-taught", 95, 1.5e-3, after="4-clean", ibug=2, taught=0.3, fields=MILD),
-    Stage("6-clean", 30, 5e-4, after="5-taught", youtube_faces=False, fields=MILD),
+    Stage("4-clean", 90, 1e-3, after="3-taught", sets=(IBUG,), fields=MILD),
+    Stage("5-taught", 95, 1.5e-3, after="4-clean", sets=(YOUTUBE_FACES, IBUG, IBUG), taught=0.3, fields=MILD),
+    Stage("6-clean", 30, 5e-4, after="5-taught", sets=(IBUG,), fields=MILD),
     Stage("7-mean", mean_of=("5-taught", "6-clean")),
-    Stage("8-tight", 18, 1e-3, after="7-mean", ibug=4, taught=0.3, fields=TIGHT),
+    Stage("8-tight", 18, 1e-3, after="7-mean", sets=(YOUTUBE_FACES, *[IBUG] * 4), taught=0.3, fields=TIGHT),
     Stage("9-mean", mean_of=("7-mean", "8-tight")),
+    Stage("10-longer", 110, 1.5e-3, after="9-mean", sets=(YOUTUBE_FACES, IBUG, IBUG), taught=0.5, fields=TIGHT),
+    Stage("11-mean", mean_of=("9-mean", "10-longer")),
+    Stage(
+        "12-varied",
+        62,
+        1.5e-3,
+        after="11-mean",
+        sets=(YOUTUBE_FACES, PUBLISHED_TEST, IBUG, IBUG),
+        taught=0.4,
+        taught_sets=(),
+        fields=VARIED,
+    ),
 )
 
 
@@ -94,25 +123,26 @@ def run(*arguments: str) -> None:
     subprocess.run(command, check=True)
 
 
-def average(first: Path, second: Path, data: Path, out: Path) -> None:
-    """Writes the model in the middle between two that began alike, its uncertainty calibrated on validation faces.
+def average(stages: Sequence[Path], data: Path, out: Path) -> None:
+    """Writes the model in the middle of several that began alike, its uncertainty calibrated on validation faces.
 
-    The mean of weights is better on what either was trained on than the mean of their errors (Wortsman et al.,
+    The mean of weights is better on what any was trained on than the mean of their errors (Wortsman et al.,
     *Robust fine-tuning of zero-shot models*, arXiv:2109.01903); running statistics of normalisation are averaged alike,
-    for the two are near.
+    for the models are near.
     """
     from kpdetect import bundle
     from kpdetect.datasets import load, split_by_rule
     from kpdetect.training.calibrating import calibrate
 
-    (network, _), (other, spec) = bundle.load_bundle(first), bundle.load_bundle(second)
-    pairs = zip(network.get_weights(), other.get_weights(), strict=True)
-    network.set_weights([(one + two) / 2 for one, two in pairs])
-    val = split_by_rule(load(f"ibug:{data / 'ibug_300w'}"), spec.extra["split"])[1]
+    models, specs = zip(*(bundle.load_bundle(folder) for folder in stages), strict=True)
+    network, spec = models[0], specs[-1]
+    same_weights = zip(*(model.get_weights() for model in models), strict=True)
+    network.set_weights([sum(weights) / len(models) for weights in same_weights])
+    val = split_by_rule(load(f"{IBUG}:{data / FOLDERS[IBUG]}"), spec.split_rule)[1]
     calibrated = calibrate(network, val, dataclasses.replace(spec, errors=()))
-    origin = {"averaged": [first.name, second.name]}
+    origin = {"averaged": [folder.name for folder in stages]}
     bundle.save_bundle(network, dataclasses.replace(calibrated, extra={**calibrated.extra, **origin}), out, True)
-    print(f"{out}: the mean of {first.name} and {second.name}", flush=True)
+    print(f"{out}: the mean of {', '.join(origin['averaged'])}", flush=True)
 
 
 def main() -> None:
@@ -131,7 +161,7 @@ def main() -> None:
             print(f"{folder}: done already", flush=True)
             continue
         if stage.mean_of:
-            average(*(arguments.out / name for name in stage.mean_of), Path(arguments.data), folder)
+            average([arguments.out / name for name in stage.mean_of], Path(arguments.data), folder)
             continue
         resume = ["--resume"] if (folder / "run.json").exists() else []
         run("kpdetect.train", *stage.arguments(Path(arguments.data), arguments.out), *resume)

@@ -2,10 +2,10 @@
 
     python benchmarks/release.py EXPORTED [DATA_FOLDER] [--reports DIR]
 
-EXPORTED is the bundle that ``benchmarks/compact.py --export`` wrote. Its rows in ``exported_models/results.csv`` and the
-table in ``README.md`` are made anew; those of other models stay. The data folder is that of KPDETECT_DATA. With
-``--reports`` everything else that `kpdetect evaluate` tells stays there too, as JSON. Each command is printed; all
-of them take some twenty minutes on two cores, most of it the search for faces.
+EXPORTED is the bundle that ``benchmarks/compact.py --export`` wrote. Its rows in ``exported_models/results.csv`` and
+the table in ``README.md`` are made anew; those of other models stay. The data folder is that of KPDETECT_DATA. With
+``--reports`` everything else that `kpdetect evaluate` tells stays there too, as JSON. Each command is printed; all of
+them take some twenty minutes on two cores, most of it the search for faces.
 """
 
 import argparse
