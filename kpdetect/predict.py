@@ -13,21 +13,22 @@ import numpy.typing as npt
 from kpdetect import cli
 from kpdetect.bundle import Spec, shipped_model
 from kpdetect.errors import KpdetectError
-from kpdetect.faces import Detector, Face, HaarDetector, YuNetDetector, biggest_first, scan
+from kpdetect.faces import (
+    JUDGED_SCORE,
+    JUDGED_VOTES,
+    Detector,
+    Face,
+    HaarDetector,
+    YuNetDetector,
+    biggest_first,
+    scan,
+)
 from kpdetect.geometry import Floats, Matrix, apply_matrix, image_box, invert, mirrored_relative, tight_box, to_pixels
 from kpdetect.images import Pixels, as_rgb, read_image, to_channels, warp_crop
 from kpdetect.runtime import Marks, load
 from kpdetect.spec import face_scores
 
 PathLike = str | os.PathLike[str]
-
-JUDGED_VOTES, JUDGED_SCORE = 3, 0.5
-"""Votes of the Haar cascades that are enough where a model judges what they found. On 100 photographs of 300-W kept out
-of training that finds 95 % with 0.02 false boxes a photograph; 10 votes, unjudged, find 93 % with 0.07, and on whole
-photographs with several faces 83 instead of 90 % (``benchmarks/detection.py``)."""
-
-SCAN_SCORE = 0.02
-"""Of what a window shows, which is a face cut anyhow; a crop about the points then found is judged by `min_score`."""
 
 
 class Model(Protocol):
@@ -158,7 +159,7 @@ class Predictor:
         """A photograph with boxes of what the model may take for faces, in windows all over it."""
         windows = replace(view, boxes=scan.windows((view.pixels.shape[0], view.pixels.shape[1])), detected=False)
         faces = self._faces([windows] * len(windows.boxes), [windows])
-        likely = [face for face in faces if _score(face) >= SCAN_SCORE]
+        likely = [face for face in faces if _score(face) >= scan.LEAST_SCORE]
         return replace(view, boxes=biggest_first(_tight_boxes(likely)[_each_once(likely)]))
 
     def _view(self, image: PathLike | npt.ArrayLike, boxes: npt.ArrayLike | None, bgr: bool) -> "_View":

@@ -13,6 +13,8 @@ STEP = 0.4  # of a window's side: what a model still makes a face out of is off 
 SMALLEST = 20  # pixels of a window's side
 LONGEST = 4  # longer over shorter side of a photograph; windows all over a longer one would be hundreds
 SAME_FACE = 0.4  # intersection over union from which two finds are one face
+LEAST_SCORE = 0.02
+"""Of what a window shows, which is a face cut anyhow; the crop about the points then found is judged like any other."""
 
 
 def windows(size_hw: tuple[int, int]) -> Floats:
