@@ -31,6 +31,7 @@ TEST = [
     "hypothesis>=6",  # properties of the geometry
     "mypy>=1.15",
     "pillow>=10",  # examples/minimal_litert.py
+    "playwright>=1.50",  # the page in a real Chromium; the browser is the system's
     "pytest>=8",
     "ruff>=0.12",
     "types-tqdm",
@@ -49,7 +50,8 @@ setup(
     packages=[*find_packages(include=["kpdetect", "kpdetect.*"]), "kpdetect._shipped"],
     package_dir={"kpdetect._shipped": "exported_models/compact"},
     package_data={
-        "kpdetect": ["py.typed"],
+        # The page's sources; built, it would be larger than all the rest (see kpdetect/web_page.py).
+        "kpdetect": ["py.typed", "web/*.*", "web/.npmrc", "web/src/*", "web/tests/*"],
         "kpdetect.datasets": ["conventions.json"],
         "kpdetect.datasets.synthetic": ["face_shape.json"],
         "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],

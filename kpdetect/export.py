@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpdetect import bundle, cli
+from kpdetect import bundle, cli, web_page
 from kpdetect.atomic import atomic_folder
 from kpdetect.comparing import NUM_PROBES, Comparison, Difference, check_difference, probe_crops
 from kpdetect.converters import FORMATS, QUANTIZATIONS, SAVED_MODEL, Kind, Representative, Source
@@ -23,6 +23,8 @@ from kpdetect.representative import representative_faces
 from kpdetect.spec import SPEC_FILE, FileRecord, Spec
 
 DEFAULT_FORMATS = (SAVED_MODEL, "tflite", "onnx")
+FOLDERS = {SAVED_MODEL: "saved_model.pb", web_page.WEB: web_page.MODEL_FILE}
+"""Formats that are a folder of the same name, and the file in it that bears the difference from Keras."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ExportOptions:
     model: str = cli.option(dataclasses.MISSING, "bundle folder with its weights", positional=True)
     out: str = cli.option(dataclasses.MISSING, "folder to write; it becomes a bundle too", metavar="DIR")
     formats: tuple[str, ...] = cli.option(
-        DEFAULT_FORMATS, "comma-separated: saved_model, tflite, onnx, keras", metavar="LIST"
+        DEFAULT_FORMATS, "comma-separated: saved_model, tflite, onnx, keras, web (a page for browsers)", metavar="LIST"
     )
     quantize: tuple[str, ...] = cli.option(
         ("none",),
@@ -111,8 +113,8 @@ class _File:
 
     def name(self, spec: Spec) -> str:
         """How it is called in the bundle."""
-        if self.format == SAVED_MODEL:
-            return SAVED_MODEL
+        if self.format in FOLDERS:
+            return self.format
         called = str(spec.extra.get("name") or spec.recipe or spec.architecture)
         stem = re.sub(r"[^\w.-]+", "_", called).strip(".") or "model"
         return f"{stem}{'' if self.quantization == 'none' else f'_{self.quantization}'}.{self.format}"
@@ -129,12 +131,13 @@ def export_model(
     """Writes a bundle with its model in other formats, all of it or nothing.
 
     In every file the input is ``image``, (B, H, W, C) of raw pixels 0-255, float32 (``int8``: uint8), and the output
-    ``keypoints``, (B, K, 2) float32 relative to the crop; B is free; the spec is inside.
+    ``keypoints``, (B, K, 2) float32 relative to the crop; B is free, but 1 in ``web``; the spec is inside.
 
     Args:
         bundle_folder: The bundle, with weights.
         out: The folder to write: ``model.weights.h5``, ``spec.json``, ``saved_model/``, ``NAME.tflite``, ``NAME.onnx``.
-        formats: Any of ``saved_model``, ``tflite``, ``onnx``, ``keras``.
+        formats: Any of ``saved_model``, ``tflite``, ``onnx``, ``keras``, ``web``: the static folder ``web/`` of a page
+            for browsers (see `kpdetect.web_page`), which needs Node.js the first time.
         tolerance_px: The greatest difference from Keras that passes, in pixels of the crop; quantised files have bounds
             of their own (`kpdetect.converters.FORMATS`), unless this is wider.
         overwrite: Replace the bundle that `out` holds.
@@ -192,6 +195,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(
                 f"{shown}: {record['bytes']} bytes, greatest difference from Keras {greatest:.2g} px, mean {mean:.2g}"
             )
+    if web_page.WEB in options.formats:
+        print(f"open the page: python -m http.server --directory {Path(options.out) / web_page.WEB}")
     return 0
 
 
@@ -240,6 +245,9 @@ def _check_out(source: Path, out: Path, overwrite: bool) -> None:
 
 
 def _check_packages(files: Sequence[_File]) -> None:
+    if any(file.format == web_page.WEB for file in files):
+        with cli.quietly("building the page for browsers"):
+            web_page.built_page()
     needed = ["tensorflow", "keras"]
     needed += ["tf2onnx", "onnx", "onnxruntime"] if any(file.format == "onnx" for file in files) else []
     needed += ["ai_edge_quantizer"] if any(file.quantization in ("int8", "dynamic") for file in files) else []
@@ -268,14 +276,14 @@ def _write_all(
 
 
 def _records(path: Path, folder: Path, difference: Difference) -> dict[str, FileRecord]:
-    """Records of a file, or of all files of a SavedModel, of which the graph's carries the difference."""
+    """Records of a file, or of all files of a folder, of which the model's carries the difference."""
     differences = difference.greatest_px, difference.mean_px
     if path.is_file():
         return {path.name: bundle.file_record(path, differences)}
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return {
         file.relative_to(folder).as_posix(): bundle.file_record(
-            file, differences if file.name == "saved_model.pb" else None
+            file, differences if file.name == FOLDERS[path.name] else None
         )
         for file in files
     }

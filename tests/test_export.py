@@ -9,8 +9,9 @@ import pytest
 from small_models import small_bundle, small_spec
 
 from kpdetect import bundle, cli, export, runtime
-from kpdetect.comparing import all_outputs, difference, probe_crops
-from kpdetect.converters import FORMATS, Kind, Source, onnx_file, tflite_ops
+from kpdetect.comparing import Comparison, all_outputs, difference, probe_crops
+from kpdetect.converters import FORMATS, HALF_PRECISION_PX, Kind, Source, onnx_file, tflite_ops
+from kpdetect.converters.tflite import write_tflite
 from kpdetect.errors import KpdetectError, MissingExtra
 from kpdetect.export import export_model
 from kpdetect.runtime import Marks
@@ -151,6 +152,15 @@ def test_an_op_without_a_plain_kernel_is_refused(tmp_path) -> None:
     with pytest.raises(KpdetectError, match="TFLite: the model has an op without a built-in TFLite kernel"):
         FORMATS["tflite"]["none"].write(Source(model, small_spec()), tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_for_single_crops_computes_no_shape(sources, tmp_path) -> None:
+    """Where a graph does, LiteRT.js gives zeros without an error."""
+    model, spec = bundle.load_bundle(sources["compact"])
+    write_tflite(Source(model, spec, batch=1), tmp_path / "one.tflite", half=True)
+    assert "SHAPE" not in tflite_ops((tmp_path / "one.tflite").read_bytes())
+    probes = Comparison.on(probe_crops(4, spec.input_shape), Source(model, spec))
+    assert probes.of(tmp_path / "one.tflite").greatest_px < HALF_PRECISION_PX
 
 
 def test_a_flex_op_in_a_file_is_refused() -> None:

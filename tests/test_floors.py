@@ -28,6 +28,7 @@ FLOORS = {
     "draw": 2,
     "filters": 2,
     "results": 2,
+    "web_page": 2,
     "recipes": 2,
     "runtime": 3,
     "converters": 3,

@@ -1,23 +1,25 @@
-"""Owns how a Keras model becomes a SavedModel, TFLite, ONNX or ``.keras`` file with its spec inside.
+"""Owns how a Keras model becomes a SavedModel, TFLite, ONNX or ``.keras`` file or a web page, with its spec inside.
 
 In every file the input is ``image``, (B, H, W, C) of raw pixels 0-255, float32 or in ``int8`` files uint8, and the
-output ``keypoints``, (B, K, 2) float32 relative to the crop; B is free. Models that tell it have a second output,
-``uncertainty``, (B, K).
+output ``keypoints``, (B, K, 2) float32 relative to the crop; B is free, but 1 in the page's. Models that tell it have a
+second output, ``uncertainty``, (B, K).
 """
 
 import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpdetect import bundle
+from kpdetect import bundle, web_page
 from kpdetect.converters.onnx_file import write_onnx
 from kpdetect.converters.quantized import RANGES_FROM, write_dynamic, write_int8
 from kpdetect.converters.saved_model import PHOTOGRAPH_SIGNATURE, SAVED_MODEL, write_saved_model
 from kpdetect.converters.source import Representative, Source, Writer
 from kpdetect.converters.tflite import op_counts, tflite_ops, write_tflite
+from kpdetect.converters.web import write_web
 
 __all__ = [
     "FORMATS",
+    "HALF_PRECISION_PX",
     "PHOTOGRAPH_SIGNATURE",
     "QUANTIZATIONS",
     "RANGES_FROM",
@@ -35,6 +37,9 @@ def write_keras(source: Source, path: Path) -> None:
     """Writes a ``.keras`` file."""
     source.model.save(path)
     bundle.embed_in_zip(source.spec, path)
+
+
+HALF_PRECISION_PX = 2.0  # on waves and noise
 
 
 @dataclass(frozen=True)
@@ -60,15 +65,16 @@ FORMATS: dict[str, dict[str, Kind]] = {
     SAVED_MODEL: {"none": Kind(write_saved_model)},
     "tflite": {
         "none": Kind(write_tflite),
-        "fp16": Kind(functools.partial(write_tflite, half=True), greatest_px=2.0),
+        "fp16": Kind(functools.partial(write_tflite, half=True), greatest_px=HALF_PRECISION_PX),
         "int8": Kind(write_int8, mean_px=0.3, on_faces=True),
         "dynamic": Kind(write_dynamic, mean_px=1.0),
     },
     "onnx": {
         "none": Kind(write_onnx),
-        "fp16": Kind(functools.partial(write_onnx, half=True), greatest_px=2.0),
+        "fp16": Kind(functools.partial(write_onnx, half=True), greatest_px=HALF_PRECISION_PX),
     },
     "keras": {"none": Kind(write_keras)},
+    web_page.WEB: {"none": Kind(write_web, greatest_px=HALF_PRECISION_PX)},
 }
 """What is written for each format, by how its numbers are kept; all but ``none`` bear that: ``NAME_fp16.tflite``."""
 

@@ -27,7 +27,7 @@ def write_saved_model(source: Source, path: Path) -> None:
     """
     import tensorflow as tf
 
-    model = in_two_scopes(source.model)
+    model = in_two_scopes(source.model, batch=source.batch)
     photograph = tf.function(
         marks_of_photograph(model, source.spec),
         input_signature=[
@@ -48,11 +48,11 @@ def saved_model_of(source: Source, folder: Path, dtype: str = "float32") -> Iter
         folder: Where the files of an export are written.
         dtype: The type of the pixels that it takes.
     """
-    if dtype == "float32" and (folder / SAVED_MODEL).is_dir():
+    if dtype == "float32" and source.batch is None and (folder / SAVED_MODEL).is_dir():
         yield folder / SAVED_MODEL
         return
     with tempfile.TemporaryDirectory() as passing:
-        model = in_two_scopes(source.model, dtype)
+        model = in_two_scopes(source.model, dtype, source.batch)
         _save(model, {CROPS_SIGNATURE: _of_crops(model)}, Path(passing))
         yield Path(passing)
 

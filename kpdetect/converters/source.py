@@ -35,18 +35,20 @@ class Source:
         model: The network, with its weights.
         spec: What it says of itself.
         representative: What ``int8`` needs; None where no such file is written.
+        batch: How many crops the file takes at once; None for any number.
     """
 
     model: "keras.Model"
     spec: Spec
     representative: Representative | None = None
+    batch: int | None = None
 
 
 Writer = Callable[[Source, Path], None]
 """Takes what a file is made of and the path to write."""
 
 
-def in_two_scopes(model: "keras.Model", dtype: str = "float32") -> "keras.Model":
+def in_two_scopes(model: "keras.Model", dtype: str = "float32", batch: int | None = None) -> "keras.Model":
     """The same network, of the same weights, with a dict of outputs, as a part `TRUNK` and a part `DECODING`.
 
     The decoding is what makes coordinates: from the last layers with a kernel, such as those that give the heatmaps, to
@@ -56,6 +58,7 @@ def in_two_scopes(model: "keras.Model", dtype: str = "float32") -> "keras.Model"
     Args:
         model: Raw pixels (B, H, W, C) -> keypoints, or a dict of keypoints and uncertainty.
         dtype: The type of the pixels that it takes: ``float32`` or ``uint8``.
+        batch: How many crops it takes at once; None for any number.
     """
     import keras
 
@@ -65,7 +68,7 @@ def in_two_scopes(model: "keras.Model", dtype: str = "float32") -> "keras.Model"
     features = _before_last_kernels(list(outputs.values()))
     trunk = keras.Model(model.input, features, name=TRUNK)
     decoding = keras.Model(features, outputs, name=DECODING)
-    image = keras.Input(model.input_shape[1:], dtype=dtype, name=INPUT_NAME)
+    image = keras.Input(model.input_shape[1:], batch, dtype=dtype, name=INPUT_NAME)
     pixels = image if dtype == "float32" else keras.ops.cast(image, "float32")
     return keras.Model(image, decoding(trunk(pixels)), name=model.name)
 

@@ -1,0 +1,40 @@
+/** Owns the camera: asking for it, letting go of it, and saying in words why there is none. */
+
+/** Why there is no camera; its text is for people. */
+export class NoCamera extends Error {}
+
+const REASONS: Readonly<Record<string, string>> = {
+  NotAllowedError:
+    "The camera was refused. Allow it for this page in the browser’s settings (the sign beside the address), then press Camera again.",
+  NotFoundError: "No camera was found on this device. Open a photograph instead.",
+  OverconstrainedError: "No camera was found on this device. Open a photograph instead.",
+  NotReadableError: "The camera is used by another program. Close that, then press Camera again.",
+};
+
+/**
+ * Opens the camera on the user's side and plays it in a video element.
+ *
+ * @throws NoCamera
+ */
+export async function openCamera(video: HTMLVideoElement): Promise<MediaStream> {
+  if (!navigator.mediaDevices?.getUserMedia) {
+    throw new NoCamera("Browsers give the camera only to pages from https:// or from localhost. Open a photograph instead.");
+  }
+  let stream: MediaStream | undefined;
+  try {
+    const wish = { facingMode: "user", width: { ideal: 640 }, height: { ideal: 480 } };
+    stream = await navigator.mediaDevices.getUserMedia({ video: wish, audio: false });
+    video.srcObject = stream;
+    await video.play();
+    return stream;
+  } catch (error) {
+    if (stream) closeCamera(stream, video);
+    const name = error instanceof Error ? error.name : "";
+    throw new NoCamera(REASONS[name] ?? `The camera does not start (${error}). Open a photograph instead.`);
+  }
+}
+
+export function closeCamera(stream: MediaStream, video: HTMLVideoElement): void {
+  for (const track of stream.getTracks()) track.stop();
+  video.srcObject = null;
+}

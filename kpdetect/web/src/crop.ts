@@ -1,0 +1,155 @@
+/**
+ * Owns how a crop is cut out of a photograph, as kpdetect.images.warp_crop does it: bilinear, antialiased where it
+ * shrinks, black outside. Plain arithmetic on arrays, for canvases smooth differently in every browser.
+ */
+
+import { apply, compose, invert, type Matrix, type Point } from "./geometry";
+import type { Plane } from "./pixels";
+
+const FINE = 1024; // steps of a pixel that places are counted in
+const REACH = 8; // blocks that the blur and the interpolation look beyond the crop
+
+/**
+ * @param matrix photograph to crop
+ * @returns (height, width, channels), 0 to 255
+ */
+export function warpCrop(plane: Plane, matrix: Matrix, size_hw: readonly [number, number]): Uint8ClampedArray {
+  const [a, b, , d, e] = invert(matrix);
+  const shrink: Point = [Math.max(Math.hypot(a, b), 1), Math.max(Math.hypot(d, e), 1)];
+  // Blocks take half of the shrink: their mean alone lets waves through, the blur after it does not.
+  const blocks: Point = [blockOf(shrink[0]), blockOf(shrink[1])];
+  const region = regionOf(plane, matrix, size_hw, blocks);
+  if (region === null) return new Uint8ClampedArray(size_hw[0] * size_hw[1] * plane.channels);
+  const means = blockMeans(plane, region, blocks);
+  const blurred = blur(means, [shrink[0] / blocks[0], shrink[1] / blocks[1]]);
+  // A pixel of the shrunken region stands at the middle of its block of the photograph.
+  const [cornerX, cornerY] = [region.x + (blocks[0] - 1) / 2, region.y + (blocks[1] - 1) / 2];
+  return sample(blurred, invert(compose(matrix, [blocks[0], 0, cornerX, 0, blocks[1], cornerY])), size_hw);
+}
+
+function blockOf(shrink: number): number {
+  return Math.max(Math.floor(shrink / 2 + 1e-6), 1);
+}
+
+/** A part of the photograph, from its first pixel, in whole blocks. */
+interface Region {
+  readonly x: number;
+  readonly y: number;
+  readonly columns: number;
+  readonly rows: number;
+}
+
+function regionOf(plane: Plane, matrix: Matrix, [height, width]: readonly [number, number], blocks: Point): Region | null {
+  const back = invert(matrix);
+  const corners = [[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]].map(([x, y]) => apply(back, [x, y]));
+  const [x, columns] = span(corners.map((corner) => corner[0]), blocks[0], plane.width);
+  const [y, rows] = span(corners.map((corner) => corner[1]), blocks[1], plane.height);
+  return columns > 0 && rows > 0 ? { x, y, columns, rows } : null;
+}
+
+/** The first pixel and the number of blocks along one axis; none where the crop lies beside the photograph. */
+function span(seen: readonly number[], block: number, extent: number): [first: number, count: number] {
+  const reach = REACH * block;
+  const low = Math.max(Math.floor(Math.min(...seen)) - reach, -reach);
+  const high = Math.min(Math.ceil(Math.max(...seen)) + 1 + reach, extent + reach);
+  const first = Math.floor(low / block) * block; // blocks count from the photograph's corner, whatever the crop
+  return high <= 0 || first >= extent ? [first, 0] : [first, Math.ceil((high - first) / block)];
+}
+
+/** The mean of each block, rounded to whole grey levels; black beyond the border. */
+function blockMeans({ width, height, channels, data }: Plane, region: Region, [blockX, blockY]: Point): Plane {
+  const sums = new Float32Array(region.columns * region.rows * channels);
+  const right = Math.min(region.x + region.columns * blockX, width);
+  const bottom = Math.min(region.y + region.rows * blockY, height);
+  for (let y = Math.max(region.y, 0); y < bottom; y++) {
+    const row = Math.floor((y - region.y) / blockY) * region.columns;
+    for (let x = Math.max(region.x, 0); x < right; x++) {
+      const to = (row + Math.floor((x - region.x) / blockX)) * channels;
+      const from = (y * width + x) * channels;
+      for (let c = 0; c < channels; c++) sums[to + c] += data[from + c];
+    }
+  }
+  const size = blockX * blockY;
+  return { width: region.columns, height: region.rows, channels, data: size === 1 ? sums : sums.map((sum) => Math.round(sum / size)) };
+}
+
+/**
+ * Blurs for the shrink that is still to come: a photograph is taken to have a blur of half a pixel (Lowe 2004,
+ * "Distinctive image features", 3.3); this adds what makes it half a pixel of the crop.
+ */
+function blur(plane: Plane, shrink: Point): Plane {
+  const [sigmaX, sigmaY] = shrink.map((by) => 0.5 * Math.sqrt(Math.max(by ** 2 - 1, 0)));
+  if (Math.max(sigmaX, sigmaY) < 0.1) return plane; // the next pixel would weigh nothing
+  const { width, height, channels } = plane;
+  const across = blurAxis(plane.data, gaussian(sigmaX), width, channels, height, width * channels, channels);
+  const data = blurAxis(across, gaussian(sigmaY), height, width * channels, width, channels, channels);
+  return { width, height, channels, data };
+}
+
+/** Weights of a Gaussian from its middle outwards, to four sigmas. */
+function gaussian(sigma: number): readonly number[] {
+  const half = Math.floor(Math.round(8 * sigma + 1) / 2);
+  const weights = Array.from({ length: half + 1 }, (_, i) => (i === 0 ? 1 : Math.exp(-(i ** 2) / (2 * sigma ** 2))));
+  const sum = weights.reduce((total, weight) => total + 2 * weight, -weights[0]);
+  return weights.map((weight) => weight / sum);
+}
+
+/** Blurs along one axis of `length` steps of `stride`, on each of `lines` lines; the picture is mirrored beyond its edge. */
+function blurAxis(
+  data: Plane["data"], weights: readonly number[], length: number, stride: number, lines: number, lineStride: number, channels: number,
+): Float32Array {
+  const blurred = new Float32Array(data.length);
+  for (let line = 0; line < lines; line++) {
+    for (let at = 0; at < length; at++) {
+      for (let c = 0; c < channels; c++) {
+        const start = line * lineStride + c;
+        let sum = weights[0] * data[start + at * stride];
+        for (let i = 1; i < weights.length; i++) {
+          const pair = data[start + mirrored(at - i, length) * stride] + data[start + mirrored(at + i, length) * stride];
+          sum += weights[i] * pair;
+        }
+        blurred[start + at * stride] = sum;
+      }
+    }
+  }
+  return blurred;
+}
+
+/** The place within 0 to length - 1 that a place beyond shows in a mirror on the last pixel. */
+function mirrored(at: number, length: number): number {
+  if (length === 1) return 0;
+  const period = 2 * (length - 1);
+  const inside = ((at % period) + period) % period;
+  return inside < length ? inside : period - inside;
+}
+
+/**
+ * Interpolates between four pixels. As OpenCV does, places are rounded to 32nds of a pixel: on faces that are shown
+ * larger than they are, exact places would move points by half a pixel of the crop.
+ *
+ * @param matrix crop to plane
+ */
+function sample(plane: Plane, [a, b, c, d, e, f]: Matrix, [height, width]: readonly [number, number]): Uint8ClampedArray {
+  const { channels } = plane;
+  const crop = new Uint8ClampedArray(height * width * channels);
+  let to = 0;
+  for (let v = 0; v < height; v++) {
+    const [startX, startY] = [Math.round((b * v + c) * FINE) + FINE / 64, Math.round((e * v + f) * FINE) + FINE / 64];
+    for (let u = 0; u < width; u++) {
+      const x = (startX + Math.round(a * u * FINE)) >> 5;
+      const y = (startY + Math.round(d * u * FINE)) >> 5;
+      for (let channel = 0; channel < channels; channel++) crop[to++] = bilinear(plane, x, y, channel); // rounds
+    }
+  }
+  return crop;
+}
+
+/** The value at (x, y) in 32nds of a pixel. */
+function bilinear({ width, height, channels, data }: Plane, x: number, y: number, channel: number): number {
+  const [left, top, right, low] = [x >> 5, y >> 5, (x & 31) / 32, (y & 31) / 32];
+  const at = (column: number, row: number) =>
+    column >= 0 && row >= 0 && column < width && row < height ? data[(row * width + column) * channels + channel] : 0;
+  const above = (1 - right) * at(left, top) + right * at(left + 1, top);
+  const below = (1 - right) * at(left, top + 1) + right * at(left + 1, top + 1);
+  return (1 - low) * above + low * below;
+}

@@ -1,0 +1,81 @@
+/** Owns what is drawn over a picture: filters, boxes, points. */
+
+import { area, compose, type Matrix } from "./geometry";
+import { filterMatrix } from "./fitting";
+import type { Face, FilterSettings, Schema } from "./spec";
+
+// Of the parts, in their order, as kpdetect/draw/marks.py has them: told apart on a photograph.
+const PART_COLORS = ["#4da3ff", "#ff8c1a", "#ffd400", "#2fd06c", "#12cfc4", "#ff5c5c", "#c77dff", "#ff6ec7", "#b5e61d"];
+const OUTLINE = "#202020";
+const BOX_COLOR = "#ffcc00";
+
+export interface Filter {
+  readonly settings: FilterSettings;
+  readonly picture: ImageBitmap;
+}
+
+export interface Shown {
+  readonly points: boolean;
+  readonly boxes: boolean;
+  readonly filters: readonly Filter[];
+}
+
+/** @param unit how many pixels of the picture one pixel of the screen shows, so that points are of one size on it */
+export function drawFaces(context: CanvasRenderingContext2D, faces: readonly Face[], schema: Schema, shown: Shown, unit: number): void {
+  const farFirst = [...faces].sort((one, other) => area(one.box) - area(other.box));
+  for (const face of farFirst) {
+    for (const filter of shown.filters) drawFilter(context, face, schema, filter);
+  }
+  for (const face of farFirst) {
+    if (shown.boxes) drawBox(context, face, unit);
+    if (shown.points) drawPoints(context, face, schema, unit);
+  }
+}
+
+function drawFilter(context: CanvasRenderingContext2D, face: Face, schema: Schema, { settings, picture }: Filter): void {
+  const matrix = filterMatrix(settings, schema, face.keypoints);
+  if (matrix === null) return;
+  const [a, b, c, d, e, f] = toCanvas(matrix);
+  context.save();
+  context.imageSmoothingQuality = "high";
+  context.setTransform(a, d, b, e, c, f);
+  context.drawImage(picture, 0, 0);
+  context.restore();
+}
+
+/** A canvas counts from the edges of pixels, and the matrix from their centres. */
+function toCanvas(matrix: Matrix): Matrix {
+  return compose([1, 0, 0.5, 0, 1, 0.5], compose(matrix, [1, 0, -0.5, 0, 1, -0.5]));
+}
+
+function drawBox(context: CanvasRenderingContext2D, { box: [x0, y0, x1, y1] }: Face, unit: number): void {
+  for (const [width, color] of [[4 * unit, OUTLINE], [2 * unit, BOX_COLOR]] as const) {
+    context.lineWidth = width;
+    context.strokeStyle = color;
+    context.strokeRect(x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0);
+  }
+}
+
+function drawPoints(context: CanvasRenderingContext2D, { box, keypoints }: Face, schema: Schema, unit: number): void {
+  const colors = partColors(schema);
+  // Small faces have small points, or nothing of them would be seen.
+  const radius = Math.min(Math.max(Math.sqrt(area(box)) / 70, 1.1 * unit), 3 * unit);
+  for (const [i, [x, y]] of keypoints.entries()) {
+    context.beginPath();
+    context.arc(x + 0.5, y + 0.5, radius, 0, 2 * Math.PI);
+    context.fillStyle = colors[i];
+    context.strokeStyle = OUTLINE;
+    context.lineWidth = radius / 2;
+    context.stroke();
+    context.fill();
+  }
+}
+
+/** The colour of each point, after the first part that names it. */
+function partColors(schema: Schema): readonly string[] {
+  const parts = Object.values(schema.groups);
+  return schema.point_names.map((_, point) => {
+    const part = parts.findIndex((points) => points.includes(point));
+    return PART_COLORS[(part < 0 ? parts.length : part) % PART_COLORS.length];
+  });
+}

@@ -1,0 +1,46 @@
+/** Owns what tells a followed face from none by its points, as kpdetect/tracking/plausible.py does. */
+
+import { area, commonArea, tightBox, type Box, type Point } from "./geometry";
+
+const SMALLEST_SIDE = 12; // pixels
+const NARROWEST = 0.4; // shorter over longer side
+const LEAST_INSIDE = 0.5; // share of the face's box that must lie in the picture
+const FURTHEST_JUMP = 0.5; // sides, from one frame to the next
+const GREATEST_GROWTH = 1.4;
+const SHIFT = -0.1; // how the second look's box differs, in sides
+const SCALE = 1.1;
+const MOST_DISAGREEMENT = 0.04; // sides; where a second look's points lie apart by more, they follow the box and no face
+
+export function sideOf([x0, y0, x1, y1]: Box): number {
+  return Math.max(x1 - x0, y1 - y0);
+}
+
+/** Whether the tight box of points may be a face's: neither collapsed nor out of the picture. */
+export function looksLikeFace(box: Box, width: number, height: number): boolean {
+  const [longer, shorter] = [sideOf(box), Math.min(box[2] - box[0], box[3] - box[1])];
+  const inside = commonArea(box, [0, 0, width, height]);
+  return longer >= SMALLEST_SIDE && shorter >= NARROWEST * longer && inside >= LEAST_INSIDE * area(box);
+}
+
+/** Whether a face can move so from one frame to the next. */
+export function movedOn(before: Box, after: Box): boolean {
+  const side = Math.max(sideOf(before), 1e-6);
+  const jump = Math.hypot(after[0] + after[2] - before[0] - before[2], after[1] + after[3] - before[1] - before[3]) / 2;
+  const growth = Math.max(sideOf(after), 1e-6) / side;
+  return jump <= FURTHEST_JUMP * side && Math.max(growth, 1 / growth) <= GREATEST_GROWTH;
+}
+
+/** The box that a second look crops: further to the upper left, and larger. */
+export function secondLook([x0, y0, x1, y1]: Box): Box {
+  const [width, height] = [x1 - x0, y1 - y0];
+  const [cx, cy] = [(x0 + x1) / 2 + SHIFT * width, (y0 + y1) / 2 + SHIFT * height];
+  const [halfX, halfY] = [(SCALE * width) / 2, (SCALE * height) / 2];
+  return [cx - halfX, cy - halfY, cx + halfX, cy + halfY];
+}
+
+/** Whether a second look gave about the same points. */
+export function agree(first: readonly Point[], second: readonly Point[]): boolean {
+  const distances = first.map(([x, y], i) => Math.hypot(x - second[i][0], y - second[i][1]));
+  const mean = distances.reduce((total, one) => total + one, 0) / first.length;
+  return mean <= MOST_DISAGREEMENT * Math.max(sideOf(tightBox(first)), 1e-6);
+}

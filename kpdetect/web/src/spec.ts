@@ -1,0 +1,92 @@
+/** Owns what the page knows of its model and of its settings: spec.json and page.json, which `kpdetect export` wrote. */
+
+import type { CropRule, Point } from "./geometry";
+
+/** The parts of spec.json that the page reads. */
+export interface Spec {
+  readonly input: { readonly name: string; readonly channels: 1 | 3 };
+  readonly crop: CropRule;
+  readonly output: { readonly name: string };
+  readonly uncertainty: { readonly name: string } | null;
+  readonly face_score: { readonly middle: number; readonly slope: number } | null;
+  readonly schema: Schema;
+  readonly recipe: string;
+  readonly terms: string;
+}
+
+export interface Schema {
+  readonly name: string;
+  readonly point_names: readonly string[];
+  readonly groups: Readonly<Record<string, readonly number[]>>;
+  readonly normalizer_points: readonly [number, number] | null;
+}
+
+/** A Haar cascade, and how its square becomes a face box, in sides of the square; see `Cascade` in kpdetect/faces. */
+export interface Cascade {
+  readonly file: string;
+  readonly shift_xy: Point;
+  readonly size_wh: Point;
+  readonly mirrored: boolean;
+}
+
+/** The constants of kpdetect/faces, by their names there. */
+export interface DetectorSettings {
+  readonly cascades: readonly Cascade[];
+  readonly smallest_window: number;
+  readonly smallest_face: number;
+  readonly border: number;
+  readonly same_face: number;
+  readonly inside: number;
+  readonly min_votes: number;
+  readonly judged_votes: number;
+}
+
+/** The constants of kpdetect/faces/scan.py, by their names there. */
+export interface ScanSettings {
+  readonly sides: readonly number[];
+  readonly step: number;
+  readonly smallest: number;
+  readonly longest: number;
+  readonly same_face: number;
+  readonly least_score: number;
+}
+
+export interface FilterSettings {
+  readonly name: string;
+  readonly picture: string;
+  readonly warp: "similarity" | "affine";
+  /** By the name of a face's point: x, y and weight, in pixels of the picture. */
+  readonly anchors: Readonly<Record<string, readonly [x: number, y: number, weight: number]>>;
+}
+
+export interface Settings {
+  readonly detector: DetectorSettings;
+  readonly scan: ScanSettings;
+  readonly min_score: number;
+  readonly filters: readonly FilterSettings[];
+}
+
+/** A face of a picture; points and their expected errors in pixels of it. */
+export interface Face {
+  readonly box: readonly [number, number, number, number];
+  readonly keypoints: readonly Point[];
+  readonly uncertainty: readonly number[] | null;
+  /** Whether it is a face at all, 0 to 1; null where the model does not tell. */
+  readonly score: number | null;
+}
+
+/** The name of a file of the page's folder, as an address. */
+export function address(name: string, base: string): string {
+  return new URL(name, base).href;
+}
+
+export async function fetchJson<Part>(name: string, base: string): Promise<Part> {
+  return (await (await fetchFile(name, base)).json()) as Part;
+}
+
+/** @throws Error where the folder lacks the file, such as a page that was built but not filled by `kpdetect export`. */
+export async function fetchFile(name: string, base: string): Promise<Response> {
+  const response = await fetch(address(name, base));
+  if (!response.ok) throw new Error(`${name} is missing in the page's folder (${response.status}); export it anew`);
+  return response;
+}

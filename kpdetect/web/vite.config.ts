@@ -1,0 +1,41 @@
+/** Bundles the page into dist/, with no address outside the folder; what is loaded only when needed lies beside it. */
+
+import { cpSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { defineConfig, type Plugin } from "vite";
+
+/** Files that are fetched by name at run time, too big to go through the bundler: where they are, and where to. */
+const BESIDE: readonly (readonly [string, string])[] = [
+  ...["internal", "compat_internal"].flatMap((build) =>
+    ["js", "wasm"].map((suffix): [string, string] => [
+      `@litertjs/core/wasm/litert_wasm_${build}.${suffix}`,
+      `litert/litert_wasm_${build}.${suffix}`,
+    ]),
+  ),
+  ["@techstark/opencv-js/dist/opencv.js", "opencv/opencv.js"],
+  ["@techstark/opencv-js/LICENSE", "opencv/LICENSE"],
+];
+
+function copyBeside(): Plugin {
+  const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+  return {
+    name: "copy-beside",
+    apply: "build",
+    writeBundle() {
+      for (const [from, to] of BESIDE) cpSync(here(`node_modules/${from}`), here(`dist/${to}`));
+    },
+  };
+}
+
+export default defineConfig({
+  base: "./", // the folder works under any address
+  publicDir: false,
+  build: {
+    target: "es2022",
+    modulePreload: false, // its polyfill would be an inline script, which the page's policy forbids
+    license: { fileName: "licenses.md" },
+    assetsInlineLimit: 0, // icons stay files, as the page's policy asks
+  },
+  worker: { format: "iife" }, // LiteRT and OpenCV load by importScripts, which module workers lack
+  plugins: [copyBeside()],
+});
