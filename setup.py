@@ -19,6 +19,10 @@ TRAIN = [
     "matplotlib>=3.9",  # learning curves, sheets of predictions
     "tensorboard>=2.20",  # --tensorboard
 ]
+LABEL = [
+    "ray>=2.49",  # workers on one machine or a cluster, and new ones for those that die
+    "pyarrow>=18",  # Parquet
+]
 NOTEBOOKS = [
     *TRAIN,
     "jupytext>=1.16",  # a notebook is a script; this makes the one of the other
@@ -28,6 +32,7 @@ NOTEBOOKS = [
 ]
 TEST = [
     *NOTEBOOKS,
+    *LABEL,
     "hypothesis>=6",  # properties of the geometry
     "mypy>=1.15",
     "pillow>=10",  # examples/minimal_litert.py
@@ -65,7 +70,7 @@ setup(
         "imagesize>=2.0",  # a picture's size from its header, so that huge ones are refused before decoding
         "tqdm>=4.66",  # progress bars
     ],
-    extras_require={"onnx": ONNX, "train": TRAIN, "notebooks": NOTEBOOKS, "test": TEST},
+    extras_require={"onnx": ONNX, "train": TRAIN, "label": LABEL, "notebooks": NOTEBOOKS, "test": TEST},
     entry_points={"console_scripts": ["kpdetect = kpdetect.__main__:command"]},
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -15,6 +15,7 @@ COMMANDS = {
     "benchmark": "time model files beside each other, and beside dlib and MediaPipe",
     "show": "draw labelled faces, transforms, learning curves, predictions and what a model looks at",
     "predict": "mark the faces of photographs, or of a data set",
+    "label": "mark millions of photographs: Parquet in and out, on many workers, going on after an interruption",
     "track": "follow the faces of a video or a camera, each with a number of its own",
 }
 

@@ -29,6 +29,7 @@ __all__ = [
     "Pixels",
     "as_rgb",
     "cv2",
+    "decode_image",
     "read_image",
     "to_channels",
     "warp_crop",
@@ -61,16 +62,32 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pi
     Raises:
         KpdetectError: The file cannot be read, it is no image or not a whole one, or its picture is too large.
     """
-    data = _read_bytes(path)
-    _check_size(path, data, max_pixels)
+    return decode_image(_read_bytes(path), path, max_pixels)
+
+
+def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Decodes the bytes of a photograph's file, as `read_image` does.
+
+    Args:
+        data: The whole file.
+        name: What errors call it.
+        max_pixels: As for `read_image`.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        KpdetectError: It is no image or not a whole one, or its picture is too large.
+    """
+    _check_size(name, data, max_pixels)
     try:
         # IMREAD_COLOR, since IMREAD_UNCHANGED would leave EXIF's orientation unapplied.
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as error:  # such as a header that promises more pixels than OpenCV allows
-        raise KpdetectError(f"{path}: cannot be decoded: {error.err or error}") from error
+        raise KpdetectError(f"{name}: cannot be decoded: {error.err or error}") from error
     if image is None:
         found = f"{len(data)} bytes that begin with {data[:8]!r}" if data else "an empty file"
-        raise KpdetectError(f"{path}: expected a whole image (JPEG, PNG, WebP, TIFF, BMP), received {found}")
+        raise KpdetectError(f"{name}: expected a whole image (JPEG, PNG, WebP, TIFF, BMP), received {found}")
     return _uint8(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
@@ -248,7 +265,7 @@ def _blur(image: Pixels, shrink_xy: npt.NDArray[np.float64]) -> Pixels | npt.NDA
     return np.asarray(blurred, np.float32)
 
 
-def _check_size(path: str | os.PathLike[str], data: bytes, max_pixels: int) -> None:
+def _check_size(name: str | os.PathLike[str], data: bytes, max_pixels: int) -> None:
     """Refuses what its header says is too large; headers that tell no size are left to the decoder, and its limits."""
     try:
         width, height = imagesize.get(io.BytesIO(data))
@@ -256,7 +273,7 @@ def _check_size(path: str | os.PathLike[str], data: bytes, max_pixels: int) -> N
         return
     if width * height > max_pixels:
         raise KpdetectError(
-            f"{path}: expected a picture of at most {max_pixels / 1e6:g} megapixels, received {width} x {height}; "
+            f"{name}: expected a picture of at most {max_pixels / 1e6:g} megapixels, received {width} x {height}; "
             "--max-megapixels, or max_pixels of kpdetect.images.read_image, sets another limit"
         )
 

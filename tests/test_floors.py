@@ -41,6 +41,8 @@ FLOORS = {
     "predict": 5,
     "tracking": 4,
     "track": 6,
+    "labelling": 6,
+    "label": 7,
     "comparing": 4,
     "representative": 4,
     "inspecting": 4,

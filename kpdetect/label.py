@@ -1,0 +1,33 @@
+"""Owns the command that labels photographs by the million: Parquet tables of faces, written by many workers.
+
+The engine is Ray, and of Ray its actors. We tried three (2.60 and Python 3.11, two cores): a pool of processes of the
+standard library starts sooner (Ray takes five seconds) and does as much a second, but ends at one machine and, when one
+process dies, breaks down as a whole. Ray Data spreads over a cluster, yet the rows it would carry here are numbers of
+parts alone, for the tables are written by the workers, whole or not at all; it does not tell which row killed a worker,
+and one such row ends everything. Actors do the same on a laptop and on a cluster, and tell. Beam and Spark need a
+runner or a Java machine beside Python.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from kpdetect import cli
+from kpdetect.labelling.options import LabelOptions, check_options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command ``label``; ends with 2 where parts are missing or not one photograph could be marked."""
+    examples = (
+        "python -m kpdetect.label photos --out labels --workers 4\n"
+        "  python -m kpdetect.label 'crawl/*.parquet' --column jpg --name-column url --out labels --workers 4"
+    )
+    options = cli.parse_options(LabelOptions, argv, "label", examples)
+    check_options(options)
+    from kpdetect.labelling.run import label  # here, since they need the packages that were just looked for
+    from kpdetect.labelling.workers import started
+
+    return label(options, started)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
