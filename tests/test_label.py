@@ -1,0 +1,371 @@
+"""Labelling at scale: parts in, Parquet out, equal to the predictor one by one, whatever is bad, dies or is cut off."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pa = pytest.importorskip("pyarrow", reason='needs PyArrow: pip install "kpdetect[label]"')
+pq = pytest.importorskip("pyarrow.parquet")
+
+from kpdetect import cli  # noqa: E402
+from kpdetect import label as command  # noqa: E402
+from kpdetect.datasets import load  # noqa: E402
+from kpdetect.errors import KpdetectError  # noqa: E402
+from kpdetect.faces import Face  # noqa: E402
+from kpdetect.images import read_image, write_image  # noqa: E402
+from kpdetect.labelling import run  # noqa: E402
+from kpdetect.labelling.folder import LabelFolder  # noqa: E402
+from kpdetect.labelling.options import LabelOptions  # noqa: E402
+from kpdetect.labelling.sources import Columns, Encoded, FilesPart, Part, TablePart, find_parts  # noqa: E402
+from kpdetect.labelling.tables import Counts, Labelled, faces_table  # noqa: E402
+from kpdetect.labelling.worker import Job, Labeller, Look, Outcome  # noqa: E402
+from kpdetect.predict import Predictor  # noqa: E402
+from kpdetect.schema import user_schema  # noqa: E402
+
+LOOK = Look(model=None, detector=None, mirror=False, min_score=0.5, max_megapixels=250)
+
+
+def in_this_process(parts: Sequence[tuple[int, Part]], job: Job, workers: int) -> Iterator[Outcome]:
+    labeller = Labeller(job)
+    return (labeller.label(number, part) for number, part in parts)
+
+
+@contextmanager
+def engine(workers: int, address: str | None = None):
+    """What Ray does, without Ray."""
+    yield in_this_process
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven drawn faces at two depths, one photograph without a face, one bad file, one other file."""
+    folder, faces = tmp_path_factory.mktemp("photos"), load("synthetic:7:3")
+    for number, path in enumerate(faces.paths):
+        write_image(folder / ("deep/er" if number % 2 else ".") / f"{number}.png", faces.read(path))
+    write_image(folder / "empty.png", np.full((64, 64, 3), 90, np.uint8))
+    (folder / "bad.jpg").write_bytes(b"no photograph")
+    (folder / "notes.txt").write_text("left alone")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(photos: Path) -> Path:
+    """Four of them as a Parquet file of two row groups, and a row without bytes."""
+    files = [*sorted(photos.glob("deep/er/*.png")), photos / "0.png"]
+    data = [file.read_bytes() for file in files]
+    rows = pa.table({"jpg": [*data, None], "url": [*(f"page/{file.name}" for file in files), "page/none"]})
+    pq.write_table(rows, photos.parent / f"{photos.name}.parquet", row_group_size=3)
+    return photos.parent / f"{photos.name}.parquet"
+
+
+def label(places: Sequence[object], out: Path, **options: object) -> int:
+    return run.label(LabelOptions(tuple(map(str, places)), str(out), **{"part": 2, "batch": 3, **options}), engine)
+
+
+def read(out: Path, kind: str) -> list[dict]:
+    return pq.read_table(out / kind).to_pylist()
+
+
+def assert_equal_to_the_predictor(rows: list[dict], photographs: dict[str, np.ndarray | str]) -> None:
+    """Each photograph one by one, against the rows of its name."""
+    predictor = Predictor()
+    for name, image in photographs.items():
+        found, own = predictor(image), [row for row in rows if row["image"] == name]
+        assert len(own) == len(found), name
+        for row, face in zip(own, found, strict=True):
+            np.testing.assert_allclose(row["box"], face.box, atol=1e-4)
+            np.testing.assert_allclose(row["keypoints"], face.keypoints, atol=1e-3)
+            np.testing.assert_allclose(row["uncertainty"], face.uncertainty, rtol=1e-3)
+            assert row["score"] == pytest.approx(face.score, abs=1e-5)
+    assert {row["image"] for row in rows} <= set(photographs)
+
+
+class TestParts:
+    def test_every_photograph_once_and_in_the_same_order_each_time(self, photos, tmp_path):
+        places = [str(photos), str(photos / "0.png"), f"{photos}/**/*.png"]
+        parts = find_parts(places, 4, Columns(), tmp_path)
+        assert [len(part) for part in parts] == [4, 4, 1]
+        names = [encoded.name for part in parts for encoded in part.photographs()]
+        assert sorted(names) == sorted(str(file) for file in photos.rglob("*.*g"))
+        assert parts == find_parts(places, 4, Columns(), tmp_path)
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
+    def test_parts_of_a_table_are_its_rows_whatever_its_row_groups(self, table, tmp_path, size):
+        parts = find_parts([str(table)], size, Columns("jpg", "url"), tmp_path)
+        names = [encoded.name for part in parts for encoded in part.photographs()]
+        assert names == ["page/1.png", "page/3.png", "page/5.png", "page/0.png", "page/none"]
+        assert all(len(part) <= size and len(list(part.photographs())) == len(part) for part in parts)
+
+    def test_rows_without_names_are_told_by_their_number(self, table, tmp_path):
+        parts = find_parts([str(table)], 2, Columns("jpg"), tmp_path)
+        names = [encoded.name for part in parts for encoded in part.photographs()]
+        assert names == [f"{table}#{row}" for row in range(5)]
+
+    def test_images_of_hugging_face_are_structs(self, photos, tmp_path):
+        rows = [{"bytes": (photos / "0.png").read_bytes(), "path": None}]
+        pq.write_table(pa.table({"image": rows}), tmp_path / "faces.parquet")
+        (part,) = find_parts([str(tmp_path)], 8, Columns(), tmp_path / "labels")
+        (encoded,) = part.photographs()
+        np.testing.assert_array_equal(encoded.read(max_pixels=10**6), read_image(photos / "0.png"))
+
+    def test_labels_among_the_photographs_are_no_photographs(self, photos, tmp_path):
+        write_image(tmp_path / "a.png", read_image(photos / "0.png"))
+        for _ in range(2):
+            assert label([tmp_path], tmp_path / "labels") == 0
+
+    @pytest.mark.parametrize(
+        ("place", "message"),
+        [
+            ("nothing", "empty/nothing: no such file or folder"),
+            ("", r"expected files .*\.parquet.* in this folder or below it, found no file"),
+            ("*.jpg", r"empty/\*\.jpg: expected a glob that matches files, found none"),
+        ],
+    )
+    def test_places_that_hold_nothing(self, tmp_path, place, message):
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(KpdetectError, match=message):
+            find_parts([f"{tmp_path}/empty/{place}".rstrip("/")], 4, Columns(), tmp_path / "out")
+
+    def test_tables_that_hold_no_photographs(self, table, tmp_path):
+        with pytest.raises(KpdetectError, match=r"no column 'image' \(--column\); there are: jpg, url"):
+            find_parts([str(table)], 4, Columns(), tmp_path)
+        with pytest.raises(KpdetectError, match=r"no column 'site' \(--name-column\)"):
+            find_parts([str(table)], 4, Columns("jpg", "site"), tmp_path)
+        with pytest.raises(KpdetectError, match=r"expected the bytes of image files in column 'url'.*received string"):
+            find_parts([str(table)], 4, Columns("url"), tmp_path)
+        (tmp_path / "no.parquet").write_text("no table")
+        with pytest.raises(KpdetectError, match=r"no\.parquet: expected a Parquet table"):
+            find_parts([str(tmp_path)], 4, Columns(), tmp_path / "out")
+        pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "no.parquet")
+        with pytest.raises(KpdetectError, match="expected photographs, found none"):
+            find_parts([str(tmp_path)], 4, Columns(), tmp_path / "out")
+
+
+class TestLabels:
+    def test_equal_to_the_predictor_one_by_one(self, photos, tmp_path, capsys):
+        assert label([photos], tmp_path / "out") == 0
+        images = {str(file): str(file) for file in photos.rglob("*.png")}
+        assert_equal_to_the_predictor(read(tmp_path / "out", "faces"), images)
+        (bad,) = read(tmp_path / "out", "errors")
+        assert bad["image"] == str(photos / "bad.jpg")
+        assert "expected a whole image" in bad["reason"]
+        assert "9 photographs, 7 faces in" in capsys.readouterr().out
+
+    def test_parquet_in_parquet_out(self, photos, table, tmp_path):
+        assert label([table], tmp_path / "out", column="jpg", name_column="url") == 0
+        images = {f"page/{file.name}": str(file) for file in [*photos.glob("deep/er/*.png"), photos / "0.png"]}
+        assert_equal_to_the_predictor(read(tmp_path / "out", "faces"), images)
+        (bad,) = read(tmp_path / "out", "errors")
+        assert bad["image"] == "page/none"
+        assert "an empty file" in bad["reason"]
+
+    def test_the_metadata_names_the_points(self, photos, tmp_path):
+        assert label([photos / "0.png"], tmp_path / "out") == 0
+        metadata = pq.read_schema(tmp_path / "out" / "faces" / "part-000000.parquet").metadata
+        assert metadata[b"scheme"] == b"ibug68"
+        assert json.loads(metadata[b"point_names"]) == list(Predictor().model.spec.schema.point_names)
+
+    def test_models_that_tell_neither_score_nor_uncertainty(self):
+        scheme = user_schema(["left", "right"])
+        untold = Face(np.float32([0, 1, 2, 3]), np.float32([[1, 2], [3, 4]]), scheme)
+        told = Face(untold.box, untold.keypoints, scheme, 0.25, np.float32([5, 6]))
+        rows = faces_table([Labelled("a", (10, 20), [untold, told]), Labelled("b", (1, 1), [])], scheme).to_pylist()
+        shared = {"image": "a", "width": 20, "height": 10, "box": [0, 1, 2, 3], "keypoints": [[1, 2], [3, 4]]}
+        assert rows == [
+            {**shared, "score": None, "uncertainty": None},
+            {**shared, "score": 0.25, "uncertainty": [5, 6]},
+        ]
+
+    def test_one_that_cannot_be_marked_leaves_the_others_of_its_batch(self, photos, tmp_path, monkeypatch):
+        real = Predictor.batch
+
+        def choke(self, images):
+            if any(image.shape[0] == 64 for image in images):
+                raise KpdetectError("this one chokes the model")
+            return real(self, images)
+
+        monkeypatch.setattr(Predictor, "batch", choke)
+        assert label([photos], tmp_path / "out", batch=9, part=9) == 0
+        assert len(read(tmp_path / "out", "faces")) == 7
+        reasons = {Path(row["image"]).name: row["reason"] for row in read(tmp_path / "out", "errors")}
+        assert reasons.keys() == {"bad.jpg", "empty.png"}
+        assert reasons["empty.png"] == "this one chokes the model"
+
+    def test_photographs_that_are_too_large_are_bad(self, photos, tmp_path):
+        assert label([photos], tmp_path / "out", max_megapixels=0.01) == 0
+        large = [row for row in read(tmp_path / "out", "errors") if "at most 0.01 megapixels" in row["reason"]]
+        assert len(large) == 7
+
+    def test_nothing_but_bad_ones_is_status_2(self, photos, tmp_path):
+        assert label([photos / "bad.jpg"], tmp_path / "out") == 2
+
+
+class TestGoingOn:
+    def test_only_what_is_missing_is_labelled_again(self, photos, tmp_path, capsys):
+        assert label([photos], tmp_path / "whole") == label([photos], tmp_path / "cut") == 0
+        faces = sorted((tmp_path / "cut" / "faces").iterdir())
+        faces[1].unlink()
+        (tmp_path / "cut" / "faces" / ".part-000001.x7.parquet").write_bytes(b"half")
+        before = {file: file.stat().st_mtime_ns for file in faces if file.exists()}
+        capsys.readouterr()
+        assert label([photos], tmp_path / "cut", workers=2, batch=1) == 0  # these two change nothing of the labels
+        assert "9 photographs (7 of them before), 7 faces" in capsys.readouterr().out
+        assert all(file.stat().st_mtime_ns == when for file, when in before.items())
+        assert sorted((tmp_path / "cut" / "faces").iterdir()) == faces
+        cut, whole = read(tmp_path / "cut", "faces"), read(tmp_path / "whole", "faces")
+        assert [row["image"] for row in cut] == [row["image"] for row in whole]
+        np.testing.assert_allclose([row["keypoints"] for row in cut], [row["keypoints"] for row in whole], atol=1e-3)
+
+    def test_where_all_is_done_no_worker_starts(self, photos, tmp_path, monkeypatch, capsys):
+        assert label([photos], tmp_path / "out") == 0
+        monkeypatch.setattr("test_label.engine", None)
+        assert label([photos], tmp_path / "out") == 0
+        assert "9 photographs (9 of them before)" in capsys.readouterr().out
+
+    def test_other_settings_are_refused_and_named(self, photos, tmp_path):
+        assert label([photos / "0.png"], tmp_path / "out") == 0
+        with pytest.raises(KpdetectError, match=r"other settings: min_score 0\.5 there, 0\.7 now"):
+            label([photos / "0.png"], tmp_path / "out", min_score=0.7)
+        with pytest.raises(KpdetectError, match="other settings: photographs 1 there, 9 now; list_sha256"):
+            label([photos], tmp_path / "out")
+
+    def test_a_folder_that_holds_something_else(self, photos, tmp_path):
+        (tmp_path / "diary.txt").write_text("mine")
+        for place in (tmp_path, tmp_path / "diary.txt"):
+            with pytest.raises(KpdetectError, match="holds files that are no labels"):
+                label([photos], place)
+        (tmp_path / "settings.json").write_text('{"volume": 11}')
+        with pytest.raises(KpdetectError, match="expected the settings of this version's labels"):
+            label([photos], tmp_path)
+
+    def test_a_part_that_is_damaged_is_named(self, photos, tmp_path):
+        assert label([photos], tmp_path / "out") == 0
+        (tmp_path / "out" / "faces" / "part-000002.parquet").write_bytes(b"PAR1")
+        with pytest.raises(KpdetectError, match=r"part-000002\.parquet: .* damaged file; remove it"):
+            label([photos], tmp_path / "out")
+
+    def test_a_failed_part_leaves_the_others_and_status_2(self, photos, table, tmp_path, capsys):
+        whole = table.read_bytes()
+        part = TablePart(str(table), 0, 5, Columns("jpg"))
+        job = Job(LOOK, LabelFolder(tmp_path / "out"), 3)
+        damaged = tmp_path / "damaged.parquet"
+        damaged.write_bytes(whole[:4] + bytes(100) + whole[104:])
+        outcomes = list(in_this_process([(0, TablePart(str(damaged), 0, 5, part.columns)), (1, part)], job, 1))
+        assert outcomes[0].counts is None
+        assert outcomes[0].problem.startswith(f"{damaged}, rows 0 to 4: cannot be read")
+        assert run.gather(outcomes, 0, 10) == (Counts(5, 4, 1), 1)
+        assert job.folder.done().keys() == {1}
+        assert "part 0 failed" in capsys.readouterr().err
+
+    def test_parts_that_fail_one_after_another_end_the_run(self):
+        outcomes = iter([Outcome(number, None, "no space left on device") for number in range(run.FAILED_IN_A_ROW + 1)])
+        with pytest.raises(KpdetectError, match=r"3 parts failed one after another.*no space left"):
+            run.gather(outcomes, 0, 10)
+        assert len(list(outcomes)) == 1
+
+
+class KillsItsWorker(FilesPart):
+    """A part that kills whoever reads it, as a decoder's segmentation fault or the system short of memory would."""
+
+    def photographs(self) -> Iterator[Encoded]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield from ()
+
+
+class KillsItsWorkerOnce(FilesPart):
+    """The same, but the second reader lives."""
+
+    def photographs(self) -> Iterator[Encoded]:
+        mark = Path(self.files[0]).with_suffix(".killed")
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().photographs()
+
+
+@pytest.fixture(scope="module")
+def on_ray() -> Iterator[object]:
+    """Two workers in processes of their own; Ray is started once for all tests."""
+    ray = pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
+    from kpdetect.labelling.workers import started
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the parts above, which workers cannot import
+    with started(2) as label_parts:
+        yield label_parts
+
+
+class TestOnRay:
+    def test_two_workers_equal_the_predictor_one_by_one(self, on_ray, photos, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr("kpdetect.labelling.workers.started", lambda workers, address: nullcontext(on_ray))
+        words = [str(photos), "--out", str(tmp_path / "out"), "--part", "1", "--workers", "2"]
+        assert cli.run(command.main, words) == 0
+        images = {str(file): str(file) for file in photos.rglob("*.png")}
+        assert_equal_to_the_predictor(read(tmp_path / "out", "faces"), images)
+        assert [row["image"] for row in read(tmp_path / "out", "errors")] == [str(photos / "bad.jpg")]
+        assert "9 photographs, 7 faces" in capsys.readouterr().out
+
+    def test_a_worker_that_dies_is_replaced_and_a_part_that_kills_two_is_named(self, on_ray, photos, tmp_path):
+        job = Job(LOOK, LabelFolder(tmp_path / "out"), 2)
+        write_image(tmp_path / "once.png", read_image(photos / "0.png"))
+        parts = [
+            KillsItsWorker(("deadly.png",)),
+            KillsItsWorkerOnce((str(tmp_path / "once.png"),)),
+            *(FilesPart((str(photos / name),)) for name in ("0.png", "2.png", "4.png")),
+        ]
+        outcomes = {outcome.number: outcome for outcome in on_ray(list(enumerate(parts)), job, 2)}
+        assert {number for number, outcome in outcomes.items() if outcome.counts == Counts(1, 1, 0)} == {1, 2, 3, 4}
+        assert outcomes[0].problem.startswith("deadly.png to deadly.png: 2 workers died of it: ")
+        assert outcomes[0].problem.count("\n") == 0
+        assert job.folder.done().keys() == {1, 2, 3, 4}
+
+    def test_real_photographs(self, on_ray, shared_data, tmp_path):
+        files = [str(file) for file in sorted((shared_data / "youtube_faces" / "test").glob("*.jpg"))[:3]]
+        job = Job(LOOK, LabelFolder(tmp_path / "out"), 2)
+        parts = enumerate(find_parts(files, 2, Columns(), tmp_path))
+        assert sum((outcome.counts for outcome in on_ray(list(parts), job, 2)), Counts()).photographs == 3
+        rows = read(tmp_path / "out", "faces")
+        assert rows
+        assert_equal_to_the_predictor(rows, {file: file for file in files})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--workers", "0"], "--workers: expected 1 or more, received 0"),
+        (["--batch", "-1"], "--batch: expected 1 or more"),
+        (["--part", "0"], "--part: expected 1 or more"),
+        (["--max-megapixels", "nan"], "--max-megapixels: expected more than 0"),
+        (["--min-score", "2"], "min_score: expected 0 to 1"),
+        (["--model", "gone.tflite"], "gone.tflite"),
+        (["--detector", "gone.onnx"], "gone.onnx: expected YuNet's ONNX file, found none"),
+    ],
+)
+def test_options_that_make_no_sense_leave_nothing_behind(words, message, photos, tmp_path, capsys):
+    pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
+    assert cli.run(command.main, [str(photos), "--out", str(tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("module", "package"), [("pyarrow", "PyArrow"), ("ray", "Ray")])
+def test_a_missing_package_names_its_extra(module, package, photos, tmp_path, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find(name) or object())
+    assert cli.run(command.main, [str(photos), "--out", str(tmp_path / "out")]) == 2
+    assert f'labelling at scale needs {package}: pip install "kpdetect[label]"' in capsys.readouterr().err
+
+
+def test_importing_the_command_needs_neither():
+    code = "import sys, kpdetect.label; sys.exit(bool({'ray', 'pyarrow', 'tensorflow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
