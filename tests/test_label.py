@@ -205,6 +205,12 @@ class TestLabels:
         large = [row for row in read(tmp_path / "out", "errors") if "at most 0.01 megapixels" in row["reason"]]
         assert len(large) == 7
 
+    def test_a_worker_loads_its_model_once(self, photos, tmp_path, monkeypatch):
+        loaded, real = [], Look.predictor
+        monkeypatch.setattr(Look, "predictor", lambda look: loaded.append(look) or real(look))
+        assert label([photos], tmp_path / "out", part=1) == 0
+        assert len(loaded) == 2  # by the command, to see that it can be, and by the worker
+
     def test_nothing_but_bad_ones_is_status_2(self, photos, tmp_path):
         assert label([photos / "bad.jpg"], tmp_path / "out") == 2
 
@@ -346,16 +352,17 @@ class TestOnRay:
         (["--max-megapixels", "nan"], "--max-megapixels: expected more than 0"),
         (["--min-score", "2"], "min_score: expected 0 to 1"),
         (["--model", "gone.tflite"], "gone.tflite"),
+        (["--address", "127.0.0.1:9"], "--address 127.0.0.1:9: expected a Ray cluster there: "),
         (["--detector", "gone.onnx"], "gone.onnx: expected YuNet's ONNX file, found none"),
     ],
 )
-def test_options_that_make_no_sense_leave_nothing_behind(words, message, photos, tmp_path, capsys):
+def test_options_that_make_no_sense_leave_no_labels(words, message, photos, tmp_path, capsys):
     pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
     assert cli.run(command.main, [str(photos), "--out", str(tmp_path / "out"), *words]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "faces").exists()
 
 
 @pytest.mark.parametrize(("module", "package"), [("pyarrow", "PyArrow"), ("ray", "Ray")])

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,21 +23,26 @@ STORE_BYTES = 100_000_000
 MOST_DEATHS = 2
 """A worker may be killed for memory that others took; a part that kills two is at fault itself."""
 
+REACH_SECONDS = 10  # enough for any network that workers could share files over
+
 
 @contextmanager
 def started(workers: int, address: str | None = None) -> Iterator[LabelParts]:
     """Starts Ray with room for so many workers on this machine, or joins the one at the address; gives `label_parts`.
 
     Raises:
-        KpdetectError: No Ray runs there.
+        KpdetectError: No Ray runs there, or none can be started here.
     """
+    if address is not None:
+        _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers that it is used
     local = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    try:
-        with cli.quietly("starting Ray"):
+    with cli.quietly("starting Ray"):
+        try:
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise KpdetectError(f"--address {address}: no Ray cluster there: {error}") from error
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = f"--address {address}: expected a Ray cluster there" if address else "Ray cannot be started here"
+            raise KpdetectError(f"{where}: {error}") from error
     try:
         yield label_parts
     finally:
@@ -74,6 +80,17 @@ def label_parts(parts: Sequence[tuple[int, Part]], job: Job, workers: int) -> It
                 waiting.append((number, part))
                 continue
         yield outcome
+
+
+def _check_reachable(address: str) -> None:
+    """Makes sure that somebody listens; Ray itself waits for minutes, and does not tell for whom."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():  # auto, or a name that Ray knows
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise KpdetectError(f"--address {address}: expected a Ray cluster there: {error}") from error
 
 
 class _Worker:
