@@ -129,5 +129,5 @@ def summary(before: Counts, now: Counts, seconds: float, folder: LabelFolder) ->
     earlier = f" ({before.photographs} of them before)" if before.photographs else ""
     return (
         f"{total.photographs} photographs{earlier}, {total.faces} faces in {folder.path / FACES_FOLDER}, "
-        f"{total.errors} bad ones in {folder.path / ERRORS_FOLDER}{speed}"
+        f"{total.errors} bad in {folder.path / ERRORS_FOLDER}{speed}"
     )
