@@ -10,6 +10,7 @@ FLOORS = {
     "schema": 0,
     "geometry": 0,
     "atomic": 0,
+    "stopping": 0,
     "cli": 0,
     "images": 0,
     "models": 0,

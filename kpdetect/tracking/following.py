@@ -3,13 +3,11 @@
 import dataclasses
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, TextIO
 
 from kpdetect import cli
@@ -17,6 +15,7 @@ from kpdetect.atomic import atomic_file
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import Face
 from kpdetect.images import Pixels
+from kpdetect.stopping import stop_on_signals
 from kpdetect.tracking.smoothing import OneEuroOptions
 from kpdetect.tracking.tracker import TrackedFace, Tracker, TrackerOptions
 from kpdetect.tracking.video import Frame, Video, check_video_target, open_video, video_writer
@@ -164,31 +163,6 @@ def line_of(frame: Frame, faces: Sequence[TrackedFace]) -> dict[str, Any]:
         description.pop("names", None)
         described.append({"id": tracked.id, "scheme": tracked.face.schema.name, **description})
     return {"frame": frame.index, "time_s": round(frame.time_s, 4), "faces": described}
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts at once.
-
-    So a frame is always finished, and the files after it; an interruption amid them could leave a video without its
-    index, which nothing plays.
-    """
-    came: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, where no signal arrives anyway
-        before = {}
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _print(line: str, target: TextIO) -> bool:
