@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from kpdetect.errors import KpdetectError
+from kpdetect.errors import Interrupted, KpdetectError
 
 Options = TypeVar("Options")
 
@@ -88,12 +88,15 @@ def command_line(options: Any, command: str) -> str:
 
 
 def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Runs a command: a user's mistake becomes one line on stderr and exit status 2, Ctrl-C becomes 130."""
+    """Runs a command: a user's mistake becomes one line on stderr and exit status 2, Ctrl-C 130, a saved SIGTERM 143."""
     try:
         return main(argv)
     except KpdetectError as error:
         print(f"kpdetect: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        print(f"kpdetect: {stop}", file=sys.stderr)
+        return stop.status
     except KeyboardInterrupt:
         print("kpdetect: interrupted", file=sys.stderr)
         return 130

@@ -40,6 +40,19 @@ class MissingExtra(KpdetectError):
         super().__init__(f'{needed_for} needs {package}: pip install "kpdetect[{extra}]"')
 
 
+class Interrupted(KeyboardInterrupt):
+    """A command was asked to stop, and has saved what it had.
+
+    Args:
+        message: How far it came and how it goes on.
+        signal_number: Who asked: 2 for Ctrl-C, 15 for SIGTERM.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.status = 128 + signal_number  # as a shell tells it
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> KpdetectError:
     """An error for a name that does not exist, which names the nearest one that does.
 

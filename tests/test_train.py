@@ -20,8 +20,10 @@ from kpdetect.results import read_rows
 from kpdetect.train import main
 from kpdetect.training import teaching
 from kpdetect.training.calibrating import marks_of
+from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.faces import load_faces
-from kpdetect.training.fitting import Checkpoints, KeepState, Progress, StopWhenNotFinite, build_optimizer
+from kpdetect.training.fitting import build_optimizer
+from kpdetect.training.keeping import KeepState, StopWhenNotFinite
 from kpdetect.uncertainty import judge
 
 TINY = ["--data", "synthetic:24", "--batch-size", "8", "--val-fraction", "0.25", "--seed", "3"]
@@ -215,4 +217,4 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, trained: Path) -> None:
     file.write_bytes(b"half a checkpoint")
     model = load_bundle(trained)[0]
     with pytest.raises(KpdetectError, match=r"last\.npz: cannot be read as a checkpoint"):
-        Checkpoints(tmp_path).restore(file, model, {})
+        Checkpoints(tmp_path, {}).restore(file, model)

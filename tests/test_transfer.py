@@ -18,8 +18,10 @@ from kpdetect.geometry import CropRule
 from kpdetect.recipes import Optimization, Recipe, Start, TrainOptions, choose_recipe
 from kpdetect.schema import user_schema
 from kpdetect.train import main
-from kpdetect.training import fitting
-from kpdetect.training.fitting import KeepState, Progress, build_optimizer, compile_model
+from kpdetect.training import checkpoints
+from kpdetect.training.checkpoints import Progress
+from kpdetect.training.fitting import build_optimizer, compile_model
+from kpdetect.training.keeping import KeepState
 from kpdetect.training.transfer import Source, Stage, Taken, may_have_seen, open_source, take
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
@@ -169,8 +171,8 @@ def test_the_schedule_goes_on_while_the_optimizer_begins_anew(schedule: str, ste
 
 def test_patience_begins_with_the_thaw(tmp_path: Path) -> None:
     progress = Progress(epoch=4, best_epoch=1)
-    assert KeepState(None, progress, {}, tmp_path / "h.csv", 3).out_of_patience
-    assert not KeepState(None, progress, {}, tmp_path / "h.csv", 3, patient_from=2).out_of_patience
+    assert KeepState(None, progress, tmp_path / "h.csv", 3).out_of_patience
+    assert not KeepState(None, progress, tmp_path / "h.csv", 3, patient_from=2).out_of_patience
 
 
 def test_an_optimizer_has_the_same_state_whatever_is_frozen() -> None:
@@ -181,7 +183,7 @@ def test_an_optimizer_has_the_same_state_whatever_is_frozen() -> None:
         sizes = []
         for frozen in (["stem"], []):
             compile_model(model, tiny(), TINY_SPEC, frozen, (10, 0), False)
-            sizes += [[v.shape for v in fitting._variables(model)] for _ in range(2)]
+            sizes += [[v.shape for v in checkpoints._variables(model)] for _ in range(2)]
     finally:
         keras.mixed_precision.set_dtype_policy(before)
     assert all(size == sizes[0] for size in sizes)

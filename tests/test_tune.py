@@ -17,7 +17,7 @@ from kpdetect.images import read_image
 from kpdetect.recipes import RECIPES, TrainOptions, choose_recipe, overrides
 from kpdetect.results import ResultRow, write_rows
 from kpdetect.training import RESULT_FILE, RUN_FILE
-from kpdetect.training.fitting import KeepState, StopWhenNotFinite
+from kpdetect.training.keeping import KeepState, StopWhenNotFinite
 from kpdetect.tuning import attempts
 from kpdetect.tuning.grid import Span, plan, read_grid, with_settings
 

@@ -70,7 +70,11 @@ class TrainOptions:
     mixed_precision: bool = cli.option(False, "compute in 16 bits: float16 on GPUs, bfloat16 on processors")
     jit_compile: bool = cli.option(False, "compile the step with XLA: faster on GPUs, slower to start")
     tensorboard: bool = cli.option(False, "write TensorBoard logs to DIR/tensorboard")
-    resume: bool = cli.option(False, "go on from the run folder's last epoch")
+    deterministic: bool = cli.option(False, "the same losses to the last digit on the same machine")
+    checkpoint_every: int = cli.option(
+        100, "steps between two states that --resume can go on from; 0: at each epoch's end alone", metavar="N"
+    )
+    resume: bool = cli.option(False, "go on from the run folder's last state, after an end at any instant")
     overwrite: bool = cli.option(False, "remove the run that the folder holds, and start anew")
     skip_bad_rows: bool = cli.option(False, "go on without rows and images that are wrong, and say how many")
 
@@ -132,6 +136,7 @@ def _check_numbers(options: TrainOptions) -> None:
         ("batch_size", 1),
         ("patience", 0),
         ("freeze_epochs", 0),
+        ("checkpoint_every", 0),
         ("learning_rate", None),
     ):
         value = getattr(options, name)

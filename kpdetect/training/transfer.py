@@ -86,9 +86,9 @@ class Stage:
     end: int
     frozen: frozenset[str] = frozenset()
 
-    def holds(self, epoch: int) -> bool:
-        """Whether a state that was kept after so many epochs is of this stage: then its optimizer's state is too."""
-        return self.start < epoch <= self.end
+    def holds(self, epoch: int, step: int = 0) -> bool:
+        """Whether a state that was kept after so many epochs and steps is of this stage, its optimizer's too."""
+        return self.start <= epoch < self.end if step else self.start < epoch <= self.end
 
 
 def open_source(recipe: Recipe, run_folder: Path) -> Source | None:
