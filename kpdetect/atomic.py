@@ -1,5 +1,6 @@
 """Owns writing that leaves nothing half done: to a temporary name beside the target, then renamed."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kpdetect.errors import KpdetectError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -22,7 +25,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     'whole'
 
     Raises:
-        KpdetectError: The folder cannot be written to, or `path` is a folder itself.
+        KpdetectError: The folder cannot be written to, the disk is full, or `path` is a folder itself.
     """
     target = Path(path)
     if target.is_dir():
@@ -38,6 +41,12 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         _open_to_all(temporary)
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise KpdetectError(
+            f"{target}: cannot be written: {error.strerror}; what was there before stays as it was: make room and go on"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

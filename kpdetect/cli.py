@@ -88,7 +88,7 @@ def command_line(options: Any, command: str) -> str:
 
 
 def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Runs a command: a user's mistake becomes one line on stderr and exit status 2, Ctrl-C 130, a saved SIGTERM 143."""
+    """Runs a command: a user's mistake becomes one line on stderr and status 2, Ctrl-C 130, SIGTERM once saved 143."""
     try:
         return main(argv)
     except KpdetectError as error:

@@ -1,6 +1,7 @@
 """Owns decoding many photographs in threads, each once, and the crops that a model is evaluated on."""
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -90,6 +91,23 @@ def _visit_one(annotations: Annotations, path: str, rows: list[int], visit: Visi
 def _named(path: str, error: KpdetectError) -> str:
     """An error's line, which names the file."""
     return str(error) if path in str(error) else f"{path}: {error}"
+
+
+def readable(annotations: Annotations, workers: int | None = None) -> Annotations:
+    """The faces whose photographs can be read; each that cannot is named on stderr, and how many they are.
+
+    Raises:
+        DataError: None can be read.
+    """
+    problems = visit_photographs(annotations, lambda row, photograph: None, "reading", workers)
+    if not problems:
+        return annotations
+    if len(problems) == len(annotations):
+        raise DataError(list(dict.fromkeys(problems.values())))
+    print(f"'{annotations.name}': went on without {len(problems)} of {len(annotations)} faces:", file=sys.stderr)
+    for problem in dict.fromkeys(problems.values()):
+        print(f"  {problem}", file=sys.stderr)
+    return annotations.take([row for row in range(len(annotations)) if row not in problems])
 
 
 def shapes_of_photographs(annotations: Annotations, workers: int | None) -> npt.NDArray[np.int64]:

@@ -132,8 +132,7 @@ class Checkpoints:
         """Reads a state back into a compiled model of the same build.
 
         Returns:
-            The variables of the metrics, which Keras builds with the first epoch and clears with each: `put_metrics`
-            is for them.
+            The variables of the metrics, which Keras builds with the first step: `add_to_metrics` is for them.
 
         Raises:
             KpdetectError: The file is damaged, or is of a training with other settings.
@@ -147,10 +146,10 @@ class Checkpoints:
         return _read_arrays(file, "m")
 
 
-def put_metrics(model: keras.Model, arrays: Arrays) -> None:
-    """Sets the metrics to where they were amid an epoch."""
+def add_to_metrics(model: keras.Model, arrays: Arrays) -> None:
+    """Adds what the metrics had summed up before; their variables are sums, all of them."""
     for variable, array in zip(model.metrics_variables, arrays, strict=True):
-        variable.assign(array)
+        variable.assign(keras.ops.convert_to_numpy(variable) + array)
 
 
 def not_finite(what: str, when: str) -> KpdetectError:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kpdetect.crops import readable
 from kpdetect.datasets import Annotations, labelled, load, on_whole_pictures, split_by_rule
 from kpdetect.errors import KpdetectError
 from kpdetect.geometry import CropRule
@@ -75,7 +76,10 @@ def split_rule(data: Annotations, recipe: Recipe, seed: int) -> dict[str, Any]:
 def _read(
     spec: str, options: TrainOptions, recipe: Recipe, purpose: str, relabel: Relabel | None = None
 ) -> Annotations:
-    return as_recipe_takes(recipe, labelled(load(spec, options.skip_bad_rows, relabel), purpose))
+    if not options.skip_bad_rows:
+        return as_recipe_takes(recipe, labelled(load(spec, relabel=relabel), purpose))
+    faces = load(spec, True, None if relabel is None else lambda part: relabel(readable(part)))
+    return as_recipe_takes(recipe, labelled(readable(faces), purpose))
 
 
 def as_recipe_takes(recipe: Recipe, annotations: Annotations) -> Annotations:

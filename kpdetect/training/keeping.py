@@ -10,7 +10,7 @@ import keras
 
 from kpdetect.atomic import atomic_file
 from kpdetect.errors import Interrupted
-from kpdetect.training.checkpoints import MONITORED, Arrays, Checkpoints, Progress, not_finite, put_metrics
+from kpdetect.training.checkpoints import MONITORED, Arrays, Checkpoints, Progress, add_to_metrics, not_finite
 
 
 class KeepState(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells no types
@@ -82,14 +82,14 @@ class KeepSteps(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
         self.metrics, self.first_step = metrics, 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Sets the metrics, which Keras has just cleared, to where an interrupted epoch had brought them."""
+        """Notes how much of the epoch an interrupted training has done."""
         self.first_step = self.progress.step
-        if self.first_step:
-            put_metrics(self.model, self.metrics)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Keeps a state where it is time to, or where the training is to end; an epoch's last step is `KeepState`'s."""
         before, done = self.progress.step, self.first_step + batch + 1
+        if self.first_step and before == self.first_step:  # Keras has cleared them, and they are built only now
+            add_to_metrics(self.model, self.metrics)
         self.progress.step = done
         due = bool(self.every) and done // self.every > before // self.every
         if batch + 1 < self.params["steps"] and (due or self.stopped()):

@@ -1,0 +1,237 @@
+"""A training ended at any instant, by a signal, a full disk or a number that is none, loses nothing and goes on."""
+
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import forked_training
+import keras
+import numpy as np
+import pytest
+from forked_training import ONE_THREAD, finish, start, wait_for
+
+from kpdetect import cli
+from kpdetect.bundle import load_bundle
+from kpdetect.datasets import load
+from kpdetect.errors import Interrupted, KpdetectError
+from kpdetect.images import write_image
+from kpdetect.recipes import TrainOptions, choose_recipe
+from kpdetect.train import main
+from kpdetect.training.checkpoints import Checkpoints, Progress
+from kpdetect.training.faces import load_faces
+from kpdetect.training.keeping import KeepSteps
+
+KILLS = int(os.environ.get("KPDETECT_KILLS", "1"))  # twenty take some minutes
+PLAIN = [f"augmentation.{name}=0" for name in ("rotation_deg", "blur", "noise", "cut_out", "gamma", "contrast")]
+TRAINING = ["--data", "synthetic:24", "--batch-size", "4", "--val-fraction", "0.25", "--checkpoint-every", "1"]
+COMMAND = [*TRAINING, *forked_training.SMALL, *PLAIN, "--epochs", str(5 + KILLS)]
+
+
+def weights_of(folder: Path) -> list[np.ndarray]:
+    return load_bundle(folder)[0].get_weights()
+
+
+def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path: Path) -> None:
+    """SIGTERM, SIGKILL as often as wanted, Ctrl-C; with one thread nothing differs, not even in the last digit."""
+    log, cut, chance = tmp_path / "log", tmp_path / "cut", random.Random()
+    started, ended = time.monotonic(), []
+    finish(start([*COMMAND, "--out", str(tmp_path / "whole")], ONE_THREAD, log), log)
+    seconds = time.monotonic() - started
+    for number in [signal.SIGTERM, *[signal.SIGKILL] * KILLS, signal.SIGINT]:
+        resume = ["--resume"] * (cut / "run.json").exists()
+        process = start([*COMMAND, "--out", str(cut), *resume], ONE_THREAD, log)
+        _wait_for_an_instant(process, number, cut, chance.uniform(0, 1), seconds)
+        os.kill(process.pid, number)
+        process.join(60)
+        ended.append(process.exitcode)
+    assert ended == [143, *[-9] * KILLS, 130], log.read_text()[-2000:]
+    said = log.read_text()
+    assert re.search(r"kpdetect: stopped by SIGTERM after epoch \d+(, step \d+)?, and saved: --resume goes on", said)
+    assert "stopped by SIGINT" in said
+    assert "Traceback" not in said
+    finish(start([*COMMAND, "--out", str(cut), "--resume"], ONE_THREAD, log), log)
+    for one, other in zip(weights_of(tmp_path / "whole"), weights_of(cut), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (cut / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
+    assert len(list((cut / "checkpoints").iterdir())) == 3  # the last two and the best
+
+
+def _wait_for_an_instant(
+    process: forked_training.ForkServerProcess, number: int, run: Path, chance: float, seconds: float
+) -> None:
+    """A third of the kills come while it starts, the others and the signals once it has written a state since."""
+    if number == signal.SIGKILL and chance < 1 / 3:
+        wait_for(run / "run.json", process)
+        time.sleep(chance * seconds)
+        return
+    before = _states(run)
+    while _states(run) <= before and process.is_alive():
+        time.sleep(0.002)
+    time.sleep(0.1 * chance)
+
+
+def _states(run: Path) -> set[str]:
+    return {file.name for file in (run / "checkpoints").glob("epoch*")} if run.exists() else set()
+
+
+@pytest.fixture
+def model() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4096), keras.layers.Dense(1)])
+    network.compile("adam", "mse", metrics=["mae"])
+    return network
+
+
+def kept(folder: Path) -> Checkpoints:
+    return Checkpoints(folder / "checkpoints", {"seed": 0})
+
+
+def fit(model: keras.Model, steps: int, *callbacks: keras.callbacks.Callback, first: int = 0) -> None:
+    """An epoch of two rows a step, or the rest of one."""
+    rows = np.random.default_rng(0).normal(size=(2 * steps, 5))[2 * first :]
+    model.fit(rows[:, :4], rows[:, 4:], 2, verbose=0, shuffle=False, callbacks=list(callbacks))
+
+
+@contextmanager
+def small_disk(folder: Path, bytes_free: int) -> Iterator[None]:
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={bytes_free}", "tmpfs", str(folder)], capture_output=True
+    )
+    if mount.returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def files_limited(_: Path, largest: int) -> Iterator[None]:
+    """Where nobody may mount: a file that grows past a limit is refused much as a full disk refuses it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_and_leaves_the_last_good_state_whole(model: keras.Model, tmp_path: Path) -> None:
+    with small_disk(tmp_path, 700_000):  # a state of this model takes 300 kB
+        fit(model, 1, KeepSteps(kept(tmp_path), Progress(), 0, lambda: 0, []))
+        for step in (1, 2):
+            kept(tmp_path).keep(model, Progress(step=step))
+        _refuses_and_keeps(model, tmp_path, 2)
+
+
+def test_a_file_that_may_not_grow_is_told_as_a_full_disk_is(model: keras.Model, tmp_path: Path) -> None:
+    fit(model, 1)
+    kept(tmp_path).keep(model, Progress(step=2))
+    with files_limited(tmp_path, 100_000):
+        _refuses_and_keeps(model, tmp_path, 2)
+
+
+def _refuses_and_keeps(model: keras.Model, folder: Path, last_step: int) -> None:
+    weights = model.get_weights()
+    with pytest.raises(KpdetectError, match=r"step0000003\.npz: cannot be written: .*stays as it was"):
+        kept(folder).keep(model, Progress(step=3))
+    newest = kept(folder).newest()
+    assert newest is not None
+    assert kept(folder).progress(newest).step == last_step
+    assert not list((folder / "checkpoints").glob(".*"))
+    model.set_weights([0 * array for array in weights])
+    kept(folder).restore(newest, model)
+    for one, other in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_states_come_every_so_many_steps_and_two_of_them_stay(model: keras.Model, tmp_path: Path) -> None:
+    progress = Progress()
+    fit(model, 11, KeepSteps(kept(tmp_path), progress, 3, lambda: 0, []))
+    assert sorted(file.name for file in (tmp_path / "checkpoints").iterdir()) == [
+        "epoch000000_step0000006.npz",
+        "epoch000000_step0000009.npz",
+    ]
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after epoch 0, step 1"):
+        fit(model, 11, KeepSteps(kept(tmp_path / "other"), Progress(), 0, lambda: signal.SIGTERM, []))
+
+
+def test_the_figures_of_an_interrupted_epoch_are_of_all_of_it(model: keras.Model, tmp_path: Path) -> None:
+    model.optimizer.learning_rate = 0.0  # so that the parts are of the same weights
+    fit(model, 8)
+    whole = [float(value) for value in model.get_metrics_result().values()]
+    fit(model, 5)
+    kept(tmp_path).keep(model, Progress(step=5))
+    metrics = kept(tmp_path).restore(tmp_path / "checkpoints" / "epoch000000_step0000005.npz", model)
+    fit(model, 8, KeepSteps(kept(tmp_path), Progress(step=5), 0, lambda: 0, metrics), first=5)
+    assert [float(value) for value in model.get_metrics_result().values()] == pytest.approx(whole, rel=1e-6)
+
+
+def test_a_damaged_state_is_passed_over(model: keras.Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(model, 1)
+    for step in (1, 2):
+        kept(tmp_path).keep(model, Progress(step=step))
+    one, two = sorted((tmp_path / "checkpoints").iterdir())
+    (tmp_path / "checkpoints" / ".left.npz").write_bytes(b"of a write that was killed")
+    content = bytearray(two.read_bytes())
+    content[len(content) // 2] ^= 1
+    two.write_bytes(content)
+    assert kept(tmp_path).newest() == one
+    assert "step0000002.npz: cannot be read as a checkpoint" in capsys.readouterr().err
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    one.write_bytes(b"half")
+    with pytest.raises(KpdetectError, match="cannot be read as a checkpoint"):
+        kept(tmp_path).newest()
+
+
+def test_weights_that_are_not_finite_are_not_kept(model: keras.Model, tmp_path: Path) -> None:
+    fit(model, 1)
+    kept(tmp_path).keep(model, Progress(step=1))
+    model.layers[1].set_weights([np.full((4096, 1), np.nan), np.zeros(1)])
+    with pytest.raises(KpdetectError, match=r"weights are not finite after epoch 0, step 2; .*--learning-rate"):
+        kept(tmp_path).keep(model, Progress(step=2))
+    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["epoch000000_step0000001.npz"]
+
+
+@pytest.fixture
+def partly_broken(tmp_path: Path) -> Path:
+    """Twelve drawn faces of twelve subjects; the photographs of the third and the tenth break off."""
+    faces = load("synthetic:12")
+    names = ["image", *(f"{point}_{axis}" for point in ("a", "b", "c") for axis in "xy"), "subject"]
+    lines = [",".join(names)]
+    for row in range(len(faces)):
+        file = tmp_path / f"face{row}.jpg"
+        write_image(file, faces.read(faces.paths[row]))
+        if row in (3, 10):
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        lines.append(",".join([file.name, *map(str, faces.keypoints[row, :3].ravel()), f"s{row}"]))
+    (tmp_path / "faces.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "faces.csv"
+
+
+@pytest.mark.parametrize("recipe", ["compact", "naimish"])  # one crops faces, the other takes whole pictures
+def test_broken_images_are_named_or_counted_and_gone_past(
+    recipe: str, partly_broken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = TrainOptions(recipe, f"csv:{partly_broken}", val_fraction=0.5, skip_bad_rows=True)
+    faces = load_faces(options, choose_recipe(options))
+    assert len(faces.train) + len(faces.val) == 10
+    said = capsys.readouterr().err
+    assert re.search(r"went on without 2 of 12 faces.*face10\.jpg", said, re.DOTALL)
+    assert "face3.jpg" in said
+
+
+def test_a_broken_image_ends_a_training_that_is_not_to_go_past_it(
+    partly_broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--data", f"csv:{partly_broken}", "--val-fraction", "0.5", "--out", str(tmp_path / "run")]
+    assert cli.run(main, [*command, *forked_training.SMALL]) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"face(3|10)\.jpg: expected a whole image", said)
