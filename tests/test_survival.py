@@ -42,8 +42,10 @@ def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path
     """SIGTERM, SIGKILL as often as wanted, Ctrl-C; with one thread nothing differs, not even in the last digit."""
     log, cut, chance = tmp_path / "log", tmp_path / "cut", random.Random()
     started, ended = time.monotonic(), []
-    finish(start([*COMMAND, "--out", str(tmp_path / "whole")], ONE_THREAD, log), log)
+    whole = start([*COMMAND, "--out", str(tmp_path / "whole")], ONE_THREAD, log)
+    _wait_for_a_state(whole, tmp_path / "whole")
     seconds = time.monotonic() - started
+    finish(whole, log)
     for number in [signal.SIGTERM, *[signal.SIGKILL] * KILLS, signal.SIGINT]:
         resume = ["--resume"] * (cut / "run.json").exists()
         process = start([*COMMAND, "--out", str(cut), *resume], ONE_THREAD, log)
@@ -69,12 +71,16 @@ def _wait_for_an_instant(
     """A third of the kills come while it starts, the others and the signals once it has written a state since."""
     if number == signal.SIGKILL and chance < 1 / 3:
         wait_for(run / "run.json", process)
-        time.sleep(chance * seconds)
+        time.sleep(3 * chance * seconds)  # as long as it takes to come to the first state
         return
+    _wait_for_a_state(process, run)
+    time.sleep(0.1 * chance)
+
+
+def _wait_for_a_state(process: forked_training.ForkServerProcess, run: Path) -> None:
     before = _states(run)
     while _states(run) <= before and process.is_alive():
         time.sleep(0.002)
-    time.sleep(0.1 * chance)
 
 
 def _states(run: Path) -> set[str]:

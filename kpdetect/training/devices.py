@@ -24,6 +24,12 @@ def prepare_devices(options: TrainOptions) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
+def off_the_replicas(network: keras.Model, copy: keras.Model) -> keras.Model:
+    """The weights in a network that was built outside the strategy: one that it mirrors answers once a replica."""
+    copy.set_weights(network.get_weights())
+    return copy
+
+
 def share_statistics(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
     """Lets batch normalisation see the whole batch where it is split over several processors.
 

@@ -16,7 +16,7 @@ from kpdetect.recipes import Recipe, TrainOptions
 from kpdetect.spec import Spec
 from kpdetect.stopping import stop_on_signals
 from kpdetect.training.checkpoints import Arrays, Checkpoints, Progress
-from kpdetect.training.devices import prepare_devices, share_statistics
+from kpdetect.training.devices import off_the_replicas, prepare_devices, share_statistics
 from kpdetect.training.faces import Faces
 from kpdetect.training.feeding import framing_of, transforms_of, validation_batches
 from kpdetect.training.fitting import compile_model, thaw
@@ -91,7 +91,7 @@ def fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: 
     cache = build_cache(faces.train, framing_of(recipe), recipe.channels, file, skip_bad=options.skip_bad_rows)
     steps = max(1, round(len(cache) / recipe.batch_size))
     with strategy.scope():
-        network = models.build(recipe.architecture, spec.num_keypoints, spec.input_shape, recipe.architecture_options)
+        network = _network(recipe, spec)
         model = models.for_training(network)
         taken.put_into(model)
     share_statistics(model, strategy)
@@ -114,7 +114,13 @@ def fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: 
     write_history(folder / "history.csv", progress.history)  # a kill may have come between a state and its line
     thaw(model)
     checkpoints.restore(checkpoints.best, model)
+    if strategy.num_replicas_in_sync > 1:
+        network = off_the_replicas(network, _network(recipe, spec))
     return Trained(network, progress)
+
+
+def _network(recipe: Recipe, spec: Spec) -> keras.Model:
+    return models.build(recipe.architecture, spec.num_keypoints, spec.input_shape, recipe.architecture_options)
 
 
 def _fingerprint(options: TrainOptions, recipe: Recipe, spec: Spec, taken: Taken, faces: int) -> dict[str, Any]:

@@ -1,0 +1,56 @@
+"""Trains on one logical processor, on two and on one again, deterministically, and prints the loss of every step.
+
+In a process of its own: processors and determinism are settled once, before TensorFlow computes anything.
+"""
+
+import json
+import sys
+
+import keras
+import tensorflow as tf
+
+from kpdetect import cli
+from kpdetect.recipes import TrainOptions
+from kpdetect.train import main
+from kpdetect.training import devices, loop
+
+TINY = ["--data", "synthetic:30", "--batch-size", "8", "--val-fraction", "0.5", "--seed", "3", "--epochs", "5"]
+SGD = ["--optimizer", "sgd", "--learning-rate", "1e-4"]  # Adam divides by what may be rounding alone
+SMALL = ["--set", "architecture_options.widths=8:8:12:16", "architecture_options.blocks=1:1:1"]
+
+
+class Losses(keras.callbacks.Callback):
+    """Each step's own loss, out of the running mean that Keras tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[float] = []
+        self.total = 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        before = self.total if batch else 0.0
+        self.total = (logs or {})["loss"] * (batch + 1)
+        self.losses.append(float(self.total - before))
+
+
+def run(folder: str, count: int) -> list[float]:
+    """The losses of every step of a small training on so many logical processors."""
+    losses = Losses()
+
+    def prepare(options: TrainOptions) -> tf.distribute.Strategy:
+        strategy = devices.prepare_devices(options)
+        return tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(count)]) if count > 1 else strategy
+
+    loop.prepare_devices = prepare
+    loop._tensorboard = lambda options, folder: (losses,)
+    status = cli.run(main, [*TINY, *SMALL, *SGD, "--deterministic", "--out", folder])
+    if status:
+        sys.exit(status)
+    return losses.losses
+
+
+if __name__ == "__main__":
+    (processor,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+    results = [run(f"{sys.argv[1]}/{number}", count) for number, count in enumerate((1, 2, 1))]
+    print(json.dumps(results))
