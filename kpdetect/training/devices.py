@@ -13,8 +13,8 @@ from kpdetect.recipes import TrainOptions
 def prepare_devices(options: TrainOptions) -> tf.distribute.Strategy:
     """Every GPU there is, or the processor; says which, and sets precision and determinism for this process.
 
-    Determinism cost 1.6 % more processor time a step of `compact` (505 to 497 ms, batch 64, medians of 16 steps, both at
-    once on a busy machine of two cores); on GPUs it is not measured.
+    Determinism cost 1.6 % more processor time a step of `compact` (505 to 497 ms, batch 64, medians of 16 steps, both
+    at once on a busy machine of two cores); on GPUs it is not measured.
     """
     with cli.quietly("looking for GPUs"):
         gpus = tf.config.list_physical_devices("GPU")
