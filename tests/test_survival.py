@@ -192,6 +192,9 @@ def test_a_damaged_state_is_passed_over(model: keras.Model, tmp_path: Path, caps
     assert kept(tmp_path).newest() == one
     assert "step0000002.npz: cannot be read as a checkpoint" in capsys.readouterr().err
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    kept(tmp_path).keep(model, Progress(step=1))
+    assert kept(tmp_path).newest() == one
+    assert list((tmp_path / "checkpoints").iterdir()) == [one]
     one.write_bytes(b"half")
     with pytest.raises(KpdetectError, match="cannot be read as a checkpoint"):
         kept(tmp_path).newest()

@@ -76,9 +76,12 @@ class Checkpoints:
         Raises:
             KpdetectError: See `save`.
         """
-        self.save(self.folder / f"epoch{progress.epoch:06}_step{progress.step:07}.npz", model, progress)
-        for old in sorted(self.folder.glob("epoch*.npz"))[:-KEPT]:
-            old.unlink()
+        file = self.folder / f"epoch{progress.epoch:06}_step{progress.step:07}.npz"
+        self.save(file, model, progress)
+        others = sorted(set(self.folder.glob("epoch*.npz")) - {file})
+        earlier = [other for other in others if other < file]
+        for other in set(others) - set(earlier[1 - KEPT :]):  # later ones are damaged: they were passed over
+            other.unlink()
 
     def save(self, file: Path, model: keras.Model, progress: Progress) -> None:
         """Writes the state of a training.
