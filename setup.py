@@ -60,7 +60,7 @@ setup(
         "kpdetect.datasets": ["conventions.json"],
         "kpdetect.datasets.synthetic": ["face_shape.json"],
         "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],
-        "kpdetect._shipped": ["*.tflite", "spec.json"],
+        "kpdetect._shipped": ["compact.tflite", "spec.json"],
     },
     # Inference alone.
     install_requires=[

@@ -9,17 +9,18 @@ them take some twenty minutes on two cores, most of it the search for faces.
 """
 
 import argparse
+import dataclasses
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kpdetect import bundle
-from kpdetect.results import read_rows, with_table, write_rows
+from kpdetect.results import ResultRow, read_rows, with_table, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, PAGE = ROOT / "exported_models" / "results.csv", ROOT / "README.md"
@@ -34,12 +35,14 @@ class Measurement:
         data: The set, as ``--data`` takes it.
         options: Others of `kpdetect evaluate`.
         report: What its report is called.
+        told_as: What the row says instead of what `kpdetect evaluate` can know: a file ``labels.xml`` may be any set.
     """
 
     file: Path
     data: str
     options: tuple[str, ...]
     report: str
+    told_as: Mapping[str, str] = field(default_factory=dict)
 
 
 def measurements(exported: Path, data: Path) -> Iterator[Measurement]:
@@ -54,21 +57,24 @@ def measurements(exported: Path, data: Path) -> Iterator[Measurement]:
     end_to_end = ("--boxes", "haar", "--no-box-jitter")
     yield Measurement(first, common, (*end_to_end, "--split", "test"), "300w_haar")
     yield Measurement(first, faces, (*end_to_end, "--split", "test"), "youtube_faces_haar")
-    yield Measurement(first, f"ibug:{data / 'afw_photos' / 'labels.xml'}", end_to_end, "afw_photos_haar")
+    whole = {"dataset": "afw, whole photographs"}
+    yield Measurement(first, f"ibug:{data / 'afw_photos' / 'labels.xml'}", end_to_end, "afw_photos_haar", whole)
     dlib_faces = next((data / "dlib_faces").glob("*.xml"))
-    yield Measurement(first, f"ibug:{dlib_faces}", end_to_end, "dlib_faces_haar")
-    others = sorted(file for file in exported.iterdir() if file.suffix in (".tflite", ".onnx") and file != first)
-    for file in others:
+    others = {"dataset": "dlib's example photographs (labelled by its own model)", "split": "all"}
+    yield Measurement(first, f"ibug:{dlib_faces}", end_to_end, "dlib_faces_haar", others)
+    for file in sorted(file for file in exported.iterdir() if file.suffix in (".tflite", ".onnx") and file != first):
         yield Measurement(file, common, brief, f"300w_{file.name}")
         yield Measurement(file, faces, brief, f"youtube_faces_{file.name}")
 
 
-def measure(one: Measurement, rows: Path, reports: Path) -> None:
-    """Runs `kpdetect evaluate`, and prints its command first."""
+def measure(one: Measurement, reports: Path) -> ResultRow:
+    """Runs `kpdetect evaluate`, and prints its command first; gives its row."""
+    rows = reports / f"{one.report}.csv"
     words = [str(one.file), "--data", one.data, *one.options, "--results", str(rows)]
     command = [sys.executable, "-m", "kpdetect.evaluate", *words, "--json", str(reports / f"{one.report}.json")]
     print(shlex.join(["python", *command[1:]]), flush=True)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return dataclasses.replace(read_rows(rows)[-1], **one.told_as)  # type: ignore[arg-type]
 
 
 def main() -> None:
@@ -81,10 +87,8 @@ def main() -> None:
     if arguments.data is None:
         parser.error("name the data folder, or set KPDETECT_DATA")
     with tempfile.TemporaryDirectory() as passing:
-        rows, reports = Path(passing) / "rows.csv", arguments.reports or Path(passing)
-        for one in measurements(arguments.exported, Path(arguments.data)):
-            measure(one, rows, reports)
-        measured = read_rows(rows)
+        reports = arguments.reports or Path(passing)
+        measured = [measure(one, reports) for one in measurements(arguments.exported, Path(arguments.data))]
     names = {row.model for row in measured}
     kept = [row for row in read_rows(ROWS) if row.model not in names]
     write_rows(ROWS, [*measured, *kept])

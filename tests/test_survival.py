@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import forked_training
@@ -31,7 +31,7 @@ from kpdetect.training.keeping import KeepSteps
 KILLS = int(os.environ.get("KPDETECT_KILLS", "1"))  # twenty take some minutes
 PLAIN = [f"augmentation.{name}=0" for name in ("rotation_deg", "blur", "noise", "cut_out", "gamma", "contrast")]
 TRAINING = ["--data", "synthetic:24", "--batch-size", "4", "--val-fraction", "0.25", "--checkpoint-every", "1"]
-COMMAND = [*TRAINING, *forked_training.SMALL, *PLAIN, "--epochs", str(5 + KILLS)]
+COMMAND = [*TRAINING, *forked_training.SMALL, *PLAIN, "--epochs", str(12 + KILLS)]
 
 
 def weights_of(folder: Path) -> list[np.ndarray]:
@@ -46,17 +46,22 @@ def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path
     _wait_for_a_state(whole, tmp_path / "whole")
     seconds = time.monotonic() - started
     finish(whole, log)
-    for number in [signal.SIGTERM, *[signal.SIGKILL] * KILLS, signal.SIGINT]:
+    signals = [signal.SIGTERM, *[signal.SIGKILL] * KILLS, signal.SIGINT]
+    for number in signals:
         resume = ["--resume"] * (cut / "run.json").exists()
         process = start([*COMMAND, "--out", str(cut), *resume], ONE_THREAD, log)
         _wait_for_an_instant(process, number, cut, chance.uniform(0, 1), seconds)
-        os.kill(process.pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
         process.join(60)
+        if process.exitcode == 0:  # a quick machine was done before the signal came
+            break
         ended.append(process.exitcode)
-    assert ended == [143, *[-9] * KILLS, 130], log.read_text()[-2000:]
+    assert ended, "expected a training that is ended before it is done"
+    assert ended == [143, *[-9] * KILLS, 130][: len(ended)], log.read_text()[-2000:]
     said = log.read_text()
     assert re.search(r"kpdetect: stopped by SIGTERM after epoch \d+(, step \d+)?, and saved: --resume goes on", said)
-    assert "stopped by SIGINT" in said
+    assert ("stopped by SIGINT" in said) == (len(ended) == len(signals))
     assert "Traceback" not in said
     finish(start([*COMMAND, "--out", str(cut), "--resume"], ONE_THREAD, log), log)
     for one, other in zip(weights_of(tmp_path / "whole"), weights_of(cut), strict=True):

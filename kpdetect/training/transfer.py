@@ -228,7 +228,7 @@ def credited(spec: Spec, source: Source | None, how: str = "started_from") -> Sp
     return dataclasses.replace(
         spec,
         data=tuple(dict.fromkeys((*spec.data, *source.data))),
-        terms=spec.terms if source.terms in spec.terms else f"{spec.terms} {source.terms}".strip(),
+        terms=joined_terms(spec.terms, source.terms),
         extra={**spec.extra, how: origin},
     )
 
@@ -251,3 +251,13 @@ def may_have_seen(source: Source | None, val_data: str, split: Mapping[str, Any]
         file=sys.stderr,
     )
     return True
+
+
+def joined_terms(*texts: str) -> str:
+    """The terms of several models, each sentence once.
+
+    >>> joined_terms("A: for research. B: free.", "B: free. C: ask.", "")
+    'A: for research. B: free. C: ask.'
+    """
+    sentences = (sentence.strip().rstrip(".") for text in texts for sentence in text.split(". "))
+    return "".join(f"{sentence}. " for sentence in dict.fromkeys(sentences) if sentence).rstrip()
