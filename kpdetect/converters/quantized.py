@@ -4,9 +4,9 @@ In both, the trunk's kernels are int8, a scale for each channel, and the decodin
 kernels on (see `kpdetect.converters.source`). In ``int8`` the trunk's activations are int8 too, by ranges taken from a
 representative set, and the input is uint8; in ``dynamic`` each op takes its input's range while it runs.
 
-What was tried with the weights of the first release, on 206 validation and 800 training faces of YouTube Faces and 300-W: the change
-of the error in percentage points, the mean distance from the float file in pixels of the 112 crop, and the share of
-that file's time on one thread (x86 with VNNI).
+What was tried with the weights of an earlier `compact`, on 206 validation and 800 training faces of YouTube Faces and
+300-W: the change of the error in percentage points, the mean distance from the float file in pixels of the 112 crop,
+and the share of that file's time on one thread (x86 with VNNI).
 
 | file | error | distance | time |
 |---|---|---|---|
