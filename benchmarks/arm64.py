@@ -16,7 +16,8 @@ distance between the points of both, in pixels of the crop of 112x112:
 | file | Cortex-A53, Cortex-A76 | max |
 |---|---|---|
 | `compact.tflite` | 0.00011, 0.00002 | 0.00006, 0.00001 |
-| `compact_fp16.tflite` | 0.00011, 0.00002 | 0.00006, 0.00001 |
+| `compact_fp16.tflite` | 0.00012, 0.00002 | 0.00005, 0.00001 |
+| `compact_int8.tflite` | 0.00012, 0.00002 | 0.00006, 0.00001 |
 
 Cortex-A53 has neither half floats nor dot products, Cortex-A76 has both; `max` is all that qemu knows, SVE and SME too.
 """
