@@ -62,9 +62,12 @@ def measurements(exported: Path, data: Path) -> Iterator[Measurement]:
     dlib_faces = next((data / "dlib_faces").glob("*.xml"))
     others = {"dataset": "dlib's example photographs (labelled by its own model)", "split": "all"}
     yield Measurement(first, f"ibug:{dlib_faces}", end_to_end, "dlib_faces_haar", others)
-    for file in sorted(file for file in exported.iterdir() if file.suffix in (".tflite", ".onnx") and file != first):
-        yield Measurement(file, common, brief, f"300w_{file.name}")
-        yield Measurement(file, faces, brief, f"youtube_faces_{file.name}")
+    graphs = [graph.parent for graph in exported.rglob("saved_model.pb")]
+    files = [*exported.rglob("*.tflite"), *exported.rglob("*.onnx"), *graphs]  # the page for browsers has one too
+    for file in sorted(file for file in files if file != first):
+        name = {"file": file.relative_to(exported).as_posix()}
+        yield Measurement(file, common, brief, f"300w_{file.name}", name)
+        yield Measurement(file, faces, brief, f"youtube_faces_{file.name}", name)
 
 
 def measure(one: Measurement, reports: Path) -> ResultRow:

@@ -136,9 +136,8 @@ class Predictor:
         views = [self._view(image, own, bgr) for image, own in zip(images, given, strict=True)]
         found = self._marked(views)
         empty = [at for at, view in enumerate(views) if not found[at] and view.detected and self._scans]
-        for at, faces in zip(empty, self._marked([self._scanned(views[at]) for at in empty]), strict=True):
-            found[at] = faces
-        return found
+        again = dict(zip(empty, self._marked([self._scanned(views[at]) for at in empty]), strict=True))
+        return [again.get(at, faces) for at, faces in enumerate(found)]
 
     def _marked(self, views: list["_View"]) -> list[list[Face]]:
         """For each photograph the faces of its boxes; of those that a detector found, each once and no mistakes."""

@@ -7,7 +7,16 @@ import numpy as np
 
 from kpdetect.bundle import Spec, save_bundle
 from kpdetect.geometry import CropRule
-from kpdetect.schema import IBUG68, user_schema
+from kpdetect.schema import IBUG68, KeypointSchema, user_schema
+
+SQUARE = KeypointSchema(
+    name="square",
+    point_names=("left_top", "right_top", "left_bottom", "right_bottom"),
+    regions={"top": (0, 1), "bottom": (2, 3)},
+    flip_permutation=(1, 0, 3, 2),
+    normalizer_points=(0, 1),
+)
+"""The corners of a square, whose sides swap as a face's do."""
 
 COMPACT = {"widths": [8, 8, 12, 16], "blocks": [1, 1, 1]}
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
+from small_models import SQUARE
 
 from kpdetect.bundle import Spec
 from kpdetect.datasets import Annotations
@@ -14,14 +15,7 @@ from kpdetect.faces import Face
 from kpdetect.geometry import CropRule, Floats, tight_box
 from kpdetect.schema import KeypointSchema
 
-SCHEMA = KeypointSchema(
-    name="square",
-    point_names=("left_top", "right_top", "left_bottom", "right_bottom"),
-    regions={"top": (0, 1), "bottom": (2, 3)},
-    flip_permutation=(1, 0, 3, 2),
-    normalizer_points=(0, 1),
-)
-SPEC = Spec(SCHEMA, "compact", {}, CropRule((160, 160), 2.0), channels=1, recipe="compact")
+SPEC = Spec(SQUARE, "compact", {}, CropRule((160, 160), 2.0), channels=1, recipe="compact")
 SIDE = 20
 PLACES = {"two": [(10, 30), (60, 35)], "one": [(40, 8)]}  # upper left pixels of the squares of each photograph
 
@@ -41,7 +35,7 @@ def read(path: str) -> npt.NDArray[np.uint8]:
 def squares() -> Annotations:
     paths = np.array(["two", "one", "two"])
     points = np.stack([points_of(*place) for place in (PLACES["two"][0], PLACES["one"][0], PLACES["two"][1])])
-    return Annotations(SCHEMA, "squares", paths, points, np.ones((3, 4), bool), tight_box(points), paths, read=read)
+    return Annotations(SQUARE, "squares", paths, points, np.ones((3, 4), bool), tight_box(points), paths, read=read)
 
 
 def finder(shift_x: float = 0.0, only_columns: range = range(100), box_shift: float = 0.0) -> FindFaces:
@@ -52,7 +46,7 @@ def finder(shift_x: float = 0.0, only_columns: range = range(100), box_shift: fl
         corner = bright & ~np.roll(bright, 1, 0) & ~np.roll(bright, 1, 1)
         found = [points_of(x, y) for y, x in zip(*np.nonzero(corner), strict=True) if x in only_columns]
         return [
-            Face(tight_box(points) + np.float32(box_shift), points + np.float32([shift_x, 0]), SCHEMA)
+            Face(tight_box(points) + np.float32(box_shift), points + np.float32([shift_x, 0]), SQUARE)
             for points in found
         ]
 

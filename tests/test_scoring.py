@@ -3,23 +3,17 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import pytest
+from small_models import SQUARE
 
 from kpdetect.bundle import Spec
 from kpdetect.datasets import Annotations, split_by_rule
 from kpdetect.errors import KpdetectError
 from kpdetect.evaluate import choose_split, result_row
 from kpdetect.geometry import CropRule, Floats, tight_box
-from kpdetect.schema import KeypointSchema, user_schema
+from kpdetect.schema import user_schema
 from kpdetect.scoring import box_jitter_curve, check_scheme, evaluate, mean_face_error
 
-SCHEMA = KeypointSchema(
-    name="square",
-    point_names=("left_top", "right_top", "left_bottom", "right_bottom"),
-    regions={"top": (0, 1), "bottom": (2, 3)},
-    flip_permutation=(1, 0, 3, 2),
-    normalizer_points=(0, 1),
-)
-SPEC = Spec(SCHEMA, "compact", {}, CropRule((160, 160), 2.0), channels=1, recipe="compact")
+SPEC = Spec(SQUARE, "compact", {}, CropRule((160, 160), 2.0), channels=1, recipe="compact")
 
 
 def squares(count: int, label_shift: float = 0.0, spread: float = 5.0) -> Annotations:
@@ -42,7 +36,7 @@ def squares(count: int, label_shift: float = 0.0, spread: float = 5.0) -> Annota
 
     names = np.array([str(i) for i in range(count)])
     visible = np.ones((count, 4), bool)
-    return Annotations(SCHEMA, "squares", names, labels, visible, tight_box(true), names, read=read)
+    return Annotations(SQUARE, "squares", names, labels, visible, tight_box(true), names, read=read)
 
 
 def corners(crops: npt.NDArray[np.uint8]) -> Floats:

@@ -5,10 +5,8 @@ import numpy.typing as npt
 
 from kpdetect.geometry import Floats, intersection_over_union
 
-SIDES = (
-    0.6,
-    0.4,
-)  # of the photograph's shorter side; smaller windows are soon hundreds, and cascades are good at those
+SIDES = (0.6, 0.4)
+"""Of the photograph's shorter side; smaller windows are soon hundreds, and cascades are good at small faces."""
 STEP = 0.4  # of a window's side: what a model still makes a face out of is off by less than half of it
 SMALLEST = 20  # pixels of a window's side
 LONGEST = 4  # longer over shorter side of a photograph; windows all over a longer one would be hundreds
