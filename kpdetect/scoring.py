@@ -55,7 +55,8 @@ class Evaluation:
 
 def predict_batches(predict: PredictCrops, crops: npt.NDArray[np.uint8]) -> Floats:
     """Runs a model over many crops in batches: (N, H, W, C) to (N, K, 2)."""
-    parts = [predict(crops[start : start + BATCH_SIZE]) for start in range(0, len(crops), BATCH_SIZE)]
+    starts = range(0, len(crops), BATCH_SIZE)
+    parts = [predict(np.ascontiguousarray(crops[start : start + BATCH_SIZE])) for start in starts]
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -231,7 +232,7 @@ def mirrored_predictions(predict: PredictCrops, crops: npt.NDArray[np.uint8], sp
     swap = spec.schema.flip_permutation
     if swap is None:
         return None
-    relative = predict_batches(predict, np.ascontiguousarray(crops[:, :, ::-1]))
+    relative = predict_batches(predict, crops[:, :, ::-1])  # a view: each batch is turned by itself
     return to_pixels(mirrored_relative(relative, swap), spec.crop.size_hw)
 
 

@@ -25,6 +25,7 @@ BINS = 5
 OVERALL_FACES = 20  # so many faces weigh as much as what all points have in common, in a point's own factor
 BACKGROUND_SIDES = (0.25, 1.0)  # of the face's longer side: what a detector takes for a face is seldom larger
 BACKGROUND_TRIES = 4  # boxes drawn for each face
+BACKGROUND_FACES = 2500  # their surroundings tell a score, and take no more memory however many faces there are
 MOST_OVERLAP = 0.1  # of the smaller one's area; with more, a box shows part of a face, or a small face within it
 MOST_BLACK = 0.3  # share of a crop's pixels: outside the photograph it is black
 USUAL_LOGIT = 6.9  # of 0.999
@@ -123,17 +124,22 @@ def background_crops(annotations: Annotations, spec: Spec, seed: int = 0) -> npt
     """Crops of the same photographs that show no face, or no more than a rim of one: (M, H, W, C) uint8, maybe none.
 
     Boxes are drawn by chance, from a quarter of the face's size to all of it; those that overlap a labelled face, or
-    lie mostly outside the photograph, are left out.
+    lie mostly outside the photograph, are left out. Of many faces, `BACKGROUND_FACES` all over the set are enough.
     """
     random = np.random.default_rng(seed)
     rows, boxes = [], []
+    sample = np.linspace(0, len(annotations) - 1, min(len(annotations), BACKGROUND_FACES)).astype(int)
+    shown: dict[str, list[int]] = {}
     for row, path in enumerate(annotations.paths.tolist()):
-        shown = annotations.boxes[annotations.paths == path]
-        for box in _drawn_boxes(shown, annotations.boxes[row], random):
+        shown.setdefault(path, []).append(row)
+    for row in sample.tolist():
+        others = annotations.boxes[shown[str(annotations.paths[row])]]
+        for box in _drawn_boxes(others, annotations.boxes[row], random):
             rows.append(row)
             boxes.append(box)
     crops = evaluation_crops(annotations.take(rows), spec.crop, spec.channels, np.reshape(boxes, (-1, 4)))[0]
-    return np.asarray(crops[(crops == 0).mean(axis=(1, 2, 3)) < MOST_BLACK])
+    black = np.array([1 - np.count_nonzero(crop) / crop.size for crop in crops])
+    return np.asarray(crops[black < MOST_BLACK])
 
 
 def _drawn_boxes(faces: Floats, about: Floats, random: np.random.Generator) -> list[Floats]:

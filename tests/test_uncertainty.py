@@ -244,6 +244,13 @@ class TestBackground:
         assert (crops[:, 4:28, 4:28] > 150).mean(axis=(1, 2, 3)).max() < 0.15
         assert (crops == BESIDE_GREY).any(axis=(1, 2, 3)).all()
 
+    def test_of_many_faces_some_are_enough(self, monkeypatch):
+        """Else the crops of a million would fill the memory."""
+        faces = photographs().take([0, 1, 2] * 3)
+        whole = len(background_crops(faces, GREY_SPEC))
+        monkeypatch.setattr("kpdetect.uncertainty.BACKGROUND_FACES", 2)
+        assert len(background_crops(faces, GREY_SPEC)) <= 2 * BACKGROUND_TRIES < whole
+
     def test_where_faces_fill_their_photographs_there_is_none(self):
         faces = photographs()
         whole = np.repeat(np.float32([[-200, -200, 440, 400]]), 3, axis=0)

@@ -6,9 +6,10 @@ all problems come in one `DataError`, each with its file and the number of its l
 
 import csv
 import dataclasses
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +52,10 @@ def read_youtube_faces(folder: str, which: str = "training", skip_bad_rows: bool
     if which not in _YOUTUBE_FACES:
         raise KpdetectError(f"youtube-faces: expected one of {', '.join(_YOUTUBE_FACES)}, received '{which}'")
     list_name, images, name = _YOUTUBE_FACES[which]
-    table = _read_table(_list_file(folder, list_name))
-    columns = _columns(table)
-    if columns.schema != IBUG68:
-        raise KpdetectError(f"{table.file}: expected the 136 columns 0..135, received {len(columns.header) - 1}")
-    reader = _RowReader(table.file, os.path.join(folder, images), columns, _person)
+    table = _open_table(_list_file(folder, list_name))
+    if table.columns.schema != IBUG68:
+        raise KpdetectError(f"{table.file}: expected the 136 columns 0..135, received {len(table.columns.header) - 1}")
+    reader = _RowReader(table.file, os.path.join(folder, images), table.columns, _person)
     return _annotations(table, reader, name, skip_bad_rows, YOUTUBE_FACES_TERMS)
 
 
@@ -78,18 +78,22 @@ def read_csv(file: str, skip_bad_rows: bool = False) -> Annotations:
         DataError: Rows are bad; all of them are named.
         KpdetectError: The file is not there, is empty, is no CSV, or its header makes no points.
     """
-    table = _read_table(file)
-    columns = _columns(table)
-    reader = _RowReader(table.file, os.path.dirname(file), columns, lambda path: path)
+    table = _open_table(file)
+    reader = _RowReader(table.file, os.path.dirname(file), table.columns, lambda path: path)
     return _annotations(table, reader, os.path.basename(file), skip_bad_rows)
+
+
+_NumberedRow = tuple[int, list[str]]
+"""The cells of a row, with the number of the line on which it starts."""
 
 
 @dataclass(frozen=True)
 class _Table:
-    """The cells of a CSV file: rows with the number of the line on which each starts."""
+    """A CSV file whose rows below the header are read as they are asked for: as text they take ten times the room."""
 
     file: str
-    rows: list[tuple[int, list[str]]]
+    columns: Columns
+    rows: Iterator[_NumberedRow]
 
 
 def _list_file(folder: str, name: str) -> str:
@@ -103,39 +107,34 @@ def _list_file(folder: str, name: str) -> str:
     return file
 
 
-def _read_table(file: str) -> _Table:
+def _open_table(file: str) -> _Table:
     if not os.path.isfile(file):
         found = "a folder" if os.path.isdir(file) else "nothing"
         raise KpdetectError(f"{file}: expected a CSV file, found {found}")
+    rows = _numbered_rows(file)
+    line, first = next(rows, (0, []))
+    if not first:
+        raise KpdetectError(f"{file}: expected rows of a path and points, found an empty file")
+    if not is_header(first, os.path.dirname(file)):
+        return _Table(file, columns_without_header(first, f"{file}:{line}"), itertools.chain([(line, first)], rows))
+    below = list(itertools.islice(rows, 1))
+    if not below:
+        raise KpdetectError(f"{file}: expected rows below the header, found none")
+    return _Table(file, columns_of_header(first, f"{file}:{line}"), itertools.chain(below, rows))
+
+
+def _numbered_rows(file: str) -> Iterator[_NumberedRow]:
     try:
         # A spreadsheet may put a byte-order mark before the first name: utf-8-sig takes it away.
         with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = list(_numbered_rows(stream))
+            reader = csv.reader(stream)
+            line = 1
+            for cells in reader:
+                if any(cell.strip() for cell in cells):  # blank lines are no rows
+                    yield line, [cell.strip() for cell in cells]
+                line = reader.line_num + 1  # a quoted cell may run over several lines
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise KpdetectError(f"{file}: expected a CSV file in UTF-8; reading it failed: {error}") from error
-    if not rows:
-        raise KpdetectError(f"{file}: expected rows of a path and points, found an empty file")
-    return _Table(file, rows)
-
-
-def _numbered_rows(stream: Iterable[str]) -> Iterable[tuple[int, list[str]]]:
-    reader = csv.reader(stream)
-    line = 1
-    for cells in reader:
-        if any(cell.strip() for cell in cells):  # blank lines are no rows
-            yield line, [cell.strip() for cell in cells]
-        line = reader.line_num + 1  # a quoted cell may run over several lines
-
-
-def _columns(table: _Table) -> Columns:
-    """What the columns hold; takes the header away from the table's rows."""
-    line, first = table.rows[0]
-    if not is_header(first, os.path.dirname(table.file)):
-        return columns_without_header(first, f"{table.file}:{line}")
-    del table.rows[0]
-    if not table.rows:
-        raise KpdetectError(f"{table.file}: expected rows below the header, found none")
-    return columns_of_header(first, f"{table.file}:{line}")
 
 
 @dataclass(frozen=True)

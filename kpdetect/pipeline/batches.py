@@ -70,10 +70,10 @@ def training_batches(
 
     steps = tf.data.Dataset.counter(start=options.start_step)
     batches = steps.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
-    return batches.with_options(_without_rewriting())
+    return batches.with_options(without_rewriting())
 
 
-def _without_rewriting() -> tf.data.Options:
+def without_rewriting() -> tf.data.Options:
     """tf.data rewrites a pipeline by writing it out, and would copy the whole cache; there is nothing to rewrite.
 
     (With several GPUs, distribution rewrites nevertheless, and the cache lies in memory once more.)

@@ -9,6 +9,7 @@ from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import Annotations
 from kpdetect.geometry import mirrored_relative
 from kpdetect.pipeline import FaceFraming, Framing, ImageFraming
+from kpdetect.pipeline.batches import without_rewriting
 from kpdetect.recipes import Recipe
 from kpdetect.schema import KeypointSchema
 from kpdetect.transforms import (
@@ -24,6 +25,7 @@ from kpdetect.transforms import (
     RandomRotation,
     RandomScale,
     RandomShift,
+    Tensor,
     Transform,
 )
 
@@ -68,5 +70,13 @@ def validation_batches(val: Annotations, recipe: Recipe) -> tf.data.Dataset:
     swap = val.schema.flip_permutation
     if swap is not None:
         relative = np.concatenate([relative, mirrored_relative(relative, swap)])
-        crops, weights = np.concatenate([crops, crops[:, :, ::-1]]), np.concatenate([weights, weights[:, list(swap)]])
-    return tf.data.Dataset.from_tensor_slices((crops, relative, weights)).batch(recipe.batch_size)
+        weights = np.concatenate([weights, weights[:, list(swap)]])
+    count, pictures, labels, seen = len(crops), tf.constant(crops), tf.constant(relative), tf.constant(weights)
+
+    def take(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        plain = tf.gather(pictures, rows % count)  # mirrored batch by batch, so that each picture is held once
+        images = tf.where((rows < count)[:, None, None, None], plain, plain[:, :, ::-1])
+        return images, tf.gather(labels, rows), tf.gather(seen, rows)
+
+    batches = tf.data.Dataset.range(len(relative)).batch(recipe.batch_size).map(take)
+    return batches.with_options(without_rewriting())
