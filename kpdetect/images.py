@@ -216,7 +216,8 @@ def warp_crop(image: Pixels, matrix_photo_to_crop: npt.ArrayLike, size_hw: tuple
     to_photo = np.diag([blocks_xy[0], blocks_xy[1], 1.0])
     to_photo[:2, 2] = corner_xy + (blocks_xy - 1) / 2
     crop = cv2.warpAffine(blurred, (matrix @ to_photo)[:2], size_hw[::-1], flags=cv2.INTER_LINEAR)
-    return _uint8(np.rint(crop).reshape(*size_hw, shaped.shape[2]))
+    whole = crop if crop.dtype == np.uint8 else np.rint(crop)  # NumPy would round bytes by way of float16, slowly
+    return _uint8(whole).reshape(*size_hw, shaped.shape[2])
 
 
 def _region(
