@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,11 @@ from kpdetect.images import Pixels, as_rgb, to_channels, warp_crop
 
 Visit = Callable[[int, Pixels], None]
 """Takes a row and its photograph, RGB uint8 (H, W, 3)."""
+
+Job = tuple[str, list[int]]
+"""A photograph's path, and the rows of its faces."""
+
+JOBS_AHEAD = 16  # a thread; so that none waits while the bar is drawn
 
 
 def evaluation_crops(
@@ -65,13 +71,25 @@ def visit_photographs(annotations: Annotations, visit: Visit, label: str, worker
     for row, path in enumerate(annotations.paths.tolist()):
         rows_of.setdefault(path, []).append(row)
 
-    def work(job: tuple[str, list[int]]) -> None:
+    def work(job: Job) -> None:
         problems.update(_visit_one(annotations, *job, visit))
 
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        for _ in tqdm(pool.map(work, rows_of.items()), label, len(rows_of), unit="image", mininterval=0.5):
-            pass
+    done = _in_threads(work, rows_of.items(), workers or os.cpu_count() or 1)
+    for _ in tqdm(done, label, len(rows_of), unit="image", mininterval=0.5):
+        pass
     return dict(sorted(problems.items()))
+
+
+def _in_threads(work: Callable[[Job], None], jobs: Iterable[Job], workers: int) -> Iterator[None]:
+    """Does jobs in threads, a step for each that is done; a pool's own `map` would hold all of them at once."""
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for job in jobs:
+            waiting.append(pool.submit(work, job))
+            if len(waiting) == JOBS_AHEAD * workers:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
 
 
 def _visit_one(annotations: Annotations, path: str, rows: list[int], visit: Visit) -> dict[int, str]:
@@ -100,14 +118,22 @@ def readable(annotations: Annotations, workers: int | None = None) -> Annotation
         DataError: None can be read.
     """
     problems = visit_photographs(annotations, lambda row, photograph: None, "reading", workers)
-    if not problems:
-        return annotations
-    if len(problems) == len(annotations):
-        raise DataError(list(dict.fromkeys(problems.values())))
-    print(f"'{annotations.name}': went on without {len(problems)} of {len(annotations)} faces:", file=sys.stderr)
-    for problem in dict.fromkeys(problems.values()):
-        print(f"  {problem}", file=sys.stderr)
-    return annotations.take([row for row in range(len(annotations)) if row not in problems])
+    return annotations.take(good_rows(annotations, problems)) if problems else annotations
+
+
+def good_rows(annotations: Annotations, problems: Mapping[int, str]) -> npt.NDArray[np.int64]:
+    """The rows without problems; the problems of the others are told on stderr, and how many they are.
+
+    Raises:
+        DataError: No row is left.
+    """
+    texts = list(dict.fromkeys(problems.values()))
+    if problems and len(problems) == len(annotations):
+        raise DataError(texts)
+    if problems:
+        lines = [f"'{annotations.name}': went on without {len(problems)} of {len(annotations)} faces:", *texts]
+        print("\n  ".join(lines), file=sys.stderr)
+    return np.setdiff1d(np.arange(len(annotations)), list(problems)).astype(np.int64)
 
 
 def shapes_of_photographs(annotations: Annotations, workers: int | None) -> npt.NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """A training ended at any instant, by a signal, a full disk or a number that is none, loses nothing and goes on."""
 
+import dataclasses
 import os
 import random
 import re
@@ -7,6 +8,7 @@ import resource
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,13 +21,17 @@ from forked_training import ONE_THREAD, finish, start, wait_for
 
 from kpdetect import cli
 from kpdetect.bundle import load_bundle
-from kpdetect.datasets import load
+from kpdetect.crops import evaluation_crops
+from kpdetect.datasets import Annotations, load, load_sets
 from kpdetect.errors import Interrupted, KpdetectError
-from kpdetect.images import write_image
+from kpdetect.geometry import CropRule
+from kpdetect.images import Pixels, read_image, write_image
+from kpdetect.pipeline import open_cache
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.train import main
 from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.faces import load_faces
+from kpdetect.training.feeding import framing_of
 from kpdetect.training.keeping import KeepSteps
 
 KILLS = int(os.environ.get("KPDETECT_KILLS", "1"))  # twenty take some minutes
@@ -39,8 +45,12 @@ def weights_of(folder: Path) -> list[np.ndarray]:
 
 
 def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path: Path) -> None:
-    """SIGTERM, SIGKILL as often as wanted, Ctrl-C; with one thread nothing differs, not even in the last digit."""
+    """SIGTERM, SIGKILL as often as wanted, Ctrl-C; with one thread nothing differs, not even in the last digit.
+
+    The cut one keeps its cache in a file, which is made once.
+    """
     log, cut, chance = tmp_path / "log", tmp_path / "cut", random.Random()
+    command = [*COMMAND, "--out", str(cut), "--cache", str(tmp_path / "cache.npy")]
     started, ended = time.monotonic(), []
     whole = start([*COMMAND, "--out", str(tmp_path / "whole")], ONE_THREAD, log)
     _wait_for_a_state(whole, tmp_path / "whole")
@@ -49,7 +59,7 @@ def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path
     signals = [signal.SIGTERM, *[signal.SIGKILL] * KILLS, signal.SIGINT]
     for number in signals:
         resume = ["--resume"] * (cut / "run.json").exists()
-        process = start([*COMMAND, "--out", str(cut), *resume], ONE_THREAD, log)
+        process = start([*command, *resume], ONE_THREAD, log)
         _wait_for_an_instant(process, number, cut, chance.uniform(0, 1), seconds)
         with suppress(ProcessLookupError):
             os.kill(process.pid, number)
@@ -63,7 +73,8 @@ def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path
     assert re.search(r"kpdetect: stopped by SIGTERM after epoch \d+(, step \d+)?, and saved: --resume goes on", said)
     assert ("stopped by SIGINT" in said) == (len(ended) == len(signals))
     assert "Traceback" not in said
-    finish(start([*COMMAND, "--out", str(cut), "--resume"], ONE_THREAD, log), log)
+    assert said.count("faces that were cached before are used again") == len(ended) - 1
+    finish(start([*command, "--resume"], ONE_THREAD, log), log)
     for one, other in zip(weights_of(tmp_path / "whole"), weights_of(cut), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (cut / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
@@ -235,11 +246,43 @@ def test_broken_images_are_named_or_counted_and_gone_past(
     recipe: str, partly_broken: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = TrainOptions(recipe, f"csv:{partly_broken}", val_fraction=0.5, skip_bad_rows=True)
-    faces = load_faces(options, choose_recipe(options))
-    assert len(faces.train) + len(faces.val) == 10
+    chosen = choose_recipe(options)
+    faces = load_faces(options, chosen)
+    cache = open_cache(faces.train, framing_of(chosen), chosen.channels, skip_bad=True)
+    assert len(cache) + len(faces.val) == 10
     said = capsys.readouterr().err
-    assert re.search(r"went on without 2 of 12 faces.*face10\.jpg", said, re.DOTALL)
-    assert "face3.jpg" in said
+    assert sum(map(int, re.findall(r"went on without (\d) of", said))) == 2
+    assert {"face3.jpg", "face10.jpg"} == set(re.findall(r"face\d+\.jpg(?=: expected a whole image)", said))
+
+
+@pytest.mark.parametrize("teacher", [False, True])
+def test_going_past_broken_images_reads_each_at_most_once_more(
+    teacher: bool, partly_broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a teacher looks at those to learn from before they are cached; they must be whole then."""
+    read: list[str] = []
+
+    def counted(path: str) -> Pixels:
+        read.append(path)
+        return read_image(path)
+
+    def load_counted(spec: str, skip_bad_rows: bool) -> list[Annotations]:
+        return [dataclasses.replace(part, read=counted) for part in load_sets(spec, skip_bad_rows)]
+
+    def taught(part: Annotations) -> Annotations:
+        evaluation_crops(part, CropRule((16, 16), 1.3), 1)
+        return dataclasses.replace(part, keypoints=part.keypoints + 1)
+
+    monkeypatch.setattr("kpdetect.training.faces.load_sets", load_counted)
+    monkeypatch.setattr("kpdetect.training.faces.relabelling", lambda recipe: taught if teacher else None)
+    options = TrainOptions(
+        "compact", f"csv:{partly_broken}", val_fraction=0.5, skip_bad_rows=True, teacher="bundle" if teacher else None
+    )
+    faces = load_faces(options, choose_recipe(options))
+    before = Counter(read)
+    assert [before[path] for path in faces.train.paths] == [2 if teacher else 0] * len(faces.train)
+    assert [before[path] for path in faces.val.paths] == [2 if teacher else 1] * len(faces.val)
+    assert max(before[str(partly_broken.parent / f"face{row}.jpg")] for row in (3, 10)) == 1
 
 
 def test_a_broken_image_ends_a_training_that_is_not_to_go_past_it(

@@ -12,7 +12,7 @@ from kpdetect.datasets.annotations import (
 from kpdetect.datasets.asf import read_imm
 from kpdetect.datasets.conventions import align
 from kpdetect.datasets.ibug import read_ibug
-from kpdetect.datasets.sources import load
+from kpdetect.datasets.sources import load, load_sets
 from kpdetect.datasets.tabular import read_csv, read_youtube_faces
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "kind_of",
     "labelled",
     "load",
+    "load_sets",
     "on_whole_pictures",
     "read_csv",
     "read_ibug",

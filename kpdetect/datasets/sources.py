@@ -15,18 +15,33 @@ SYNTHETIC_COUNT = 1000  # faces drawn where no number is given: seconds to draw,
 def load(
     spec: str, skip_bad_rows: bool = False, relabel: Callable[[Annotations], Annotations] | None = None
 ) -> Annotations:
-    """Reads the labelled faces that a SPEC names.
+    """Reads the labelled faces that a SPEC names, as one set.
 
     Args:
-        spec: ``youtube-faces:DIR``, ``youtube-faces-published-test:DIR`` (it leaks), ``ibug:DIR_OR_XML``,
-            ``imm:DIR``, ``imm-train:DIR`` (persons 1-32), ``imm-val:DIR`` (persons 33-40), ``csv:FILE`` or
-            ``synthetic[:N[:SEED]]``; several, joined by commas, are read as one set.
-        skip_bad_rows: Leave bad rows out and count them in `Annotations.skipped`, instead of raising.
+        spec: As `load_sets` takes it.
+        skip_bad_rows: As for `load_sets`.
         relabel: What to do with each set before they are joined, such as `kpdetect.datasets.conventions.align`.
 
     Raises:
         DataError: Rows are bad; all of them are named.
         KpdetectError: There is no such kind, folder or file, or the sets have different points.
+    """
+    sets = load_sets(spec, skip_bad_rows)
+    return concatenate(sets if relabel is None else [relabel(part) for part in sets])
+
+
+def load_sets(spec: str, skip_bad_rows: bool = False) -> list[Annotations]:
+    """Reads the sets of labelled faces that a SPEC names.
+
+    Args:
+        spec: ``youtube-faces:DIR``, ``youtube-faces-published-test:DIR`` (it leaks), ``ibug:DIR_OR_XML``,
+            ``imm:DIR``, ``imm-train:DIR`` (persons 1-32), ``imm-val:DIR`` (persons 33-40), ``csv:FILE`` or
+            ``synthetic[:N[:SEED]]``; several are joined by commas.
+        skip_bad_rows: Leave bad rows out and count them in `Annotations.skipped`, instead of raising.
+
+    Raises:
+        DataError: Rows are bad; all of them are named.
+        KpdetectError: There is no such kind, folder or file.
     """
     parts = [part.strip() for part in spec.split(",") if part.strip()]
     if not parts:
@@ -40,7 +55,7 @@ def load(
             problems += error.problems
     if problems:
         raise DataError(problems)
-    return concatenate(sets if relabel is None else [relabel(part) for part in sets])
+    return sets
 
 
 def _load_one(spec: str, skip_bad_rows: bool) -> Annotations:

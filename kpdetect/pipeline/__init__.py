@@ -1,7 +1,7 @@
 """Owns the way from `Annotations` to batches: the one place that decodes, caches, shuffles, batches, prefetches."""
 
 from kpdetect.pipeline.batches import BatchOptions, training_batches
-from kpdetect.pipeline.cache import FaceCache, build_cache
+from kpdetect.pipeline.cache import FaceCache, build_cache, open_cache
 from kpdetect.pipeline.framing import FaceFraming, Framing, ImageFraming
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "Framing",
     "ImageFraming",
     "build_cache",
+    "open_cache",
     "training_batches",
 ]

@@ -3,21 +3,26 @@
 import math
 import os
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.atomic import atomic_file
-from kpdetect.crops import shapes_of_photographs, visit_photographs
+from kpdetect.crops import good_rows, shapes_of_photographs, visit_photographs
 from kpdetect.datasets.annotations import Annotations
 from kpdetect.errors import DataError, KpdetectError
 from kpdetect.geometry import Floats, apply_matrix, tight_box
 from kpdetect.images import Pixels, to_channels, warp_crop
+from kpdetect.pipeline.canvases import (
+    Canvases,
+    file_to_seal,
+    new_map,
+    open_canvases,
+    origin_of,
+    seal,
+    usable_canvases,
+)
 from kpdetect.pipeline.framing import Framing
 
 MEMORY_SHARE = 0.5
@@ -51,6 +56,34 @@ class FaceCache:
         return len(self.images)
 
 
+def open_cache(
+    annotations: Annotations, framing: Framing, channels: int, file: Path | None = None, skip_bad: bool = False
+) -> FaceCache:
+    """The cache of a file that was made of the same photographs in the same way, or else one that is built anew.
+
+    A photograph is the same whose path, size and time of change are; what is no file must give the same picture for
+    the same path for ever. The points may be others.
+
+    Args:
+        annotations: As `build_cache` takes them; so the others.
+        framing: What is kept of each photograph.
+        channels: 1 for grey, 3 for RGB.
+        file: Where the pictures are, or will be. None keeps them in memory.
+        skip_bad: Go on without images that cannot be read, and name them on stderr.
+
+    Raises:
+        DataError: As `build_cache`.
+        KpdetectError: As `build_cache`; or the file holds something else than a cache.
+    """
+    if file is None:
+        return build_cache(annotations, framing, channels, skip_bad=skip_bad)
+    usable = usable_canvases(file, origin_of(annotations, framing, channels), skip_bad)
+    if usable is None:
+        return build_cache(annotations, framing, channels, file, skip_bad=skip_bad)
+    good_rows(annotations, usable.problems)  # tells whom it goes without
+    return _faces_on(usable, annotations)
+
+
 def build_cache(
     annotations: Annotations,
     framing: Framing,
@@ -69,34 +102,57 @@ def build_cache(
         file: Keep the pictures in this file, which training then maps into memory; an older one is replaced, once
             the new one is whole. None keeps them in memory, and they may take half of what is free (`MEMORY_SHARE`).
         workers: Threads; as many as processors by default.
-        skip_bad: Go on without images that cannot be read, and say how many on stderr.
+        skip_bad: Go on without images that cannot be read, and name them on stderr.
 
     Raises:
         DataError: Images cannot be read, or boxes have no area; all of them are named.
         KpdetectError: The pictures do not fit into memory or onto the disk, or no face is left.
     """
+    if not len(annotations):
+        raise KpdetectError(f"'{annotations.name}': no face to cache")
+    made_of = None if file is None else origin_of(annotations, framing, channels)  # as they are before they are read
     size_hw = framing.size_hw or _greatest_extent(annotations, framing, workers)
     shape = (len(annotations), *size_hw, channels)
-    matrices = np.zeros((len(annotations), 3, 3))
-    extents = np.zeros((len(annotations), 2), np.float32)
-    with _canvases(shape, file) as images:
+    if file is None or made_of is None:
+        _check_room(shape, available_memory() * MEMORY_SHARE, "half of the free memory: name a file (--cache FILE)")
+        return _faces_on(_filled(_aligned_zeros(shape), annotations, framing, workers, skip_bad), annotations)
+    with file_to_seal(file) as temporary:
+        _check_room(shape, shutil.disk_usage(temporary.parent).free, f"free on the disk of {file}: name another")
+        seal(temporary, _filled(new_map(temporary, shape), annotations, framing, workers, skip_bad), made_of)
+    return _faces_on(open_canvases(file), annotations)
 
-        def fill(row: int, photograph: Pixels) -> None:
-            image_hw = (photograph.shape[0], photograph.shape[1])
-            matrices[row] = framing.matrix(annotations.boxes[row], image_hw)
-            extents[row] = framing.extent_hw(image_hw)
-            images[row] = to_channels(warp_crop(photograph, matrices[row], size_hw), channels)
 
-        problems = visit_photographs(annotations, fill, "caching", workers)
-        rows = _good_rows(annotations, problems, skip_bad)
-        _close_ranks(images, rows)
-    kept = images if file is None else np.load(file, mmap_mode="c")  # "c": what TensorFlow takes over must be writable
-    corners = apply_matrix(matrices[rows], annotations.boxes[rows].reshape(-1, 2, 2))
+def _filled(
+    images: Pixels, annotations: Annotations, framing: Framing, workers: int | None, skip_bad: bool
+) -> Canvases:
+    """Decodes every face onto its canvas of `images`; those that were read come first."""
+    size_hw, channels = (images.shape[1], images.shape[2]), images.shape[3]
+    matrices = np.zeros((len(images), 3, 3))
+    extents = np.zeros((len(images), 2), np.float32)
+
+    def fill(row: int, photograph: Pixels) -> None:
+        image_hw = (photograph.shape[0], photograph.shape[1])
+        matrices[row] = framing.matrix(annotations.boxes[row], image_hw)
+        extents[row] = framing.extent_hw(image_hw)
+        images[row] = to_channels(warp_crop(photograph, matrices[row], size_hw), channels)
+
+    problems = visit_photographs(annotations, fill, "caching", workers)
+    if problems and not skip_bad:
+        raise DataError(list(dict.fromkeys(problems.values())))
+    rows = good_rows(annotations, problems)
+    _close_ranks(images, rows)
+    return Canvases(images[: len(rows)], matrices[rows], extents[rows], rows, problems)
+
+
+def _faces_on(canvases: Canvases, annotations: Annotations) -> FaceCache:
+    """The faces with their points and boxes on the canvases."""
+    rows, matrices = canvases.rows, canvases.matrices
+    corners = apply_matrix(matrices, annotations.boxes[rows].reshape(-1, 2, 2))
     return FaceCache(
-        images=kept[: len(rows)],
-        keypoints=apply_matrix(matrices[rows], annotations.keypoints[rows]),
+        images=canvases.images,
+        keypoints=apply_matrix(matrices, annotations.keypoints[rows]),
         visible=annotations.visible[rows],
-        extents_hw=extents[rows],
+        extents_hw=canvases.extents_hw,
         boxes=tight_box(corners),
         rows=rows,
     )
@@ -108,41 +164,11 @@ def _greatest_extent(annotations: Annotations, framing: Framing, workers: int | 
     return (max(h for h, _ in extents), max(w for _, w in extents)) if extents else (1, 1)
 
 
-def _good_rows(annotations: Annotations, problems: dict[int, str], skip_bad: bool) -> npt.NDArray[np.int64]:
-    """The rows that were read.
-
-    Raises:
-        DataError: There are bad ones, and they are not to be skipped; or none is left.
-    """
-    rows = np.setdiff1d(np.arange(len(annotations)), list(problems)).astype(np.int64)
-    if problems and (not skip_bad or len(rows) == 0):
-        raise DataError(list(dict.fromkeys(problems.values())))
-    if len(rows) == 0:
-        raise KpdetectError(f"'{annotations.name}': no face to cache")
-    if problems:
-        print(f"'{annotations.name}': went on without {len(problems)} of {len(annotations)} faces", file=sys.stderr)
-    return rows
-
-
 def _close_ranks(images: Pixels, rows: npt.NDArray[np.int64]) -> None:
     """Moves the good rows to the front in place, since a copy may not fit."""
     for new, old in enumerate(rows.tolist()):
         if new != old:
             images[new] = images[old]
-
-
-@contextmanager
-def _canvases(shape: tuple[int, ...], file: Path | None) -> Iterator[Pixels]:
-    """An array to fill: in memory, or in a file that gets its name when the block ends well."""
-    if file is None:
-        _check_room(shape, available_memory() * MEMORY_SHARE, "half of the free memory: name a file (--cache FILE)")
-        yield _aligned_zeros(shape)
-        return
-    with atomic_file(file) as temporary:
-        _check_room(shape, shutil.disk_usage(temporary.parent).free, f"free on the disk of {file}: name another")
-        mapped = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        yield mapped
-        mapped.flush()
 
 
 def _aligned_zeros(shape: tuple[int, ...]) -> Pixels:

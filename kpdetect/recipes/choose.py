@@ -57,7 +57,11 @@ class TrainOptions:
         "mix this model's marks into the labels, half and half; of one set alone: --set teaching.data=SET",
         metavar="BUNDLE",
     )
-    cache: str | None = cli.option(None, "keep decoded crops in this file; left out, in memory", metavar="FILE")
+    cache: str | None = cli.option(
+        None,
+        "keep decoded crops in this file, for later trainings on the same faces too; left out, in memory",
+        metavar="FILE",
+    )
     init_from: str | None = cli.option(
         None, "start with the weights of this bundle or run folder; layers of other shapes start anew", metavar="BUNDLE"
     )

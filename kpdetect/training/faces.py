@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 
 from kpdetect.crops import readable
-from kpdetect.datasets import Annotations, labelled, load, on_whole_pictures, split_by_rule
+from kpdetect.datasets import (
+    Annotations,
+    concatenate,
+    labelled,
+    load,
+    load_sets,
+    on_whole_pictures,
+    split_by_rule,
+)
 from kpdetect.errors import KpdetectError
 from kpdetect.geometry import CropRule
 from kpdetect.recipes import Recipe, TrainOptions
-from kpdetect.training.teaching import Relabel, relabelling
+from kpdetect.training.teaching import relabelling
 
 
 @dataclass(frozen=True)
@@ -35,28 +43,51 @@ class Faces:
 def load_faces(options: TrainOptions, recipe: Recipe) -> Faces:
     """Reads the data and splits it by subject, or reads the validation data that was named.
 
+    Photographs that cannot be read and are to be gone past: those to validate on are left out here, those to learn
+    from when they are cached, since nobody else looks at them. Only where somebody does, a teacher or who asks for
+    whole pictures, all of them are read once before.
+
     Raises:
         KpdetectError: The two sets are labelled with different points, or one with none; or a test part is asked for
             where the validation faces are named.
     """
-    spec = options.data or recipe.demo_data
     if options.val_data is not None and recipe.test_fraction:
         raise KpdetectError(
             "--test-fraction holds subjects of --data out, and --val-data names the faces to validate on: choose one"
         )
-    relabel = relabelling(recipe)  # for training alone: errors are told on the labels as they are given
-    given = _read(spec, options, recipe, "train")
-    taught = given if relabel is None else _read(spec, options, recipe, "train", relabel)
+    given, taught = _given_and_taught(options, recipe)
     if options.val_data is not None:
-        val = _read(options.val_data, options, recipe, "validate")
+        val = load(options.val_data, options.skip_bad_rows)
+        val = readable(val) if options.skip_bad_rows else val
+        val = as_recipe_takes(recipe, labelled(val, "validate"))
         _check_same_scheme(given, val)
         faces = Faces(taught, val, "all (checkpoint chosen on it)", {})
     else:
         rule = split_rule(given, recipe, options.seed)
         train, val = split_by_rule(taught, rule)[0], split_by_rule(given, rule)[1]
+        val = readable(val) if options.skip_bad_rows and not _looked_at(recipe) else val
         faces = Faces(train, val, "val by subject (checkpoint chosen on it)", rule)
     _say_faces(faces)
     return faces
+
+
+def _given_and_taught(options: TrainOptions, recipe: Recipe) -> tuple[Annotations, Annotations]:
+    """The faces with their labels as they are given, and as they are learned; errors are told on the former."""
+    relabel = relabelling(recipe)
+    sets = load_sets(options.data or recipe.demo_data, options.skip_bad_rows)
+    if options.skip_bad_rows and _looked_at(recipe):
+        sets = [readable(part) for part in sets]
+    given = labelled(concatenate(sets), "train")
+    faces = as_recipe_takes(recipe, given)
+    if relabel is None:
+        return faces, faces
+    taught = _with_points(recipe, labelled(concatenate([relabel(part) for part in sets]), "train"))
+    return faces, dataclasses.replace(faces, keypoints=taught.keypoints)
+
+
+def _looked_at(recipe: Recipe) -> bool:
+    """Whether every photograph must be readable before any is cached."""
+    return recipe.teaching.model is not None or recipe.crop.around == "image"
 
 
 def split_rule(data: Annotations, recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -73,23 +104,18 @@ def split_rule(data: Annotations, recipe: Recipe, seed: int) -> dict[str, Any]:
     return {**rule, "test_fraction": recipe.test_fraction} if recipe.test_fraction else rule
 
 
-def _read(
-    spec: str, options: TrainOptions, recipe: Recipe, purpose: str, relabel: Relabel | None = None
-) -> Annotations:
-    if not options.skip_bad_rows:
-        return as_recipe_takes(recipe, labelled(load(spec, relabel=relabel), purpose))
-    faces = load(spec, True, None if relabel is None else lambda part: relabel(readable(part)))
-    return as_recipe_takes(recipe, labelled(readable(faces), purpose))
-
-
 def as_recipe_takes(recipe: Recipe, annotations: Annotations) -> Annotations:
     """The faces with the points that a recipe is about, and whole pictures for boxes where it takes these.
 
     Raises:
         KpdetectError: The faces have no such points, or none that is visible.
     """
-    faces = labelled(annotations.select(recipe.points), "train") if recipe.points else annotations
+    faces = _with_points(recipe, annotations)
     return on_whole_pictures(faces) if recipe.crop.around == "image" else faces
+
+
+def _with_points(recipe: Recipe, annotations: Annotations) -> Annotations:
+    return labelled(annotations.select(recipe.points), "train") if recipe.points else annotations
 
 
 def suited_to(recipe: Recipe, faces: Faces) -> Recipe:

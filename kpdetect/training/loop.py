@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from kpdetect import models
-from kpdetect.pipeline import BatchOptions, FaceCache, build_cache, training_batches
+from kpdetect.pipeline import BatchOptions, FaceCache, open_cache, training_batches
 from kpdetect.recipes import Recipe, TrainOptions
 from kpdetect.spec import Spec
 from kpdetect.stopping import stop_on_signals
@@ -88,7 +88,7 @@ def fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: 
     """
     strategy = prepare_devices(options)
     file = Path(options.cache) if options.cache else None
-    cache = build_cache(faces.train, framing_of(recipe), recipe.channels, file, skip_bad=options.skip_bad_rows)
+    cache = open_cache(faces.train, framing_of(recipe), recipe.channels, file, options.skip_bad_rows)
     steps = max(1, round(len(cache) / recipe.batch_size))
     with strategy.scope():
         network = _network(recipe, spec)
