@@ -39,6 +39,7 @@ from kpdetect.training.feeding import framing_of
 
 LIST, PHOTOGRAPHS = "training_frames_keypoints.csv", "training"
 TURN = 20  # steps; a state is kept after each turn, which is how its end is seen
+EPOCHS = 4  # of the smaller sets, whose turns are to be enough for a median
 DECODED = 1500
 """Photographs a round of caching and decoding."""
 
@@ -147,7 +148,7 @@ def training(faces: int, folder: Path, epochs: int, limit_gb: float) -> Iterator
 
 
 def train_in_turns(source: Path, work: Path, counts: list[int], limit_gb: float, turns: int | None) -> list[Training]:
-    """Trains sets of several sizes for about as many steps, the largest for an epoch, and watches them.
+    """Trains sets of several sizes, the largest for an epoch and the others for some, and watches them.
 
     Args:
         source: The YouTube Faces frames.
@@ -160,7 +161,9 @@ def train_in_turns(source: Path, work: Path, counts: list[int], limit_gb: float,
         runs = []
         for count in counts:
             repeat(source, work / str(count) / "data", count)
-            runs.append(stack.enter_context(training(count, work / str(count), max(counts) // count, limit_gb)))
+            runs.append(
+                stack.enter_context(training(count, work / str(count), 1 if count == max(counts) else EPOCHS, limit_gb))
+            )
             runs[-1].turn()  # caches, and comes to its first state, while the others are stopped
         taken = 0
         while any(run.process.poll() is None for run in runs) and taken != turns:
@@ -173,14 +176,14 @@ def train_in_turns(source: Path, work: Path, counts: list[int], limit_gb: float,
     return runs
 
 
-def seconds_to_first_step(folder: Path) -> float:
+def seconds_to_first_epoch(folder: Path) -> float:
     """From the command to the beginning of its first epoch."""
-    shutil.rmtree(folder / "run")
+    shutil.rmtree(folder / "run", ignore_errors=True)
     start = time.perf_counter()
-    with subprocess.Popen(command(folder, 1), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(command(folder, 2), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("Epoch 1/"):
+            if line.startswith("Epoch 1/"):  # which Keras says where there are several
                 break
         seconds = time.perf_counter() - start
         process.kill()
@@ -223,7 +226,7 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|")
         print("\n".join(run.row(compact().batch_size) for run in runs))
         for run in runs:
-            print(f"{run.faces:,} faces, cached before: {seconds_to_first_step(run.folder):.1f} s to the first step")
+            print(f"{run.faces:,} faces, cached before: {seconds_to_first_epoch(run.folder):.1f} s to the first epoch")
         faces = load(f"youtube-faces:{options.data}")
         compare_with_decoding(
             faces.take(np.arange(min(DECODED, len(faces)))), Path(folder) / "some.npy", options.rounds
