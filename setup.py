@@ -51,9 +51,9 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    # The default model is a package of data: the folder it is kept in, under another name.
-    packages=[*find_packages(include=["kpdetect", "kpdetect.*"]), "kpdetect._shipped"],
-    package_dir={"kpdetect._shipped": "exported_models/compact"},
+    # The models that ship are packages of data: the folders they are kept in, under other names.
+    packages=[*find_packages(include=["kpdetect", "kpdetect.*"]), "kpdetect._shipped", "kpdetect._finder"],
+    package_dir={"kpdetect._shipped": "exported_models/compact", "kpdetect._finder": "exported_models/finder"},
     package_data={
         # The page's sources; built, it would be larger than all the rest (see kpdetect/web_page.py).
         "kpdetect": ["py.typed", "web/*.*", "web/.npmrc", "web/src/*", "web/tests/*"],
@@ -61,6 +61,7 @@ setup(
         "kpdetect.datasets.synthetic": ["face_shape.json"],
         "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],
         "kpdetect._shipped": ["compact.tflite", "spec.json"],
+        "kpdetect._finder": ["finder.tflite"],
     },
     # Inference alone.
     install_requires=[

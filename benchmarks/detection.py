@@ -1,17 +1,18 @@
-"""Measures what the Haar detector finds, what is left when the model's own score has judged it, and all of prediction.
+"""Measures what the detectors find, what is left when the model's own score has judged it, and all of prediction.
 
     python benchmarks/detection.py [DATA_FOLDER] [--sample N]
 
-Recall and false boxes a photograph, by how many votes of the cascades make a face, before and after the score; and as
-`Predictor` finds faces, which looks for large ones itself where the cascades find none. The data folder is that of
+Recall and false boxes a photograph, by how sure a detector must be (the score of the face finder's squares, the votes
+of the Haar cascades), before and after the model's score; and as `Predictor` finds faces. The data folder is that of
 KPDETECT_DATA: youtube_faces/, ibug_300w/, afw_photos/, dlib_faces/, photos/. Pictures of YouTube Faces and 300-W are
-those kept out of the shipped model's training; each shows one labelled face with little around it. The AFW photographs
-are whole, with several faces, and not every face in them is labelled: what stands beside the labels there is not all
-mistaken. A face is found by a box of intersection over union 0.4; below 0.3 with every label, a box stands beside.
+those kept out of training; each shows one labelled face with little around it. The AFW photographs are whole, with
+several faces, and not every face in them is labelled: what stands beside the labels there is not all mistaken. A face
+is found by a box of intersection over union 0.4; below 0.3 with every label, a box stands beside.
 """
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +21,18 @@ from tqdm import tqdm
 
 from kpdetect import bundle
 from kpdetect.datasets import Annotations, load, split_by_rule
-from kpdetect.faces import HaarDetector, merge_boxes
+from kpdetect.faces import FaceFinder, HaarDetector
 from kpdetect.geometry import Floats, intersection_over_union, tight_box
 from kpdetect.images import Pixels, read_image
 from kpdetect.predict import Predictor
 
 FOUND, BESIDE = 0.4, 0.3
-VOTES = (3, 5, 10, 20)
 SCORES = (0.0, 0.5)
+SURE = {"finder": (0.15, 0.25, 0.35, 0.5), "haar": (3, 5, 10, 20)}
+"""How sure each detector must be: the face finder of each of its squares, the cascades by the sum of their votes."""
+
+Guesses = Callable[[Pixels, float], Floats]
+"""A photograph and how sure to be, to boxes (N, 4)."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +41,18 @@ class Seen:
 
     Attributes:
         truth: (N, 4), the labelled faces.
-        boxes: (M, 4), what any vote found.
-        votes: (M,).
-        scores: (M,), the model's.
+        found: By how sure to be: boxes (M, 4), and the model's scores of them (M,).
         predicted: (P, 4), the tight boxes of the points of `Predictor`.
     """
 
     truth: Floats
-    boxes: Floats
-    votes: Floats
-    scores: Floats
+    found: dict[float, tuple[Floats, Floats]]
     predicted: Floats
 
-    def count(self, min_votes: float, min_score: float) -> tuple[int, int]:
+    def count(self, sure: float, min_score: float) -> tuple[int, int]:
         """Labelled faces that are found by the detector, and boxes that stand beside them."""
-        return self.count_of(self.boxes[(self.votes >= min_votes) & (self.scores >= min_score)])
+        boxes, scores = self.found[sure]
+        return self.count_of(boxes[scores >= min_score])
 
     def count_of(self, kept: Floats) -> tuple[int, int]:
         """Labelled faces that boxes (n, 4) find, and boxes that stand beside them."""
@@ -59,15 +61,28 @@ class Seen:
         return found, int((overlap.max(axis=0, initial=0) < BESIDE).sum())
 
 
-def look(photograph: Pixels, truth: Floats, detector: HaarDetector, predictor: Predictor) -> Seen:
-    """Every box that a cascade votes for, with its score; and the faces that a predictor gives."""
-    found = detector.squares(photograph)
-    boxes = np.concatenate([cascade.face_boxes(squares) for cascade, squares, _ in found])
-    merged, sums = merge_boxes(boxes, np.concatenate([votes for _, _, votes in found]))
-    faces = predictor(photograph, merged)
-    scores = np.array([1.0 if face.score is None else face.score for face in faces], np.float32)
+def by_finder(photograph: Pixels, sure: float) -> Floats:
+    """The face finder's boxes."""
+    return FaceFinder(min_score=sure)(photograph)
+
+
+def by_haar(photograph: Pixels, sure: float) -> Floats:
+    """The cascades' boxes."""
+    return HaarDetector(min_votes=int(sure))(photograph)
+
+
+DETECTORS: dict[str, Guesses] = {"finder": by_finder, "haar": by_haar}
+
+
+def look(photograph: Pixels, truth: Floats, detector: str, predictor: Predictor) -> Seen:
+    """What a detector finds however sure it is, with the model's scores; and the faces that a predictor gives."""
+    found = {}
+    for sure in SURE[detector]:
+        boxes = DETECTORS[detector](photograph, sure)
+        scores = [1.0 if face.score is None else face.score for face in predictor(photograph, boxes)]
+        found[sure] = boxes, np.array(scores, np.float32)
     points = [face.keypoints for face in predictor(photograph)]
-    return Seen(truth, merged, sums, scores, tight_box(points) if points else np.zeros((0, 4), np.float32))
+    return Seen(truth, found, tight_box(points) if points else np.zeros((0, 4), np.float32))
 
 
 def photographs(faces: Annotations, sample: int) -> list[tuple[str, Floats]]:
@@ -77,15 +92,16 @@ def photographs(faces: Annotations, sample: int) -> list[tuple[str, Floats]]:
     return [(str(path), faces.boxes[faces.paths == path]) for path in chosen]
 
 
-def report(name: str, photos: list[tuple[str, Floats]], detector: HaarDetector, predictor: Predictor) -> None:
+def report(name: str, photos: list[tuple[str, Floats]], detector: str) -> None:
     """Prints a set's recall and false boxes."""
+    predictor = Predictor(detector=None if detector == "finder" else detector)
     seen = [look(read_image(path), truth, detector, predictor) for path, truth in tqdm(photos, desc=name, unit="photo")]
     labelled = sum(len(one.truth) for one in seen)
-    print(f"\n{name}: {labelled} labelled faces in {len(seen)} photographs")
-    for min_votes in VOTES:
-        told = [_told([one.count(min_votes, min_score) for one in seen], labelled) for min_score in SCORES]
-        print(f"  {min_votes:3} votes: {told[0]}; scored 0.5 and more: {told[1]}")
-    print(f"  Predictor: {_told([one.count_of(one.predicted) for one in seen], labelled)}")
+    print(f"\n{name}: {labelled} labelled faces in {len(seen)} photographs, by {detector}")
+    for sure in SURE[detector]:
+        told = [_told([one.count(sure, min_score) for one in seen], labelled) for min_score in SCORES]
+        print(f"  {sure:4} sure: {told[0]}; scored 0.5 and more: {told[1]}")
+    print(f"  Predictor: {_told([one.count_of(one.predicted) for one in seen], labelled)}", flush=True)
 
 
 def _told(counts: list[tuple[int, int]], labelled: int) -> str:
@@ -99,8 +115,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", default=os.environ.get("KPDETECT_DATA", "../shared/data"))
     parser.add_argument("--sample", type=int, default=150, help="photographs of each set at most")
+    parser.add_argument("--detectors", default="finder,haar", help="which (default: %(default)s)")
     options = parser.parse_args()
-    data, detector, predictor = Path(options.folder), HaarDetector(), Predictor()
+    data = Path(options.folder)
     rule = bundle.read_spec(bundle.shipped_model()).extra["split"]
     sets = {
         "YouTube Faces, test people": split_by_rule(load(f"youtube-faces:{data / 'youtube_faces'}"), rule)[2],
@@ -108,10 +125,11 @@ def main() -> None:
         "AFW, whole": load(f"ibug:{data / 'afw_photos' / 'labels.xml'}"),
         "dlib's photographs": load(f"ibug:{next((data / 'dlib_faces').glob('*.xml'))}"),
     }
-    for name, faces in sets.items():
-        report(name, photographs(faces, options.sample), detector, predictor)
     nobody = [(str(path), np.zeros((0, 4), np.float32)) for path in sorted((data / "photos" / "no_face").iterdir())]
-    report("photographs without a face", nobody, detector, predictor)
+    for detector in options.detectors.split(","):
+        for name, faces in sets.items():
+            report(name, photographs(faces, options.sample), detector)
+        report("photographs without a face", nobody, detector)
 
 
 if __name__ == "__main__":

@@ -54,14 +54,14 @@ def measurements(exported: Path, data: Path) -> Iterator[Measurement]:
     yield Measurement(first, common, test, "300w")
     yield Measurement(first, faces, test, "youtube_faces")
     yield Measurement(first, f"ibug:{data / 'ibug_300w' / 'afw'}", brief, "afw")
-    end_to_end = ("--boxes", "haar", "--no-box-jitter")
-    yield Measurement(first, common, (*end_to_end, "--split", "test"), "300w_haar")
-    yield Measurement(first, faces, (*end_to_end, "--split", "test"), "youtube_faces_haar")
+    end_to_end = ("--boxes", "finder", "--no-box-jitter")
+    yield Measurement(first, common, (*end_to_end, "--split", "test"), "300w_finder")
+    yield Measurement(first, faces, (*end_to_end, "--split", "test"), "youtube_faces_finder")
     whole = {"dataset": "afw, whole photographs"}
-    yield Measurement(first, f"ibug:{data / 'afw_photos' / 'labels.xml'}", end_to_end, "afw_photos_haar", whole)
+    yield Measurement(first, f"ibug:{data / 'afw_photos' / 'labels.xml'}", end_to_end, "afw_photos_finder", whole)
     dlib_faces = next((data / "dlib_faces").glob("*.xml"))
     others = {"dataset": "dlib's example photographs (labelled by its own model)", "split": "all"}
-    yield Measurement(first, f"ibug:{dlib_faces}", end_to_end, "dlib_faces_haar", others)
+    yield Measurement(first, f"ibug:{dlib_faces}", end_to_end, "dlib_faces_finder", others)
     graphs = [graph.parent for graph in exported.rglob("saved_model.pb")]
     files = [*exported.rglob("*.tflite"), *exported.rglob("*.onnx"), *graphs]  # the page for browsers has one too
     for file in sorted(file for file in files if file != first):

@@ -13,6 +13,7 @@ nothing: these stages are left out.
 """
 
 import argparse
+import functools
 import itertools
 import statistics
 import sys
@@ -24,10 +25,10 @@ import numpy as np
 from peers import MESH_POINTS
 
 from kpdetect import bundle
-from kpdetect.faces import HaarDetector
+from kpdetect.faces import HAAR, make_detector
 from kpdetect.geometry import apply_matrix, invert, to_pixels
 from kpdetect.images import Pixels, cv2, read_image, to_channels, warp_crop
-from kpdetect.predict import JUDGED_VOTES, Predictor
+from kpdetect.predict import Predictor
 from kpdetect.runtime import load
 from kpdetect.timing.peers import MESH_CROP, dlib_predictor, mediapipe_mesh
 from kpdetect.tracking import Tracker
@@ -39,9 +40,9 @@ Run = Callable[[], Iterator[str]]
 """One run of a peer: gives a stage's name when the stage is done. What comes before the first counts as its first."""
 
 
-def kpdetect_run(encoded: Pixels) -> Run:
-    """The shipped model and detector, stage by stage as `Predictor` goes through them for one look."""
-    model, detector = load(bundle.shipped_model()), HaarDetector(min_votes=JUDGED_VOTES)
+def kpdetect_run(encoded: Pixels, detector_name: str | None = None) -> Run:
+    """The shipped model and a detector, stage by stage as `Predictor` goes through them for one look."""
+    model, detector = load(bundle.shipped_model()), make_detector(detector_name, judged=True)
     spec, clock = model.spec, itertools.count()
     tracker = Tracker(Predictor(), detector)
 
@@ -129,7 +130,12 @@ def _tflite(file: Path) -> Callable[[np.ndarray], None]:
     return call
 
 
-PEERS: dict[str, Callable[[Pixels], Run]] = {"kpdetect": kpdetect_run, "dlib": dlib_run, "MediaPipe": mediapipe_run}
+PEERS: dict[str, Callable[[Pixels], Run]] = {
+    "kpdetect": kpdetect_run,
+    "by cascades": functools.partial(kpdetect_run, detector_name=HAAR),
+    "dlib": dlib_run,
+    "MediaPipe": mediapipe_run,
+}
 
 
 def scaled(photograph: Pixels, size_wh: tuple[int, int]) -> Pixels:
@@ -173,12 +179,12 @@ def main() -> None:
             print(f"{peer}: left out, for {error.name} is not installed (see benchmarks/peers.py)", file=sys.stderr)
     seconds = time_all(runs, options.repeats)
     print(f"{options.photo} at {options.size}, medians of {options.repeats} runs, ms")
-    print(f"{'':10}" + "".join(f"{stage:>17}" for stage in STAGES))
+    print(f"{'':12}" + "".join(f"{stage:>17}" for stage in STAGES))
     for peer, stages in seconds.items():
         medians = [
             f"{1000 * statistics.median(stages[stage]):17.2f}" if stage in stages else f"{'-':>17}" for stage in STAGES
         ]
-        print(f"{peer:10}" + "".join(medians))
+        print(f"{peer:12}" + "".join(medians))
 
 
 if __name__ == "__main__":

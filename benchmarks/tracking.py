@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from kpdetect.datasets import load
 from kpdetect.datasets.synthetic import render
-from kpdetect.faces import HaarDetector
+from kpdetect.faces import make_detector
 from kpdetect.geometry import Floats, apply_matrix, tight_box, translation
 from kpdetect.images import Pixels, cv2, read_image
 from kpdetect.predict import Predictor
@@ -191,7 +191,7 @@ def _print_row(
 def measure_time(which: Scene, predictor: Predictor, count: int) -> None:
     """Prints milliseconds per frame of 640x480: detection in each, tracking, and a tracked frame alone."""
     pictures = [pixels for pixels, _ in frames(which, moving(2.0), count)]
-    detector = HaarDetector(min_face=TrackOptions("").min_face)
+    detector = make_detector(judged=True, min_face=TrackOptions("").min_face)
     each = Predictor(predictor.model, detector=detector)
     tracker = Tracker(predictor, detector)
     detecting, tracking = [], []

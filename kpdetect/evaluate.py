@@ -15,6 +15,7 @@ from kpdetect.breakdown import Part, breakdown, breakdown_table
 from kpdetect.datasets import Annotations, kind_of, labelled, load, split_by_rule
 from kpdetect.end_to_end import evaluate_end_to_end
 from kpdetect.errors import KpdetectError
+from kpdetect.faces import HAAR
 from kpdetect.predict import Predictor
 from kpdetect.reporting import region_table, result_row, write_evaluation_pictures
 from kpdetect.results import ResultRow, append_row
@@ -31,7 +32,9 @@ class EvaluateOptions:
     data: str = cli.option(dataclasses.MISSING, "labelled faces, such as youtube-faces:DIR, csv:FILE or synthetic:500")
     split: str = cli.option("all", "every face, or the subjects held out of training", choices=("all", "val", "test"))
     boxes: str = cli.option(
-        "truth", "face boxes from the labels, or end to end as predict finds and marks faces", choices=("truth", "haar")
+        "truth",
+        "from the labels; or end to end, as predict finds and marks faces by itself or with OpenCV's cascades",
+        choices=("truth", "finder", "haar"),
     )
     json: str | None = cli.option(None, "write everything measured here, - for stdout", metavar="FILE")
     out: str | None = cli.option(None, "folder for pictures: worst faces, error curve, box-jitter curve", metavar="DIR")
@@ -48,8 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with cli.quietly(f"loading {options.model}"):
         model = runtime.load(options.model, threads=options.threads)
         model(np.zeros((1, *model.spec.input_shape), np.uint8))  # runtimes tell of the machine when they first run
-    if options.boxes == "haar" and model.spec.crop.around == "image":
-        raise KpdetectError("--boxes haar: the model takes whole pictures, so no boxes are looked for; leave it out")
+    if options.boxes != "truth" and model.spec.crop.around == "image":
+        raise KpdetectError(
+            f"--boxes {options.boxes}: the model takes whole pictures, so no boxes are looked for; leave it out"
+        )
     known = as_model_sees(model.spec, labelled(load(options.data, options.skip_bad_rows), "evaluate"))
     annotations, split = choose_split(known, model.spec, options.split)
     measured, faces = _measure(model, annotations, options.boxes)
@@ -148,7 +153,7 @@ def _measure(model: runtime.Runtime, annotations: Annotations, boxes: str) -> tu
     """Measures in the labels' boxes, or end to end; gives the faces that have errors as well."""
     if boxes == "truth":
         return evaluate(model, annotations, model.spec), annotations
-    return evaluate_end_to_end(Predictor(model), annotations, model.spec)
+    return evaluate_end_to_end(Predictor(model, detector=HAAR if boxes == HAAR else None), annotations, model.spec)
 
 
 def _report(report: Report, options: EvaluateOptions) -> None:

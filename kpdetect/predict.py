@@ -14,13 +14,11 @@ from kpdetect import cli
 from kpdetect.bundle import Spec, shipped_model
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import (
-    JUDGED_SCORE,
-    JUDGED_VOTES,
+    FACE_SCORE,
     Detector,
     Face,
-    HaarDetector,
-    YuNetDetector,
     biggest_first,
+    make_detector,
     scan,
 )
 from kpdetect.geometry import Floats, Matrix, apply_matrix, image_box, invert, mirrored_relative, tight_box, to_pixels
@@ -51,9 +49,10 @@ class Predictor:
     Args:
         model: A bundle or SavedModel folder, a ``.tflite``, ``.onnx`` or ``.keras`` file, or a loaded model; by
             default the one that ships with the package.
-        detector: Gives the face boxes of a photograph (see `kpdetect.faces.Detector`); by default `HaarDetector`,
-            and where that finds nothing that the model takes for a face, the model looks for large faces itself, in
-            windows all over the photograph. A model of whole pictures (``spec.crop.around`` is ``image``) needs none.
+        detector: Gives the face boxes of a photograph: any function (see `kpdetect.faces.Detector`), ``"haar"`` for
+            OpenCV's cascades, or YuNet's ONNX file. By default `kpdetect.faces.FaceFinder`, and where that finds
+            nothing that the model takes for a face, the model looks for large faces itself, in windows all over the
+            photograph. A model of whole pictures (``spec.crop.around`` is ``image``) needs none.
         threads: How many threads the model's runtime may use.
         mirror: Look at every face in a mirror too, and give the mean: twice the time, a little more accurate.
         second_look: Look at every face again, in a crop about its first points, turned upright: twice the time, and
@@ -69,11 +68,11 @@ class Predictor:
     def __init__(
         self,
         model: PathLike | Model | None = None,
-        detector: Detector | None = None,
+        detector: Detector | PathLike | None = None,
         threads: int = 1,
         mirror: bool = False,
         second_look: bool | None = None,
-        min_score: float = 0.5,
+        min_score: float = FACE_SCORE,
     ) -> None:
         if not 0 <= min_score <= 1:
             raise KpdetectError(f"min_score: expected 0 to 1, received {min_score}")
@@ -81,7 +80,7 @@ class Predictor:
             self.model: Model = load(shipped_model() if model is None else model, threads=threads)
         else:
             self.model = model
-        self._detector = detector
+        self._detector = os.fspath(detector) if isinstance(detector, str | os.PathLike) else detector
         self._own = threading.local()
         self._second_look = second_look
         self._min_score = min_score
@@ -147,7 +146,7 @@ class Predictor:
     @property
     def _judged(self) -> bool:
         """Whether the model says of a detector's finds which are faces."""
-        return self.model.spec.face_score is not None and self._min_score >= JUDGED_SCORE
+        return self.model.spec.face_score is not None and self._min_score >= FACE_SCORE
 
     @property
     def _scans(self) -> bool:
@@ -176,10 +175,10 @@ class Predictor:
         return _View(channels, given, False)
 
     def _detect(self, pixels: Pixels) -> npt.ArrayLike:
-        if self._detector is not None:
+        if callable(self._detector):
             return self._detector(pixels)
         if not hasattr(self._own, "detector"):  # not before it is needed: callers with boxes of their own never do
-            self._own.detector = HaarDetector(min_votes=JUDGED_VOTES) if self._judged else HaarDetector()
+            self._own.detector = make_detector(self._detector, self._judged)
         found: npt.ArrayLike = self._own.detector(pixels)
         return found
 
@@ -321,9 +320,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = cli.parse_options(marking.PredictOptions, argv, "predict", examples)
     work = marking.gather(options)
-    detector = None if options.detector is None else YuNetDetector(options.detector)
     predictor = Predictor(
-        options.model, detector, threads=options.threads, mirror=options.mirror, min_score=options.min_score
+        options.model, options.detector, threads=options.threads, mirror=options.mirror, min_score=options.min_score
     )
     return marking.mark(predictor, predictor.model.spec.schema, work, options)
 

@@ -23,7 +23,8 @@ class ResultRow:
         file: The very file that was measured.
         dataset: The data set's name.
         split: The part, and how it was made: ``val by subject (checkpoint chosen on it)``.
-        boxes: Where the face boxes come from: ``truth``, the labels; or ``haar``, all of prediction, end to end.
+        boxes: Where the face boxes come from: ``truth``, the labels; or all of prediction, end to
+            end, as faces are found by ``finder`` or by the cascades, ``haar``.
         n: How many faces were measured.
         missed: How many of them had no box; each counts as a failure, and in no mean.
         nme: Mean normalised error in per cent of the normaliser.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from kpdetect import cli
 from kpdetect.draw import draw_faces
 from kpdetect.errors import KpdetectError
-from kpdetect.faces import Detector, Face, HaarDetector, YuNetDetector
+from kpdetect.faces import Detector, Face, make_detector
 from kpdetect.geometry import image_box
 from kpdetect.images import Pixels
 from kpdetect.predict import Predictor
@@ -37,7 +37,7 @@ def _detector(predictor: Predictor, options: TrackOptions) -> Detector:
     _check_box_of_points(spec.schema)
     if spec.crop.around == "image":
         return _whole_picture
-    return HaarDetector(options.min_face) if options.detector is None else YuNetDetector(options.detector)
+    return make_detector(options.detector, spec.face_score is not None, options.min_face)
 
 
 def _check_box_of_points(schema: KeypointSchema) -> None:

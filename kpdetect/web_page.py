@@ -48,7 +48,7 @@ def write_page(folder: Path) -> None:
     settings = {
         "detector": _detector(folder / "cascades"),
         "scan": _scan(),
-        "min_score": faces.JUDGED_SCORE,
+        "min_score": faces.FACE_SCORE,
         "filters": filters,
     }
     (folder / "page.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -138,8 +138,8 @@ def _detector(folder: Path) -> dict[str, Any]:
         "border": haar.BORDER,
         "same_face": boxes.SAME_FACE,
         "inside": boxes.INSIDE,
-        "min_votes": faces.MIN_VOTES,
-        "judged_votes": faces.JUDGED_VOTES,
+        "min_votes": haar.MIN_VOTES,
+        "judged_votes": haar.JUDGED_VOTES,
     }
 
 

@@ -167,8 +167,8 @@ draw.kernel_sheet(kernels, "first layer", "out/kernels.png")
 Image("out/kernels.png")
 
 # %% [markdown]
-# A photograph, filtered by these kernels: its *feature maps*. The face in it is found by OpenCV's Haar cascades, which
-# [notebook 3](3_any_photograph.ipynb) is about. (The photograph is NASA's of Eileen Collins, in the public domain;
+# A photograph, filtered by these kernels: its *feature maps*. The face in it is found as
+# [notebook 3](3_any_photograph.ipynb) tells. (The photograph is NASA's of Eileen Collins, in the public domain;
 # scikit-image ships it.)
 
 # %%

@@ -13,7 +13,7 @@
 #
 # What you will see, in this order:
 #
-# - a photograph with two faces, and the boxes that OpenCV's Haar cascades find,
+# - a photograph with two faces, and the boxes that the face finder draws around them,
 # - each step from a box to points in the photograph's own pixels, and all of them in one call,
 # - parts of the face by name, boxes of your own, and a photograph without a face,
 # - how well the model that ships does on labelled faces, and what the detector costs.
@@ -34,7 +34,7 @@ from kpdetect import draw, scoring
 from kpdetect.datasets import load
 from kpdetect.end_to_end import evaluate_end_to_end
 from kpdetect.exhibits.labelled import spread
-from kpdetect.faces import Face, HaarDetector
+from kpdetect.faces import Face, FaceFinder
 from kpdetect.geometry import apply_matrix, invert, scaling, to_pixels, translation
 from kpdetect.images import read_image, to_channels, warp_crop, write_image
 from kpdetect.predict import Predictor
@@ -58,14 +58,15 @@ print(photograph.shape, photograph.dtype)
 #
 # The PyTorch notebook takes one Haar cascade and pads its squares by hand. A cascade's square is not the box that a
 # model is trained with, which is the smallest box around the points, from brow to chin and from ear to ear.
-# `HaarDetector` asks several cascades, makes one box of those that show the same face, and moves and scales it into a
-# box of the points. By how much was measured on labelled faces.
+# `FaceFinder` is a small network that was trained to tell that box itself. It looks at the photograph in several sizes,
+# so that it sees small and large faces alike, and makes one box of those that show the same face. (`HaarDetector` asks
+# several cascades, and moves and scales their squares; it is slower and finds fewer.)
 
 # %%
 predictor = Predictor()  # the model that ships with kpdetect; this loads no TensorFlow
 spec = predictor.model.spec
 
-boxes = HaarDetector()(photograph)
+boxes = FaceFinder()(photograph)
 print(boxes.round(1))
 
 # %% [markdown]
@@ -187,7 +188,7 @@ print("TensorFlow is loaded:", "tensorflow" in sys.modules)
 #
 # ```
 # kpdetect predict photo.jpg --draw marked.jpg --json points.json
-# kpdetect evaluate MODEL --data SPEC --boxes haar
+# kpdetect evaluate MODEL --data SPEC --boxes finder
 # ```
 #
 # Next: [5, IMM: nose tip, then the full face](5_imm_nose_tip_and_full_face.ipynb).

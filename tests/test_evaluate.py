@@ -47,9 +47,9 @@ def test_json_on_stdout_is_json_alone(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_missed_faces_are_counted_with_the_detectors_boxes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(main, [SHIPPED, "--data", "synthetic:8", "--boxes", "haar", "--no-box-jitter", "--json", "-"]) == 0
+    assert cli.run(main, [SHIPPED, "--data", "synthetic:8", "--boxes", "finder", "--no-box-jitter", "--json", "-"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["boxes"], report["n"]) == ("haar", 8)
+    assert (report["boxes"], report["n"]) == ("finder", 8)
     assert 0 <= report["missed"] < 8
 
 

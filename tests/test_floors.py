@@ -25,6 +25,7 @@ FLOORS = {
     "transforms": 1,
     "crops": 2,
     "pipeline": 3,
+    "finding": 3,
     "bundle": 2,
     "draw": 2,
     "filters": 2,

@@ -576,7 +576,7 @@ def test_importing_it_brings_in_nothing_heavy():
 
 
 def test_real_photographs_end_to_end(shared_data, tmp_path, monkeypatch, capsys):
-    """The Haar detector and a model that answers with the box's own corners."""
+    """The face finder and a model that answers with the box's own corners."""
     real = Predictor
     monkeypatch.setattr(
         predict,

@@ -23,7 +23,8 @@ from kpdetect import bundle, runtime, web_page
 from kpdetect.datasets import synthetic
 from kpdetect.errors import KpdetectError
 from kpdetect.export import export_model
-from kpdetect.faces import JUDGED_VOTES, Face, HaarDetector
+from kpdetect.faces import Face, HaarDetector
+from kpdetect.faces.haar import JUDGED_VOTES
 from kpdetect.filters import apply_filters
 from kpdetect.geometry import CropRule
 from kpdetect.images import read_image, write_image

@@ -16,7 +16,7 @@ from kpdetect.draw import TransformRow
 from kpdetect.errors import KpdetectError
 from kpdetect.evaluate import choose_split
 from kpdetect.exhibits.labelled import mean_of_known, spread, visible_points
-from kpdetect.faces import HaarDetector, biggest_first
+from kpdetect.faces import FaceFinder
 from kpdetect.geometry import Floats, image_box, to_pixels
 from kpdetect.images import Pixels, read_image, to_channels, warp_crop
 from kpdetect.metrics import nme_per_point, summary
@@ -174,7 +174,7 @@ def face_of_image(image: str, spec: Spec, face: int) -> Pixels:
     photograph = read_image(image)
     if spec.crop.around == "image":
         return crop_of(photograph, image_box((photograph.shape[0], photograph.shape[1])), spec)
-    boxes = biggest_first(np.asarray(HaarDetector()(photograph), np.float32).reshape(-1, 4))
+    boxes = FaceFinder()(photograph)
     if not len(boxes):
         raise KpdetectError(
             f"{image}: the detector found no face; name another photograph, or labelled faces by --data"

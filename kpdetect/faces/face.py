@@ -9,6 +9,9 @@ from kpdetect.errors import KpdetectError, unknown_name
 from kpdetect.geometry import Floats
 from kpdetect.schema import KeypointSchema
 
+FACE_SCORE = 0.5
+"""What a face scores at least; a model that leaves out the rest lets detectors find more than is sure."""
+
 
 @dataclass(frozen=True, eq=False)
 class Face:

@@ -1,4 +1,4 @@
-"""Owns the detector that is there without any download: OpenCV's Haar cascades, and how their squares become boxes."""
+"""Owns OpenCV's Haar cascades as a detector, for which nothing has to be trained; how their squares become boxes."""
 
 import os
 from dataclasses import dataclass
@@ -51,8 +51,9 @@ ones are made symmetric (their shift in x is below 0.01) and the two profiles ea
 SMALLEST_WINDOW = 40  # pixels; in smaller windows, down to the 20 or 24 of the training, most of what is found is false
 SMALLEST_FACE = 30  # pixels of the photograph; what is smaller still holds too little to tell points from
 BORDER = 0.15  # of the shorter side: a square needs forehead and neck, which tightly cut pictures lack
+MIN_FACE = 0.05  # of the longer side
 MIN_VOTES = 10  # that make a face where nothing else judges it
-JUDGED_VOTES, JUDGED_SCORE = 3, 0.5
+JUDGED_VOTES = 3
 """Votes of the Haar cascades that are enough where a model judges what they found. On 60 photographs of 300-W kept out
 of training that finds 93 % with 0.02 boxes a photograph beside the labels; 10 votes, unjudged, find 92 % with 0.12, and
 on whole photographs with several faces 83 instead of 90 % (``benchmarks/detection.py``)."""
@@ -75,7 +76,7 @@ class HaarDetector:
         KpdetectError: An option is out of range, or this OpenCV has no Haar cascades.
     """
 
-    def __init__(self, min_face: float = 0.05, min_votes: int = MIN_VOTES, profiles: bool = True) -> None:
+    def __init__(self, min_face: float = MIN_FACE, min_votes: int = MIN_VOTES, profiles: bool = True) -> None:
         if not 0 < min_face <= 1 or min_votes < 1:
             raise KpdetectError(
                 f"detector: expected min_face in (0, 1] and min_votes from 1, received {min_face} and {min_votes}"

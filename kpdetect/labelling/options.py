@@ -30,7 +30,7 @@ class LabelOptions:
     part: int = cli.option(256, "photographs in a part: what an interruption loses at most, per worker", metavar="N")
     model: str | None = cli.option(None, "bundle, SavedModel, .tflite, .onnx or .keras; by default the shipped one")
     detector: str | None = cli.option(
-        None, "YuNet's ONNX file, to find faces with; by default OpenCV's Haar cascades do", metavar="FILE"
+        None, "find faces with: haar, for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
     )
     mirror: bool = cli.option(False, "look at every face in a mirror too: twice the time, a little more accurate")
     min_score: float = cli.option(0.5, "leave out what was found and scores lower, from 0 to 1", metavar="X")

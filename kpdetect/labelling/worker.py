@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 from kpdetect.errors import KpdetectError
-from kpdetect.faces import YuNetDetector
 from kpdetect.images import Pixels, cv2
 from kpdetect.labelling.folder import LabelFolder
 from kpdetect.labelling.sources import Encoded, Part
@@ -22,7 +21,7 @@ class Look:
 
     Attributes:
         model: See `Predictor`; None for the model that ships.
-        detector: YuNet's ONNX file; None for the Haar cascades.
+        detector: See `Predictor`.
         mirror: See `Predictor`.
         min_score: See `Predictor`.
         max_megapixels: Photographs of more are bad.
@@ -40,8 +39,7 @@ class Look:
         Raises:
             KpdetectError: An option is wrong, or a file is none.
         """
-        detector = None if self.detector is None else YuNetDetector(self.detector)
-        return Predictor(self.model, detector, mirror=self.mirror, min_score=self.min_score)
+        return Predictor(self.model, self.detector, mirror=self.mirror, min_score=self.min_score)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class PredictOptions:
         None, "with --data: write Id,Predicted, one coordinate a row, face by face", metavar="FILE"
     )
     detector: str | None = cli.option(
-        None, "YuNet's ONNX file, to find faces with; by default OpenCV's Haar cascades do", metavar="FILE"
+        None, "find faces with: haar, for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
     )
     mirror: bool = cli.option(False, "look at every face in a mirror too: twice the time, a little more accurate")
     min_score: float = cli.option(

@@ -16,10 +16,8 @@ from kpdetect.models.layers import (
     SoftArgmax,
     Tensor,
     image_input,
-    normalize,
 )
-
-NORM_MOMENTUM = 0.97  # over 33 batches: with 10, whole nets leaned to one side by chance from epoch to epoch
+from kpdetect.models.residual import convolution, halving_block, pad, residual_block
 
 
 def compact(
@@ -52,12 +50,12 @@ def compact(
     """
     _check(input_shape, widths, blocks)
     image, x = image_input(input_shape)
-    x = _convolution(_pad(x), widths[0], 4, "stem", strides=2)
+    x = convolution(pad(x), widths[0], 4, "stem", strides=2)
     levels = []
     for level, (width, count) in enumerate(zip(widths[1:], blocks, strict=True)):
-        x = _halving_block(x, width, f"stride{4 << level}_1")
+        x = halving_block(x, width, f"stride{4 << level}_1")
         for block in range(2, count + 1):
-            x = _residual_block(x, width, f"stride{4 << level}_{block}")
+            x = residual_block(x, width, f"stride{4 << level}_{block}")
         levels.append(x)
     keypoints, spread = SoftArgmax(spread=True, name="soft_argmax")(_heatmaps(levels, widths[2], num_keypoints))
     uncertainty = ExpectedError(name="expected_error")(spread)
@@ -74,41 +72,6 @@ def _check(input_shape: tuple[int, int, int], widths: Sequence[int], blocks: Seq
         )
 
 
-def _pad(x: Tensor) -> Tensor:
-    """A pixel on every side: with it a 4x4 kernel of stride 2 is centred on the four pixels that it halves."""
-    return keras.layers.ZeroPadding2D(1)(x)
-
-
-def _convolution(x: Tensor, filters: int, size: int, name: str, strides: int = 1, relu: bool = True) -> Tensor:
-    """Convolution, batch normalisation, and ReLU unless an addition comes before it."""
-    x = keras.layers.Conv2D(
-        filters,
-        size,
-        strides=strides,
-        padding="same" if strides == 1 else "valid",
-        use_bias=False,  # the normalisation has one
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)
-    x = normalize(x, f"{name}_norm", NORM_MOMENTUM)
-    return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-
-def _residual_block(x: Tensor, filters: int, name: str) -> Tensor:
-    """Two 3x3 convolutions beside the way past them."""
-    y = _convolution(_convolution(x, filters, 3, f"{name}_a"), filters, 3, f"{name}_b", relu=False)
-    return keras.layers.ReLU(name=f"{name}_out")(keras.layers.Add(name=f"{name}_add")([x, y]))
-
-
-def _halving_block(x: Tensor, filters: int, name: str) -> Tensor:
-    """A residual block that halves the size: 2x2 kernels in one way, the mean of 2x2 pixels in the other."""
-    y = _convolution(_convolution(x, filters, 2, f"{name}_a", strides=2), filters, 3, f"{name}_b", relu=False)
-    past = _convolution(
-        keras.layers.AveragePooling2D(2, name=f"{name}_mean")(x), filters, 1, f"{name}_past", relu=False
-    )
-    return keras.layers.ReLU(name=f"{name}_out")(keras.layers.Add(name=f"{name}_add")([past, y]))
-
-
 def _heatmaps(levels: Sequence[Tensor], width: int, num_keypoints: int) -> Tensor:
     """Carries what the deepest level knows of the whole face to stride 8, and adds that level's heatmaps to stride 4's.
 
@@ -118,7 +81,7 @@ def _heatmaps(levels: Sequence[Tensor], width: int, num_keypoints: int) -> Tenso
     fine, middle, deep = levels
     context = _doubled(_linear(deep, width, "context16"))
     x = keras.layers.Add(name="context_add")([_linear(middle, width, "context8"), context])
-    x = _residual_block(keras.layers.ReLU(name="context_relu")(x), width, "refine")
+    x = residual_block(keras.layers.ReLU(name="context_relu")(x), width, "refine")
     coarse = _doubled(_linear(x, num_keypoints, "heatmaps8", dtype="float32"))
     return keras.layers.Add(name="heatmaps", dtype="float32")(
         [_linear(fine, num_keypoints, "heatmaps4", dtype="float32"), coarse]

@@ -52,7 +52,7 @@ class TrackOptions:
         0.1, "smallest face that is found, as a share of the picture's longer side; half takes four times as long"
     )
     detector: str | None = cli.option(
-        None, "YuNet's ONNX file, to find faces with; by default OpenCV's Haar cascades do", metavar="FILE"
+        None, "find faces with: haar, for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
     )
     detect_every: int = cli.option(_TRACKER.detect_every, "frames between two searches for new faces", metavar="N")
     threads: int = cli.option(1, "threads of the model's runtime; one is enough for single faces")

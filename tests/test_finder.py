@@ -1,0 +1,203 @@
+"""The face finder: its pyramid, what its network tells as boxes, what it finds, and what it learns from."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpdetect.datasets import load, split_by_rule, synthetic
+from kpdetect.errors import KpdetectError
+from kpdetect.faces import FaceFinder, HaarDetector, YuNetDetector, finder, make_detector
+from kpdetect.faces.finder import CELL, SIZE_UNIT, STRIDE, Pyramid, boxes_of
+from kpdetect.finding import draw_canvas, export_finder, finder_loss, portraits_of, targets
+from kpdetect.geometry import intersection_over_union
+from kpdetect.models.finder import finder as finder_network
+
+few = settings(max_examples=25, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> synthetic.Annotations:
+    return synthetic.annotations(24, seed=5, size=160)
+
+
+class TestPyramid:
+    @few
+    @given(st.integers(1, 900), st.integers(1, 900), st.floats(0.01, 1))
+    def test_its_pictures_lie_beside_each_other_in_one_of_whole_strides(self, height, width, min_face):
+        pyramid = Pyramid.of(np.zeros((height, width), np.uint8), min_face)
+        assert all(extent % STRIDE == 0 for extent in pyramid.picture.shape)
+        low, high = pyramid.places[:, :2], pyramid.places[:, 2:]
+        assert (low >= 0).all()
+        assert (high <= pyramid.picture.shape[::-1]).all()
+        apart = (low[:, None] >= high[None]).any(-1) | (low[None] >= high[:, None]).any(-1)
+        assert (apart | np.eye(len(low), dtype=bool)).all()
+        assert (high - low)[-1].max() <= finder.LAST_LEVEL
+
+    @few
+    @given(st.integers(60, 900), st.integers(60, 900), st.floats(0.1, 0.9), st.floats(0.1, 0.9), st.integers(0, 9))
+    def test_a_box_on_any_of_them_stands_where_it_stands_on_the_photograph(self, height, width, x, y, which):
+        pyramid = Pyramid.of(np.zeros((height, width), np.uint8), 0.05)
+        level = which % len(pyramid.places)
+        truth = np.float64([x * width - 9, y * height - 7, x * width + 9, y * height + 7])
+        scale, origin = np.tile(pyramid.scales_xy[level], 2), np.tile(pyramid.places[level, :2], 2)
+        box = (truth + 0.5) * scale + origin - 0.5
+        np.testing.assert_allclose(pyramid.to_photograph(np.float32(box[None]))[0], truth, atol=0.01)
+
+    def test_a_gradient_is_as_bright_where_it_says(self):
+        ramp = np.tile(np.linspace(0, 255, 640).astype(np.uint8), (480, 1))
+        pyramid = Pyramid.of(ramp, 0.03)
+        for (x0, y0, x1, y1), (scale, _) in zip(pyramid.places, pyramid.scales_xy, strict=True):
+            x = (x0 + x1) // 2
+            photograph_x = (x + 0.5 - x0) / scale - 0.5
+            assert pyramid.picture[(y0 + y1) // 2, x] == pytest.approx(photograph_x / 639 * 255, abs=1.5)
+
+    def test_the_smallest_face_is_seen_as_large_as_it_has_to_be(self):
+        pyramid = Pyramid.of(np.zeros((480, 640), np.uint8), 0.05)
+        assert 0.05 * 640 * pyramid.scales_xy[0, 0] == pytest.approx(finder.SMALLEST_SEEN, rel=0.01)
+
+
+class TestWhatTheNetworkTells:
+    def test_a_square_tells_a_box(self):
+        said = np.full((2, 3, 20), -9, np.float32)
+        said[1, 2, 10:15] = (
+            2.0,
+            0.5,
+            -0.25,
+            math.log(48 / SIZE_UNIT),
+            math.log(64 / SIZE_UNIT),
+        )  # its lower left quarter
+        boxes, scores = boxes_of(said, 0.5)
+        x, y = (4 + 0.5 + 0.5) * CELL - 0.5, (3 + 0.5 - 0.25) * CELL - 0.5
+        np.testing.assert_allclose(boxes, [[x - 24, y - 32, x + 24, y + 32]], rtol=1e-6)
+        assert scores == pytest.approx([1 / (1 + math.exp(-2))])
+
+    def test_targets_told_are_the_boxes(self):
+        faces = np.float32([[20, 30, 60, 90], [150, 160, 170, 180]])
+        truth = targets(faces, 256)
+        logits = np.where(truth[..., :1] > 0.5, 9.0, -9.0)
+        squares = np.concatenate([logits, truth[..., 1:]], axis=-1)
+        said = squares.reshape(16, 2, 16, 2, 5).transpose(0, 2, 1, 3, 4).reshape(16, 16, 20)
+        boxes, _ = boxes_of(said.astype(np.float32), 0.5)
+        overlap = intersection_over_union(faces, boxes)
+        assert (overlap.max(axis=0) > 0.999).all()
+        assert (overlap.max(axis=1) > 0.999).all()
+
+    @pytest.mark.parametrize(("side", "told"), [(6, -1), (10, -1), (40, 1), (120, -1), (200, -1)])
+    def test_faces_too_small_or_too_large_are_neither_faces_nor_none(self, side, told):
+        truth = targets(np.float32([[128 - side / 2, 128 - side / 2, 128 + side / 2, 128 + side / 2]]), 256)
+        assert truth[15:17, 15:17, 0].max() == told
+        assert truth[..., 0].min() == -1
+
+    def test_the_loss_of_one_square_by_hand(self):
+        truth = np.zeros((1, 2, 2, 5), np.float32)
+        truth[0, 1, 0] = 1, 0.5, 0, 0, 0
+        said = np.full((1, 1, 1, 20), 0, np.float32)
+        said[..., 0::5] = -30
+        said[0, 0, 0, 10:15] = 1, 0.2, 0.04, 0, 0
+        wrong = 1 / (1 + math.e)
+        focal = wrong**2 * math.log(1 + math.exp(-1))
+        box = (0.3 - 0.05) + 5 * 0.04**2
+        assert float(finder_loss(truth, said)) == pytest.approx(focal + 0.5 * box, rel=1e-4)
+
+    def test_the_loss_asks_nothing_of_squares_that_may_be_either(self):
+        truth = np.zeros((1, 2, 2, 5), np.float32)
+        truth[0, 0, 0, 0], truth[0, 0, 1] = -1, (1, 0, 0, 0, 0)
+        said = np.zeros((1, 1, 1, 20), np.float32)
+        before = float(finder_loss(truth, said))
+        said[0, 0, 0, 0] = 7
+        assert float(finder_loss(truth, said)) == before
+
+
+class TestCanvases:
+    def test_the_same_chance_draws_the_same(self, drawn):
+        portraits = portraits_of(drawn)
+        first, second = (draw_canvas(portraits, np.random.default_rng(3)) for _ in range(2))
+        np.testing.assert_array_equal(first.picture, second.picture)
+        np.testing.assert_array_equal(first.boxes, second.boxes)
+
+    def test_faces_of_all_sizes_come_up_and_cover_no_other(self, drawn):
+        portraits = portraits_of(drawn)
+        canvases = [draw_canvas(portraits, np.random.default_rng(number)) for number in range(150)]
+        boxes = np.concatenate([canvas.boxes for canvas in canvases])
+        sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+        assert sides.min() < 12
+        assert sides.max() > 80
+        for canvas in canvases:
+            overlap = intersection_over_union(canvas.boxes, canvas.boxes) - np.eye(len(canvas.boxes))
+            assert overlap.max(initial=0) == 0
+
+    def test_its_boxes_are_where_the_faces_are(self, drawn):
+        """A face pasted on a grey canvas is what changes there."""
+        from kpdetect.finding import canvases
+
+        for portrait in portraits_of(drawn)[:6]:
+            rng, boxes = np.random.default_rng(1), []
+            picture = np.full((256, 256), 200, np.uint8)
+            canvases._paste_face(picture, portrait, boxes, rng)
+            changed = np.argwhere(np.abs(picture.astype(int) - 200) > 3)[:, ::-1]
+            low, high = np.maximum(boxes[0][:2], 0), np.minimum(boxes[0][2:], 255)
+            assert (changed.min(axis=0) <= low + 3).all()
+            assert (changed.max(axis=0) >= high - 3).all()
+
+
+class TestFaceFinder:
+    def test_it_finds_drawn_faces(self, drawn):
+        detector = FaceFinder(min_score=0.25)
+        found = [
+            intersection_over_union(drawn.boxes[[row]], detector(drawn.read(drawn.paths[row]))) for row in range(24)
+        ]
+        assert np.mean([overlap.max(initial=0) > 0.5 for overlap in found]) >= 0.9
+
+    @pytest.mark.parametrize("size_hw", [(1, 1), (3, 700), (480, 640), (33, 17)])
+    def test_any_size_will_do_and_nothing_is_found_on_grey(self, size_hw):
+        assert FaceFinder()(np.full((*size_hw, 3), 127, np.uint8)).shape == (0, 4)
+
+    def test_one_photograph_after_another_is_what_each_is_alone(self, drawn):
+        detector = FaceFinder()
+        pictures = [drawn.read(drawn.paths[row])[: 160 - 30 * row] for row in range(3)]
+        alone = [FaceFinder()(picture) for picture in pictures]
+        for picture, expected in zip([*pictures, *pictures[::-1]], [*alone, *alone[::-1]], strict=True):
+            np.testing.assert_array_equal(detector(picture), expected)
+
+    @pytest.mark.parametrize(
+        "options", [{"min_face": 0}, {"min_face": 1.1}, {"min_score": 0}, {"min_score": 1}, {"threads": 0}]
+    )
+    def test_options_out_of_range_are_errors(self, options):
+        with pytest.raises(KpdetectError, match="detector: expected min_face in"):
+            FaceFinder(**options)
+
+    def test_a_missing_file_is_told(self, monkeypatch):
+        monkeypatch.setattr(finder, "FINDER_FILE", "none.tflite")
+        with pytest.raises(KpdetectError, match=r"no none\.tflite ships with this kpdetect"):
+            FaceFinder()
+
+    def test_it_finds_people_kept_out_of_its_training(self, shared_data):
+        from kpdetect.bundle import read_spec, shipped_model
+
+        faces = load(f"ibug:{shared_data / 'ibug_300w' / 'helen'}")
+        val = split_by_rule(faces, read_spec(shipped_model()).extra["split"])[1]
+        detector = FaceFinder()
+        overlaps = [
+            intersection_over_union(box[None], detector(val.read(path))).max(initial=0)
+            for path, box in zip(val.paths, val.boxes, strict=True)
+        ]
+        assert np.mean(np.array(overlaps) > 0.4) >= 0.97
+
+
+def test_commands_call_detectors_by_name(tmp_path):
+    assert isinstance(make_detector(), FaceFinder)
+    assert isinstance(make_detector("haar"), HaarDetector)
+    assert make_detector(judged=True).min_score < make_detector().min_score
+    assert make_detector("haar", judged=True).min_votes < make_detector("haar").min_votes
+    assert make_detector("haar", min_face=0.3).min_face == make_detector(min_face=0.3).min_face == 0.3
+    with pytest.raises(KpdetectError, match="expected YuNet's ONNX file"):
+        make_detector(str(tmp_path / "none.onnx"))
+    assert YuNetDetector is not None
+
+
+def test_the_exported_network_tells_what_keras_does(tmp_path):
+    export_finder(finder_network((4, 8, 8, 16), 1), tmp_path / "finder.tflite")
+    assert (tmp_path / "finder.tflite").stat().st_size > 10_000
