@@ -96,7 +96,21 @@ def judge(mark: MarkCrops, annotations: Annotations, spec: Spec) -> Judged:
         KpdetectError: The model tells no uncertainty.
     """
     crops, truth, _ = evaluation_crops(annotations, spec.crop, spec.channels)
-    marks = mark_batches(mark, crops)
+    return judge_marks(mark_batches(mark, crops), truth, annotations, spec)
+
+
+def judge_marks(marks: Marks, truth: Floats, annotations: Annotations, spec: Spec) -> Judged:
+    """What `judge` tells of marks that are there already.
+
+    Args:
+        marks: Of the faces' crops.
+        truth: (N, K, 2), the labels, relative to the crops.
+        annotations: The faces.
+        spec: Of the model.
+
+    Raises:
+        KpdetectError: They tell no uncertainty.
+    """
     if marks.uncertainty is None:
         raise KpdetectError(f"model '{spec.recipe}' tells no uncertainty")
     height, width = spec.crop.size_hw

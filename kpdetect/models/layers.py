@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from kpdetect.models.normalization import BatchNormalization
+
 Tensor = Any  # a keras tensor of whichever backend runs
 
 INPUT_NAME = "image"
@@ -151,4 +153,4 @@ def image_input(input_shape: tuple[int, int, int], offset: float = 0.0) -> tuple
 
 def normalize(x: Tensor, name: str | None = None, momentum: float = 0.9) -> Tensor:
     """Batch normalisation with PyTorch's defaults: momentum 0.1 there is 0.9 here, epsilon 1e-5."""
-    return keras.layers.BatchNormalization(momentum=momentum, epsilon=1e-5, name=name)(x)
+    return BatchNormalization(momentum=momentum, epsilon=1e-5, name=name)(x)

@@ -71,14 +71,21 @@ class TrainOptions:
     freeze_epochs: int | None = cli.option(
         None, "leave the layers that were taken as they are for the first N epochs", metavar="N"
     )
-    mixed_precision: bool = cli.option(False, "compute in 16 bits: float16 on GPUs, bfloat16 on processors")
+    mixed_precision: bool | None = cli.option(
+        None,
+        "compute in 16 bits: float16 on GPUs, bfloat16 on processors; left out, on processors that have instructions "
+        "for it (AVX512-BF16, AMX)",
+    )
     jit_compile: bool = cli.option(False, "compile the step with XLA: faster on GPUs, slower to start")
     tensorboard: bool = cli.option(False, "write TensorBoard logs to DIR/tensorboard")
     deterministic: bool = cli.option(
         False, "same seed, same machine, same losses to the last digit; 2 % more work a step"
     )
-    checkpoint_every: int = cli.option(
-        100, "steps between two states that --resume can go on from; 0: at each epoch's end alone", metavar="N"
+    checkpoint_every: int | None = cli.option(
+        None,
+        "steps between two states that --resume can go on from; 0: at each epoch's end alone; left out, 100, or more "
+        "where writing them would take over 5 % of the time",
+        metavar="N",
     )
     resume: bool = cli.option(False, "go on from the run folder's last state, after an end at any instant")
     overwrite: bool = cli.option(False, "remove the run that the folder holds, and start anew")

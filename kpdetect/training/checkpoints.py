@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import shutil
 import sys
+import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,9 @@ from kpdetect.errors import KpdetectError
 MONITORED = "val_nme"
 KEPT = 2
 """How many of the latest states stay: should the last be damaged, as by a failing disk, there is the one before."""
+
+WRITING_SHARE = 0.05
+"""The share of a training's time that states amid an epoch may take, where nobody says how often to keep one."""
 
 Arrays = list[npt.NDArray[Any]]
 
@@ -69,15 +74,31 @@ class Checkpoints:
 
     def __init__(self, folder: Path, fingerprint: dict[str, Any]) -> None:
         self.folder, self.best, self.fingerprint = folder, folder / "best.npz", fingerprint
+        self._seconds_to_write, self._written_at = 0.0, time.monotonic()
 
-    def keep(self, model: keras.Model, progress: Progress) -> None:
+    @property
+    def affordable(self) -> bool:
+        """Whether enough time has passed since the last state for another one, that writing take `WRITING_SHARE`."""
+        return WRITING_SHARE * (time.monotonic() - self._written_at) >= self._seconds_to_write
+
+    def keep(self, model: keras.Model, progress: Progress, is_best: bool = False) -> None:
         """Writes the state under its own name, and then removes all but the last `KEPT`.
+
+        The best first: a kill between the two leaves the best, which is a whole state too, to go on from.
+
+        Args:
+            model: The network.
+            progress: How far it has come.
+            is_best: It is the best so far: it is kept under that name as well, which takes neither time nor room where
+                a file can have two names.
 
         Raises:
             KpdetectError: See `save`.
         """
         file = self.folder / f"epoch{progress.epoch:06}_step{progress.step:07}.npz"
-        self.save(file, model, progress)
+        self.save(self.best if is_best else file, model, progress)
+        if is_best:
+            _give_second_name(self.best, file)
         others = sorted(set(self.folder.glob("epoch*.npz")) - {file})
         earlier = [other for other in others if other < file]
         for other in set(others) - set(earlier[1 - KEPT :]):  # later ones are damaged: they were passed over
@@ -89,6 +110,7 @@ class Checkpoints:
         Raises:
             KpdetectError: The disk is full, or a variable is not finite; earlier states stay as they are.
         """
+        started = time.monotonic()
         groups = {"v": _variables(model), "m": model.metrics_variables}
         arrays = {f"{key}{n}": np.asarray(one) for key, group in groups.items() for n, one in enumerate(group)}
         if not all(np.isfinite(array).all() for array in arrays.values() if np.issubdtype(array.dtype, np.floating)):
@@ -98,6 +120,8 @@ class Checkpoints:
             np.savez(stream, state=np.array(text), **arrays)  # type: ignore[arg-type]
             stream.flush()
             os.fsync(stream.fileno())  # or a power cut could leave the new name and not the bytes
+        self._written_at = time.monotonic()
+        self._seconds_to_write = self._written_at - started
 
     def newest(self) -> Path | None:
         """The whole state that has come furthest; None before the first. Damaged ones are told and passed over.
@@ -149,6 +173,15 @@ class Checkpoints:
         return _read_arrays(file, "m")
 
 
+def _give_second_name(file: Path, name: Path) -> None:
+    with atomic_file(name) as temporary:
+        temporary.unlink()
+        try:
+            os.link(file, temporary)
+        except OSError:  # a file system whose files have one name each
+            shutil.copyfile(file, temporary)
+
+
 def add_to_metrics(model: keras.Model, arrays: Arrays) -> None:
     """Adds what the metrics had summed up before; their variables are sums, all of them."""
     for variable, array in zip(model.metrics_variables, arrays, strict=True):
@@ -159,7 +192,7 @@ def not_finite(what: str, when: str) -> KpdetectError:
     """What ends a training whose numbers are none any more, with what to try."""
     return KpdetectError(
         f"{what} {when}; the last good states stay in the run folder. Try a smaller --learning-rate, "
-        "train without --mixed-precision, or look for labels far outside their pictures"
+        "train with --no-mixed-precision, or look for labels far outside their pictures"
     )
 
 

@@ -10,8 +10,9 @@ from kpdetect.errors import unknown_name
 from kpdetect.metrics_keras import NormalizedMeanError
 from kpdetect.recipes import Optimization, Recipe
 from kpdetect.spec import Spec
+from kpdetect.training.optimizers import Adam, AdamW
 
-OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
+OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "sgd": keras.optimizers.SGD}
 
 
 def compile_model(
@@ -69,8 +70,8 @@ def build_optimizer(settings: Optimization, total_steps: int, first_step: int = 
     if settings.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=settings.momentum)
     if settings.optimizer == "adam":
-        return keras.optimizers.Adam(rate)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+        return Adam(rate)
+    optimizer = AdamW(rate, weight_decay=settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

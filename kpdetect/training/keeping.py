@@ -12,6 +12,9 @@ from kpdetect.atomic import atomic_file
 from kpdetect.errors import Interrupted
 from kpdetect.training.checkpoints import MONITORED, Arrays, Checkpoints, Progress, add_to_metrics, not_finite
 
+EVERY = 100
+"""Steps between two states amid an epoch, where nobody says how many: some tens of seconds of work."""
+
 
 class KeepState(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells no types
     """At each epoch's end: the log, the last and the best state on disk, and early stopping that survives a resume.
@@ -45,10 +48,7 @@ class KeepState(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Keeps what the epoch gave."""
         improved = self.progress.add(logs or {})
-        # The best first: a kill between the two leaves the best, which is a whole state too, to go on from.
-        if improved:
-            self.checkpoints.save(self.checkpoints.best, self.model, self.progress)
-        self.checkpoints.keep(self.model, self.progress)
+        self.checkpoints.keep(self.model, self.progress, is_best=improved)
         write_history(self.history_file, self.progress.history)
         if self.out_of_patience:
             print(f"no better validation NME for {self.patience} epochs: stopping early", file=sys.stderr)
@@ -64,7 +64,8 @@ class KeepSteps(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
     Args:
         checkpoints: Where to.
         progress: How far the training has come; where it is amid an epoch, the first epoch here is the rest of that.
-        every: Steps between two states, counted from the epoch's begin; 0 keeps none amid an epoch.
+        every: Steps between two states, counted from the epoch's begin; 0 keeps none amid an epoch. None: `EVERY`, or
+            more while a state is not `Checkpoints.affordable`.
         stopped: Tells which signal asks for an end; 0 for none.
         metrics: The metrics' variables at that step, as `Checkpoints.restore` gives them.
     """
@@ -73,12 +74,13 @@ class KeepSteps(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
         self,
         checkpoints: Checkpoints,
         progress: Progress,
-        every: int,
+        every: int | None,
         stopped: Callable[[], int],
         metrics: Arrays,
     ) -> None:
         super().__init__()
-        self.checkpoints, self.progress, self.every, self.stopped = checkpoints, progress, every, stopped
+        self.checkpoints, self.progress, self.stopped = checkpoints, progress, stopped
+        self.every, self.sparing = EVERY if every is None else every, every is None
         self.metrics, self.first_step = metrics, 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -92,6 +94,7 @@ class KeepSteps(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
             add_to_metrics(self.model, self.metrics)
         self.progress.step = done
         due = bool(self.every) and done // self.every > before // self.every
+        due = due and (self.checkpoints.affordable or not self.sparing)
         if batch + 1 < self.params["steps"] and (due or self.stopped()):
             self.checkpoints.keep(self.model, self.progress)
             self._end_if_asked()

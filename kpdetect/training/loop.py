@@ -16,7 +16,13 @@ from kpdetect.recipes import Recipe, TrainOptions
 from kpdetect.spec import Spec
 from kpdetect.stopping import stop_on_signals
 from kpdetect.training.checkpoints import Arrays, Checkpoints, Progress
-from kpdetect.training.devices import off_the_replicas, prepare_devices, share_statistics
+from kpdetect.training.devices import (
+    computing_in,
+    precision_of,
+    prepare_devices,
+    share_statistics,
+    with_weights_of,
+)
 from kpdetect.training.faces import Faces
 from kpdetect.training.feeding import framing_of, transforms_of, validation_batches
 from kpdetect.training.fitting import compile_model, thaw
@@ -90,7 +96,7 @@ def fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: 
     file = Path(options.cache) if options.cache else None
     cache = open_cache(faces.train, framing_of(recipe), recipe.channels, file, options.skip_bad_rows)
     steps = max(1, round(len(cache) / recipe.batch_size))
-    with strategy.scope():
+    with strategy.scope(), computing_in(precision_of(options)):
         network = _network(recipe, spec)
         model = models.for_training(network)
         taken.put_into(model)
@@ -114,9 +120,8 @@ def fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: 
     write_history(folder / "history.csv", progress.history)  # a kill may have come between a state and its line
     thaw(model)
     checkpoints.restore(checkpoints.best, model)
-    if strategy.num_replicas_in_sync > 1:
-        network = off_the_replicas(network, _network(recipe, spec))
-    return Trained(network, progress)
+    # In float32, whatever it was trained in: what is measured now is then what the saved weights give.
+    return Trained(with_weights_of(network, _network(recipe, spec)), progress)
 
 
 def _network(recipe: Recipe, spec: Spec) -> keras.Model:

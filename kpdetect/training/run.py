@@ -11,18 +11,20 @@ import keras
 
 from kpdetect import __version__, losses, models
 from kpdetect.atomic import atomic_file
-from kpdetect.bundle import WEIGHTS_FILE, save_bundle
+from kpdetect.bundle import WEIGHTS_FILE, save_bundle, write_spec
+from kpdetect.datasets import Annotations
 from kpdetect.errors import KpdetectError, MissingExtra
+from kpdetect.geometry import to_pixels
 from kpdetect.recipes import Recipe, TrainOptions, choose_recipe
 from kpdetect.reporting import region_table, result_row, warn_of_mean_face, write_training_pictures
 from kpdetect.results import ResultRow, write_rows
-from kpdetect.scoring import Evaluation, evaluate, mean_face_error
+from kpdetect.scoring import Evaluation, Looks, evaluation_of, mean_face_error, mirrored_predictions
 from kpdetect.spec import SPEC_FILE, Spec
-from kpdetect.training.calibrating import calibrate, marks_of
+from kpdetect.training.calibrating import Look, calibrate_by, look_at, marks_of
 from kpdetect.training.faces import Faces, load_faces, suited_to
 from kpdetect.training.loop import Trained, fit
 from kpdetect.training.transfer import credited, may_have_seen, open_source, open_teacher, take
-from kpdetect.uncertainty import judge, reliability_table
+from kpdetect.uncertainty import judge_marks, reliability_table
 
 RUN_FILE, RESULT_FILE = "run.json", "result.csv"
 
@@ -103,18 +105,19 @@ def make_spec(options: TrainOptions, recipe: Recipe, faces: Faces) -> Spec:
 
 def _finish(trained: Trained, faces: Faces, spec: Spec, folder: Path) -> Path:
     """Measures the best weights, writes everything a run leaves behind, and says where it is."""
-    mark = marks_of(trained.model)
-    spec = calibrate(trained.model, faces.val, spec)
-    cost = {"parameters": models.count_parameters(trained.model), "macs": models.count_macs(trained.model)}
+    network = trained.model
+    look, spec = calibrate_by(look_at(network, faces.val, spec), network, faces.val, spec)
+    cost = {"parameters": models.count_parameters(network), "macs": models.count_macs(network)}
     spec = dataclasses.replace(spec, extra={**spec.extra, **cost, "epochs": trained.progress.best_epoch})
-    measured = evaluate(lambda crops: mark(crops).keypoints, faces.val, spec)
+    measured = _measured(look, network, faces.val, spec)
     mean_face = mean_face_error(faces.train, faces.val, spec)
-    row = _write_bundle(trained.model, spec, faces, measured, folder)
+    row = _write_bundle(network, spec, faces, measured, folder)
     pictures = write_training_pictures(trained.progress.history, measured, folder)
     print(row.sentence())
     print(region_table(measured.regions))
     if spec.uncertainty:
-        print(reliability_table(judge(mark, faces.val, spec).reliability(), row.normaliser))
+        judged = judge_marks(look.marks, look.truth, faces.val, spec)
+        print(reliability_table(judged.reliability(), row.normaliser))
     print(f"  the mean face, for comparison: NME {100 * mean_face:.2f} % ({row.normaliser})")
     warn_of_mean_face(measured)
     for file in (folder / WEIGHTS_FILE, folder / "history.csv", folder / RESULT_FILE, *pictures):
@@ -122,13 +125,25 @@ def _finish(trained: Trained, faces: Faces, spec: Spec, folder: Path) -> Path:
     return folder
 
 
+def _measured(look: Look, network: keras.Model, val: Annotations, spec: Spec) -> Evaluation:
+    """The errors on faces that the network has marked; only their mirror images are still to be shown to it."""
+    mark, size_hw = marks_of(network), spec.crop.size_hw
+    looks = Looks(
+        crops=look.crops,
+        truth=to_pixels(look.truth, size_hw),
+        predicted=to_pixels(look.marks.keypoints, size_hw),
+        mirrored=mirrored_predictions(lambda crops: mark(crops).keypoints, look.crops, spec),
+    )
+    return evaluation_of(looks, val, spec)
+
+
 def _write_bundle(model: keras.Model, spec: Spec, faces: Faces, measured: Evaluation, folder: Path) -> ResultRow:
     """The run folder is itself the bundle: weights, spec.json with the measured row, and the row as CSV."""
     draft = folder / ".bundle"
-    save_bundle(model, spec, draft, overwrite=True)
+    spec = save_bundle(model, spec, draft, overwrite=True)
     size = (draft / WEIGHTS_FILE).stat().st_size
     row = result_row(spec, WEIGHTS_FILE, faces.val, measured, (faces.split, "truth"), size)
-    save_bundle(model, dataclasses.replace(spec, errors=(dataclasses.asdict(row),)), draft, overwrite=True)
+    write_spec(dataclasses.replace(spec, errors=(dataclasses.asdict(row),)), draft)
     for name in (WEIGHTS_FILE, SPEC_FILE):
         os.replace(draft / name, folder / name)
     draft.rmdir()
