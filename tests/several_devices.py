@@ -43,7 +43,7 @@ def run(folder: str, count: int) -> list[float]:
 
     loop.prepare_devices = prepare
     loop._tensorboard = lambda options, folder: (losses,)
-    status = cli.run(main, [*TINY, *SMALL, *SGD, "--deterministic", "--out", folder])
+    status = cli.run(main, [*TINY, *SMALL, *SGD, "--deterministic", "--no-mixed-precision", "--out", folder])
     if status:
         sys.exit(status)
     return losses.losses
