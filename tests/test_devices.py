@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+
+from kpdetect.recipes import TrainOptions
+from kpdetect.training import devices
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +35,27 @@ def test_two_processors_learn_as_one_does(losses: list[list[float]]) -> None:
 
 def test_a_deterministic_training_repeats_itself_to_the_last_digit(losses: list[list[float]]) -> None:
     assert losses[0] == losses[2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("fpu avx512f avx512_bf16", True), ("fpu amx_bf16", True), ("fpu avx2", False)]
+)
+def test_a_processor_tells_whether_it_multiplies_bfloat16(flags: str, expected: bool, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert devices.multiplies_bfloat16(tmp_path / "cpuinfo") is expected
+    assert not devices.multiplies_bfloat16(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_where_the_processor_has_it_or_where_it_is_asked_for(
+    has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: has)
+    asked = [devices.precision_of(TrainOptions(mixed_precision=asked)) for asked in (None, True, False)]
+    assert asked == ["mixed_bfloat16" if has else "float32", "mixed_bfloat16", "float32"]
+
+
+def test_layers_compute_as_where_they_were_built() -> None:
+    with devices.computing_in("mixed_bfloat16"):
+        within = keras.layers.Dense(1)
+    assert (within.compute_dtype, keras.layers.Dense(1).compute_dtype) == ("bfloat16", "float32")

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import forked_training
 import keras
@@ -29,6 +30,7 @@ from kpdetect.images import Pixels, read_image, write_image
 from kpdetect.pipeline import open_cache
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.train import main
+from kpdetect.training import keeping
 from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.faces import load_faces
 from kpdetect.training.feeding import framing_of
@@ -183,6 +185,54 @@ def test_states_come_every_so_many_steps_and_two_of_them_stay(model: keras.Model
     ]
     with pytest.raises(Interrupted, match="stopped by SIGTERM after epoch 0, step 1"):
         fit(model, 11, KeepSteps(kept(tmp_path / "other"), Progress(), 0, lambda: signal.SIGTERM, []))
+
+
+def test_left_to_itself_it_keeps_no_more_states_than_their_writing_is_worth(
+    model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "EVERY", 3)
+    fit(model, 1)
+    for slow, states in ((0.0, 2), (1e6, 1)):  # the first state is written whatever it costs, for nobody knows yet
+        folder = tmp_path / str(slow)
+        checkpoints, save = kept(folder), Checkpoints.save
+
+        def save_slowly(self: Checkpoints, *rest: Any, slow: float = slow, save: Any = save) -> None:
+            save(self, *rest)
+            self._seconds_to_write = slow
+
+        monkeypatch.setattr(Checkpoints, "save", save_slowly)
+        fit(model, 11, KeepSteps(checkpoints, Progress(), None, lambda: 0, []))
+        monkeypatch.setattr(Checkpoints, "save", save)
+        assert len(list((folder / "checkpoints").iterdir())) == states
+    assert [file.name for file in (folder / "checkpoints").iterdir()] == ["epoch000000_step0000003.npz"]
+
+
+def test_the_best_and_the_last_are_one_file_until_they_differ(model: keras.Model, tmp_path: Path) -> None:
+    fit(model, 1)
+    checkpoints = kept(tmp_path)
+    checkpoints.keep(model, Progress(epoch=1), is_best=True)
+    last = tmp_path / "checkpoints" / "epoch000001_step0000000.npz"
+    assert checkpoints.best.stat().st_ino == last.stat().st_ino
+    before = last.read_bytes()
+    fit(model, 1)
+    checkpoints.keep(model, Progress(epoch=2), is_best=True)
+    assert last.read_bytes() == before != checkpoints.best.read_bytes()
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert checkpoints.progress(newest).epoch == 2
+
+
+def test_where_a_file_has_one_name_the_best_is_copied(
+    model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    fit(model, 1)
+    kept(tmp_path).keep(model, Progress(epoch=1), is_best=True)
+    best, last = sorted((tmp_path / "checkpoints").iterdir())
+    assert (best.name, best.read_bytes()) == ("best.npz", last.read_bytes())
 
 
 def test_the_figures_of_an_interrupted_epoch_are_of_all_of_it(model: keras.Model, tmp_path: Path) -> None:
