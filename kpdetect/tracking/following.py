@@ -49,7 +49,7 @@ class TrackOptions:
     )
     beta: float = cli.option(_EURO.beta, "more: moving points lag less, and tremble more")
     min_face: float = cli.option(
-        0.1, "smallest face that is found, as a share of the picture's longer side; half takes four times as long"
+        0.05, "smallest face that is found, as a share of the picture's longer side; half takes four times as long"
     )
     detector: str | None = cli.option(
         None, "find faces with: haar, for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
