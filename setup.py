@@ -19,6 +19,9 @@ TRAIN = [
     "matplotlib>=3.9",  # learning curves, sheets of predictions
     "tensorboard>=2.20",  # --tensorboard
 ]
+JAX = [
+    "jax>=0.10",  # Keras' other backend, for several machines; on processors: GPUs and TPUs need a jaxlib of their own
+]
 LABEL = [
     "ray>=2.49",  # workers on one machine or a cluster, and new ones for those that die
     "pyarrow>=18",  # Parquet
@@ -33,6 +36,7 @@ NOTEBOOKS = [
 TEST = [
     *NOTEBOOKS,
     *LABEL,
+    *JAX,
     "hypothesis>=6",  # properties of the geometry
     "mypy>=1.15",
     "pillow>=10",  # examples/minimal_litert.py
@@ -71,7 +75,14 @@ setup(
         "imagesize>=2.0",  # a picture's size from its header, so that huge ones are refused before decoding
         "tqdm>=4.66",  # progress bars
     ],
-    extras_require={"onnx": ONNX, "train": TRAIN, "label": LABEL, "notebooks": NOTEBOOKS, "test": TEST},
+    extras_require={
+        "onnx": ONNX,
+        "train": TRAIN,
+        "jax": [*TRAIN, *JAX],
+        "label": LABEL,
+        "notebooks": NOTEBOOKS,
+        "test": TEST,
+    },
     entry_points={"console_scripts": ["kpdetect = kpdetect.__main__:command"]},
     classifiers=[
         "Programming Language :: Python :: 3",

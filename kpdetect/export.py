@@ -19,6 +19,7 @@ from kpdetect.comparing import NUM_PROBES, Comparison, Difference, check_differe
 from kpdetect.converters import FORMATS, QUANTIZATIONS, SAVED_MODEL, Kind, Representative, Source
 from kpdetect.errors import KpdetectError, MissingExtra, unknown_name
 from kpdetect.inspecting import description, draw_points
+from kpdetect.keras_backend import need_tensorflow
 from kpdetect.representative import representative_faces
 from kpdetect.spec import SPEC_FILE, FileRecord, Spec
 
@@ -147,13 +148,15 @@ def export_model(
         The spec as written; its ``files`` hold each file's ``max_difference_px`` and ``mean_difference_px``.
 
     Raises:
-        KpdetectError: A format is unknown, `out` holds something, the representative set does not suit, or a file
-            differs too much; nothing is written then.
+        KpdetectError: Keras does not run on TensorFlow, a format is unknown, `out` holds something, the representative
+            set does not suit, or a file differs too much; nothing is written then.
         MissingExtra: TensorFlow or a converter is not installed.
     """
     files = _chosen_files(formats, quantization)
     bundle.checked_weights(bundle_folder)  # a wrong path is told before TensorFlow takes seconds to start
     _check_out(Path(bundle_folder), Path(out), overwrite)
+    with cli.quietly("starting TensorFlow"):
+        need_tensorflow("export", "kpdetect export")
     _check_packages(files)
     with cli.quietly(f"reading {bundle_folder}"):
         model, spec = bundle.load_bundle(bundle_folder)

@@ -1,12 +1,11 @@
-"""Owns the command that trains, and says what must be installed for it."""
+"""Owns the command that trains."""
 
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
 
 from kpdetect import cli
-from kpdetect.errors import MissingExtra
+from kpdetect.keras_backend import choose_backend
 from kpdetect.recipes import TrainOptions
 
 
@@ -14,8 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``train``."""
     example = "python -m kpdetect.train --data youtube-faces:DIR --out runs/faces"
     options = cli.parse_options(TrainOptions, argv, "train", example)
-    if importlib.util.find_spec("tensorflow") is None:
-        raise MissingExtra("TensorFlow", "train", "training")
+    choose_backend(options.backend)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
     with cli.quietly("starting TensorFlow"):
         from kpdetect.training import train  # it takes seconds: not before the options are right

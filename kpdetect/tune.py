@@ -6,7 +6,6 @@ trial as failed and draws the same settings again, and scikit-learn 1.9 brings 2
 """
 
 import dataclasses
-import importlib.util
 import os
 import shutil
 import sys
@@ -15,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpdetect import cli, draw
-from kpdetect.errors import KpdetectError, MissingExtra
+from kpdetect.errors import KpdetectError
+from kpdetect.keras_backend import choose_backend
 from kpdetect.recipes import TrainOptions
 from kpdetect.tuning.grid import plan, read_grid, with_settings
 from kpdetect.tuning.trials import (
@@ -63,10 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``tune``."""
     example = "python -m kpdetect.tune --grid learning_rate=1e-3,3e-4 batch_size=16,64 --epochs 5 --out runs/rates"
     options = cli.parse_options(TuneOptions, argv, "tune", example)
+    if options.coordinator is not None:
+        raise KpdetectError("--coordinator: a search trains in one process; train its best setting in several")
     base = shared_options(options)
     settings = plan(read_grid(options.grid, base), options.random, options.seed)
-    if importlib.util.find_spec("tensorflow") is None:
-        raise MissingExtra("TensorFlow", "train", "training")
+    choose_backend(options.backend)
     log = open_log(Path(options.out or f"runs/tune-{options.recipe}"), base, options)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
     with cli.quietly("starting TensorFlow"):

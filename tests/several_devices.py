@@ -13,6 +13,7 @@ from kpdetect import cli
 from kpdetect.recipes import TrainOptions
 from kpdetect.train import main
 from kpdetect.training import devices, loop
+from kpdetect.training.processes import Place
 
 TINY = ["--data", "synthetic:30", "--batch-size", "8", "--val-fraction", "0.5", "--seed", "3", "--epochs", "5"]
 SGD = ["--optimizer", "sgd", "--learning-rate", "1e-4"]  # Adam divides by what may be rounding alone
@@ -37,9 +38,10 @@ def run(folder: str, count: int) -> list[float]:
     """The losses of every step of a small training on so many logical processors."""
     losses = Losses()
 
-    def prepare(options: TrainOptions) -> tf.distribute.Strategy:
-        strategy = devices.prepare_devices(options)
-        return tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(count)]) if count > 1 else strategy
+    def prepare(options: TrainOptions, place: Place) -> devices.Devices:
+        usual = devices.prepare_devices(options, place)
+        strategy = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(count)])
+        return usual if count == 1 else devices.Devices(count, strategy.scope, whole_batch=False)
 
     loop.prepare_devices = prepare
     loop._tensorboard = lambda options, folder: (losses,)

@@ -1,5 +1,7 @@
 """Several processors train as one does, and a deterministic training tells the same losses to the last digit."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,6 +12,8 @@ import keras
 import numpy as np
 import pytest
 
+from kpdetect.errors import KpdetectError
+from kpdetect.keras_backend import JAX
 from kpdetect.recipes import TrainOptions
 from kpdetect.training import devices
 
@@ -33,6 +37,14 @@ def test_two_processors_learn_as_one_does(losses: list[list[float]]) -> None:
     np.testing.assert_allclose(two[:10], one[:10], rtol=1e-4)
 
 
+def test_jax_splits_batches_evenly_or_says_so() -> None:
+    spread = devices.Devices(4, contextlib.nullcontext, whole_batch=True)
+    devices.check_batch_size(8, spread)
+    devices.check_batch_size(6, dataclasses.replace(spread, whole_batch=False))
+    with pytest.raises(KpdetectError, match=r"--batch-size: expected a multiple of 4, .*received 6"):
+        devices.check_batch_size(6, spread)
+
+
 def test_a_deterministic_training_repeats_itself_to_the_last_digit(losses: list[list[float]]) -> None:
     assert losses[0] == losses[2]
 
@@ -53,6 +65,20 @@ def test_bfloat16_where_the_processor_has_it_or_where_it_is_asked_for(
     monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: has)
     asked = [devices.precision_of(TrainOptions(mixed_precision=asked)) for asked in (None, True, False)]
     assert asked == ["mixed_bfloat16" if has else "float32", "mixed_bfloat16", "float32"]
+
+
+@pytest.mark.parametrize(
+    ("found", "asked_for"),
+    [(("CPU", 0), "mixed_bfloat16"), (("TPU", 4), "mixed_bfloat16"), (("GPU", 1), "mixed_float16")],
+)
+def test_on_jax_sixteen_bits_are_for_those_who_ask(
+    found: tuple[str, int], asked_for: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "running_backend", lambda: JAX)
+    monkeypatch.setattr(devices, "_accelerators", lambda: found)
+    asked = [devices.precision_of(TrainOptions(mixed_precision=asked)) for asked in (None, True, False)]
+    assert asked == ["float32", asked_for, "float32"]
 
 
 def test_layers_compute_as_where_they_were_built() -> None:

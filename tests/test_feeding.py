@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from kpdetect.datasets import Annotations, load
-from kpdetect.pipeline import FaceFraming, ImageFraming
+from kpdetect.pipeline import FaceFraming, ImageFraming, Share
 from kpdetect.recipes import Augmentation
 from kpdetect.recipes.own import compact
 from kpdetect.recipes.seeds import naimish
@@ -36,6 +36,19 @@ def test_validation_holds_every_face_plain_and_mirrored() -> None:
 
 def test_a_scheme_without_a_mirror_image_is_validated_plain() -> None:
     assert len(validated(without_sides(load("synthetic:5")))[0]) == 5
+
+
+def test_validation_is_shared_evenly_and_what_fills_it_up_weighs_nothing() -> None:
+    faces, recipe = load("synthetic:5"), dataclasses.replace(compact(), batch_size=8)
+    whole = [[np.asarray(part) for part in batch] for batch in validation_batches(faces, recipe)]
+    shares = [validation_batches(faces, recipe, Share(number, 2), devices=4) for number in range(2)]
+    for count, batches in enumerate(zip(*shares, strict=True)):
+        together = [np.stack(parts, axis=1).reshape(-1, *parts[0].shape[1:]) for parts in zip(*batches, strict=True)]
+        assert len(together[0]) % 4 == 0
+        for part, expected in zip(together, whole[count], strict=True):
+            np.testing.assert_array_equal(part[: len(expected)], expected)
+        assert not together[2][len(whole[count][2]) :].any()
+    assert count + 1 == len(whole) == 2
 
 
 def test_what_is_cached_follows_from_the_recipe() -> None:

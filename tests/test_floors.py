@@ -11,6 +11,7 @@ FLOORS = {
     "geometry": 0,
     "atomic": 0,
     "stopping": 0,
+    "keras_backend": 0,
     "cli": 0,
     "images": 0,
     "models": 0,

@@ -19,6 +19,7 @@ from kpdetect.pipeline import (
     BatchOptions,
     FaceFraming,
     ImageFraming,
+    Share,
     build_cache,
     cache,
     training_batches,
@@ -27,7 +28,7 @@ from kpdetect.pipeline.batches import as_tensors, shuffled_rows
 from kpdetect.recipes.own import compact
 from kpdetect.schema import IBUG68, KeypointSchema
 from kpdetect.training.feeding import transforms_of
-from kpdetect.transforms import CropToBox, RandomCrop, RandomFlip
+from kpdetect.transforms import Blur, CropToBox, RandomCrop, RandomFlip
 
 TRIANGLE = KeypointSchema("triangle", ("left", "right", "tip"), flip_permutation=(1, 0, 2))
 CROP = CropRule((32, 40), 1.3)
@@ -106,6 +107,17 @@ def test_a_batch_follows_from_seed_and_step_alone():
     images, keypoints, visible = whole[0]
     assert (images.dtype, keypoints.dtype, visible.dtype) == (np.float32, np.float32, np.float32)
     assert images.shape == (4, 32, 40, 1)
+
+
+def test_what_several_processes_make_is_what_one_makes_to_the_last_digit():
+    made = build_cache(annotated(11), FaceFraming(CROP), 1)
+    transforms = (*EVERYTHING, Blur(0.6))
+    whole = first_batches(made, transforms, BatchOptions(CROP.size_hw, 6, seed=5, start_step=2), 3)
+    for number in range(3):
+        options = BatchOptions(CROP.size_hw, 6, seed=5, start_step=2, share=Share(number, 3))
+        assert_same(first_batches(made, transforms, options, 3), [[p[number::3] for p in batch] for batch in whole])
+    with pytest.raises(KpdetectError, match="a size that 4 processes can share evenly, received 6"):
+        BatchOptions(CROP.size_hw, 6, share=Share(1, 4))
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(1, 4), (3, 8), (8, 8), (11, 4)])

@@ -1,6 +1,7 @@
 """A training ended at any instant, by a signal, a full disk or a number that is none, loses nothing and goes on."""
 
 import dataclasses
+import math
 import os
 import random
 import re
@@ -220,6 +221,20 @@ def test_the_best_and_the_last_are_one_file_until_they_differ(model: keras.Model
     newest = checkpoints.newest()
     assert newest is not None
     assert checkpoints.progress(newest).epoch == 2
+
+
+def test_of_several_processes_one_alone_writes_and_removes(model: keras.Model, tmp_path: Path) -> None:
+    fit(model, 1)
+    for step in (1, 2):
+        kept(tmp_path).keep(model, Progress(step=step))
+    before = sorted((tmp_path / "checkpoints").iterdir())
+    another = Checkpoints(tmp_path / "checkpoints", {"seed": 0}, writes=False)
+    for step in (3, 4):
+        another.keep(model, Progress(step=step), is_best=True)
+    assert sorted((tmp_path / "checkpoints").iterdir()) == before
+    model.layers[0].kernel.assign(model.layers[0].kernel * math.nan)
+    with pytest.raises(KpdetectError, match="the weights are not finite"):
+        another.keep(model, Progress(step=5))
 
 
 def test_where_a_file_has_one_name_the_best_is_copied(

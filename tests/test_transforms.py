@@ -53,6 +53,10 @@ def seed(number=0):
     return tf.constant([7, number], tf.int64)
 
 
+def applied(transform, images, number=0):
+    return transform.apply(images, transform.draw_numbers(len(images), seed(number)))
+
+
 def blobs(points, size_hw=CANVAS, sigma=3.0):
     """(B, H, W, 1) pictures with one soft spot each, at (B, 2)."""
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]
@@ -258,7 +262,7 @@ def test_light_by_hand():
     np.testing.assert_allclose(np.ravel(adjust_contrast(grey, 0.5 * one)), [63.75, 89.25, 165.75, 191.25])
     np.testing.assert_allclose(np.ravel(adjust_gamma(grey, 2 * one)), [0, 10.2, 163.2, 255], atol=1e-2)
     np.testing.assert_allclose(adjust_gamma(grey, one), grey, atol=1e-3)
-    normal = Normalize(127.5, 127.5).apply(grey, seed())
+    normal = Normalize(127.5, 127.5).apply(grey, ())
     np.testing.assert_allclose(np.ravel(normal), [-1, -0.6, 0.6, 1], atol=1e-6)
 
 
@@ -277,16 +281,15 @@ def test_blur_has_its_sigma_and_keeps_borders():
 def test_blur_takes_its_share():
     pictures = np.tile(PICTURES, (8, 1, 1, 1))
     changed = [
-        np.any(np.abs(Blur(0.3, 2.0).apply(pictures, seed(n)) - pictures) > 1e-3, axis=(1, 2, 3)).mean()
-        for n in range(20)
+        np.any(np.abs(applied(Blur(0.3, 2.0), pictures, n) - pictures) > 1e-3, axis=(1, 2, 3)).mean() for n in range(20)
     ]
     assert abs(np.mean(changed) - 0.3) < 0.02
-    np.testing.assert_array_equal(Blur(0.0).apply(pictures, seed()), pictures)
+    np.testing.assert_array_equal(applied(Blur(0.0), pictures), pictures)
 
 
 def test_noise_is_normal_and_never_the_same():
     grey = np.full((64, 40, 48, 1), 128, np.float32)
-    noise = Noise(20.0).apply(grey, seed()).numpy() - 128
+    noise = applied(Noise(20.0), grey).numpy() - 128
     std = noise.std(axis=(1, 2, 3))
     assert (std.max() < 21) & (std.min() < 3) & (abs(std.mean() - 10) < 2)
     assert abs(noise.mean()) < 0.2
@@ -297,7 +300,7 @@ def test_noise_is_normal_and_never_the_same():
 
 def test_cut_outs():
     white = np.full((600, 30, 40, 1), 255, np.float32)
-    cut = np.asarray(CutOut(0.4, 0.5).apply(white, seed()))[..., 0] < 254.5
+    cut = np.asarray(applied(CutOut(0.4, 0.5), white))[..., 0] < 254.5
     assert 0.33 < cut.any(axis=(1, 2)).mean() < 0.45
     assert cut.any(axis=2).sum(axis=1).max() <= 16
     painted = cut_out(white[:1], np.float32([[0.1, 0.5, 0.4, 0.6]]), np.float32([7]))[0, ..., 0].numpy()
@@ -310,7 +313,7 @@ def test_cut_outs():
 )
 def test_pixels_stay_in_range(transform):
     extremes = np.where(PICTURES > 128, 255, 0).astype(np.float32)
-    changed = transform.apply(extremes, seed())
+    changed = applied(transform, extremes)
     assert changed.shape == PICTURES.shape
     assert np.isfinite(changed).all()
     assert -1e-3 <= np.min(changed) <= np.max(changed) <= 255.001
@@ -321,7 +324,7 @@ def test_what_cannot_be_done_is_said():
     batch = random_batch(schema=nameless)
     with pytest.raises(KpdetectError, match="'user' has no left-right permutation"):
         augment(batch, (RandomFlip(),), nameless, CANVAS, seed())
-    with pytest.raises(KpdetectError, match="expected an object with draw or apply"):
+    with pytest.raises(KpdetectError, match="expected an object with draw, or draw_numbers and apply"):
         augment(batch, ("flip",), nameless, CANVAS, seed())
     for make in (RandomFlip, Blur, CutOut, RandomScale):
         with pytest.raises(KpdetectError, match=rf"{make.__name__}: expected a number in \[0, 1\], received 1.5"):

@@ -1,15 +1,17 @@
 """Owns the way from `Annotations` to batches: the one place that decodes, caches, shuffles, batches, prefetches."""
 
-from kpdetect.pipeline.batches import BatchOptions, training_batches
+from kpdetect.pipeline.batches import ALL_ROWS, BatchOptions, Share, training_batches
 from kpdetect.pipeline.cache import FaceCache, build_cache, open_cache
 from kpdetect.pipeline.framing import FaceFraming, Framing, ImageFraming
 
 __all__ = [
+    "ALL_ROWS",
     "BatchOptions",
     "FaceCache",
     "FaceFraming",
     "Framing",
     "ImageFraming",
+    "Share",
     "build_cache",
     "open_cache",
     "training_batches",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,32 @@ import tensorflow as tf
 from kpdetect.errors import KpdetectError
 from kpdetect.pipeline.cache import ALIGNMENT, FaceCache
 from kpdetect.schema import KeypointSchema
-from kpdetect.transforms import Batch, Tensor, Transform, augment, check_transforms
+from kpdetect.transforms import Batch, Tensor, Transform, check_transforms, draw, vary
 
 SHUFFLE_ROUNDS = 4  # TensorFlow's own default; an even number, 4 at least
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which rows of each batch are made here, where several processes share the work.
+
+    One row in `count`, and not a block of them: `Blur` takes the first rows of a batch, which would all be one
+    process's.
+
+    Attributes:
+        number: The process's, from 0.
+        count: How many processes there are.
+    """
+
+    number: int = 0
+    count: int = 1
+
+    def of(self, rows: Any) -> Any:
+        """Its part of what has a row per face."""
+        return rows[self.number :: self.count]
+
+
+ALL_ROWS = Share()
 
 
 @dataclass(frozen=True)
@@ -21,17 +45,25 @@ class BatchOptions:
 
     Attributes:
         size_hw: The model's (height, width).
-        batch_size: Faces a batch; more than there are faces is fine, they then come up more than once.
+        batch_size: Faces a batch, over all processes; more than there are faces is fine, they then come up more than
+            once.
         seed: Another seed gives another order and another augmentation.
         start_step: The number of the first batch, so that training resumes where it stopped.
+        share: What of each batch is made here.
     """
 
     size_hw: tuple[int, int]
     batch_size: int
     seed: int = 0
     start_step: int = 0
+    share: Share = ALL_ROWS
 
     def __post_init__(self) -> None:
+        if self.batch_size % self.share.count:
+            raise KpdetectError(
+                f"batches: expected a size that {self.share.count} processes can share evenly, "
+                f"received {self.batch_size}"
+            )
         if self.batch_size < 1 or self.start_step < 0 or min(self.size_hw) < 1:
             raise KpdetectError(f"batches: expected a positive size and number, received {self}")
 
@@ -50,6 +82,9 @@ def training_batches(
         schema: The scheme of the points.
         options: Sizes, seed and start.
 
+    Of a batch that several processes share, each gathers and warps its own rows alone, and they are to the last digit
+    those that one process makes: chance is drawn for the whole batch, which takes a few numbers a face.
+
     Returns:
         Triples: images (B, H, W, C) float32 in 0-255, keypoints (B, K, 2) float32 relative to the crop, and visible
         (B, K) float32, 1 or 0, which Keras takes as the weight of each point.
@@ -60,12 +95,15 @@ def training_batches(
     check_transforms(transforms, schema)
     if not cache.visible.any():
         raise KpdetectError("batches: expected faces with visible points to learn from, received boxes alone")
-    data = as_tensors(cache)
+    data, share = as_tensors(cache), options.share
 
     def make(step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch = gather(data, shuffled_rows(step, len(cache), options))
+        rows = shuffled_rows(step, len(cache), options)
         seed = tf.stack([tf.constant(options.seed, tf.int64), step])
-        images, keypoints, visible = augment(batch, transforms, schema, options.size_hw, seed)
+        extent_hw, boxes = tf.gather(data.extent_hw, rows), tf.gather(data.boxes, rows)
+        drawn = draw(transforms, extent_hw, boxes, options.size_hw, seed).part(share.number, share.count)
+        batch = gather(data, share.of(rows))
+        images, keypoints, visible = vary(batch, transforms, schema, options.size_hw, drawn)
         return images, (keypoints + 0.5) / options.size_hw[::-1], visible
 
     steps = tf.data.Dataset.counter(start=options.start_step)

@@ -33,7 +33,7 @@ class TrainOptions:
     )
     out: str | None = cli.option(None, "run folder (default: runs/RECIPE)", metavar="DIR")
     epochs: int | None = cli.option(None, "how many times to see the data", metavar="N")
-    batch_size: int | None = cli.option(None, "faces a step, over all GPUs together", metavar="N")
+    batch_size: int | None = cli.option(None, "faces a step, over all GPUs and machines together", metavar="N")
     learning_rate: float | None = cli.option(None, "the schedule's greatest rate", metavar="X")
     optimizer: str | None = cli.option(None, "how the weights are moved", choices=("adam", "adamw", "sgd"))
     loss: str | None = cli.option(None, "what is minimised: mse, l1, smooth_l1 or wing")
@@ -71,10 +71,20 @@ class TrainOptions:
     freeze_epochs: int | None = cli.option(
         None, "leave the layers that were taken as they are for the first N epochs", metavar="N"
     )
+    backend: str | None = cli.option(
+        None,
+        "what Keras computes with (default: as Keras has it, the variable KERAS_BACKEND, else tensorflow)",
+        choices=("tensorflow", "jax"),
+    )
+    coordinator: str | None = cli.option(
+        None, "train in several processes, on JAX: where process 0 listens", metavar="HOST:PORT"
+    )
+    num_processes: int | None = cli.option(None, "how many processes there are, of all machines together", metavar="N")
+    process_id: int | None = cli.option(None, "which of them this is, from 0, which alone writes --out", metavar="I")
     mixed_precision: bool | None = cli.option(
         None,
-        "compute in 16 bits: float16 on GPUs, bfloat16 on processors; left out, on processors that have instructions "
-        "for it (AVX512-BF16, AMX)",
+        "compute in 16 bits: float16 on GPUs, bfloat16 on others; left out, with TensorFlow on processors that have "
+        "instructions for it (AVX512-BF16, AMX)",
     )
     jit_compile: bool = cli.option(False, "compile the step with XLA: faster on GPUs, slower to start")
     tensorboard: bool = cli.option(False, "write TensorBoard logs to DIR/tensorboard")

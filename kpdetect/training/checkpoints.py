@@ -70,10 +70,12 @@ class Checkpoints:
     Args:
         folder: Where the files are.
         fingerprint: The settings that a resumed training must share.
+        writes: Whether states are written here: of several processes that train together, one alone does.
     """
 
-    def __init__(self, folder: Path, fingerprint: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, fingerprint: dict[str, Any], writes: bool = True) -> None:
         self.folder, self.best, self.fingerprint = folder, folder / "best.npz", fingerprint
+        self.writes = writes
         self._seconds_to_write, self._written_at = 0.0, time.monotonic()
 
     @property
@@ -97,6 +99,8 @@ class Checkpoints:
         """
         file = self.folder / f"epoch{progress.epoch:06}_step{progress.step:07}.npz"
         self.save(self.best if is_best else file, model, progress)
+        if not self.writes:
+            return
         if is_best:
             _give_second_name(self.best, file)
         others = sorted(set(self.folder.glob("epoch*.npz")) - {file})
@@ -115,6 +119,8 @@ class Checkpoints:
         arrays = {f"{key}{n}": np.asarray(one) for key, group in groups.items() for n, one in enumerate(group)}
         if not all(np.isfinite(array).all() for array in arrays.values() if np.issubdtype(array.dtype, np.floating)):
             raise not_finite("the weights are not finite", f"after {progress}")
+        if not self.writes:
+            return
         text = json.dumps({"progress": vars(progress), "fingerprint": self.fingerprint})
         with atomic_file(file) as temporary, temporary.open("wb") as stream:
             np.savez(stream, state=np.array(text), **arrays)  # type: ignore[arg-type]

@@ -1,46 +1,118 @@
 """Owns where a training computes: on which processors, how exactly, and whether to the last digit again."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kpdetect import cli
+from kpdetect.errors import KpdetectError
+from kpdetect.keras_backend import BACKENDS, JAX, running_backend
 from kpdetect.recipes import TrainOptions
+from kpdetect.training.processes import ALONE, Place
+
+DETERMINISTIC_OPS = "--xla_gpu_deterministic_ops=true"
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
-def prepare_devices(options: TrainOptions) -> tf.distribute.Strategy:
-    """Every GPU there is, or the processor; says which and how exactly, and sets determinism for this process.
+@dataclass(frozen=True)
+class Devices:
+    """Where a training computes.
 
-    Determinism cost 1.6 % more processor time a step of `compact` (505 to 497 ms, batch 64, medians of 16 steps, both
-    at once on a busy machine of two cores); on GPUs it is not measured.
+    Attributes:
+        count: How many processors a batch is split over, those of all processes together.
+        scope: A context in which the network is built, compiled and fitted.
+        whole_batch: Whether the step is one program that sees all of the batch wherever it lies, compiled by XLA, as
+            JAX has it. With TensorFlow each processor runs a program of its own on its part.
     """
+
+    count: int
+    scope: Callable[[], contextlib.AbstractContextManager[Any]]
+    whole_batch: bool
+
+
+def prepare_devices(options: TrainOptions, place: Place = ALONE) -> Devices:
+    """Every GPU or TPU there is, or the processor; says which, and how exactly.
+
+    Args:
+        options: The command's.
+        place: Which of several processes this is.
+
+    Raises:
+        KpdetectError: Keras runs on a backend that cannot train here.
+    """
+    if running_backend() not in BACKENDS:
+        raise KpdetectError(f"Keras runs on {running_backend()}; training needs {' or '.join(BACKENDS)}: --backend")
     with cli.quietly("looking for GPUs"):
-        gpus = tf.config.list_physical_devices("GPU")
+        kind, count = _accelerators()
+    where = f"{count} {kind}{'s' * (count > 1)}" if count else f"the processor, {os.cpu_count()} cores"
+    print(f"training on {where}, {_manner(options, place)}", file=sys.stderr)
+    return _spread_by_jax() if running_backend() == JAX else _spread_by_tensorflow(count)
+
+
+def demand_determinism(options: TrainOptions) -> None:
+    """Asks for the same numbers to the last digit again; before anything is computed.
+
+    It cost 1.6 % more processor time a step of `compact` (505 to 497 ms, batch 64, medians of 16 steps, both at once on
+    a busy machine of two cores); on GPUs it is not measured.
+    """
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
-    where = f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}" if gpus else f"the processor, {os.cpu_count()} cores"
-    print(f"training on {where}, {precision_of(options)}{', deterministic' * options.deterministic}", file=sys.stderr)
-    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+        flags = os.environ.get("XLA_FLAGS", "")
+        if running_backend() == JAX and DETERMINISTIC_OPS not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC_OPS}".strip()
+
+
+def _manner(options: TrainOptions, place: Place) -> str:
+    parts = [precision_of(options), *["deterministic"] * options.deterministic]
+    parts += ["JAX"] * (running_backend() == JAX) + [f"{place.count} processes"] * (place.count > 1)
+    return ", ".join(parts)
+
+
+def _accelerators() -> tuple[str, int]:
+    """What Keras computes on besides processors, GPU or TPU, and how many there are over all processes."""
+    if running_backend() != JAX:
+        return "GPU", len(tf.config.list_physical_devices("GPU"))
+    import jax
+
+    kind = jax.default_backend().upper()
+    return kind, 0 if kind == "CPU" else jax.device_count()
+
+
+def _spread_by_tensorflow(gpus: int) -> Devices:
+    strategy = tf.distribute.MirroredStrategy() if gpus > 1 else tf.distribute.get_strategy()
+    return Devices(strategy.num_replicas_in_sync, strategy.scope, whole_batch=False)
+
+
+def _spread_by_jax() -> Devices:
+    """The weights on every device, and of each batch a part; the processes feed parts of their own already."""
+    import jax
+
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds, and would take their memory
+    count = jax.device_count()
+    spread = keras.distribution.DataParallel(auto_shard_dataset=False) if count > 1 else None
+    return Devices(count, spread.scope if spread else contextlib.nullcontext, whole_batch=True)
 
 
 def precision_of(options: TrainOptions) -> str:
     """What a training computes in, as Keras calls it; weights are kept in float32 in any case.
 
-    Where nothing is asked for it is bfloat16 on a processor that multiplies such numbers: twice as many a step, for no
-    loss (``benchmarks/training.md``). On GPUs it is float32, for nothing else is measured there.
+    Where nothing is asked for it is bfloat16 with TensorFlow on a processor that multiplies such numbers: twice as many
+    a step, for no loss (``benchmarks/training.md``). On GPUs and on JAX it is float32, for nothing else is measured
+    there.
     """
-    gpus = tf.config.list_physical_devices("GPU")
+    kind, count = _accelerators()
     wanted = options.mixed_precision
     if wanted is None:
-        wanted = not gpus and multiplies_bfloat16()
-    return ("mixed_float16" if gpus else "mixed_bfloat16") if wanted else "float32"
+        wanted = not count and running_backend() != JAX and multiplies_bfloat16()
+    return ("mixed_float16" if kind == "GPU" and count else "mixed_bfloat16") if wanted else "float32"
 
 
 def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -53,7 +125,7 @@ def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return bool(BFLOAT16_FLAGS & set(flags))
 
 
-@contextmanager
+@contextlib.contextmanager
 def computing_in(precision: str) -> Iterator[None]:
     """Layers that are built within compute so; what is built afterwards does as before."""
     before = keras.mixed_precision.dtype_policy()
@@ -64,18 +136,34 @@ def computing_in(precision: str) -> Iterator[None]:
         keras.mixed_precision.set_global_policy(before)
 
 
+def check_batch_size(size: int, devices: Devices) -> None:
+    """Makes sure that JAX can split a batch evenly; TensorFlow splits any.
+
+    Raises:
+        KpdetectError: It cannot.
+    """
+    if devices.whole_batch and size % devices.count:
+        raise KpdetectError(
+            f"--batch-size: expected a multiple of {devices.count}, the number of devices of all processes together, "
+            f"received {size}"
+        )
+
+
 def with_weights_of(network: keras.Model, copy: keras.Model) -> keras.Model:
-    """The weights in another build of the network: in float32, and not one that answers once a replica."""
+    """The weights in another build of the network: in float32, and not on several devices.
+
+    One that TensorFlow mirrors answers once a replica; one that JAX spread over processes answers if all of them ask.
+    """
     copy.set_weights(network.get_weights())
     return copy
 
 
-def share_statistics(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+def share_statistics(model: keras.Model, devices: Devices) -> None:
     """Lets batch normalisation see the whole batch where it is split over several processors.
 
     Else each would normalise by its own share, and the number of GPUs would change what is learned.
     """
-    if strategy.num_replicas_in_sync > 1:
+    if devices.count > 1 and not devices.whole_batch:
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True

@@ -8,7 +8,7 @@ import tensorflow as tf
 from kpdetect.crops import evaluation_crops
 from kpdetect.datasets import Annotations
 from kpdetect.geometry import mirrored_relative
-from kpdetect.pipeline import FaceFraming, Framing, ImageFraming
+from kpdetect.pipeline import ALL_ROWS, FaceFraming, Framing, ImageFraming, Share
 from kpdetect.pipeline.batches import without_rewriting
 from kpdetect.recipes import Recipe
 from kpdetect.schema import KeypointSchema
@@ -59,11 +59,18 @@ def transforms_of(recipe: Recipe, schema: KeypointSchema) -> tuple[Transform, ..
     return tuple(transform for amount, transform in choices if amount)
 
 
-def validation_batches(val: Annotations, recipe: Recipe) -> tf.data.Dataset:
+def validation_batches(val: Annotations, recipe: Recipe, share: Share = ALL_ROWS, devices: int = 1) -> tf.data.Dataset:
     """Faces as prediction sees them, with their labels relative to the crop, and with their visibility as weight.
 
     Where the scheme has a mirror image, every face comes plain and mirrored: labels stand off to one side of what one
     sees, and of all epochs plain pictures alone would choose the one whose chance bias to that side is greatest.
+
+    Args:
+        val: Labelled faces.
+        recipe: Tells the crop and the size of a batch.
+        share: The part of each batch that is wanted.
+        devices: Every batch is to be split evenly over so many: the last face comes up more often, with weights of
+            zero, until the last batch can be.
     """
     crops, relative, _ = evaluation_crops(val, recipe.crop, recipe.channels)
     weights = val.visible.astype(np.float32)
@@ -72,11 +79,14 @@ def validation_batches(val: Annotations, recipe: Recipe) -> tf.data.Dataset:
         relative = np.concatenate([relative, mirrored_relative(relative, swap)])
         weights = np.concatenate([weights, weights[:, list(swap)]])
     count, pictures, labels, seen = len(crops), tf.constant(crops), tf.constant(relative), tf.constant(weights)
+    last = len(relative) - 1
 
-    def take(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def take(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows = tf.minimum(numbers, last)
         plain = tf.gather(pictures, rows % count)  # mirrored batch by batch, so that each picture is held once
         images = tf.where((rows < count)[:, None, None, None], plain, plain[:, :, ::-1])
-        return images, tf.gather(labels, rows), tf.gather(seen, rows)
+        return images, tf.gather(labels, rows), tf.where((numbers <= last)[:, None], tf.gather(seen, rows), 0.0)
 
-    batches = tf.data.Dataset.range(len(relative)).batch(recipe.batch_size).map(take)
+    own = share.of(np.arange(len(relative) + -len(relative) % devices))
+    batches = tf.data.Dataset.from_tensor_slices(own).batch(recipe.batch_size // share.count).map(take)
     return batches.with_options(without_rewriting())

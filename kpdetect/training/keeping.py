@@ -49,10 +49,15 @@ class KeepState(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
         """Keeps what the epoch gave."""
         improved = self.progress.add(logs or {})
         self.checkpoints.keep(self.model, self.progress, is_best=improved)
-        write_history(self.history_file, self.progress.history)
+        self.write_history()
         if self.out_of_patience:
             print(f"no better validation NME for {self.patience} epochs: stopping early", file=sys.stderr)
             self.model.stop_training = True
+
+    def write_history(self) -> None:
+        """Writes the log anew."""
+        if self.checkpoints.writes:
+            write_history(self.history_file, self.progress.history)
 
 
 class KeepSteps(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells no types

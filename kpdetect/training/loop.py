@@ -1,6 +1,7 @@
 """Owns the fitting itself: cache, network, stages and callbacks, from the beginning or from a kept state."""
 
 import contextlib
+import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from kpdetect import models
-from kpdetect.pipeline import BatchOptions, FaceCache, open_cache, training_batches
+from kpdetect import __version__, models
+from kpdetect.pipeline import BatchOptions, FaceCache, Share, open_cache, training_batches
 from kpdetect.recipes import Recipe, TrainOptions
 from kpdetect.spec import Spec
 from kpdetect.stopping import stop_on_signals
 from kpdetect.training.checkpoints import Arrays, Checkpoints, Progress
 from kpdetect.training.devices import (
+    check_batch_size,
     computing_in,
     precision_of,
     prepare_devices,
@@ -26,8 +29,29 @@ from kpdetect.training.devices import (
 from kpdetect.training.faces import Faces
 from kpdetect.training.feeding import framing_of, transforms_of, validation_batches
 from kpdetect.training.fitting import compile_model, thaw
-from kpdetect.training.keeping import KeepState, KeepSteps, StopWhenNotFinite, write_history
+from kpdetect.training.keeping import EVERY, KeepState, KeepSteps, StopWhenNotFinite
+from kpdetect.training.processes import Place, Processes
 from kpdetect.training.transfer import Stage, Taken
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What is trained.
+
+    Attributes:
+        recipe: How.
+        spec: What the model will say of itself.
+        taken: What it takes of a model before it.
+    """
+
+    recipe: Recipe
+    spec: Spec
+    taken: Taken
+
+    def network(self) -> keras.Model:
+        """The network, with fresh weights."""
+        spec = self.spec
+        return models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
 
 
 @dataclass(frozen=True)
@@ -52,7 +76,7 @@ class Fitting:
         batches: Gives the training batches from a step on, counted over all epochs.
         validation: Batches to validate on.
         steps: Steps an epoch.
-        options: The command's.
+        every: Steps between two states, as `KeepSteps` takes them.
         checkpoints: Where states are kept.
         keeper: Keeps them at each epoch's end, and knows how far the training has come.
         callbacks: Further ones.
@@ -62,7 +86,7 @@ class Fitting:
     batches: Callable[[int], tf.data.Dataset]
     validation: tf.data.Dataset
     steps: int
-    options: TrainOptions
+    every: int | None
     checkpoints: Checkpoints
     keeper: KeepState
     callbacks: tuple[keras.callbacks.Callback, ...]
@@ -71,7 +95,7 @@ class Fitting:
         """Fits a compiled model to the stage's end; the rest of an interrupted epoch by itself."""
         progress = self.keeper.progress
         while progress.epoch < stage.end and not self.keeper.out_of_patience:
-            amid = KeepSteps(self.checkpoints, progress, self.options.checkpoint_every, stopped, metrics)
+            amid = KeepSteps(self.checkpoints, progress, self.every, stopped, metrics)
             with contextlib.redirect_stdout(sys.stderr):  # results alone go to stdout
                 self.model.fit(
                     self.batches(progress.epoch * self.steps + progress.step),
@@ -85,57 +109,93 @@ class Fitting:
                 )
 
 
-def fit(options: TrainOptions, recipe: Recipe, faces: Faces, spec: Spec, taken: Taken, folder: Path) -> Trained:
+def fit(options: TrainOptions, learner: Learner, faces: Faces, folder: Path, processes: Processes) -> Trained:
     """Builds, and fits stage by stage; ends with the weights of the best epoch.
 
     Raises:
         KpdetectError: The data, a kept state or the disk is not right, or a number is not finite.
         Interrupted: A signal asked for an end; the state is kept.
     """
-    strategy = prepare_devices(options)
-    file = Path(options.cache) if options.cache else None
+    recipe, taken, place = learner.recipe, learner.taken, processes.place
+    devices = prepare_devices(options, place)
+    check_batch_size(recipe.batch_size, devices)
+    file = _cache_file(options, place)
     cache = open_cache(faces.train, framing_of(recipe), recipe.channels, file, options.skip_bad_rows)
     steps = max(1, round(len(cache) / recipe.batch_size))
-    with strategy.scope(), computing_in(precision_of(options)):
-        network = _network(recipe, spec)
-        model = models.for_training(network)
-        taken.put_into(model)
-    share_statistics(model, strategy)
-    checkpoints = Checkpoints(folder / "checkpoints", _fingerprint(options, recipe, spec, taken, len(cache)))
-    newest = checkpoints.newest() if options.resume else None
+    fingerprint = _fingerprint(options, learner, len(cache))
+    processes.check_same({**fingerprint, **_further_settings(options, faces)})
+    checkpoints = Checkpoints(folder / "checkpoints", fingerprint, writes=place.first)
+    newest = processes.shared_file(checkpoints.newest() if options.resume and place.first else None)
     progress = _begin(checkpoints, newest)
     keeper = KeepState(checkpoints, progress, folder / "history.csv", recipe.patience, taken.freeze_epochs)
-    batches, validation = _batches(cache, recipe, faces, options.seed), validation_batches(faces.val, recipe)
-    more = _tensorboard(options, folder)
-    fitting = Fitting(model, batches, validation, steps, options, checkpoints, keeper, more)
-    with stop_on_signals() as stopped:
-        for stage in taken.stages(recipe.epochs):
-            with strategy.scope():
-                span = steps * recipe.epochs, steps * stage.start
-                compile_model(model, recipe, spec, stage.frozen, span, options.jit_compile)
+    batches = _batches(cache, recipe, faces, options.seed, place.share)
+    validation = validation_batches(faces.val, recipe, place.share, devices.count)
+    with devices.scope():
+        with computing_in(precision_of(options)):
+            network = learner.network()
+            model = models.for_training(network)
+            taken.put_into(model)
+        share_statistics(model, devices)
+        more = _tensorboard(options, folder) if place.first else ()
+        fitting = Fitting(model, batches, validation, steps, _states_every(options, place), checkpoints, keeper, more)
+        _fit_stages(fitting, learner, newest, options.jit_compile or devices.whole_batch, processes)
+        thaw(model)
+        checkpoints.restore(processes.shared_file(checkpoints.best) or checkpoints.best, model)
+    return Trained(with_weights_of(network, learner.network()), progress)
+
+
+def _fit_stages(
+    fitting: Fitting, learner: Learner, newest: Path | None, jit_compile: bool, processes: Processes
+) -> None:
+    """Fits stage by stage, from the newest state on."""
+    recipe, steps, keeper, checkpoints = learner.recipe, fitting.steps, fitting.keeper, fitting.checkpoints
+    progress = keeper.progress
+    with stop_on_signals() as came:
+        stopped = processes.agreed(came, lambda: progress.epoch * steps + progress.step)
+        for stage in learner.taken.stages(recipe.epochs):
+            span = steps * recipe.epochs, steps * stage.start
+            compile_model(fitting.model, recipe, learner.spec, stage.frozen, span, jit_compile)
             metrics: Arrays = []
             if newest is not None and stage.holds(progress.epoch, progress.step):
-                metrics = checkpoints.restore(newest, model)
+                metrics = checkpoints.restore(newest, fitting.model)
             fitting.fit_stage(stage, metrics, stopped)
-    write_history(folder / "history.csv", progress.history)  # a kill may have come between a state and its line
-    thaw(model)
-    checkpoints.restore(checkpoints.best, model)
-    # In float32, whatever it was trained in: what is measured now is then what the saved weights give.
-    return Trained(with_weights_of(network, _network(recipe, spec)), progress)
+    keeper.write_history()  # a kill may have come between a state and its line
 
 
-def _network(recipe: Recipe, spec: Spec) -> keras.Model:
-    return models.build(recipe.architecture, spec.num_keypoints, spec.input_shape, recipe.architecture_options)
+def _cache_file(options: TrainOptions, place: Place) -> Path | None:
+    """Each process has a file of its own: several may be on one machine, or share a disk."""
+    if options.cache is None:
+        return None
+    file = Path(options.cache)
+    return file if place.first else file.with_name(f"{file.name}.{place.number}")
 
 
-def _fingerprint(options: TrainOptions, recipe: Recipe, spec: Spec, taken: Taken, faces: int) -> dict[str, Any]:
+def _states_every(options: TrainOptions, place: Place) -> int | None:
+    """Left to itself a process goes by its clock, and several would not all look at their weights after one step."""
+    return EVERY if options.checkpoint_every is None and place.count > 1 else options.checkpoint_every
+
+
+def _fingerprint(options: TrainOptions, learner: Learner, faces: int) -> dict[str, Any]:
     """The settings that a resumed training must share."""
     return {
-        "recipe": recipe.to_dict(),
-        "data": list(spec.data),
+        "recipe": learner.recipe.to_dict(),
+        "data": list(learner.spec.data),
         "faces": faces,
         "seed": options.seed,
-        "started_from": taken.identity,
+        "started_from": learner.taken.identity,
+    }
+
+
+def _further_settings(options: TrainOptions, faces: Faces) -> dict[str, Any]:
+    """What processes that train together must share besides."""
+    labels = [faces.train.keypoints, faces.train.boxes, faces.val.keypoints, faces.val.boxes]
+    return {
+        "labels": hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in labels)).hexdigest()[:12],
+        "precision": precision_of(options),
+        "deterministic": options.deterministic,
+        "checkpoint_every": options.checkpoint_every,
+        "kpdetect": __version__,
+        "keras": keras.__version__,
     }
 
 
@@ -147,13 +207,15 @@ def _begin(checkpoints: Checkpoints, newest: Path | None) -> Progress:
     return progress
 
 
-def _batches(cache: FaceCache, recipe: Recipe, faces: Faces, seed: int) -> Callable[[int], tf.data.Dataset]:
+def _batches(
+    cache: FaceCache, recipe: Recipe, faces: Faces, seed: int, share: Share
+) -> Callable[[int], tf.data.Dataset]:
     """The training batches from a step on."""
     schema = faces.train.schema
     transforms = transforms_of(recipe, schema)
 
     def begin(step: int) -> tf.data.Dataset:
-        options = BatchOptions(recipe.crop.size_hw, recipe.batch_size, seed, step)
+        options = BatchOptions(recipe.crop.size_hw, recipe.batch_size, seed, step, share)
         return training_batches(cache, transforms, schema, options)
 
     return begin

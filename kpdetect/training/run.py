@@ -21,8 +21,10 @@ from kpdetect.results import ResultRow, write_rows
 from kpdetect.scoring import Evaluation, Looks, evaluation_of, mean_face_error, mirrored_predictions
 from kpdetect.spec import SPEC_FILE, Spec
 from kpdetect.training.calibrating import Look, calibrate_by, look_at, marks_of
+from kpdetect.training.devices import demand_determinism
 from kpdetect.training.faces import Faces, load_faces, suited_to
-from kpdetect.training.loop import Trained, fit
+from kpdetect.training.loop import Learner, Trained, fit
+from kpdetect.training.processes import Processes, joined
 from kpdetect.training.transfer import credited, may_have_seen, open_source, open_teacher, take
 from kpdetect.uncertainty import judge_marks, reliability_table
 
@@ -35,12 +37,20 @@ def train(options: TrainOptions) -> Path:
     Raises:
         KpdetectError: A name, the data or the folder is not right; nothing is written then.
     """
+    demand_determinism(options)
+    with joined(options) as processes:
+        trained, faces, spec, folder = _trained(options, processes)
+    return _finish(trained, faces, spec, folder) if processes.place.first else folder
+
+
+def _trained(options: TrainOptions, processes: Processes) -> tuple[Trained, Faces, Spec, Path]:
     recipe = choose_recipe(options)
     losses.build(recipe.loss, recipe.loss_unit)  # a wrong name is told before the data are read
     if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtra("tensorboard", "train", "--tensorboard")
     folder = Path(options.out or f"runs/{recipe.name}")
-    check_folder(folder, options)
+    if processes.place.first:
+        check_folder(folder, options)
     source, teacher = open_source(recipe, folder), open_teacher(recipe)
     faces = load_faces(options, recipe)
     recipe = suited_to(recipe, faces)
@@ -49,10 +59,11 @@ def train(options: TrainOptions) -> Path:
         if may_have_seen(model, faces.val.name, spec.extra["split"]):
             faces = dataclasses.replace(faces, split=f"{faces.split}; the {who} may have seen some of it")
     spec, taken = credited(credited(spec, source), teacher, "taught_by"), take(source, spec, recipe.start.freeze_epochs)
-    prepare_folder(folder, options, spec)
+    if processes.place.first:
+        prepare_folder(folder, options, spec)
     keras.utils.set_random_seed(options.seed)
-    trained = fit(options, recipe, faces, spec, taken, folder)
-    return _finish(trained, faces, spec, folder)
+    trained = fit(options, Learner(recipe, spec, taken), faces, folder, processes)
+    return trained, faces, spec, folder
 
 
 def check_folder(folder: Path, options: TrainOptions) -> None:

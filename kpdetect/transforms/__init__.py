@@ -15,8 +15,10 @@ from kpdetect.transforms.photometric import (
     Gamma,
     Noise,
     Normalize,
+    Numbers,
     PhotometricTransform,
     apply_all,
+    draw_all,
 )
 from kpdetect.transforms.spatial import (
     CenterCrop,
@@ -45,6 +47,7 @@ __all__ = [
     "Contrast",
     "CropToBox",
     "CutOut",
+    "Drawn",
     "Frame",
     "Gamma",
     "Noise",
@@ -61,6 +64,8 @@ __all__ = [
     "Transform",
     "augment",
     "check_transforms",
+    "draw",
+    "vary",
 ]
 
 Transform = SpatialTransform | PhotometricTransform
@@ -85,6 +90,24 @@ class Batch:
     boxes: Tensor
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What chance says of a batch, before anything is done to its pictures.
+
+    Attributes:
+        matrix: (B, 3, 3) float32, from the pictures' pixels to those of the result.
+        numbers: For each of the other transforms.
+    """
+
+    matrix: Tensor
+    numbers: tuple[Numbers, ...]
+
+    def part(self, first: int, every: int) -> "Drawn":
+        """What it says of one picture in `every`, from number `first` on."""
+        matrix, numbers = tf.nest.map_structure(lambda rows: rows[first::every], (self.matrix, self.numbers))
+        return Drawn(matrix, numbers)
+
+
 def augment(
     batch: Batch, transforms: Sequence[Transform], schema: KeypointSchema, size_hw: tuple[int, int], seed: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,7 +117,7 @@ def augment(
 
     Args:
         batch: The pictures as they were cached.
-        transforms: Any of this package, or your own with `draw` or `apply`.
+        transforms: Any of this package, or your own with `draw` or `draw_numbers` and `apply`.
         schema: The scheme of the points; its left-right swap renames points of mirrored pictures.
         size_hw: The result's (height, width).
         seed: (2,) int tensor.
@@ -106,13 +129,44 @@ def augment(
         KpdetectError: See `check_transforms`.
     """
     check_transforms(transforms, schema)
-    spatial = [transform for transform in transforms if isinstance(transform, SpatialTransform)]
-    photometric = [transform for transform in transforms if isinstance(transform, PhotometricTransform)]
+    drawn = draw(transforms, batch.extent_hw, batch.boxes, size_hw, seed)
+    return vary(batch, transforms, schema, size_hw, drawn)
+
+
+def draw(
+    transforms: Sequence[Transform], extent_hw: Tensor, boxes: Tensor, size_hw: tuple[int, int], seed: Tensor
+) -> Drawn:
+    """The first half of `augment`, which needs no pictures.
+
+    Args:
+        transforms: As `augment` takes them.
+        extent_hw: (B, 2), as in `Batch`.
+        boxes: (B, 4), as in `Batch`.
+        size_hw: The result's (height, width).
+        seed: (2,) int tensor.
+    """
     places_seed, pixels_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2), num=2)
-    matrix = draw_matrix(spatial, start_frame(batch.extent_hw, batch.boxes), size_hw, places_seed)
-    images = apply_all(photometric, warp(batch.images, matrix, size_hw), pixels_seed)
-    keypoints = swap_sides(apply_matrix(matrix, batch.keypoints), matrix, schema.flip_permutation)
-    return images, keypoints, swap_sides(batch.visible, matrix, schema.flip_permutation)
+    matrix = draw_matrix(_spatial(transforms), start_frame(extent_hw, boxes), size_hw, places_seed)
+    count = extent_hw.shape[0] or tf.shape(extent_hw)[0]
+    return Drawn(matrix, tuple(draw_all(_photometric(transforms), count, pixels_seed)))
+
+
+def vary(
+    batch: Batch, transforms: Sequence[Transform], schema: KeypointSchema, size_hw: tuple[int, int], drawn: Drawn
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The second half of `augment`, by what was drawn for these very pictures."""
+    matrix, swap = drawn.matrix, schema.flip_permutation
+    images = apply_all(_photometric(transforms), warp(batch.images, matrix, size_hw), drawn.numbers)
+    keypoints = swap_sides(apply_matrix(matrix, batch.keypoints), matrix, swap)
+    return images, keypoints, swap_sides(batch.visible, matrix, swap)
+
+
+def _spatial(transforms: Sequence[Transform]) -> list[SpatialTransform]:
+    return [transform for transform in transforms if isinstance(transform, SpatialTransform)]
+
+
+def _photometric(transforms: Sequence[Transform]) -> list[PhotometricTransform]:
+    return [transform for transform in transforms if isinstance(transform, PhotometricTransform)]
 
 
 def check_transforms(transforms: Sequence[Transform], schema: KeypointSchema) -> None:
@@ -123,7 +177,9 @@ def check_transforms(transforms: Sequence[Transform], schema: KeypointSchema) ->
     """
     for transform in transforms:
         if not isinstance(transform, SpatialTransform | PhotometricTransform):
-            raise KpdetectError(f"transforms: expected an object with draw or apply, received {transform!r}")
+            raise KpdetectError(
+                f"transforms: expected an object with draw, or draw_numbers and apply, received {transform!r}"
+            )
         if isinstance(transform, RandomFlip) and schema.flip_permutation is None:
             raise KpdetectError(
                 f"RandomFlip: scheme '{schema.name}' has no left-right permutation, so its points cannot be mirrored; "

@@ -1,7 +1,8 @@
 """Owns what changes the pixels and not their places: light, blur, noise, cut-outs, normalising.
 
 Pure TensorFlow ops on float32 batches (B, H, W, C) in 0-255, clipped to that range. The tiny classes draw the chance;
-the functions at the end do it, with one number per picture.
+the functions at the end do it, with numbers of its own for each picture. So the chance of a whole batch can be drawn,
+and be done to some of its pictures alone.
 """
 
 from collections.abc import Sequence
@@ -13,16 +14,22 @@ import tensorflow as tf
 
 from kpdetect.transforms.spatial import Tensor, check_share
 
+Numbers = Any
+"""A tensor, or a tuple of several, each with a row per picture."""
+
 _NOISE_ROWS = 4093  # prime, so that every stride walks through all rows
 _NOISE_SEED = 0
 
 
 @runtime_checkable
 class PhotometricTransform(Protocol):
-    """Changes pixels."""
+    """Changes pixels, each picture by numbers of its own."""
 
-    def apply(self, images: Tensor, seed: Tensor) -> Tensor:
-        """(B, H, W, C) float32 to the same; `seed` is a (2,) tensor, and the same seed does the same."""
+    def draw_numbers(self, count: int, seed: Tensor) -> Numbers:
+        """What chance says of `count` pictures; `seed` is a (2,) tensor, and the same seed draws the same."""
+
+    def apply(self, images: Tensor, numbers: Numbers) -> Tensor:
+        """(B, H, W, C) float32 to the same, by the numbers of these B pictures."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,13 @@ class Brightness:
 
     amount: float
 
-    def apply(self, images: Tensor, seed: Tensor) -> Tensor:
+    def draw_numbers(self, count: int, seed: Tensor) -> Numbers:
         """See `PhotometricTransform`."""
-        return adjust_brightness(images, self.amount * _either_way(seed, images))
+        return self.amount * _either_way(seed, count)
+
+    def apply(self, images: Tensor, numbers: Numbers) -> Tensor:
+        """See `PhotometricTransform`."""
+        return adjust_brightness(images, numbers)
 
 
 @dataclass(frozen=True)
@@ -42,9 +53,13 @@ class Contrast:
 
     amount: float
 
-    def apply(self, images: Tensor, seed: Tensor) -> Tensor:
+    def draw_numbers(self, count: int, seed: Tensor) -> Numbers:
         """See `PhotometricTransform`."""
-        return adjust_contrast(images, 1 + self.amount * _either_way(seed, images))
+        return 1 + self.amount * _either_way(seed, count)
+
+    def apply(self, images: Tensor, numbers: Numbers) -> Tensor:
+        """See `PhotometricTransform`."""
+        return adjust_contrast(images, numbers)
 
 
 @dataclass(frozen=True)
@@ -53,9 +68,13 @@ class Gamma:
 
     amount: float
 
-    def apply(self, images: Tensor, seed: Tensor) -> Tensor:
+    def draw_numbers(self, count: int, seed: Tensor) -> Numbers:
         """See `PhotometricTransform`."""
-        return adjust_gamma(images, (1 + self.amount) ** _either_way(seed, images))
+        return (1 + self.amount) ** _either_way(seed, count)
+
+    def apply(self, images: Tensor, numbers: Numbers) -> Tensor:
+        """See `PhotometricTransform`."""
+        return adjust_gamma(images, numbers)
 
 
 @dataclass(frozen=True)
@@ -75,14 +94,17 @@ class Blur:
     def __post_init__(self) -> None:
         check_share("Blur", self.probability)
 
-    def apply(self, images: Tensor, seed: Tensor) -> Tensor:
+    def draw_numbers(self, count: int, seed: Tensor) -> Numbers:
+        """See `PhotometricTransform`: sigmas, zero for those that stay sharp."""
+        chance = tf.random.stateless_uniform([count + 1], seed)
+        most = tf.floor(self.probability * tf.cast(count, tf.float32) + chance[-1])
+        blurred = tf.cast(tf.range(count), tf.float32) < most
+        return tf.where(blurred, self.max_sigma * (0.25 + 0.75 * chance[:-1]), 0.0)
+
+    def apply(self, images: Tensor, numbers: Numbers) -> Tensor:
         """See `PhotometricTransform`."""
-        batch = tf.shape(images)[0]
-        chance = tf.random.stateless_uniform([batch + 1], seed)
-        count = tf.cast(tf.floor(self.probability * tf.cast(batch, tf.float32) + chance[-1]), tf.int32)
-        count = tf.minimum(count, batch)
-        sigma = self.max_sigma * (0.25 + 0.75 * chance[:count])
-        blurred = tf.concat([gaussian_blur(images[:count], sigma), images[count:]], axis=0)
+        count = tf.math.count_nonzero(numbers, dtype=tf.int32)
+        blurred = tf.concat([gaussian_blur(images[:count], numbers[:count]), images[count:]], axis=0)
         return tf.ensure_shape(blurred, images.shape)
 
 
@@ -92,11 +114,14 @@ class Noise:
 
     max_std: float
 
-    def apply(self, images: Tensor, seed: Tensor) -> Tensor:
+    def draw_numbers(self, count: int, seed: Tensor) -> Numbers:
+        """See `PhotometricTransform`: standard deviations, and where in the bank each picture's noise is."""
+        places = tf.random.stateless_uniform([count, 2], _other(seed), 1, _NOISE_ROWS, tf.int32)
+        return self.max_std * _uniform(seed, count), places
+
+    def apply(self, images: Tensor, numbers: Numbers) -> Tensor:
         """See `PhotometricTransform`."""
-        std = self.max_std * _uniform(seed, images)
-        places = tf.random.stateless_uniform([tf.shape(images)[0], 2], _other(seed), 1, _NOISE_ROWS, tf.int32)
-        return add_noise(images, std, places)
+        return add_noise(images, *numbers)
 
 
 @dataclass(frozen=True)
@@ -114,13 +139,17 @@ class CutOut:
     def __post_init__(self) -> None:
         check_share("CutOut", self.probability)
 
-    def apply(self, images: Tensor, seed: Tensor) -> Tensor:
-        """See `PhotometricTransform`."""
-        chance = tf.random.stateless_uniform([tf.shape(images)[0], 6], seed)
+    def draw_numbers(self, count: int, seed: Tensor) -> Numbers:
+        """See `PhotometricTransform`: rectangles, without an area for those that stay whole, and their greys."""
+        chance = tf.random.stateless_uniform([count, 6], seed)
         hit = tf.cast(chance[:, :1] < self.probability, tf.float32)
         half = hit * self.max_side * (0.25 + 0.75 * chance[:, 1:3]) / 2
         center = chance[:, 3:5]
-        return cut_out(images, tf.concat([center - half, center + half], axis=1), 255 * chance[:, 5])
+        return tf.concat([center - half, center + half], axis=1), 255 * chance[:, 5]
+
+    def apply(self, images: Tensor, numbers: Numbers) -> Tensor:
+        """See `PhotometricTransform`."""
+        return cut_out(images, *numbers)
 
 
 @dataclass(frozen=True)
@@ -135,15 +164,25 @@ class Normalize:
     mean: float | tuple[float, ...]
     std: float | tuple[float, ...]
 
-    def apply(self, images: Tensor, seed: Tensor) -> Tensor:
+    def draw_numbers(self, count: int, seed: Tensor) -> Numbers:
+        """See `PhotometricTransform`: none."""
+        return ()
+
+    def apply(self, images: Tensor, numbers: Numbers) -> Tensor:
         """See `PhotometricTransform`."""
         return (images - tf.constant(self.mean, tf.float32)) / tf.constant(self.std, tf.float32)
 
 
-def apply_all(transforms: Sequence[PhotometricTransform], images: Tensor, seed: Tensor) -> Tensor:
-    """Applies one after the other, each with its own seed."""
-    for number, transform in enumerate(transforms):
-        images = transform.apply(images, tf.random.experimental.stateless_fold_in(seed, number))
+def draw_all(transforms: Sequence[PhotometricTransform], count: int, seed: Tensor) -> list[Numbers]:
+    """What chance says of `count` pictures, for each transform, with its own seed."""
+    seeds = [tf.random.experimental.stateless_fold_in(seed, number) for number in range(len(transforms))]
+    return [transform.draw_numbers(count, own) for transform, own in zip(transforms, seeds, strict=True)]
+
+
+def apply_all(transforms: Sequence[PhotometricTransform], images: Tensor, numbers: Sequence[Numbers]) -> Tensor:
+    """Applies one after the other, each with its own numbers."""
+    for transform, own in zip(transforms, numbers, strict=True):
+        images = transform.apply(images, own)
     return images
 
 
@@ -233,14 +272,14 @@ def _per_picture(values: Tensor) -> Tensor:
     return tf.reshape(values, [-1, 1, 1, 1])
 
 
-def _uniform(seed: Tensor, images: Tensor) -> Tensor:
-    """(B,) in [0, 1)."""
-    return tf.random.stateless_uniform(tf.shape(images)[:1], seed)
+def _uniform(seed: Tensor, count: int) -> Tensor:
+    """(count,) in [0, 1)."""
+    return tf.random.stateless_uniform([count], seed)
 
 
-def _either_way(seed: Tensor, images: Tensor) -> Tensor:
-    """(B,) in [-1, 1)."""
-    return 2 * _uniform(seed, images) - 1
+def _either_way(seed: Tensor, count: int) -> Tensor:
+    """(count,) in [-1, 1)."""
+    return 2 * _uniform(seed, count) - 1
 
 
 def _other(seed: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from kpdetect.recipes import TrainOptions, choose_recipe, overrides
 PLACES = ("out", "cache", "tensorboard", "checkpoint_every", "resume", "overwrite")
 # What is trained on and measured on, and where files go: with these changed, errors could not be compared.
 SPLIT = ("val_fraction", "val_subjects", "test_fraction")
-NOT_TRIED = ("data", "val_data", *SPLIT, "align_labels", "points", "skip_bad_rows", "deterministic", "set", *PLACES)
+MACHINES = ("backend", "coordinator", "num_processes", "process_id", "deterministic")
+NOT_TRIED = ("data", "val_data", *SPLIT, "align_labels", "points", "skip_bad_rows", "set", *MACHINES, *PLACES)
 RANGE = re.compile(r"(?P<low>[-+.\de]+?)\.\.(?P<high>[-+.\de]+)", re.IGNORECASE)
 LOG_RATIO = 10  # a range that reaches over this factor is drawn from evenly in the logarithm
 DRAWS_PER_TRIAL = 100  # a draw that came before is drawn again, so often

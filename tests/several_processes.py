@@ -1,0 +1,164 @@
+"""Runs processes that train together on JAX, ends some of them, and prints as JSON how all of them ended.
+
+In a process of its own, which is to run with ``KERAS_BACKEND=jax``: a Python has one backend, and the processes are
+forked from one that has imported Keras.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from forked_training import FORKS, ONE_THREAD, SMALL, start, wait_for
+
+from kpdetect import cli
+from kpdetect.errors import Interrupted, KpdetectError
+from kpdetect.recipes import TrainOptions
+from kpdetect.stopping import stop_on_signals
+from kpdetect.training import meeting
+from kpdetect.training.processes import Processes, joined
+
+HEARTBEAT_SECONDS = 5  # what a test can wait for
+PLAIN = [f"augmentation.{name}=0" for name in ("rotation_deg", "blur", "noise", "gamma", "contrast")]
+TRAINING = ["--data", "synthetic:20", "--val-fraction", "0.5", "--batch-size", "6", "--epochs", "3", "--backend", "jax"]
+COMMAND = [*TRAINING, "--checkpoint-every", "1", *SMALL, *PLAIN]
+Ended = dict[str, Any]
+
+
+def address() -> str:
+    """Where nobody listens yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def ended(processes: list[ForkServerProcess], logs: list[Path]) -> list[Ended]:
+    """Waits for the processes; of each its status, what it said, and how long it took."""
+    began, results = time.monotonic(), []
+    for process, log in zip(processes, logs, strict=True):
+        process.join(120)
+        seconds = time.monotonic() - began
+        if process.is_alive():
+            process.kill()
+        time.sleep(0.2)  # what is said when it is gone
+        results.append({"status": process.exitcode, "said": log.read_text(), "seconds": seconds})
+    return results
+
+
+def trained(folder: Path, resume: bool, during: Callable[[list[ForkServerProcess]], None]) -> list[Ended]:
+    """Two processes that train into one folder."""
+    where, logs = address(), [folder.with_suffix(f".{resume}.{number}") for number in range(2)]
+    more = ["--out", str(folder), "--coordinator", where, "--num-processes", "2", *["--resume"] * resume]
+    processes = [
+        start([*COMMAND, *more, "--process-id", str(number)], ONE_THREAD, log) for number, log in enumerate(logs)
+    ]
+    during(processes)
+    return ended(processes, logs)
+
+
+def talked(
+    folder: Path, task: str, during: Callable[[list[ForkServerProcess]], None], numbers: tuple[int, ...] = (0, 1)
+) -> list[Ended]:
+    """Processes that only meet and do one of the `TASKS`."""
+    folder.mkdir()
+    where, logs = address(), [folder / f"log{number}" for number in numbers]
+    processes = [
+        FORKS.Process(target=_talk, args=(task, where, number, str(log)))
+        for number, log in zip(numbers, logs, strict=True)
+    ]
+    for process in processes:
+        process.start()
+    during(processes)
+    return ended(processes, logs)
+
+
+def _talk(task: str, where: str, number: int, log: str) -> None:
+    meeting.HEARTBEAT_SECONDS, meeting.JOIN_SECONDS = HEARTBEAT_SECONDS, 30.0 if task != "wait" else 2.0
+    options = TrainOptions(coordinator=where, num_processes=2, process_id=number)
+
+    def main(_: Any) -> int:
+        with joined(options) as processes:
+            TASKS[task](processes, Path(log))
+        return 0
+
+    with open(log, "w") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
+        os.dup2(file.fileno(), 2)
+        status = cli.run(main)
+    os._exit(status)
+
+
+def _steps(processes: Processes, log: Path) -> None:
+    """Sums over both processes, as a step does, until it is stopped."""
+    from jax.experimental.multihost_utils import process_allgather
+
+    done = 0
+    with stop_on_signals() as came:
+        stopped = processes.agreed(came, lambda: done)
+        while done < 10_000:
+            process_allgather(np.array(done))
+            done += 1
+            log.with_name(f"step{processes.place.number}").write_text(str(done))
+            if number := stopped():
+                raise Interrupted(f"stopped after {done}", number)
+            if done == 3:
+                log.with_name("ready").touch()
+
+
+def _fail(processes: Processes, log: Path) -> None:
+    if not processes.place.first:
+        raise KpdetectError("faces.csv is not there")
+    _steps(processes, log)
+
+
+def _differ(processes: Processes, log: Path) -> None:
+    processes.check_same({"seed": processes.place.number, "epochs": 3})
+
+
+TASKS: dict[str, Callable[[Processes, Path], None]] = {
+    "steps": _steps,
+    "fail": _fail,
+    "differ": _differ,
+    "wait": _steps,
+}
+
+
+def main(folder: Path) -> dict[str, list[Ended]]:
+    """Every way in which processes can end."""
+
+    def when(file: Path, number: int, signal_number: int) -> Callable[[list[ForkServerProcess]], None]:
+        def send(processes: list[ForkServerProcess]) -> None:
+            wait_for(file, processes[number])
+            os.kill(processes[number].pid or 0, signal_number)
+
+        return send
+
+    def nothing(_: list[ForkServerProcess]) -> None:
+        pass
+
+    one, log = folder / "one", folder / "one.log"
+    alone = start([*COMMAND, "--out", str(one)], ONE_THREAD, log)
+    results = {
+        "killed": talked(folder / "killed", "steps", when(folder / "killed/ready", 1, signal.SIGKILL)),
+        "first killed": talked(folder / "first", "steps", when(folder / "first/ready", 0, signal.SIGKILL)),
+        "stopped": talked(folder / "stopped", "steps", when(folder / "stopped/ready", 1, signal.SIGTERM)),
+        "failed": talked(folder / "failed", "fail", nothing),
+        "differed": talked(folder / "differed", "differ", nothing),
+        "not met": talked(folder / "unmet", "wait", nothing, (1,)),
+        "alone": ended([alone], [log]),
+    }
+    state = folder / "two/checkpoints/epoch000001_step0000001.npz"
+    results["cut"] = trained(folder / "two", False, when(state, 1, signal.SIGKILL))
+    results["resumed"] = trained(folder / "two", True, nothing)
+    return results
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]))))

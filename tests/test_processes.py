@@ -1,0 +1,191 @@
+"""Several processes on JAX learn as one does; should one of them end, the others end too and say why, and can go on."""
+
+import csv
+import importlib.util
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kpdetect import cli, tune
+from kpdetect.bundle import load_bundle
+from kpdetect.errors import KpdetectError
+from kpdetect.export import export_model
+from kpdetect.keras_backend import choose_backend, need_tensorflow
+from kpdetect.recipes import TrainOptions
+from kpdetect.train import main
+from kpdetect.training import loop
+from kpdetect.training.keeping import EVERY
+from kpdetect.training.last_words import LastWords
+from kpdetect.training.meeting import met
+from kpdetect.training.processes import ALONE, Place, joined, place_of
+
+HERE = Path(__file__).resolve().parent
+PAIR = {"num_processes": 2, "process_id": 1, "coordinator": "127.0.0.1:9"}
+needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason='no JAX: pip install "kpdetect[jax]"')
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder where several processes trained: ``one`` by one process, ``two`` by two, of which one was killed."""
+    folder = tmp_path_factory.mktemp("processes")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}",
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),  # the second start of two need not compile again
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    command = [sys.executable, str(HERE / "several_processes.py"), str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder / "ends.json").write_text(done.stdout.splitlines()[-1])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ends(runs: Path) -> dict[str, list[dict[str, Any]]]:
+    return json.loads((runs / "ends.json").read_text())
+
+
+def status(ended: list[dict[str, Any]]) -> list[int]:
+    return [process["status"] for process in ended]
+
+
+def losses(run: Path) -> np.ndarray:
+    with (run / "history.csv").open() as file:
+        return np.array([[float(value) for value in row.values()] for row in csv.DictReader(file)])
+
+
+@needs_jax
+def test_two_processes_learn_as_one_does_also_when_one_was_killed(runs: Path, ends: dict[str, Any]) -> None:
+    """Batch normalisation, validation and the log included; the bundles are read here with TensorFlow."""
+    assert status(ends["alone"]) == [0], ends["alone"][0]["said"][-2000:]
+    assert status(ends["cut"]) == [2, -9], ends["cut"][0]["said"][-2000:]
+    assert status(ends["resumed"]) == [0, 0], ends["resumed"][0]["said"][-2000:]
+    assert "going on after epoch 1" in ends["resumed"][0]["said"]
+    assert len(losses(runs / "one")) == 3
+    np.testing.assert_allclose(losses(runs / "two"), losses(runs / "one"), rtol=1e-4)
+    bundles = [load_bundle(runs / name)[0].get_weights() for name in ("one", "two")]
+    for one, two in zip(*bundles, strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-3)
+
+
+@needs_jax
+def test_what_jax_has_trained_is_exported_as_ever(runs: Path, tmp_path: Path) -> None:
+    written = export_model(runs / "two", tmp_path / "exported", ["tflite"])
+    assert written.files["compact.tflite"]["max_difference_px"] < 0.01
+
+
+@needs_jax
+def test_one_that_is_killed_is_named_and_the_other_ends(ends: dict[str, Any]) -> None:
+    for name in ("killed", "cut"):
+        assert status(ends[name]) == [2, -9]
+        assert re.search(r"kpdetect: process 1 of 2 is gone.* --resume, or fewer", ends[name][0]["said"])
+        assert "Traceback" not in ends[name][0]["said"]
+        assert ends[name][0]["seconds"] < 60
+
+
+@needs_jax
+def test_the_end_of_the_first_is_told_by_the_other(ends: dict[str, Any]) -> None:
+    first, other = ends["first killed"]
+    assert first["status"] == -9
+    assert other["status"] not in (0, None)
+    assert re.search(r"kpdetect: .*process 0 .*is gone.*--resume\s*\Z", other["said"])
+    assert other["seconds"] < 60
+
+
+@needs_jax
+def test_a_signal_to_one_stops_all_after_the_same_step(ends: dict[str, Any]) -> None:
+    assert status(ends["stopped"]) == [143, 143]
+    assert len({process["said"].splitlines()[-1] for process in ends["stopped"]}) == 1
+
+
+@needs_jax
+def test_an_error_in_one_is_told_by_all(ends: dict[str, Any]) -> None:
+    assert status(ends["failed"]) == [2, 2]
+    assert "process 1 of 2 has ended: faces.csv is not there; when that is put right" in ends["failed"][0]["said"]
+    assert ends["failed"][1]["said"].endswith("kpdetect: faces.csv is not there\n")
+
+
+@needs_jax
+def test_other_settings_and_others_that_do_not_come_are_told(ends: dict[str, Any]) -> None:
+    assert status(ends["differed"]) == [2, 2]
+    for process in ends["differed"]:
+        assert "process 1 was started with other settings than process 0: seed: 1, not 0" in process["said"]
+    assert status(ends["not met"]) == [2]
+    assert ends["not met"][0]["said"].count("has not met the others at 127.0.0.1") == 1
+
+
+def test_a_process_alone_agrees_with_itself(tmp_path: Path) -> None:
+    with joined(TrainOptions()) as processes:
+        assert processes.place == ALONE
+        assert processes.place.first
+        assert processes.shared_file(tmp_path) == tmp_path
+        assert processes.agreed(lambda: 15, lambda: 0)() == 15
+        processes.check_same({"seed": 0})
+
+
+def test_several_keep_states_by_their_steps_not_by_their_clocks() -> None:
+    for asked, alone, together in ((None, None, EVERY), (0, 0, 0), (7, 7, 7)):
+        options = TrainOptions(checkpoint_every=asked)
+        assert (loop._states_every(options, ALONE), loop._states_every(options, Place(1, 2))) == (alone, together)
+
+
+def test_options_that_do_not_go_together_are_told() -> None:
+    with pytest.raises(KpdetectError, match=r"go together: .*received 127.0.0.1:9, 2 and None"):
+        place_of(TrainOptions(**{**PAIR, "process_id": None}))
+    with pytest.raises(KpdetectError, match="--process-id: expected 0 to 1 for --num-processes 2, received 2"):
+        place_of(TrainOptions(**{**PAIR, "process_id": 2}))
+    with pytest.raises(KpdetectError, match="on JAX alone, and Keras runs on tensorflow: add --backend jax"):
+        place_of(TrainOptions(**PAIR))
+    for address in ("host", "host:", "127.0.0.1:x"):
+        with pytest.raises(KpdetectError, match="expected HOST:PORT"), met(Place(1, 2, address)):
+            pass
+    with pytest.raises(KpdetectError, match="no machine is known by that name"), met(Place(1, 2, "no.invalid:9")):
+        pass
+    with pytest.raises(KpdetectError, match="a search trains in one process"):
+        tune.main(["--grid", "batch_size=8,16", "--coordinator", "127.0.0.1:9"])
+
+
+def test_the_backend_is_settled_before_keras(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jax" else name)
+    assert cli.run(main, ["--backend", "jax"]) == 2
+    assert 'needs JAX: pip install "kpdetect[jax]"' in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(KpdetectError, match="KERAS_BACKEND=torch: expected tensorflow or jax"):
+        choose_backend(None)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(KpdetectError, match=r"to run on jax; .* KERAS_BACKEND=tensorflow kpdetect export"):
+        need_tensorflow("export", "kpdetect export")
+
+
+@needs_jax
+def test_a_backend_that_comes_too_late_is_told() -> None:
+    with pytest.raises(KpdetectError, match="has imported Keras with tensorflow already; set KERAS_BACKEND=jax"):
+        choose_backend("jax")
+
+
+def test_last_words_are_said_once_a_process_is_gone_and_not_before() -> None:
+    code = (
+        "import os, runpy, sys\n"
+        "words = runpy.run_path(sys.argv[2])['LastWords']()\n"
+        "words.leave('earlier'); words.leave('it is gone')\n"
+        "words.take_back() if sys.argv[1] == 'well' else os.abort()\n"
+    )
+    file = inspect.getsourcefile(LastWords) or ""
+    for end, said in (("well", ""), ("abort", "it is gone\n")):
+        done = subprocess.run([sys.executable, "-c", code, end, file], capture_output=True, text=True, timeout=120)
+        assert done.stderr == said
