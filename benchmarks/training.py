@@ -69,7 +69,9 @@ class Subject:
         self.process.stdin.write(json.dumps([run, before, count]) + "\n")
         self.process.stdin.flush()
         answer = self.receive()
-        self.rates.setdefault(label or run, []).append(answer["images"] / answer["seconds"])
+        rate = answer["images"] / answer["seconds"]
+        self.rates.setdefault(label or run, []).append(rate)
+        print(f"  {self.name}, {label or run}: {rate:.1f} images/s", file=sys.stderr, flush=True)
 
     def receive(self) -> dict[str, Any]:
         """Waits for an answer, and watches the memory meanwhile.
@@ -164,14 +166,14 @@ def write_faces(faces: Annotations, file: Path) -> None:
 def measure(network: str, data: str, options: argparse.Namespace) -> None:
     """Measures one network and prints its table."""
     chosen = TrainOptions(network, data)
-    faces = load_faces(chosen, choose_recipe(chosen)).train
+    faces, peaks = load_faces(chosen, choose_recipe(chosen)).train, machine_peaks()
     with tempfile.TemporaryDirectory() as folder:
         write_faces(faces, Path(folder) / "faces.json")
         first_steps = [first_step_seconds(network, data, Path(folder) / "run") for _ in range(options.starts)]
         python = options.torch_python if os.path.isfile(faces.paths[0]) else None  # drawn faces are no files
         with subjects_of(network, data, Path(folder) / "faces.json", python) as subjects:
             take_turns(subjects, options)
-    print_table(network, len(faces), subjects, first_steps)
+    print_table(network, len(faces), subjects, first_steps, peaks)
 
 
 def take_turns(subjects: Sequence[Subject], options: argparse.Namespace) -> None:
@@ -199,7 +201,16 @@ def first_step_seconds(network: str, data: str, folder: Path) -> float:
     return seconds
 
 
-def print_table(network: str, faces: int, subjects: Sequence[Subject], first_steps: Sequence[float]) -> None:
+def machine_peaks() -> dict[str, float]:
+    """Multiply-accumulates a second of a large product and a large convolution."""
+    command = [sys.executable, HERE / "training_ours.py", "-", "-", "--peaks"]
+    peaks: dict[str, float] = json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL))
+    return peaks
+
+
+def print_table(
+    network: str, faces: int, subjects: Sequence[Subject], first_steps: Sequence[float], peaks: dict[str, float]
+) -> None:
     """Medians, and what they are to PyTorch's."""
     said = ", ".join(
         f"{subject.name} {subject.told['parameters']:,} ({subject.told['precision']})" for subject in subjects
@@ -224,16 +235,11 @@ def print_table(network: str, faces: int, subjects: Sequence[Subject], first_ste
     print(f"decoding alone: {ours.rates['decode'][0]:,.0f} images/s")
     ready = f"; PyTorch {subjects[0].ready_seconds:.1f} s" if theirs else ""
     print(f"start to first step: {statistics.median(first_steps):.1f} s{ready}")
-    print_shares(subjects, ours.told["macs"])
+    print_shares(subjects, ours.told["macs"], peaks)
 
 
-def print_shares(subjects: Sequence[Subject], macs: int) -> None:
+def print_shares(subjects: Sequence[Subject], macs: int, peaks: dict[str, float]) -> None:
     """How near each step comes to what the machine can do: a step is three times the work of an answer."""
-    peaks = json.loads(
-        subprocess.check_output(
-            [sys.executable, HERE / "training_ours.py", "-", "-", "--peaks"], stderr=subprocess.DEVNULL
-        )
-    )
     print("machine, GMAC/s: " + ", ".join(f"{name} {peak / 1e9:,.0f}" for name, peak in peaks.items()))
     for subject in subjects:
         rate = 3 * macs * statistics.median(subject.rates["steps"])

@@ -31,6 +31,8 @@ from kpdetect.transforms import (
     RandomShift,
     Rescale,
     augment,
+    cutting,
+    spatial,
 )
 from kpdetect.transforms.photometric import (
     add_noise,
@@ -329,3 +331,21 @@ def test_what_cannot_be_done_is_said():
     for make in (RandomFlip, Blur, CutOut, RandomScale):
         with pytest.raises(KpdetectError, match=rf"{make.__name__}: expected a number in \[0, 1\], received 1.5"):
             make(1.5)
+
+
+@pytest.mark.parametrize("canvas", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_whole_pixels_are_copied_as_they_would_be_interpolated(canvas: type, channels: int) -> None:
+    """Crops and mirror images of crops: the quick way gives the slow one's digits, and takes no other moves."""
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, (6, 20, 24, channels)).astype(canvas))
+    extent = tf.constant([[20.0, 24.0], [16.0, 24.0], [20.0, 13.0], [12.0, 11.0], [20.0, 24.0], [15.0, 20.0]])
+    frame = spatial.start_frame(extent, tf.zeros((6, 4)))
+    for seed in range(4):
+        moves = [RandomCrop((12, 11)), RandomFlip()]
+        matrix = spatial.draw_matrix(moves, frame, (12, 11), tf.constant([seed, 1]))
+        to_source = spatial.invert(matrix)
+        assert cutting.is_cut_out(to_source, tf.constant([20, 24]), (12, 11))
+        slow = spatial.interpolated(images, to_source, (12, 11))
+        np.testing.assert_array_equal(spatial.warp(images, matrix, (12, 11)), slow)
+    for more in (spatial.translation(tf.fill([6, 2], 0.5)), spatial.translation(tf.fill([6, 2], 30.0))):
+        assert not cutting.is_cut_out(spatial.invert(more @ matrix), tf.constant([20, 24]), (12, 11))

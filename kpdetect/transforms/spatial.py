@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import tensorflow as tf
 
 from kpdetect.errors import KpdetectError
+from kpdetect.transforms.cutting import cut_out, is_cut_out
 
 Tensor = Any  # TensorFlow ships no types that mypy can use; shapes are in the docstrings
 
@@ -206,10 +207,20 @@ def warp(images: Tensor, matrix: Tensor, size_hw: tuple[int, int]) -> Tensor:
     Returns:
         (B, H, W, C) float32. (Bytes would be cut off and not rounded by the op.)
     """
-    to_source = tf.reshape(invert(matrix)[:, :2], [-1, 6])
+    to_source = invert(matrix)
+    moved = tf.cond(
+        is_cut_out(to_source, tf.shape(images)[1:3], size_hw),
+        lambda: cut_out(images, to_source, size_hw),
+        lambda: interpolated(images, to_source, size_hw),
+    )
+    return tf.ensure_shape(moved, [images.shape[0], *size_hw, images.shape[-1]])
+
+
+def interpolated(images: Tensor, to_source: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """What `warp` gives, by matrices from pixels of the result to those of the pictures."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
-        transforms=tf.pad(to_source, [[0, 0], [0, 2]]),
+        transforms=tf.pad(tf.reshape(to_source[:, :2], [-1, 6]), [[0, 0], [0, 2]]),
         output_shape=size_hw,
         fill_value=0.0,
         interpolation="BILINEAR",
