@@ -62,7 +62,7 @@ class Predictor:
             face. Boxes of your own, and models that tell no score, are not judged. 0 leaves out nothing.
 
     Raises:
-        KpdetectError: There is no such model, its scheme cannot be mirrored, or the score is not in [0, 1].
+        KpdetectError: There is no such model or detector, its scheme cannot be mirrored, or the score is not in [0, 1].
     """
 
     def __init__(
@@ -89,6 +89,8 @@ class Predictor:
             raise KpdetectError(
                 f"mirror: scheme '{self.model.spec.schema.name}' tells no left and right, so no face can be mirrored"
             )
+        if isinstance(self._detector, str):
+            self._own.detector = make_detector(self._detector, self._judged)  # a wrong one is told at once
 
     def __call__(
         self, image: PathLike | npt.ArrayLike, boxes: npt.ArrayLike | None = None, bgr: bool = False

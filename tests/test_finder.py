@@ -14,6 +14,7 @@ from kpdetect.faces.finder import CELL, SIZE_UNIT, STRIDE, Pyramid, boxes_of
 from kpdetect.finding import draw_canvas, export_finder, finder_loss, portraits_of, targets
 from kpdetect.geometry import intersection_over_union
 from kpdetect.models.finder import finder as finder_network
+from kpdetect.predict import Predictor
 
 few = settings(max_examples=25, deadline=None)
 
@@ -201,3 +202,14 @@ def test_commands_call_detectors_by_name(tmp_path):
 def test_the_exported_network_tells_what_keras_does(tmp_path):
     export_finder(finder_network((4, 8, 8, 16), 1), tmp_path / "finder.tflite")
     assert (tmp_path / "finder.tflite").stat().st_size > 10_000
+
+
+def test_a_predictor_tells_at_once_that_there_is_no_such_detector(tmp_path):
+    with pytest.raises(KpdetectError, match="expected YuNet's ONNX file, found none"):
+        Predictor(detector=tmp_path / "gone.onnx")
+
+
+def test_a_predictor_takes_a_detector_by_name(drawn):
+    picture = drawn.read(drawn.paths[0])
+    named, given = Predictor(detector="haar")(picture), Predictor(detector=make_detector("haar", judged=True))(picture)
+    assert [face.box.tolist() for face in named] == [face.box.tolist() for face in given]
