@@ -15,6 +15,7 @@ from kpdetect.bundle import Spec, shipped_model
 from kpdetect.errors import KpdetectError
 from kpdetect.faces import (
     FACE_SCORE,
+    HAAR,
     Detector,
     Face,
     biggest_first,
@@ -50,9 +51,9 @@ class Predictor:
         model: A bundle or SavedModel folder, a ``.tflite``, ``.onnx`` or ``.keras`` file, or a loaded model; by
             default the one that ships with the package.
         detector: Gives the face boxes of a photograph: any function (see `kpdetect.faces.Detector`), ``"haar"`` for
-            OpenCV's cascades, or YuNet's ONNX file. By default `kpdetect.faces.FaceFinder`, and where that finds
-            nothing that the model takes for a face, the model looks for large faces itself, in windows all over the
-            photograph. A model of whole pictures (``spec.crop.around`` is ``image``) needs none.
+            OpenCV's cascades, or YuNet's ONNX file; by default `kpdetect.faces.FaceFinder`. Where that or the
+            cascades find nothing that the model takes for a face, the model looks for large faces itself, in windows
+            all over the photograph. A model of whole pictures (``spec.crop.around`` is ``image``) needs none.
         threads: How many threads the model's runtime may use.
         mirror: Look at every face in a mirror too, and give the mean: twice the time, a little more accurate.
         second_look: Look at every face again, in a crop about its first points, turned upright: twice the time, and
@@ -152,8 +153,8 @@ class Predictor:
 
     @property
     def _scans(self) -> bool:
-        """Whether the model looks for large faces by itself where the default detector finds none."""
-        return self._detector is None and self._judged and self.model.spec.crop.around == "face"
+        """Whether the model looks for large faces by itself where the face finder or the cascades find none."""
+        return self._detector in (None, HAAR) and self._judged and self.model.spec.crop.around == "face"
 
     def _scanned(self, view: "_View") -> "_View":
         """A photograph with boxes of what the model may take for faces, in windows all over it."""
