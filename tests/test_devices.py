@@ -65,6 +65,7 @@ def test_bfloat16_where_the_processor_has_it_or_where_it_is_asked_for(
     monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: has)
     asked = [devices.precision_of(TrainOptions(mixed_precision=asked)) for asked in (None, True, False)]
     assert asked == ["mixed_bfloat16" if has else "float32", "mixed_bfloat16", "float32"]
+    assert devices.precision_of(TrainOptions("naimish")) == "float32"  # nobody has shown that it costs nothing there
 
 
 @pytest.mark.parametrize(

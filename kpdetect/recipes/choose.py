@@ -83,8 +83,8 @@ class TrainOptions:
     process_id: int | None = cli.option(None, "which of them this is, from 0, which alone writes --out", metavar="I")
     mixed_precision: bool | None = cli.option(
         None,
-        "compute in 16 bits: float16 on GPUs, bfloat16 on others; left out, with TensorFlow on processors that have "
-        "instructions for it (AVX512-BF16, AMX)",
+        "compute in 16 bits: float16 on GPUs, bfloat16 on others; left out, for the recipe compact with "
+        "TensorFlow on processors that have instructions for it (AVX512-BF16, AMX)",
     )
     jit_compile: bool = cli.option(False, "compile the step with XLA: faster on GPUs, slower to start")
     tensorboard: bool = cli.option(False, "write TensorBoard logs to DIR/tensorboard")

@@ -20,6 +20,8 @@ from kpdetect.training.processes import ALONE, Place
 DETERMINISTIC_OPS = "--xla_gpu_deterministic_ops=true"
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+BFLOAT16_RECIPES = {"compact"}
+"""Whose validation error was measured to be the same in bfloat16; see ``benchmarks/training.md``."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,14 @@ def _spread_by_jax() -> Devices:
 def precision_of(options: TrainOptions) -> str:
     """What a training computes in, as Keras calls it; weights are kept in float32 in any case.
 
-    Where nothing is asked for it is bfloat16 with TensorFlow on a processor that multiplies such numbers: twice as many
-    a step, for no loss (``benchmarks/training.md``). On GPUs and on JAX it is float32, for nothing else is measured
-    there.
+    Where nothing is asked for it is bfloat16 for `BFLOAT16_RECIPES`, with TensorFlow on a processor that multiplies
+    such numbers. On GPUs and on JAX it is float32, for nothing else is measured there.
     """
     kind, count = _accelerators()
     wanted = options.mixed_precision
     if wanted is None:
-        wanted = not count and running_backend() != JAX and multiplies_bfloat16()
+        suits = options.recipe in BFLOAT16_RECIPES and multiplies_bfloat16()
+        wanted = suits and not count and running_backend() != JAX
     return ("mixed_float16" if kind == "GPU" and count else "mixed_bfloat16") if wanted else "float32"
 
 
