@@ -12,7 +12,7 @@ is found by a box of intersection over union 0.4; below 0.3 with every label, a 
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,8 @@ SCORES = (0.0, 0.5)
 SURE = {"finder": (0.15, 0.25, 0.35, 0.5), "haar": (3, 5, 10, 20)}
 """How sure each detector must be: the face finder of each of its squares, the cascades by the sum of their votes."""
 
-Guesses = Callable[[Pixels, float], Floats]
-"""A photograph and how sure to be, to boxes (N, 4)."""
+Detector = Callable[[Pixels], Floats]
+"""A photograph to boxes (N, 4)."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,18 @@ class Seen:
         return found, int((overlap.max(axis=0, initial=0) < BESIDE).sum())
 
 
-def by_finder(photograph: Pixels, sure: float) -> Floats:
-    """The face finder's boxes."""
-    return FaceFinder(min_score=sure)(photograph)
+def detectors_of(name: str) -> dict[float, Detector]:
+    """The detector of a name by how sure it must be."""
+    if name == "finder":
+        return {sure: FaceFinder(min_score=sure) for sure in SURE[name]}
+    return {sure: HaarDetector(min_votes=int(sure)) for sure in SURE[name]}
 
 
-def by_haar(photograph: Pixels, sure: float) -> Floats:
-    """The cascades' boxes."""
-    return HaarDetector(min_votes=int(sure))(photograph)
-
-
-DETECTORS: dict[str, Guesses] = {"finder": by_finder, "haar": by_haar}
-
-
-def look(photograph: Pixels, truth: Floats, detector: str, predictor: Predictor) -> Seen:
+def look(photograph: Pixels, truth: Floats, detectors: Mapping[float, Detector], predictor: Predictor) -> Seen:
     """What a detector finds however sure it is, with the model's scores; and the faces that a predictor gives."""
     found = {}
-    for sure in SURE[detector]:
-        boxes = DETECTORS[detector](photograph, sure)
+    for sure, detector in detectors.items():
+        boxes = detector(photograph)
         scores = [1.0 if face.score is None else face.score for face in predictor(photograph, boxes)]
         found[sure] = boxes, np.array(scores, np.float32)
     points = [face.keypoints for face in predictor(photograph)]
@@ -95,7 +89,9 @@ def photographs(faces: Annotations, sample: int) -> list[tuple[str, Floats]]:
 def report(name: str, photos: list[tuple[str, Floats]], detector: str) -> None:
     """Prints a set's recall and false boxes."""
     predictor = Predictor(detector=None if detector == "finder" else detector)
-    seen = [look(read_image(path), truth, detector, predictor) for path, truth in tqdm(photos, desc=name, unit="photo")]
+    detectors = detectors_of(detector)
+    progress = tqdm(photos, desc=name, unit="photo")
+    seen = [look(read_image(path), truth, detectors, predictor) for path, truth in progress]
     labelled = sum(len(one.truth) for one in seen)
     print(f"\n{name}: {labelled} labelled faces in {len(seen)} photographs, by {detector}")
     for sure in SURE[detector]:

@@ -98,7 +98,7 @@ def _without_afw(faces: Annotations) -> Annotations:
     return faces.take([row for row, path in enumerate(faces.paths.tolist()) if Path(path).parent.name != "afw"])
 
 
-def train(data: Path, out: Path) -> keras.Model:
+def train(data: Path, out: Path) -> None:
     """Trains, and keeps the weights."""
     train_faces, val_faces = faces_of(data)
     print(f"{len(train_faces)} faces to learn from, {len(val_faces)} to validate on")
@@ -111,11 +111,10 @@ def train(data: Path, out: Path) -> keras.Model:
     out.mkdir(parents=True, exist_ok=True)
     keep = keras.callbacks.ModelCheckpoint(str(out / "finder.weights.h5"), save_weights_only=True)
     network.fit(batches, epochs=EPOCHS, validation_data=validation, callbacks=[keep], verbose=2)
-    return network
 
 
 def main() -> None:
-    """Trains, unless the weights are there, and exports."""
+    """Trains, and exports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA", "../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/finder"), help="folder of the weights")

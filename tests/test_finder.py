@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kpdetect.datasets import load, split_by_rule, synthetic
 from kpdetect.errors import KpdetectError
-from kpdetect.faces import FaceFinder, HaarDetector, YuNetDetector, finder, make_detector
+from kpdetect.faces import FaceFinder, HaarDetector, finder, make_detector
 from kpdetect.faces.finder import CELL, SIZE_UNIT, STRIDE, Pyramid, boxes_of
 from kpdetect.finding import draw_canvas, export_finder, finder_loss, portraits_of, targets
 from kpdetect.geometry import intersection_over_union
@@ -188,7 +188,7 @@ class TestFaceFinder:
         assert np.mean(np.array(overlaps) > 0.4) >= 0.97
 
 
-def test_commands_call_detectors_by_name(tmp_path):
+def test_commands_call_detectors_by_name(tmp_path, monkeypatch):
     assert isinstance(make_detector(), FaceFinder)
     assert isinstance(make_detector("haar"), HaarDetector)
     assert make_detector(judged=True).min_score < make_detector().min_score
@@ -196,7 +196,8 @@ def test_commands_call_detectors_by_name(tmp_path):
     assert make_detector("haar", min_face=0.3).min_face == make_detector(min_face=0.3).min_face == 0.3
     with pytest.raises(KpdetectError, match="expected YuNet's ONNX file"):
         make_detector(str(tmp_path / "none.onnx"))
-    assert YuNetDetector is not None
+    monkeypatch.setattr("kpdetect.faces.YuNetDetector", lambda model: f"YuNet of {model}")
+    assert make_detector("yunet.onnx") == "YuNet of yunet.onnx"
 
 
 def test_the_exported_network_tells_what_keras_does(tmp_path):
