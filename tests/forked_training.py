@@ -16,7 +16,7 @@ FORKS.set_forkserver_preload(["kpdetect.training"])
 
 def start(arguments: list[str], environment: dict[str, str], log: Path) -> ForkServerProcess:
     """Begins ``kpdetect train`` with these arguments; its exit code is the command's status."""
-    process = FORKS.Process(target=_train, args=(arguments, environment, str(log)))
+    process = FORKS.Process(target=train, args=(arguments, environment, str(log)))
     process.start()
     return process
 
@@ -33,8 +33,8 @@ def wait_for(path: Path, process: ForkServerProcess) -> None:
         time.sleep(0.002)
 
 
-def _train(arguments: list[str], environment: dict[str, str], log: str) -> None:
-    """In the child: TensorFlow reads the environment when it computes first."""
+def train(arguments: list[str], environment: dict[str, str], log: str) -> None:
+    """What the child does: TensorFlow reads the environment when it computes first."""
     from kpdetect import cli
     from kpdetect.train import main
 

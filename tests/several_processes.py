@@ -5,6 +5,7 @@ forked from one that has imported Keras.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from forked_training import FORKS, ONE_THREAD, SMALL, start, wait_for
+from forked_training import FORKS, ONE_THREAD, train, wait_for
+from small_models import tiny
 
-from kpdetect import cli
+from kpdetect import cli, models
 from kpdetect.errors import Interrupted, KpdetectError
 from kpdetect.recipes import TrainOptions
 from kpdetect.stopping import stop_on_signals
@@ -29,7 +31,7 @@ from kpdetect.training.processes import Processes, joined
 HEARTBEAT_SECONDS = 5  # what a test can wait for
 PLAIN = [f"augmentation.{name}=0" for name in ("rotation_deg", "blur", "noise", "gamma", "contrast")]
 TRAINING = ["--data", "synthetic:20", "--val-fraction", "0.5", "--batch-size", "6", "--epochs", "3", "--backend", "jax"]
-COMMAND = [*TRAINING, "--checkpoint-every", "1", *SMALL, *PLAIN]
+COMMAND = [*TRAINING, "--checkpoint-every", "1", "--set", *PLAIN]
 Ended = dict[str, Any]
 
 
@@ -53,13 +55,24 @@ def ended(processes: list[ForkServerProcess], logs: list[Path]) -> list[Ended]:
     return results
 
 
+def start(arguments: list[str], log: Path) -> ForkServerProcess:
+    """Begins a training of `tiny`, which has `compact`'s name."""
+    process = FORKS.Process(target=_train_tiny, args=(arguments, str(log)))
+    process.start()
+    return process
+
+
+def _train_tiny(arguments: list[str], log: str) -> None:
+    models.ARCHITECTURES["compact"] = tiny
+    meeting.HEARTBEAT_SECONDS = HEARTBEAT_SECONDS
+    train(arguments, ONE_THREAD, log)
+
+
 def trained(folder: Path, resume: bool, during: Callable[[list[ForkServerProcess]], None]) -> list[Ended]:
     """Two processes that train into one folder."""
     where, logs = address(), [folder.with_suffix(f".{resume}.{number}") for number in range(2)]
     more = ["--out", str(folder), "--coordinator", where, "--num-processes", "2", *["--resume"] * resume]
-    processes = [
-        start([*COMMAND, *more, "--process-id", str(number)], ONE_THREAD, log) for number, log in enumerate(logs)
-    ]
+    processes = [start([*COMMAND, *more, "--process-id", str(number)], log) for number, log in enumerate(logs)]
     during(processes)
     return ended(processes, logs)
 
@@ -92,7 +105,8 @@ def _talk(task: str, where: str, number: int, log: str) -> None:
     with open(log, "w") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
         os.dup2(file.fileno(), 2)
         status = cli.run(main)
-    os._exit(status)
+        file.flush()
+        ctypes.pythonapi.Py_Exit(status)  # as a command ends: a forked child would leave Python's threads as they are
 
 
 def _steps(processes: Processes, log: Path) -> None:
@@ -144,7 +158,7 @@ def main(folder: Path) -> dict[str, list[Ended]]:
         pass
 
     one, log = folder / "one", folder / "one.log"
-    alone = start([*COMMAND, "--out", str(one)], ONE_THREAD, log)
+    alone = start([*COMMAND, "--out", str(one)], log)
     results = {
         "killed": talked(folder / "killed", "steps", when(folder / "killed/ready", 1, signal.SIGKILL)),
         "first killed": talked(folder / "first", "steps", when(folder / "first/ready", 0, signal.SIGKILL)),

@@ -21,6 +21,19 @@ SQUARE = KeypointSchema(
 COMPACT = {"widths": [8, 8, 12, 16], "blocks": [1, 1, 1]}
 
 
+def tiny(num_keypoints, input_shape):
+    """An architecture of few layers, batch normalisation among them: its statistics a training must carry along."""
+    import keras
+
+    from kpdetect.models.layers import OUTPUT_NAME, SoftArgmax, image_input, normalize
+
+    image, x = image_input(input_shape)
+    x = keras.layers.Conv2D(8, 8, strides=8, name="patches")(x)
+    x = keras.layers.Activation("relu")(normalize(x, "normalize"))
+    x = keras.layers.Conv2D(num_keypoints, 1, name="heatmaps")(x)
+    return keras.Model(image, SoftArgmax(name=OUTPUT_NAME)(x), name="tiny")
+
+
 def small_spec(architecture="compact"):
     size, points, options = {
         "compact": ((32, 48), ["left_eye", "right_eye", "nose"], COMPACT),

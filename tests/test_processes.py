@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_models import tiny
 
-from kpdetect import cli, tune
+from kpdetect import cli, models, tune
 from kpdetect.bundle import load_bundle
 from kpdetect.errors import KpdetectError
 from kpdetect.export import export_model
@@ -41,8 +42,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}",
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),  # the second start of two need not compile again
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     command = [sys.executable, str(HERE / "several_processes.py"), str(folder)]
@@ -64,6 +63,11 @@ def status(ended: list[dict[str, Any]]) -> list[int]:
 def losses(run: Path) -> np.ndarray:
     with (run / "history.csv").open() as file:
         return np.array([[float(value) for value in row.values()] for row in csv.DictReader(file)])
+
+
+@pytest.fixture(autouse=True)
+def _trained_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(models.ARCHITECTURES, "compact", tiny)
 
 
 @needs_jax

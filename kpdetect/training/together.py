@@ -113,6 +113,7 @@ def trained_together(place: Place) -> Iterator[Together]:
         finally:
             watch.stop()
             _part(met, reason, watch.lost)
+            watch.join()
 
 
 def _part(met: Meeting, reason: str | None, lost: set[int]) -> None:
@@ -128,6 +129,7 @@ def _part(met: Meeting, reason: str | None, lost: set[int]) -> None:
             _let_go(met, set(range(1, met.place.count)) - lost)
         else:
             met.tell(GONE, "")
+    with contextlib.suppress(RuntimeError, ValueError):
         jax.distributed.shutdown()
 
 
@@ -152,8 +154,9 @@ class Watch:
     def __init__(self, met: Meeting) -> None:
         self.lost: set[int] = set()
         self._meeting, self._text = met, ""
-        self._known, self._over = threading.Event(), threading.Event()
-        threading.Thread(target=self._look, name="watch", daemon=True).start()
+        self._known, self._over, self._left = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+        self._thread.start()
 
     def found(self, seconds: float) -> str | None:
         """Waits for its finding: who is gone, and what to do."""
@@ -168,10 +171,14 @@ class Watch:
         """Ends nobody any more; the others, who wait for an answer, are answered until this process has left them."""
         self._over.set()
 
+    def join(self) -> None:
+        """Waits until the thread has ended, once this process has left: Python must not end amid a call of C++."""
+        self._left.set()
+        self._thread.join(GOING_SECONDS)
+
     def _look(self) -> None:
         with contextlib.suppress(RuntimeError, ValueError):  # this process has left, or the first is gone
-            while True:
-                time.sleep(LOOK_SECONDS)
+            while not self._left.wait(LOOK_SECONDS):
                 text = self._finding()
                 if text and not self._over.is_set() and not self._known.is_set():
                     self._text = text
