@@ -107,6 +107,8 @@ def training_batches(
         return images, (keypoints + 0.5) / options.size_hw[::-1], visible
 
     steps = tf.data.Dataset.counter(start=options.start_step)
+    # Nothing here is Python that depends on tensors; rewriting it as if it were takes seconds.
+    make = tf.autograph.experimental.do_not_convert(make)
     batches = steps.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
     return batches.with_options(without_rewriting())
 
