@@ -13,7 +13,7 @@ from tqdm import tqdm
 from kpdetect.datasets.annotations import Annotations
 from kpdetect.errors import DataError, KpdetectError
 from kpdetect.geometry import CropRule, Floats, Matrix, apply_matrix, to_relative
-from kpdetect.images import Pixels, as_rgb, to_channels, warp_crop
+from kpdetect.images import Pixels, as_rgb, warp_crop
 
 Visit = Callable[[int, Pixels], None]
 """Takes a row and its photograph, RGB uint8 (H, W, 3)."""
@@ -46,7 +46,7 @@ def evaluation_crops(
     crops = np.zeros((len(annotations), *crop.size_hw, channels), np.uint8)
 
     def cut(row: int, photograph: Pixels) -> None:
-        crops[row] = to_channels(warp_crop(photograph, matrices[row], crop.size_hw), channels)
+        crops[row] = warp_crop(photograph, matrices[row], crop.size_hw, channels)
 
     problems = visit_photographs(annotations, cut, "cropping")
     if problems:

@@ -183,7 +183,9 @@ def to_channels(image_rgb: Pixels, channels: int) -> Pixels:
     raise KpdetectError(f"channels: expected 1 (grey) or 3 (RGB), received {channels}")
 
 
-def warp_crop(image: Pixels, matrix_photo_to_crop: npt.ArrayLike, size_hw: tuple[int, int]) -> Pixels:
+def warp_crop(
+    image: Pixels, matrix_photo_to_crop: npt.ArrayLike, size_hw: tuple[int, int], channels: int | None = None
+) -> Pixels:
     """Cuts a crop out of a photograph: what prediction, evaluation and the training cache all feed.
 
     Bilinear, pixel centres on integers, black outside the photograph. Where it shrinks, it first takes the mean of
@@ -194,12 +196,14 @@ def warp_crop(image: Pixels, matrix_photo_to_crop: npt.ArrayLike, size_hw: tuple
         image: (H, W, C) or (H, W) uint8.
         matrix_photo_to_crop: (3, 3) affine, as `CropRule.matrix` gives it.
         size_hw: The crop's (height, width).
+        channels: Of the crop, from an RGB photograph: 1 for grey, which is the same as a crop of the grey photograph,
+            and a third of the work of one in RGB; 3 for RGB. None leaves the image's own.
 
     Returns:
         (height, width, C) uint8.
 
     Raises:
-        KpdetectError: The matrix cannot be inverted.
+        KpdetectError: The matrix cannot be inverted, or an RGB photograph cannot have so many channels.
     """
     matrix = np.asarray(matrix_photo_to_crop, np.float64)
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
@@ -210,14 +214,16 @@ def warp_crop(image: Pixels, matrix_photo_to_crop: npt.ArrayLike, size_hw: tuple
     blocks_xy = np.maximum(np.floor(shrink_xy / 2 + 1e-6), 1).astype(int)
     region, corner_xy = _region(shaped, matrix, size_hw, blocks_xy)
     if region.size == 0:
-        return np.zeros((*size_hw, shaped.shape[2]), np.uint8)
+        return np.zeros((*size_hw, channels or shaped.shape[2]), np.uint8)
+    if channels is not None:
+        region = to_channels(region, channels)
     blurred = _blur(_block_means(region, blocks_xy), shrink_xy / blocks_xy)
     # A pixel of the shrunken region stands at the middle of its block of the photograph.
     to_photo = np.diag([blocks_xy[0], blocks_xy[1], 1.0])
     to_photo[:2, 2] = corner_xy + (blocks_xy - 1) / 2
     crop = cv2.warpAffine(blurred, (matrix @ to_photo)[:2], size_hw[::-1], flags=cv2.INTER_LINEAR)
     whole = crop if crop.dtype == np.uint8 else np.rint(crop)  # NumPy would round bytes by way of float16, slowly
-    return _uint8(whole).reshape(*size_hw, shaped.shape[2])
+    return _uint8(whole).reshape(*size_hw, channels or shaped.shape[2])
 
 
 def _region(

@@ -186,6 +186,16 @@ def test_floats_out_of_range_are_told(value):
         as_rgb(picture)
 
 
+def test_a_grey_crop_is_the_crop_of_the_grey_photograph():
+    """Prediction turns a photograph grey once for all of its faces; training and evaluation what a crop sees."""
+    rgb = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
+    for matrix in (scaling(0.3) @ translation(20, -15), scaling(1.7) @ translation(-9.3, 4.1), translation(900, 0)):
+        grey = warp_crop(rgb, matrix, (32, 40), 1)
+        assert grey.shape == (32, 40, 1)
+        np.testing.assert_array_equal(grey, warp_crop(to_channels(rgb, 1), matrix, (32, 40)))
+        np.testing.assert_array_equal(warp_crop(rgb, matrix, (32, 40), 3), warp_crop(rgb, matrix, (32, 40)))
+
+
 def test_to_channels():
     rgb = gradient(9, 11)
     grey = to_channels(rgb, 1)

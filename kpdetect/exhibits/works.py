@@ -18,7 +18,7 @@ from kpdetect.evaluate import choose_split
 from kpdetect.exhibits.labelled import mean_of_known, spread, visible_points
 from kpdetect.faces import FaceFinder
 from kpdetect.geometry import Floats, image_box, to_pixels
-from kpdetect.images import Pixels, read_image, to_channels, warp_crop
+from kpdetect.images import Pixels, read_image, warp_crop
 from kpdetect.metrics import nme_per_point, summary
 from kpdetect.pipeline import build_cache
 from kpdetect.pipeline.batches import as_tensors
@@ -185,7 +185,7 @@ def face_of_image(image: str, spec: Spec, face: int) -> Pixels:
 
 def crop_of(photograph: Pixels, box_xyxy: Floats, spec: Spec) -> Pixels:
     """A box of a photograph (H, W, 3), as the model takes it."""
-    return to_channels(warp_crop(photograph, spec.crop.matrix(box_xyxy), spec.crop.size_hw), spec.channels)
+    return warp_crop(photograph, spec.crop.matrix(box_xyxy), spec.crop.size_hw, spec.channels)
 
 
 def face_of_data(annotations: Annotations, spec: Spec, face: int) -> Pixels:

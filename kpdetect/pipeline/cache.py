@@ -13,7 +13,7 @@ from kpdetect.crops import good_rows, shapes_of_photographs, visit_photographs
 from kpdetect.datasets.annotations import Annotations
 from kpdetect.errors import DataError, KpdetectError
 from kpdetect.geometry import Floats, apply_matrix, tight_box
-from kpdetect.images import Pixels, to_channels, warp_crop
+from kpdetect.images import Pixels, warp_crop
 from kpdetect.pipeline.canvases import (
     Canvases,
     file_to_seal,
@@ -134,7 +134,7 @@ def _filled(
         image_hw = (photograph.shape[0], photograph.shape[1])
         matrices[row] = framing.matrix(annotations.boxes[row], image_hw)
         extents[row] = framing.extent_hw(image_hw)
-        images[row] = to_channels(warp_crop(photograph, matrices[row], size_hw), channels)
+        images[row] = warp_crop(photograph, matrices[row], size_hw, channels)
 
     problems = visit_photographs(annotations, fill, "caching", workers)
     if problems and not skip_bad:

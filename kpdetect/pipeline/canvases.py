@@ -29,7 +29,7 @@ try:
 except ImportError:  # Windows, where nobody can tell a file that is being written from one that was left
     fcntl = None  # type: ignore[assignment]
 
-FORMAT = 1
+FORMAT = 2
 """Another number whenever the same photograph would give another canvas, or the file is laid out in another way."""
 
 NPY_MAGIC = b"\x93NUMPY"
