@@ -12,7 +12,7 @@ is found by a box of intersection over union 0.4; below 0.3 with every label, a 
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from kpdetect import bundle
 from kpdetect.datasets import Annotations, load, split_by_rule
-from kpdetect.faces import FaceFinder, HaarDetector
+from kpdetect.faces import Detector, FaceFinder, HaarDetector
 from kpdetect.geometry import Floats, intersection_over_union, tight_box
 from kpdetect.images import Pixels, read_image
 from kpdetect.predict import Predictor
@@ -30,9 +30,6 @@ FOUND, BESIDE = 0.4, 0.3
 SCORES = (0.0, 0.5)
 SURE = {"finder": (0.15, 0.25, 0.35, 0.5), "haar": (3, 5, 10, 20)}
 """How sure each detector must be: the face finder of each of its squares, the cascades by the sum of their votes."""
-
-Detector = Callable[[Pixels], Floats]
-"""A photograph to boxes (N, 4)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def look(photograph: Pixels, truth: Floats, detectors: Mapping[float, Detector],
     """What a detector finds however sure it is, with the model's scores; and the faces that a predictor gives."""
     found = {}
     for sure, detector in detectors.items():
-        boxes = detector(photograph)
+        boxes = np.asarray(detector(photograph), np.float32)
         scores = [1.0 if face.score is None else face.score for face in predictor(photograph, boxes)]
         found[sure] = boxes, np.array(scores, np.float32)
     points = [face.keypoints for face in predictor(photograph)]

@@ -11,7 +11,7 @@ import numpy as np
 from kpdetect.crops import visit_photographs
 from kpdetect.datasets import Annotations
 from kpdetect.geometry import Floats, Matrix, apply_matrix, horizontal_flip, rotation, scaling, tight_box, translation
-from kpdetect.images import Pixels, cv2, to_channels, warp_crop
+from kpdetect.images import Pixels, cv2, warp_crop
 
 KEPT_SIDE = 128.0  # pixels of a kept portrait's face; canvases show most of them smaller
 SMALLEST, GREATEST = 8.0, 120.0  # pixels of a face's longer side on a canvas
@@ -73,7 +73,7 @@ def _portrait(photograph: Pixels, keypoints: Floats) -> Portrait:
     box = tight_box(keypoints)
     scale = min(1.0, KEPT_SIDE / float(max(box[2:] - box[:2])))
     size_hw = (max(round(photograph.shape[0] * scale), 1), max(round(photograph.shape[1] * scale), 1))
-    first = to_channels(warp_crop(photograph, scaling(scale), size_hw), 1)[..., 0]
+    first = warp_crop(photograph, scaling(scale), size_hw, 1)[..., 0]
     levels = [np.ascontiguousarray(first)]
     while len(levels) < 4:
         half = (max(levels[-1].shape[1] // 2, 1), max(levels[-1].shape[0] // 2, 1))
