@@ -25,7 +25,8 @@ def representative_faces(data: str, spec: Spec, seed: int = 0) -> Representative
         From `LEAST_FACES` to `MOST_FACES` of them.
 
     Raises:
-        KpdetectError: The faces are of another scheme, or too few.
+        KpdetectError: The faces are of another scheme, too few, or pictures of one colour, from which nothing has a
+            range.
     """
     faces = as_model_sees(spec, labelled(load(data), "take ranges from"))
     train, _, _ = split_by_rule(faces, spec.split_rule)
@@ -36,4 +37,10 @@ def representative_faces(data: str, spec: Spec, seed: int = 0) -> Representative
         )
     rows = np.random.default_rng(seed).permutation(len(train))[:MOST_FACES]
     crops, _, _ = evaluation_crops(train.take(rows), spec.crop, spec.channels)
+    blank = int((crops.min(axis=(1, 2, 3)) == crops.max(axis=(1, 2, 3))).sum())
+    if len(crops) - blank < LEAST_FACES:
+        raise KpdetectError(
+            f"--representative {data}: expected {LEAST_FACES} photographs of faces or more, received "
+            f"{len(crops) - blank}, and {blank} pictures of one colour"
+        )
     return Representative(crops, faces.name)

@@ -179,6 +179,7 @@ def test_a_large_set_is_sampled_and_always_the_same(monkeypatch) -> None:
         ),
         ("csv:nose.csv", "the model marks the 3 points .* but 'nose.csv' is labelled with 1 points"),
         ("csv:absent.csv", r"absent\.csv"),
+        ("csv:night/faces.csv", r"100 photographs of faces or more, received 0, and 1\d\d pictures of one colour"),
     ],
 )
 def test_a_representative_set_that_does_not_suit_is_told_and_nothing_is_written(
@@ -187,11 +188,18 @@ def test_a_representative_set_that_does_not_suit_is_told_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     write_image("a.png", np.zeros((8, 8, 3), np.uint8))
     Path("nose.csv").write_text("image,nose_x,nose_y\na.png,1,2\n")
-    source = small_bundle(tmp_path / "bundle", spec=small_face_spec())
+    spec = small_face_spec()
+    columns = ",".join(f"{name}_{axis}" for name in spec.schema.point_names for axis in "xy")
+    Path("night").mkdir()
+    for number in range(140):
+        write_image(f"night/{number}.png", np.zeros((8, 8, 3), np.uint8))
+    rows = [f"{number}.png,1,2,6,2,4,5\n" for number in range(140)]
+    Path("night/faces.csv").write_text(f"image,{columns}\n{''.join(rows)}")
+    source = small_bundle(tmp_path / "bundle", spec=spec)
     arguments = [str(source), "--out", "e", "--formats", "tflite", "--quantize", "int8", "--representative", data]
     assert cli.run(export.main, arguments) == 2
     assert re.search(told, capsys.readouterr().err.splitlines()[-1])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "bundle", "nose.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "bundle", "night", "nose.csv"]
 
 
 def test_an_int8_file_outside_its_tolerance_is_refused(tmp_path, monkeypatch) -> None:
