@@ -45,6 +45,8 @@ TEST = [
     "ruff>=0.12",
     "types-tqdm",
 ]
+FOLDERS = {"shipped": "compact", "finder": "finder", "imagenet": "imagenet"}
+SHIPPED = {f"kpdetect._{name}": f"exported_models/{folder}" for name, folder in FOLDERS.items()}
 
 setup(
     name="kpdetect",
@@ -56,8 +58,8 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     # The models that ship are packages of data: the folders they are kept in, under other names.
-    packages=[*find_packages(include=["kpdetect", "kpdetect.*"]), "kpdetect._shipped", "kpdetect._finder"],
-    package_dir={"kpdetect._shipped": "exported_models/compact", "kpdetect._finder": "exported_models/finder"},
+    packages=[*find_packages(include=["kpdetect", "kpdetect.*"]), *SHIPPED],
+    package_dir=SHIPPED,
     package_data={
         # The page's sources; built, it would be larger than all the rest (see kpdetect/web_page.py).
         "kpdetect": ["py.typed", "web/*.*", "web/.npmrc", "web/src/*", "web/tests/*"],
@@ -66,6 +68,7 @@ setup(
         "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],
         "kpdetect._shipped": ["compact.tflite", "spec.json"],
         "kpdetect._finder": ["finder.tflite"],
+        "kpdetect._imagenet": ["efficientnet_lite0.npz"],
     },
     # Inference alone.
     install_requires=[

@@ -26,6 +26,7 @@ def test_the_wheel_ships_the_model_but_no_test_and_no_training_file(wheel: Path)
     assert "kpdetect/_shipped/spec.json" in names
     assert "kpdetect/_shipped/compact.tflite" in names
     assert "kpdetect/_finder/finder.tflite" in names
+    assert "kpdetect/_imagenet/efficientnet_lite0.npz" in names
     assert "kpdetect/py.typed" in names
     assert not [name for name in names if name.startswith("tests/") or name.endswith(".h5")]
 

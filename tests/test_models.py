@@ -12,7 +12,7 @@ from keras import ops
 from kpdetect import models
 from kpdetect.errors import KpdetectError
 from kpdetect.models import ARCHITECTURES, ExpectedError, SoftArgmax, count_parameters
-from kpdetect.models.compact import _doubled
+from kpdetect.models.heatmaps import doubled
 from kpdetect.models.layers import USUAL_SPREAD, cell_centers
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
@@ -38,9 +38,15 @@ SMALL = {
     "imm-nose": (1, (60, 80, 1)),
     "imm-full": (5, (40, 48, 3)),
     "ibug-large": (5, (40, 48, 1)),
+    "efficientnet": (5, (48, 64, 1)),
     "mobilenet": (5, (48, 64, 3)),
 }
-TELL_UNCERTAINTY = {"compact"}
+TELL_UNCERTAINTY = {"compact", "efficientnet"}
+# The smallest of those that are exact about half pixels.
+EXACT = {
+    "compact": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1]},
+    "efficientnet": {"width": 0.2, "blocks": [1, 1, 1, 1, 1], "context": 8},
+}
 
 
 def without_memory() -> keras.StatelessScope:
@@ -114,7 +120,7 @@ def test_compact_fits_its_file():
 
 
 def test_every_architecture_is_tested():
-    assert set(SMALL) == set(ARCHITECTURES) == {"compact", "mobilenet", *FULL_SIZE}
+    assert set(SMALL) == set(ARCHITECTURES) == {"compact", "efficientnet", "mobilenet", *FULL_SIZE}
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -384,20 +390,31 @@ def test_cells_lie_symmetrically():
     np.testing.assert_allclose(centers + centers[::-1], 1.0, atol=1e-6)
 
 
+def draw_kernels(model, their_own_mirror_images=False):
+    """Kernels that let a picture through to every depth, where depthwise ones of Keras' let next to nothing through."""
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            height, width, inputs, _ = layer.kernel.shape
+            fan_in = height * width * (inputs if isinstance(layer, keras.layers.Conv2D) else 1)
+            # Not much larger, or each heatmap would be one cell, and half a cell of a deep level might not show.
+            kernel = rng.normal(0, np.sqrt(1.2 / fan_in), layer.kernel.shape)
+            if their_own_mirror_images:
+                kernel = (kernel + kernel[:, ::-1] + kernel[::-1] + kernel[::-1, ::-1]) / 2
+            layer.kernel.assign(kernel)
+
+
+@pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("size", [(112, 112), (80, 96)], ids=str)  # 7 and 5 cells at stride 16: odd sizes too
-def test_compact_is_exact_about_half_pixels(size):
+def test_an_exact_network_is_exact_about_half_pixels(name, size):
     """With kernels that are their own mirror images, a mirrored picture must give mirrored points: x -> 1 - x.
 
     One level whose cells stand half a cell off, as TensorFlow's ``same`` padding has it, and this fails. How far off
     the points may be does not change, for the heatmaps are mirrored and no more.
     """
     keras.utils.set_random_seed(0)
-    model = models.build("compact", 4, (*size, 1), {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1]})
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            kernel = layer.get_weights()[0]
-            # Not much larger, or each heatmap would be one cell, and half a cell of a deep level might not show.
-            layer.kernel.assign((kernel + kernel[:, ::-1] + kernel[::-1] + kernel[::-1, ::-1]) / 2)
+    model = models.build(name, 4, (*size, 1), EXACT[name])
+    draw_kernels(model, their_own_mirror_images=True)
     image = pixels((*size, 1))
     plain = told(model, image)
     assert np.abs(plain["keypoints"] - 0.5).max() > 0.02  # it looks at something
@@ -408,28 +425,37 @@ def test_compact_is_exact_about_half_pixels(size):
         assert_same(told(model, np.flip(image, axis)), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("level", ["stride4_1", "stride8_1", "stride16_1", "refine"])
-def test_every_depth_of_compact_moves_its_points(level):
+DEPTHS = {
+    "compact": ["stride4_1_b", "stride8_1_b", "stride16_1_b", "refine_b"],
+    "efficientnet": ["stage3_1_expand", "stage4_1_expand", "stage5_3_project", "refine_b"],
+}
+
+
+@pytest.mark.parametrize(("name", "level"), [(name, level) for name, levels in DEPTHS.items() for level in levels])
+def test_every_depth_of_an_exact_network_moves_its_points(name, level):
     """Or the test above would say nothing of that depth."""
-    model = fresh_model("compact")
-    image = pixels(SMALL["compact"][1])
+    model = fresh_model(name)
+    draw_kernels(model)
+    image = pixels(SMALL[name][1])
     before = told(model, image)["keypoints"]
-    model.get_layer(f"{level}_b_norm").beta.assign(np.linspace(-3, 3, model.get_layer(f"{level}_b_norm").beta.shape[0]))
+    norm = model.get_layer(f"{level}_norm")
+    norm.beta.assign(np.linspace(-3, 3, norm.beta.shape[0]))
     assert np.abs(told(model, image)["keypoints"] - before).max() > 1e-3
 
 
-def test_compacts_doubling_leaves_a_place_where_it_is():
+def test_doubling_leaves_a_place_where_it_is():
     """A map that holds each cell's own place, (i + 0.5) / n, holds it still with twice the cells, but at the rim."""
     image = keras.Input((6, 9, 2))
-    doubling = keras.Model(image, _doubled(image))
+    doubling = keras.Model(image, doubled(image))
     places = cell_centers(6, 9).reshape(1, 6, 9, 2)
     finer = cell_centers(12, 18).reshape(1, 12, 18, 2)
     inner = (slice(None), slice(1, -1), slice(1, -1))
     np.testing.assert_allclose(ops.convert_to_numpy(doubling(places))[inner], finer[inner], atol=1e-6)
 
 
-def test_compact_takes_rgb_and_other_sizes():
-    model = models.build("compact", 1, (64, 96, 3), {"widths": [8, 8, 16, 16], "blocks": [1, 1, 1]})
+@pytest.mark.parametrize("name", EXACT)
+def test_an_exact_network_takes_rgb_and_other_sizes(name):
+    model = models.build(name, 1, (64, 96, 3), EXACT[name])
     answer = told(model, pixels((64, 96, 3)))
     assert answer["keypoints"].shape == (2, 1, 2)
     assert ((answer["keypoints"] > 0) & (answer["keypoints"] < 1)).all()
@@ -448,6 +474,9 @@ def test_compact_takes_rgb_and_other_sizes():
         (("compact", 68, (112, 112, 1), {"blocks": [1]}), "3 counts of blocks"),
         (("compact", 68, (112, 112, 1), {"widths": [8, 8, 8]}), "expected 4 widths"),
         (("compact", 68, (112, 112, 1), {"pyramid_width": 8}), "no option of architecture compact 'pyramid_width'"),
+        (("efficientnet", 68, (112, 100, 1)), "height and width that divide by 16, received 112x100"),
+        (("efficientnet", 68, (112, 112, 1), {"blocks": [1]}), "5 counts of blocks"),
+        (("efficientnet", 68, (112, 112, 1), {"width": 0.0}), "a positive width and context, received 0.0 and 64"),
         (("naimish", 0, (224, 224, 1)), "at least one point"),
         (("naimish", 68, (32, 32, 1)), "the input is too small"),
         (("twoconv", 68, (224, 224, 1), {"widths": [1, 2, 3]}), "expected 2 widths"),

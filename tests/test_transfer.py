@@ -15,6 +15,7 @@ from kpdetect.bundle import Spec, load_bundle, read_spec, save_bundle
 from kpdetect.errors import KpdetectError
 from kpdetect.export import export_model
 from kpdetect.geometry import CropRule
+from kpdetect.models.imagenet import even_kernel
 from kpdetect.recipes import Optimization, Recipe, Start, TrainOptions, choose_recipe
 from kpdetect.schema import user_schema
 from kpdetect.train import main
@@ -22,7 +23,7 @@ from kpdetect.training import checkpoints
 from kpdetect.training.checkpoints import Progress
 from kpdetect.training.fitting import build_optimizer, compile_model
 from kpdetect.training.keeping import KeepState
-from kpdetect.training.transfer import Source, Stage, Taken, may_have_seen, open_source, take
+from kpdetect.training.transfer import Source, Stage, Taken, credited, may_have_seen, open_source, open_teacher, take
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -198,7 +199,7 @@ def test_an_optimizer_has_the_same_state_whatever_is_frozen() -> None:
         (["--init-from", "{bundle}", "--out", "{bundle}", "--overwrite"], "holds files that are no run"),
         (["--init-from", "{bundle}", "--freeze-epochs", "-1"], "--freeze-epochs: expected 0 or more, received -1"),
         (["--freeze-epochs", "2"], "name the bundle, --init-from BUNDLE"),
-        (["--weights", "imagenet"], "'tiny' has no pretrained backbone; mobilenet has"),
+        (["--weights", "imagenet"], "'tiny' has no pretrained backbone; efficientnet and mobilenet have"),
         (["--recipe", "mobilenet", "--weights", "imagenet", "--init-from", "{bundle}"], "choose one"),
         (["--recipe", "mobilenet"], "could not download the ImageNet weights .*--weights none"),
     ],
@@ -245,7 +246,41 @@ def test_imagenet_weights_fill_the_backbone_alone(monkeypatch: pytest.MonkeyPatc
     assert left == {"lateral8", "lateral16", "lateral32", "heatmaps"}
     assert taken.freeze_epochs == recipe.start.freeze_epochs > 0
     with pytest.raises(KpdetectError, match=r"exist for alpha 0\.75 and 1\.0, received 0\.5"):
-        models.PRETRAINED["mobilenet"](0.5)
+        models.PRETRAINED["mobilenet"]({"alpha": 0.5}, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_imagenet_weights_fill_the_trunk_of_efficientnet(channels: int) -> None:
+    recipe = dataclasses.replace(choose_recipe(TrainOptions("efficientnet")), channels=channels)
+    source = open_source(recipe, Path("runs/efficientnet"))
+    taken = take(source, Spec(user_schema(["nose"]), "efficientnet", {}, recipe.crop, channels), 0)
+    model = models.build("efficientnet", 1, (112, 112, channels))
+    left = {layer.name for layer in model.layers if layer.weights} - set(taken.weights)
+    head = {f"{name}{more}" for name in ("refine_a", "refine_b") for more in ("", "_norm")}
+    assert left == {"context8", "context16", "heatmaps4", "heatmaps8", "expected_error", *head}
+
+
+def test_grey_pictures_see_what_rgb_ones_of_equal_channels_would() -> None:
+    answers = []
+    picture = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)).astype(np.float32)
+    for channels in (1, 3):
+        model = models.build("efficientnet", 1, (32, 32, channels))
+        Taken(models.PRETRAINED["efficientnet"]({}, channels)).put_into(model)
+        trunk = keras.Model(model.input, model.get_layer("stage5_3_project_norm").output)
+        answers.append(np.asarray(trunk(np.repeat(picture, channels, axis=3))))
+    assert np.abs(answers[1]).mean() > 0.1
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-3, atol=1e-3)
+
+
+def test_there_are_no_imagenet_weights_of_other_widths() -> None:
+    with pytest.raises(KpdetectError, match=r"exist for width 1 and .*, received 0\.5 and 1; start without"):
+        models.PRETRAINED["efficientnet"]({"width": 0.5}, 1)
+
+
+def test_an_even_kernel_is_the_mean_of_the_odd_one_moved_either_way() -> None:
+    odd = np.random.default_rng(0).normal(size=(3, 3, 2, 1))
+    moved = [np.pad(odd, ((row, 1 - row), (column, 1 - column), (0, 0), (0, 0))) for row in (0, 1) for column in (0, 1)]
+    np.testing.assert_allclose(even_kernel(odd), np.mean(moved, axis=0))
 
 
 def test_options_say_where_a_recipe_starts() -> None:
@@ -268,6 +303,27 @@ def test_held_out_faces_that_the_source_may_have_seen_are_told(capsys: pytest.Ca
     assert may_have_seen(source, "others+faces", {"val_fraction": 0.1, "seed": 1})
     assert may_have_seen(source, "more", {})
     assert "--init-from a: was trained on more" in capsys.readouterr().err
+
+
+def test_of_several_teachers_all_data_and_terms_count_and_one_split(tmp_path: Path) -> None:
+    kept = {"val_fraction": 0.1, "seed": 0}
+    naimish = Spec(user_schema(["nose"]), "naimish", {}, CropRule((94, 96), 1.35), 1)
+    student = dataclasses.replace(naimish, data=("a",), terms="A.", extra={"split": kept})
+
+    def teacher(name: str, data: str, split: dict[str, float]) -> str:
+        spec = dataclasses.replace(student, data=("a", data), terms=f"A. {data.upper()}.", extra={"split": split})
+        save_bundle(small_model(spec), spec, tmp_path / name)
+        return str(tmp_path / name)
+
+    near, like = teacher("near", "b", kept), teacher("like", "c", kept)
+    assert open_teacher(choose_recipe(TrainOptions())) is None
+    source = open_teacher(choose_recipe(TrainOptions(teacher=f"{near},{like}")))
+    taught = credited(student, source, "taught_by")
+    assert (taught.data, taught.terms) == (("a", "b", "c"), "A. B. C.")
+    assert taught.extra["taught_by"] == {"name": "near, like", "data": ["a", "b", "c"], "other_split": False}
+    other = teacher("other", "d", {"val_fraction": 0.1, "seed": 1})
+    source = open_teacher(choose_recipe(TrainOptions(teacher=f"{near},{other}")))
+    assert credited(student, source, "taught_by").extra["taught_by"]["other_split"]
 
 
 def test_an_untrained_mobilenet_exports(tmp_path: Path) -> None:

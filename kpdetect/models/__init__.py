@@ -15,8 +15,10 @@ import keras
 from kpdetect.errors import KpdetectError, unknown_name
 from kpdetect.models.compact import compact
 from kpdetect.models.cost import count_macs, count_parameters
+from kpdetect.models.efficientnet import efficientnet
+from kpdetect.models.imagenet import Weights, efficientnet_weights, mobilenet_weights, weights_of
 from kpdetect.models.layers import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, ExpectedError, SoftArgmax
-from kpdetect.models.mobilenet import imagenet_backbone, mobilenet
+from kpdetect.models.mobilenet import mobilenet
 from kpdetect.models.outputs import for_training, named_outputs, split_joined
 from kpdetect.models.seeds import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
 
@@ -28,12 +30,14 @@ __all__ = [
     "UNCERTAINTY_NAME",
     "ExpectedError",
     "SoftArgmax",
+    "Weights",
     "build",
     "count_macs",
     "count_parameters",
     "for_training",
     "named_outputs",
     "split_joined",
+    "weights_of",
 ]
 
 Builder = Callable[..., keras.Model]
@@ -47,11 +51,15 @@ ARCHITECTURES: dict[str, Builder] = {
     "imm-nose": imm_nose,
     "imm-full": imm_full,
     "ibug-large": ibug_large,
+    "efficientnet": efficientnet,
     "mobilenet": mobilenet,
 }
 
-PRETRAINED: dict[str, Builder] = {"mobilenet": imagenet_backbone}
-"""Architectures whose backbone has ImageNet weights: what gives that backbone, from the architecture's ``alpha``."""
+PRETRAINED: dict[str, Callable[[Mapping[str, Any], int], Weights]] = {
+    "efficientnet": efficientnet_weights,
+    "mobilenet": mobilenet_weights,
+}
+"""Architectures whose backbone has ImageNet weights: what gives these, from the options and the input's channels."""
 
 
 def build(

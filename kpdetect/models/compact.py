@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import keras
 
 from kpdetect.errors import KpdetectError
+from kpdetect.models.heatmaps import summed_heatmaps
 from kpdetect.models.layers import (
     OUTPUT_NAME,
     UNCERTAINTY_NAME,
     ExpectedError,
     SoftArgmax,
-    Tensor,
     image_input,
 )
 from kpdetect.models.residual import convolution, halving_block, pad, residual_block
@@ -57,7 +57,9 @@ def compact(
         for block in range(2, count + 1):
             x = residual_block(x, width, f"stride{4 << level}_{block}")
         levels.append(x)
-    keypoints, spread = SoftArgmax(spread=True, name="soft_argmax")(_heatmaps(levels, widths[2], num_keypoints))
+    fine, middle, deep = levels
+    heatmaps = summed_heatmaps(fine, middle, deep, widths[2], num_keypoints)
+    keypoints, spread = SoftArgmax(spread=True, name="soft_argmax")(heatmaps)
     uncertainty = ExpectedError(name="expected_error")(spread)
     return keras.Model(image, {OUTPUT_NAME: keypoints, UNCERTAINTY_NAME: uncertainty}, name="compact")
 
@@ -70,29 +72,3 @@ def _check(input_shape: tuple[int, int, int], widths: Sequence[int], blocks: Seq
         raise KpdetectError(
             f"compact: expected 4 widths and 3 counts of blocks, positive, received {list(widths)} and {list(blocks)}"
         )
-
-
-def _heatmaps(levels: Sequence[Tensor], width: int, num_keypoints: int) -> Tensor:
-    """Carries what the deepest level knows of the whole face to stride 8, and adds that level's heatmaps to stride 4's.
-
-    Only stride 8 looks again at what came down, which is cheap there. The heatmaps are a linear sum: the softmax
-    multiplies what the two levels say.
-    """
-    fine, middle, deep = levels
-    context = _doubled(_linear(deep, width, "context16"))
-    x = keras.layers.Add(name="context_add")([_linear(middle, width, "context8"), context])
-    x = residual_block(keras.layers.ReLU(name="context_relu")(x), width, "refine")
-    coarse = _doubled(_linear(x, num_keypoints, "heatmaps8", dtype="float32"))
-    return keras.layers.Add(name="heatmaps", dtype="float32")(
-        [_linear(fine, num_keypoints, "heatmaps4", dtype="float32"), coarse]
-    )
-
-
-def _linear(x: Tensor, filters: int, name: str, dtype: str | None = None) -> Tensor:
-    """A sum of channels, with Keras' own initial weights (Glorot's), for He's make up for a ReLU."""
-    return keras.layers.Conv2D(filters, 1, dtype=dtype, name=name)(x)
-
-
-def _doubled(x: Tensor) -> Tensor:
-    """Twice the size, in float32 whatever the policy: XLA has no gradient of it in half precision (TensorFlow 2.21)."""
-    return keras.layers.UpSampling2D(2, interpolation="bilinear", dtype="float32")(x)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kpdetect import cli
 from kpdetect.errors import KpdetectError, unknown_name
 from kpdetect.recipes import overrides
-from kpdetect.recipes.own import compact, mobilenet
+from kpdetect.recipes.own import compact, efficientnet, mobilenet
 from kpdetect.recipes.recipe import Optimization, Recipe, Start
 from kpdetect.recipes.seeds import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
 
@@ -54,8 +54,9 @@ class TrainOptions:
     )
     teacher: str | None = cli.option(
         None,
-        "mix this model's marks into the labels, half and half; of one set alone: --set teaching.data=SET",
-        metavar="BUNDLE",
+        "mix this model's marks into the labels, or the mean of several's, half and half; of one set alone: "
+        "--set teaching.data=SET",
+        metavar="BUNDLE[,BUNDLE]",
     )
     cache: str | None = cli.option(
         None,
@@ -66,7 +67,7 @@ class TrainOptions:
         None, "start with the weights of this bundle or run folder; layers of other shapes start anew", metavar="BUNDLE"
     )
     weights: str | None = cli.option(
-        None, "start of a pretrained backbone, such as mobilenet's", choices=("imagenet", "none")
+        None, "start of a pretrained backbone, which efficientnet and mobilenet have", choices=("imagenet", "none")
     )
     freeze_epochs: int | None = cli.option(
         None, "leave the layers that were taken as they are for the first N epochs", metavar="N"
@@ -104,6 +105,7 @@ class TrainOptions:
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "compact": compact,
+    "efficientnet": efficientnet,
     "mobilenet": mobilenet,
     "fourconv": fourconv,
     "batchnorm": batchnorm,
@@ -136,10 +138,14 @@ def choose_recipe(options: TrainOptions) -> Recipe:
         patience=_given(options.patience, recipe.patience),
         val_fraction=recipe.val_fraction if options.val_fraction is None else options.val_fraction,
         val_subjects=recipe.val_subjects if options.val_fraction is None else (),
-        teaching=dataclasses.replace(recipe.teaching, model=options.teacher or recipe.teaching.model),
+        teaching=dataclasses.replace(recipe.teaching, models=_teachers(options.teacher) or recipe.teaching.models),
         align_labels=options.align_labels or recipe.align_labels,
         test_fraction=recipe.test_fraction if options.test_fraction is None else options.test_fraction,
     )
+
+
+def _teachers(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
 
 
 def _with_fields(recipe: Recipe, words: Sequence[str]) -> Recipe:
@@ -182,7 +188,9 @@ def _start(recipe: Recipe, options: TrainOptions) -> Start:
     start = recipe.start
     init_from = options.init_from or start.init_from
     if options.weights == "imagenet" and start.weights is None:
-        raise KpdetectError(f"--weights imagenet: recipe '{recipe.name}' has no pretrained backbone; mobilenet has")
+        raise KpdetectError(
+            f"--weights imagenet: recipe '{recipe.name}' has no pretrained backbone; efficientnet and mobilenet have"
+        )
     if options.weights == "imagenet" and init_from is not None:
         raise KpdetectError("--weights imagenet and --init-from both say where the weights come from: choose one")
     weights = None if start.weights is None else "none" if init_from else options.weights or start.weights

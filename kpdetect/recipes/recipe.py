@@ -81,21 +81,21 @@ class Start:
 
 @dataclass(frozen=True)
 class Teaching:
-    """How a trained model teaches another one.
+    """How trained models teach another one.
 
     Attributes:
-        model: The teacher, a bundle or run folder; None teaches nothing.
-        share: The teacher's share of each label, in [0, 1]; the rest is the label's own.
+        models: The teachers, bundles or run folders, whose marks' mean counts; empty teaches nothing.
+        share: The teachers' share of each label, in [0, 1]; the rest is the label's own.
         data: The names of the sets whose labels are mixed so, or their kinds, such as ``youtube-faces``; empty: of all.
     """
 
-    model: str | None = None
+    models: tuple[str, ...] = ()
     share: float = 0.5
     data: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description; of the teacher the name alone, since its folder means nothing elsewhere."""
-        return {**dataclasses.asdict(self), "model": self.model and Path(self.model).name}
+        """A JSON-ready description; of the teachers the names alone, since their folders mean nothing elsewhere."""
+        return {**dataclasses.asdict(self), "models": tuple(Path(model).name for model in self.models)}
 
 
 @dataclass(frozen=True)

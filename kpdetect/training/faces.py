@@ -87,7 +87,7 @@ def _given_and_taught(options: TrainOptions, recipe: Recipe) -> tuple[Annotation
 
 def _looked_at(recipe: Recipe) -> bool:
     """Whether every photograph must be readable before any is cached."""
-    return recipe.teaching.model is not None or recipe.crop.around == "image"
+    return bool(recipe.teaching.models) or recipe.crop.around == "image"
 
 
 def split_rule(data: Annotations, recipe: Recipe, seed: int) -> dict[str, Any]:

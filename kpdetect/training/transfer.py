@@ -16,10 +16,8 @@ from kpdetect.errors import KpdetectError
 from kpdetect.recipes import Recipe
 from kpdetect.spec import Spec
 
-Weights = Mapping[str, list[npt.NDArray[Any]]]
-
 SHOWN_LAYERS = 6  # of those that start anew; a new head has fewer
-IMAGENET_TERMS = "ImageNet (weights of keras.applications, Apache 2.0): the pictures are for non-commercial research."
+IMAGENET_TERMS = "ImageNet (weights under Apache 2.0): the pictures are for non-commercial research."
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Source:
     """
 
     name: str
-    weights: Weights
+    weights: models.Weights
     data: tuple[str, ...]
     terms: str
     split: Mapping[str, Any] | None
@@ -54,7 +52,7 @@ class Taken:
         freeze_epochs: For how many epochs those layers stay as they are.
     """
 
-    weights: Weights = field(default_factory=dict)
+    weights: models.Weights = field(default_factory=dict)
     identity: Mapping[str, str] | None = None
     freeze_epochs: int = 0
 
@@ -118,7 +116,7 @@ def _from_bundle(recipe: Recipe, folder: str, run_folder: Path) -> Source:
         model, spec = bundle.load_bundle(folder)
     return Source(
         name=f"--init-from {folder}",
-        weights=_weights_of(model),
+        weights=models.weights_of(model),
         data=spec.data,
         terms=spec.terms,
         split=_split_of(spec),
@@ -127,14 +125,9 @@ def _from_bundle(recipe: Recipe, folder: str, run_folder: Path) -> Source:
 
 
 def _from_imagenet(recipe: Recipe) -> Source:
-    alpha = float(recipe.architecture_options.get("alpha", 1.0))
-    with cli.quietly("reading Keras' ImageNet weights"):
-        model = models.PRETRAINED[recipe.architecture](alpha)
-    return Source("--weights imagenet", _weights_of(model), ("imagenet",), IMAGENET_TERMS, {}, {"name": "imagenet"})
-
-
-def _weights_of(model: keras.Model) -> Weights:
-    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    with cli.quietly("reading ImageNet weights"):
+        weights = models.PRETRAINED[recipe.architecture](recipe.architecture_options, recipe.channels)
+    return Source("--weights imagenet", weights, ("imagenet",), IMAGENET_TERMS, {}, {"name": "imagenet"})
 
 
 def take(source: Source | None, spec: Spec, freeze_epochs: int) -> Taken:
@@ -163,7 +156,7 @@ def take(source: Source | None, spec: Spec, freeze_epochs: int) -> Taken:
 def _layer_shapes(spec: Spec) -> dict[str, list[tuple[int, ...]]]:
     """The shapes of every layer that has weights; the model itself is dropped, for the run builds its own."""
     model = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
-    return {name: _shapes(arrays) for name, arrays in _weights_of(model).items()}
+    return {name: _shapes(arrays) for name, arrays in models.weights_of(model).items()}
 
 
 def _shapes(arrays: list[npt.NDArray[Any]]) -> list[tuple[int, ...]]:
@@ -195,16 +188,24 @@ def _say_taken(name: str, count: int, new: list[str], freeze_epochs: int) -> Non
 
 
 def open_teacher(recipe: Recipe) -> Source | None:
-    """What is known of the model whose marks a recipe mixes into the labels; None if it mixes none.
+    """What is known of the models whose marks a recipe mixes into the labels; None if it mixes none.
 
     Raises:
-        KpdetectError: It is no model.
+        KpdetectError: One is no model.
     """
-    path = recipe.teaching.model
-    if path is None:
+    paths = recipe.teaching.models
+    if not paths:
         return None
-    spec = bundle.read_spec(path)
-    return Source(f"--teacher {path}", {}, spec.data, spec.terms, _split_of(spec), {"name": Path(path).resolve().name})
+    specs = [bundle.read_spec(path) for path in paths]
+    splits = [_split_of(spec) for spec in specs]
+    return Source(
+        f"--teacher {','.join(paths)}",
+        {},
+        tuple(dict.fromkeys(name for spec in specs for name in spec.data)),
+        joined_terms(*(spec.terms for spec in specs)),
+        splits[0] if all(split == splits[0] for split in splits) else None,
+        {"name": ", ".join(Path(path).resolve().name for path in paths)},
+    )
 
 
 def _split_of(spec: Spec) -> Mapping[str, Any] | None:

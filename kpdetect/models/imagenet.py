@@ -1,0 +1,91 @@
+"""Owns what architectures can begin with: weights of their backbones, learned on ImageNet."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from kpdetect.errors import KpdetectError
+from kpdetect.models.mobilenet import imagenet_backbone
+
+Weights = dict[str, list[npt.NDArray[Any]]]
+"""Arrays by the layer's name, in the layer's own order."""
+
+TRUNK_FILE = "efficientnet_lite0.npz"
+HALVING = ("stem", "stage2_1_depthwise", "stage3_1_depthwise", "stage4_1_depthwise")
+"""Layers of `efficientnet` whose published kernels are odd and must become even."""
+
+
+def weights_of(model: keras.Model) -> Weights:
+    """What a model's layers have learned."""
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def efficientnet_weights(options: Mapping[str, Any], channels: int) -> Weights:
+    """The trunk of `efficientnet`: an EfficientNet-Lite0 that knows ImageNet's classes; the file ships with kpdetect.
+
+    Kernels of layers that halve the size become even: the mean of the kernel and of itself moved by a pixel either
+    way. So they stand between the four pixels that they halve, and see the picture a little blurred. Grey pictures
+    see what RGB ones of three equal channels would.
+
+    Args:
+        options: Of the architecture.
+        channels: Of the input, 1 or 3.
+
+    Raises:
+        KpdetectError: There are none for this width or these channels, or the file is not there.
+    """
+    if options.get("width", 1.0) != 1 or channels not in (1, 3):
+        raise KpdetectError(
+            "efficientnet: ImageNet weights exist for width 1 and 1 or 3 channels, received "
+            f"{options.get('width', 1.0)} and {channels}; start without: --weights none"
+        )
+    with np.load(_trunk_file()) as file:
+        arrays = {name: array.astype(np.float32) for name, array in file.items()}
+    weights: Weights = {name: list(array) if name.endswith("_norm") else [array] for name, array in arrays.items()}
+    for name in HALVING:
+        weights[name] = [even_kernel(kernel) for kernel in weights[name]]
+    if channels == 1:
+        weights["stem"] = [kernel.sum(axis=2, keepdims=True) for kernel in weights["stem"]]
+    return weights
+
+
+def even_kernel(kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The mean of a kernel and of itself moved by a pixel, along both axes.
+
+    >>> even_kernel(np.float32([[[[4.0]]]]))[..., 0, 0]
+    array([[1., 1.],
+           [1., 1.]], dtype=float32)
+
+    Args:
+        kernel: (k, k, …).
+
+    Returns:
+        (k + 1, k + 1, …).
+    """
+    side = kernel.shape[0]
+    even = np.zeros((side + 1, side + 1, *kernel.shape[2:]), kernel.dtype)
+    for row in (0, 1):
+        for column in (0, 1):
+            even[row : row + side, column : column + side] += kernel / 4
+    return even
+
+
+def _trunk_file() -> Path:
+    package = Path(__file__).resolve().parents[1]
+    places = (package / "_imagenet", package.parent / "exported_models" / "imagenet")
+    for place in places:
+        if (place / TRUNK_FILE).is_file():
+            return place / TRUNK_FILE
+    raise KpdetectError(
+        f"no {TRUNK_FILE} ships with this kpdetect (looked in {', '.join(map(str, places))}); install kpdetect anew, "
+        "or start without: --weights none"
+    )
+
+
+def mobilenet_weights(options: Mapping[str, Any], channels: int) -> Weights:
+    """The backbone of `mobilenet`, which Keras downloads; see `imagenet_backbone`."""
+    return weights_of(imagenet_backbone(float(options.get("alpha", 1.0))))
