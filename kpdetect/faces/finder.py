@@ -13,6 +13,7 @@ from kpdetect.errors import KpdetectError
 from kpdetect.faces.boxes import biggest_first, merge_boxes
 from kpdetect.geometry import Floats
 from kpdetect.images import Pixels, as_rgb, cv2, to_channels
+from kpdetect.shipped import shipped_file
 
 FINDER_FILE = "finder.tflite"
 
@@ -58,7 +59,7 @@ class FaceFinder:
             )
         self.min_face = min_face
         self.min_score = min_score
-        self._network = _Network(finder_file(), threads)
+        self._network = _Network(shipped_file("finder", FINDER_FILE, "name another detector"), threads)
 
     def __call__(self, image_rgb: npt.NDArray[np.uint8]) -> Floats:
         """Finds the faces of a photograph.
@@ -138,23 +139,6 @@ def boxes_of(said: Floats, min_score: float) -> tuple[Floats, Floats]:
     half = np.exp(np.clip(values[:, 3:], -3, 3)) * SIZE_UNIT / 2
     boxes = np.concatenate([center - half, center + half], axis=1)
     return np.asarray(boxes, np.float32), np.asarray(scores[rows, columns], np.float32)
-
-
-def finder_file() -> Path:
-    """The network that ships with kpdetect: in an installed package, or in a checkout.
-
-    Raises:
-        KpdetectError: It is in neither place.
-    """
-    package = Path(__file__).resolve().parents[1]
-    places = (package / "_finder", package.parent / "exported_models" / "finder")
-    for place in places:
-        if (place / FINDER_FILE).is_file():
-            return place / FINDER_FILE
-    raise KpdetectError(
-        f"no {FINDER_FILE} ships with this kpdetect (looked in {', '.join(map(str, places))}); install kpdetect anew, "
-        "or name another detector"
-    )
 
 
 def _levels(grey: Pixels, scale: float) -> list[Pixels]:

@@ -1,7 +1,6 @@
 """Owns what architectures can begin with: weights of their backbones, learned on ImageNet."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from kpdetect.errors import KpdetectError
 from kpdetect.models.mobilenet import imagenet_backbone
+from kpdetect.shipped import shipped_file
 
 Weights = dict[str, list[npt.NDArray[Any]]]
 """Arrays by the layer's name, in the layer's own order."""
@@ -43,7 +43,7 @@ def efficientnet_weights(options: Mapping[str, Any], channels: int) -> Weights:
             "efficientnet: ImageNet weights exist for width 1 and 1 or 3 channels, received "
             f"{options.get('width', 1.0)} and {channels}; start without: --weights none"
         )
-    with np.load(_trunk_file()) as file:
+    with np.load(shipped_file("imagenet", TRUNK_FILE, "start without: --weights none")) as file:
         arrays = {name: array.astype(np.float32) for name, array in file.items()}
     weights: Weights = {name: list(array) if name.endswith("_norm") else [array] for name, array in arrays.items()}
     for name in HALVING:
@@ -72,18 +72,6 @@ def even_kernel(kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
         for column in (0, 1):
             even[row : row + side, column : column + side] += kernel / 4
     return even
-
-
-def _trunk_file() -> Path:
-    package = Path(__file__).resolve().parents[1]
-    places = (package / "_imagenet", package.parent / "exported_models" / "imagenet")
-    for place in places:
-        if (place / TRUNK_FILE).is_file():
-            return place / TRUNK_FILE
-    raise KpdetectError(
-        f"no {TRUNK_FILE} ships with this kpdetect (looked in {', '.join(map(str, places))}); install kpdetect anew, "
-        "or start without: --weights none"
-    )
 
 
 def mobilenet_weights(options: Mapping[str, Any], channels: int) -> Weights:
