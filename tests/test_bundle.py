@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import small_bundle, small_model, small_spec
 
-from kpdetect import bundle
+from kpdetect import bundle, shipped
 from kpdetect.atomic import atomic_folder
 from kpdetect.bundle import WEIGHTS_FILE, Spec, load_bundle, model_kind, read_spec, save_bundle, shipped_model
 from kpdetect.errors import KpdetectError
@@ -339,6 +339,16 @@ def test_a_damaged_spec_names_its_file(tmp_path) -> None:
         (temporary / SPEC_FILE).write_text("{")
     with pytest.raises(KpdetectError, match="b: not JSON"):
         read_spec(tmp_path / "b")
+
+
+def test_a_shipped_file_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shipped, "__file__", str(tmp_path / "kpdetect" / "shipped.py"))
+    with pytest.raises(KpdetectError, match=r"no a\.npz ships with this kpdetect \(looked in .*\); .*, or do without"):
+        shipped.shipped_file("things", "a.npz", "do without")
+    for place in ("exported_models/things/a.npz", "kpdetect/_things/a.npz"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+        assert shipped.shipped_file("things", "a.npz", "do without") == tmp_path / place
 
 
 def test_the_shipped_model_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch) -> None:
