@@ -18,6 +18,7 @@ from kpdetect.transforms import (
     Blur,
     Brightness,
     CenterCrop,
+    Color,
     Contrast,
     CropToBox,
     CutOut,
@@ -29,6 +30,7 @@ from kpdetect.transforms import (
     RandomRotation,
     RandomScale,
     RandomShift,
+    RandomStretch,
     Rescale,
     augment,
     cutting,
@@ -37,6 +39,7 @@ from kpdetect.transforms import (
 from kpdetect.transforms.photometric import (
     add_noise,
     adjust_brightness,
+    adjust_color,
     adjust_contrast,
     adjust_gamma,
     cut_out,
@@ -48,7 +51,14 @@ PAIR = user_schema(["left_eye", "right_eye", "nose"])
 NOSE = KeypointSchema("nose", ("nose",), flip_permutation=(0,))
 CANVAS = (90, 120)
 SEED = (3, 5)
-EVERYTHING = transforms_of(dataclasses.replace(compact(), crop=CropRule((64, 72), 1.35)), IBUG68)
+EVERYTHING = transforms_of(
+    dataclasses.replace(
+        compact(),
+        crop=CropRule((64, 72), 1.35),
+        augmentation=dataclasses.replace(compact().augmentation, stretch=0.1, saturation=0.5, tint=0.1),
+    ),
+    IBUG68,
+)
 
 
 def seed(number=0):
@@ -92,6 +102,7 @@ SPATIAL = [
     (RandomCrop((70, 75)),),
     (RandomRotation(25.0),),
     (RandomScale(0.3),),
+    (RandomStretch(0.3),),
     (RandomShift(0.15),),
     (RandomFlip(0.5),),
     (Rescale(130),),
@@ -202,6 +213,9 @@ def test_amounts_are_bounds():
     assert (0.8 <= scale.min() < 0.81) & (1.19 < scale.max() <= 1.2)
     shift = RandomShift(0.1).draw(frame, seed()).matrix[:, :2, 2].numpy()
     np.testing.assert_allclose(np.abs(shift).max(axis=0), [20, 10], rtol=0.01)
+    stretch = np.linalg.svd(RandomStretch(0.2).draw(frame, seed()).matrix[:, :2, :2], compute_uv=False)
+    assert (1 <= stretch[:, 0].min() < 1.01) & (1.19 < stretch[:, 0].max() < 1.2001)
+    np.testing.assert_allclose(stretch.prod(axis=1), 1, rtol=1e-5)
     turn = RandomRotation(10.0).draw(frame, seed()).matrix.numpy()
     assert abs(np.rad2deg(np.arctan2(turn[:, 1, 0], turn[:, 0, 0])).std() - 10) < 0.5
 
@@ -237,6 +251,7 @@ PURE = [
     (adjust_brightness, NUMBERS * 30),
     (adjust_contrast, NUMBERS),
     (adjust_gamma, NUMBERS),
+    (adjust_color, NUMBERS, np.tile(NUMBERS[:, None], (1, 3)) * np.float32([0.5, 1, 0.8])),
     (gaussian_blur, NUMBERS),
     (add_noise, NUMBERS * 10, np.array([[1, 1], [7, 5], [4000, 4092], [9, 9], [30, 2]], np.int32)),
     (cut_out, np.tile(np.float32([0.1, 0.2, 0.5, 0.7]), (5, 1)) * NUMBERS[:, None], NUMBERS * 100),
@@ -266,6 +281,29 @@ def test_light_by_hand():
     np.testing.assert_allclose(adjust_gamma(grey, one), grey, atol=1e-3)
     normal = Normalize(127.5, 127.5).apply(grey, ())
     np.testing.assert_allclose(np.ravel(normal), [-1, -0.6, 0.6, 1], atol=1e-6)
+
+
+def test_color_by_hand():
+    orange = np.float32([200, 100, 0]).reshape(1, 1, 1, 3)
+    one, grey = np.ones(1, np.float32), 0.299 * 200 + 0.587 * 100
+    for saturation, gains, expected in (
+        (1, [1, 1, 1], [200, 100, 0]),
+        (0, [1, 1, 1], [grey] * 3),
+        (0.5, [1, 1, 1], [(200 + grey) / 2, (100 + grey) / 2, grey / 2]),
+        (1, [0.5, 1.1, 3], [100, 110, 0]),
+        (0, [0.5, 1, 3], [grey / 2, grey, 255]),
+    ):
+        np.testing.assert_allclose(
+            np.ravel(adjust_color(orange, saturation * one, np.float32([gains]))), expected, rtol=1e-5
+        )
+    saturation, gains = (numbers.numpy() for numbers in Color(0.4, 0.1).draw_numbers(2000, seed()))
+    assert (0.6 <= saturation.min() < 0.61) & (1.39 < saturation.max() <= 1.4)
+    np.testing.assert_allclose([gains.min(axis=0), gains.max(axis=0)], [[0.9] * 3, [1.1] * 3], atol=1e-3)
+    assert np.abs(np.corrcoef(gains.T) - np.eye(3)).max() < 0.1
+
+
+def test_grey_pictures_have_no_colour_to_change():
+    np.testing.assert_array_equal(applied(Color(1.0, 0.5), PICTURES[..., :1]), PICTURES[..., :1])
 
 
 def test_blur_has_its_sigma_and_keeps_borders():
@@ -311,7 +349,8 @@ def test_cut_outs():
 
 
 @pytest.mark.parametrize(
-    "transform", [Brightness(500.0), Contrast(3.0), Gamma(2.0), Noise(200.0), Blur(1.0, 3.0), CutOut(1.0)]
+    "transform",
+    [Brightness(500.0), Contrast(3.0), Gamma(2.0), Noise(200.0), Blur(1.0, 3.0), CutOut(1.0), Color(1.0, 0.5)],
 )
 def test_pixels_stay_in_range(transform):
     extremes = np.where(PICTURES > 128, 255, 0).astype(np.float32)
@@ -328,7 +367,7 @@ def test_what_cannot_be_done_is_said():
         augment(batch, (RandomFlip(),), nameless, CANVAS, seed())
     with pytest.raises(KpdetectError, match="expected an object with draw, or draw_numbers and apply"):
         augment(batch, ("flip",), nameless, CANVAS, seed())
-    for make in (RandomFlip, Blur, CutOut, RandomScale):
+    for make in (RandomFlip, Blur, CutOut, RandomScale, RandomStretch, Color):
         with pytest.raises(KpdetectError, match=rf"{make.__name__}: expected a number in \[0, 1\], received 1.5"):
             make(1.5)
 

@@ -10,8 +10,8 @@ def compact() -> Recipe:
     """The recipe of the model that ships: a residual net that reads points off 28x28 heat maps, and how sure it is.
 
     Crops are 1.35 times the face box, so that chin and brows have some room for a detector's error; Wing loss
-    (arXiv:1711.06753) in per cent of the crop; every augmentation there is, since a tenth of the faces of the usual
-    sets is much blurred, turned or dark. 1,008,384 parameters and 91,470,848 multiply-accumulates for 68 points.
+    (arXiv:1711.06753) in per cent of the crop; much augmentation, since a tenth of the faces of the usual sets is
+    blurred, turned or dark. 1,008,384 parameters and 91,470,848 multiply-accumulates for 68 points.
 
     What ships was trained by it in stages, the last with a tighter crop: see ``benchmarks/compact.py``.
     """

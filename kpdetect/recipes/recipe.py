@@ -16,11 +16,14 @@ class Augmentation:
     Attributes:
         rotation_deg: Standard deviation of the turn.
         scale: Greatest relative change of size.
+        stretch: Greatest relative change of length along any direction, the inverse across it.
         shift: Greatest shift, as a share of the crop's side.
         flip: Mirror half of the crops, where the scheme knows its left-right swap.
         brightness: Greatest change, in grey levels of 255.
         contrast: Greatest relative change.
         gamma: Greatest relative change of the exponent.
+        saturation: Greatest relative change of how colourful RGB crops are; 1 reaches black and white.
+        tint: Greatest relative change of each colour of RGB crops.
         blur: Share of crops that are blurred.
         noise: Greatest standard deviation, in grey levels.
         cut_out: Share of crops with a rectangle blotted out.
@@ -28,11 +31,14 @@ class Augmentation:
 
     rotation_deg: float = 0.0
     scale: float = 0.0
+    stretch: float = 0.0
     shift: float = 0.0
     flip: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
     gamma: float = 0.0
+    saturation: float = 0.0
+    tint: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
     cut_out: float = 0.0

@@ -19,6 +19,7 @@ Numbers = Any
 
 _NOISE_ROWS = 4093  # prime, so that every stride walks through all rows
 _NOISE_SEED = 0
+_TO_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # as in `kpdetect.images`
 
 
 @runtime_checkable
@@ -75,6 +76,33 @@ class Gamma:
     def apply(self, images: Tensor, numbers: Numbers) -> Tensor:
         """See `PhotometricTransform`."""
         return adjust_gamma(images, numbers)
+
+
+@dataclass(frozen=True)
+class Color:
+    """Changes how colourful RGB pictures are, and the colour of their light; what is grey already knows no colours.
+
+    Attributes:
+        saturation: Colours stand off grey by a factor between 1 - saturation and 1 + saturation; with 1, some pictures
+            become black and white.
+        tint: Red, green and blue are each multiplied by a factor of their own, between 1 - tint and 1 + tint.
+    """
+
+    saturation: float = 0.0
+    tint: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_share("Color", self.saturation)
+        check_share("Color", self.tint)
+
+    def draw_numbers(self, count: int, seed: Tensor) -> Numbers:
+        """See `PhotometricTransform`: factors of saturation (B,), and of each channel (B, 3)."""
+        chance = 2 * tf.random.stateless_uniform([count, 4], seed) - 1
+        return 1 + self.saturation * chance[:, 0], 1 + self.tint * chance[:, 1:]
+
+    def apply(self, images: Tensor, numbers: Numbers) -> Tensor:
+        """See `PhotometricTransform`."""
+        return images if images.shape[-1] == 1 else adjust_color(images, *numbers)
 
 
 @dataclass(frozen=True)
@@ -206,6 +234,13 @@ def adjust_gamma(images: Tensor, exponent: Tensor) -> Tensor:
     """
     exponent = _per_picture(exponent)
     return tf.exp(tf.math.log(images) * exponent + (1 - exponent) * np.log(255.0).astype(np.float32))
+
+
+def adjust_color(images: Tensor, saturation: Tensor, gains: Tensor) -> Tensor:
+    """Moves colours off grey, or towards it, by factors (B,), and multiplies the channels of RGB by (B, 3)."""
+    off_grey = saturation[:, tf.newaxis, tf.newaxis] * (tf.eye(3) - _TO_GREY[:, tf.newaxis])
+    mixed = (off_grey + _TO_GREY[:, tf.newaxis]) * gains[:, tf.newaxis]
+    return _clip(tf.reshape(tf.reshape(images, [-1, images.shape[1] * images.shape[2], 3]) @ mixed, tf.shape(images)))
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:

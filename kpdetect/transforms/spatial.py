@@ -167,6 +167,27 @@ class RandomScale:
 
 
 @dataclass(frozen=True)
+class RandomStretch:
+    """Stretches along a direction by a factor of up to 1 + amount, and shrinks across it by the same.
+
+    Areas stay as they are. Directions are drawn like angles: upright ones make faces longer or wider, slanting ones
+    shear them, and the ratio between the two sides of a square changes by up to (1 + amount) squared.
+    """
+
+    amount: float
+
+    def __post_init__(self) -> None:
+        check_share("RandomStretch", self.amount)
+
+    def draw(self, frame: Frame, seed: Tensor) -> Frame:
+        """See `SpatialTransform`."""
+        chance = _uniform(seed, frame, 2)
+        factor, turn = (1 + self.amount) ** chance[:, :1], rotation(math.pi * chance[:, 1])
+        stretch = _diagonal(tf.concat([factor, 1 / factor], axis=1))
+        return frame.then(about(turn @ stretch @ tf.linalg.matrix_transpose(turn), frame.center_xy))
+
+
+@dataclass(frozen=True)
 class RandomShift:
     """Shifts by up to this share of the picture's height and width, either way; the picture keeps its extent."""
 
