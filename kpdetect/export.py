@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class ExportOptions:
         "greatest difference from Keras that passes, in pixels of the crop; fp16, int8 and dynamic have bounds of "
         "their own, unless this is wider",
     )
-    overwrite: bool = cli.option(False, "replace the bundle that --out holds")
+    overwrite: bool = cli.option(False, "replace the bundle that --out holds; files of others in it stay")
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def export_model(
     files = _chosen_files(formats, quantization)
     bundle.checked_weights(bundle_folder)  # a wrong path is told before TensorFlow takes seconds to start
     _check_out(Path(bundle_folder), Path(out), overwrite)
+    kept = _files_of_others(Path(out))
     with cli.quietly("starting TensorFlow"):
         need_tensorflow("export", "kpdetect export")
     _check_packages(files)
@@ -168,6 +170,10 @@ def export_model(
             records |= _records(path, folder, difference)
         exported = dataclasses.replace(written, files=records)
         bundle.write_spec(exported, folder)
+        for file in kept:
+            if not (folder / file).exists():
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(Path(out) / file, folder / file)
     return exported
 
 
@@ -245,6 +251,14 @@ def _check_out(source: Path, out: Path, overwrite: bool) -> None:
         raise KpdetectError(f"{out}: holds no bundle, so --overwrite does not remove it; choose another --out")
     if source.resolve() == out.resolve() or out.resolve() in source.resolve().parents:
         raise KpdetectError(f"{out}: holds the model to export; choose another --out")
+
+
+def _files_of_others(out: Path) -> list[Path]:
+    """What a folder holds besides its bundle, relative to it."""
+    if not (out / SPEC_FILE).is_file():
+        return []
+    own = {Path(name) for name in (SPEC_FILE, *bundle.read_spec(out).files)}
+    return sorted({file.relative_to(out) for file in out.rglob("*") if file.is_file()} - own)
 
 
 def _check_packages(files: Sequence[_File]) -> None:

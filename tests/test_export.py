@@ -300,6 +300,18 @@ def test_an_out_that_holds_something_is_kept(sources, tmp_path) -> None:
         export_model(source, tmp_path / "photos" / "me.jpg")
 
 
+def test_what_others_put_beside_an_export_stays(sources, tmp_path) -> None:
+    out = tmp_path / "e"
+    export_model(sources["imm-nose"], out, ("tflite", "keras"))
+    (out / "README.md").write_text("the model card")
+    (out / "pictures").mkdir()
+    (out / "pictures" / "me.png").write_bytes(b"a picture")
+    export_model(sources["imm-nose"], out, ("tflite",), overwrite=True)
+    names = {file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()}
+    assert names == {"README.md", "pictures/me.png", "model.weights.h5", "small.tflite", "spec.json"}
+    assert (out / "README.md").read_text() == "the model card"
+
+
 def test_an_empty_out_is_used(sources, tmp_path) -> None:
     (tmp_path / "e").mkdir()
     export_model(sources["imm-nose"], tmp_path / "e", ("keras",))
