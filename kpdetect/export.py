@@ -41,7 +41,8 @@ class ExportOptions:
     quantize: tuple[str, ...] = cli.option(
         ("none",),
         "how numbers are kept, a file each: none (float32); fp16 (TFLite and ONNX: half the bytes); int8 (TFLite: a "
-        "quarter, and faster; takes uint8 pixels and needs --representative); dynamic (TFLite: int8 weights alone)",
+        "quarter, and faster; takes uint8 pixels and needs --representative); dynamic (TFLite: int8 weights alone); "
+        "the folder runs the first",
         metavar="LIST",
     )
     representative: str | None = cli.option(
@@ -70,7 +71,7 @@ class Quantization:
 
     Attributes:
         ways: A file each: ``none`` as ``NAME.tflite``, ``fp16`` as ``NAME_fp16.tflite``, ``int8``, ``dynamic``. A
-            format that knows none of these is written in float32.
+            format that knows none of these is written in float32. The first one's TFLite is what the bundle runs.
         representative: Labelled faces for ``int8``, as `kpdetect.representative` takes them.
     """
 
@@ -220,7 +221,7 @@ def _inspect(words: Sequence[str]) -> int:
 
 
 def _chosen_files(formats: Sequence[str], quantization: Quantization) -> list[_File]:
-    """The files to write, in the order in which a bundle lists them."""
+    """The files to write, in the order in which a bundle lists them: of its TFLite files it runs the first."""
     for name in formats:
         if name not in FORMATS:
             raise unknown_name("format", name, FORMATS)
@@ -230,7 +231,8 @@ def _chosen_files(formats: Sequence[str], quantization: Quantization) -> list[_F
     files = []
     for name, kinds in FORMATS.items():
         if name in formats:
-            files += [_File(name, way) for way in kinds if way in quantization.ways] or [_File(name, "none")]
+            ways = [way for way in dict.fromkeys(quantization.ways) if way in kinds]
+            files += [_File(name, way) for way in ways or ["none"]]
     for way in quantization.ways:
         if way != "none" and way not in [file.quantization for file in files]:
             able = [name for name, kinds in FORMATS.items() if way in kinds]

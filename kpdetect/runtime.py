@@ -103,9 +103,9 @@ def load(path: PathLike, threads: int = 1) -> Runtime:
     """Loads any model file that carries its ``spec.json``.
 
     Args:
-        path: A bundle folder (its TFLite runs, or else its weights in Keras), a ``.tflite``, ``.onnx`` or ``.keras``
-            file, or a SavedModel folder. Bundles with a TFLite, and ``.tflite`` and ``.onnx`` files, need no
-            TensorFlow.
+        path: A bundle folder (the first TFLite of its list runs, or else its weights in Keras), a ``.tflite``,
+            ``.onnx`` or ``.keras`` file, or a SavedModel folder. Bundles with a TFLite, and ``.tflite`` and ``.onnx``
+            files, need no TensorFlow.
         threads: How many threads one batch may use in TFLite and ONNX; TensorFlow keeps its own setting.
 
     Raises:

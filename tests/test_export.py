@@ -13,7 +13,7 @@ from kpdetect.comparing import Comparison, all_outputs, difference, probe_crops
 from kpdetect.converters import FORMATS, HALF_PRECISION_PX, Kind, Source, onnx_file, tflite_ops
 from kpdetect.converters.tflite import write_tflite
 from kpdetect.errors import KpdetectError, MissingExtra
-from kpdetect.export import export_model
+from kpdetect.export import Quantization, export_model
 from kpdetect.runtime import Marks
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
@@ -298,6 +298,14 @@ def test_an_out_that_holds_something_is_kept(sources, tmp_path) -> None:
         export_model(source, source, overwrite=True)
     with pytest.raises(KpdetectError, match="is a file"):
         export_model(source, tmp_path / "photos" / "me.jpg")
+
+
+def test_a_bundle_runs_what_it_was_told_first(sources, tmp_path) -> None:
+    first = Quantization(("fp16", "none", "fp16"))
+    spec = export_model(sources["imm-nose"], tmp_path / "e", ("onnx", "tflite"), quantization=first)
+    files = [f"small{way}.{kind}" for kind in ("tflite", "onnx") for way in ("_fp16", "")]
+    assert list(spec.files) == ["model.weights.h5", *files]
+    assert runtime.load(tmp_path / "e").path.name == "small_fp16.tflite"
 
 
 def test_what_others_put_beside_an_export_stays(sources, tmp_path) -> None:
