@@ -272,6 +272,26 @@ def test_grey_pictures_see_what_rgb_ones_of_equal_channels_would() -> None:
     np.testing.assert_allclose(answers[0], answers[1], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1)])
+def test_a_model_begins_with_what_another_of_grey_or_rgb_pictures_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], before: int, after: int
+) -> None:
+    old = dataclasses.replace(TINY_SPEC, channels=before)
+    save_bundle(small_model(old), old, tmp_path / "before")
+    recipe = dataclasses.replace(tiny(), channels=after, start=Start(init_from=str(tmp_path / "before")))
+    new = dataclasses.replace(TINY_SPEC, channels=after)
+    model = models.build(new.architecture, new.num_keypoints, new.input_shape, new.architecture_options)
+    take(open_source(recipe, tmp_path / "run"), new, 0).put_into(model)
+    assert "none starts anew" in capsys.readouterr().err
+    rgb = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    pictures = {3: rgb if before == 1 else np.repeat(rgb[..., :1], 3, axis=3)}
+    pictures[1] = pictures[3] @ np.float32([0.299, 0.587, 0.114])[:, None]
+    first = load_bundle(tmp_path / "before")[0](pictures[before].astype(np.float32))
+    second = model(pictures[after].astype(np.float32))
+    for name in ("keypoints", "uncertainty"):
+        np.testing.assert_allclose(first[name], second[name], atol=1e-5)
+
+
 def test_there_are_no_imagenet_weights_of_other_widths() -> None:
     with pytest.raises(KpdetectError, match=r"exist for width 1 and .*, received 0\.5 and 1; start without"):
         models.PRETRAINED["efficientnet"]({"width": 0.5}, 1)

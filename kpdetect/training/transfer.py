@@ -133,6 +133,8 @@ def _from_imagenet(recipe: Recipe) -> Source:
 def take(source: Source | None, spec: Spec, freeze_epochs: int) -> Taken:
     """Matches a source's layers with those of the model to train, by name and shape; says on stderr what fits.
 
+    Of a model of grey pictures an RGB one takes the first kernel too, and the other way round.
+
     Args:
         source: Where the weights come from; None takes nothing.
         spec: Of the model to train.
@@ -145,7 +147,12 @@ def take(source: Source | None, spec: Spec, freeze_epochs: int) -> Taken:
     if source is None:
         return Taken()
     shapes = _layer_shapes(spec)
-    fitting = {name: arrays for name, arrays in source.weights.items() if shapes.get(name) == _shapes(arrays)}
+    weights = {
+        name: [_recoloured(array, shape, spec.channels) for array, shape in zip(arrays, shapes[name], strict=True)]
+        for name, arrays in source.weights.items()
+        if name in shapes and len(shapes[name]) == len(arrays)
+    }
+    fitting = {name: arrays for name, arrays in weights.items() if shapes[name] == _shapes(arrays)}
     new = [name for name in shapes if name not in fitting]
     if not fitting:
         raise _nothing_fits(source, spec, shapes)
@@ -157,6 +164,13 @@ def _layer_shapes(spec: Spec) -> dict[str, list[tuple[int, ...]]]:
     """The shapes of every layer that has weights; the model itself is dropped, for the run builds its own."""
     model = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
     return {name: _shapes(arrays) for name, arrays in models.weights_of(model).items()}
+
+
+def _recoloured(array: npt.NDArray[Any], shape: tuple[int, ...], channels: int) -> npt.NDArray[Any]:
+    """The kernel that looks at the picture itself, for so many channels; any other array as it is."""
+    four_axes = array.ndim == len(shape) == 4
+    sees_pictures = four_axes and {array.shape[2], shape[2]} == {1, 3} and shape[2] == channels
+    return models.kernel_for(channels, array) if sees_pictures else array
 
 
 def _shapes(arrays: list[npt.NDArray[Any]]) -> list[tuple[int, ...]]:
@@ -172,7 +186,7 @@ def _nothing_fits(source: Source, spec: Spec, shapes: dict[str, list[tuple[int, 
     )
     return KpdetectError(
         f"{source.name}: no layer fits the {spec.architecture} that is to be trained ({example}); "
-        "the same architecture options and channels are needed"
+        "the same architecture options are needed"
     )
 
 
