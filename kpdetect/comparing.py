@@ -65,15 +65,14 @@ def check_difference(name: str, found: Difference, kind: Kind, tolerance_px: flo
     Raises:
         KpdetectError: It does not; or its outputs are not numbers.
     """
-    bounds = [("at worst", found.greatest_px, kind.greatest_px), ("in the mean", found.mean_px, kind.mean_px)]
-    own = [bound for bound in bounds if bound[2] is not None] or [("at worst", found.greatest_px, tolerance_px)]
-    for word, measured, bound in own:
-        allowed = max(tolerance_px, bound or 0.0)
-        if not measured <= allowed:
-            raise KpdetectError(
-                f"{name}: differs from Keras by {measured:.3g} pixels of the crop, {word}, expected at most "
-                f"{allowed:g} (--tolerance-px); nothing was written"
-            )
+    exact = kind.mean_px is None
+    word, measured = ("at worst", found.greatest_px) if exact else ("in the mean", found.mean_px)
+    allowed = max(tolerance_px, kind.mean_px or 0.0)
+    if not measured <= allowed:
+        raise KpdetectError(
+            f"{name}: differs from Keras by {measured:.3g} pixels of the crop, {word}, expected at most {allowed:g} "
+            "(--tolerance-px); nothing was written"
+        )
 
 
 def all_outputs(outputs: Any) -> npt.NDArray[np.float32]:

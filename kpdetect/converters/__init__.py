@@ -39,7 +39,7 @@ def write_keras(source: Source, path: Path) -> None:
     bundle.embed_in_zip(source.spec, path)
 
 
-HALF_PRECISION_PX = 2.0  # on waves and noise
+HALF_PRECISION_PX = 0.2  # on waves and noise, where no point is sure; a face has hundredths of it
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,13 @@ class Kind:
 
     Attributes:
         write: Writes it.
-        greatest_px: The greatest difference from Keras that passes, in pixels of the crop, on waves and noise, where no
-            point is sure; a face has hundredths of it. None where the user's ``--tolerance-px`` is all that counts.
-        mean_px: The mean difference that passes; of integers it says more than the greatest, which is that of the
-            least sure point of all.
+        mean_px: The mean difference from Keras that passes, in pixels of the crop; of rounded weights it says more than
+            the greatest, which is that of the least sure point of all. None where none may differ by more than the
+            user's ``--tolerance-px``.
         on_faces: It is compared on the representative faces, and not on waves and noise.
     """
 
     write: Writer
-    greatest_px: float | None = None
     mean_px: float | None = None
     on_faces: bool = False
 
@@ -65,16 +63,16 @@ FORMATS: dict[str, dict[str, Kind]] = {
     SAVED_MODEL: {"none": Kind(write_saved_model)},
     "tflite": {
         "none": Kind(write_tflite),
-        "fp16": Kind(functools.partial(write_tflite, half=True), greatest_px=HALF_PRECISION_PX),
+        "fp16": Kind(functools.partial(write_tflite, half=True), mean_px=HALF_PRECISION_PX),
         "int8": Kind(write_int8, mean_px=0.3, on_faces=True),
         "dynamic": Kind(write_dynamic, mean_px=1.0),
     },
     "onnx": {
         "none": Kind(write_onnx),
-        "fp16": Kind(functools.partial(write_onnx, half=True), greatest_px=HALF_PRECISION_PX),
+        "fp16": Kind(functools.partial(write_onnx, half=True), mean_px=HALF_PRECISION_PX),
     },
     "keras": {"none": Kind(write_keras)},
-    web_page.WEB: {"none": Kind(write_web, greatest_px=HALF_PRECISION_PX)},
+    web_page.WEB: {"none": Kind(write_web, mean_px=HALF_PRECISION_PX)},
 }
 """What is written for each format, by how its numbers are kept; all but ``none`` bear that: ``NAME_fp16.tflite``."""
 
