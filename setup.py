@@ -66,7 +66,7 @@ setup(
         "kpdetect.datasets": ["conventions.json"],
         "kpdetect.datasets.synthetic": ["face_shape.json"],
         "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],
-        "kpdetect._shipped": ["compact.tflite", "spec.json"],
+        "kpdetect._shipped": ["compact_int8.tflite", "spec.json"],
         "kpdetect._finder": ["finder.tflite"],
         "kpdetect._imagenet": ["efficientnet_lite0.npz"],
     },

@@ -5,7 +5,7 @@
 The data folder is that of KPDETECT_DATA, with youtube_faces/ and ibug_300w/. A tenth of the people and photographs is
 kept out of everything for the test, a twentieth validates. Each stage is a `kpdetect.train` of its own, whose command
 is printed; a stage that is done is not done again, and one that was broken off goes on where it was. What each stage is
-for, and what it gave, is in ``benchmarks/compact.md``. Two cores take some three hours.
+for, and what it gave, is in ``benchmarks/compact.md``. Two cores take some seven hours.
 """
 
 import argparse
@@ -45,8 +45,40 @@ VARIED = (
 )
 """Once the training error is far below the validation error, pictures vary more again, and weights are kept small."""
 
+FREE = (
+    "crop.margin=1.2",
+    "augmentation.rotation_deg=13",
+    "augmentation.scale=0.22",
+    "augmentation.blur=0.25",
+    "augmentation.noise=8",
+    "augmentation.cut_out=0.3",
+)
+TEACHER_112 = (*TIGHT, "crop.size_hw=112:112", "channels=1", "optimization.weight_decay=0.01")
+
+TAUGHT = (
+    "crop.margin=1.2",
+    "augmentation.shift=0.08",
+    "augmentation.rotation_deg=11",
+    "augmentation.scale=0.18",
+    "augmentation.blur=0.15",
+    "augmentation.noise=6",
+    "augmentation.cut_out=0.2",
+    "optimization.weight_decay=0.03",
+)
+LARGE = ("crop.size_hw=128:128",)
+COLORFUL = (
+    *TAUGHT,
+    *LARGE,
+    "channels=3",
+    "augmentation.stretch=0.08",
+    "augmentation.saturation=0.7",
+    "augmentation.tint=0.12",
+)
+"""Colours vary more than photographs' do, so that the net need not see them: its grey pictures are as good."""
+
 YOUTUBE_FACES, PUBLISHED_TEST, IBUG = "youtube-faces", "youtube-faces-published-test", "ibug"
 FOLDERS = {YOUTUBE_FACES: "youtube_faces", PUBLISHED_TEST: "youtube_faces", IBUG: "ibug_300w"}
+EVERYTHING = (YOUTUBE_FACES, PUBLISHED_TEST, IBUG, IBUG)
 
 
 @dataclass(frozen=True)
@@ -57,35 +89,44 @@ class Stage:
         name: Its folder.
         epochs: How many.
         learning_rate: The schedule's greatest.
-        after: The stage whose weights it begins with.
+        after: The stage whose weights it begins with; else at random, or with ImageNet weights, as its recipe says.
+        recipe: ``compact``; ``efficientnet`` for those that are to teach it.
+        batch_size: Faces a step.
         sets: What it is trained on; a set that stands there twice counts twice. (More frames of the people of YouTube
             Faces are in its published test list; whoever is kept out of one list is kept out of the other.)
-        taught: What share of each label is the mark of the stage before.
+        taught: What share of each label is its teachers' mark.
+        teachers: These stages, whose marks are averaged; the one whose weights it begins with where none is named.
         taught_sets: Of which sets; empty for all.
         fields: Other fields of the recipe.
         mean_of: No training, but the mean of the weights of these stages.
+        channels: Of the pictures of a mean: 1 makes of RGB networks the one that sees their grey.
     """
 
     name: str
     epochs: int = 0
     learning_rate: float = 0.0
     after: str | None = None
+    recipe: str = "compact"
+    batch_size: int = 64
     sets: tuple[str, ...] = (YOUTUBE_FACES, IBUG)
     taught: float = 0.0
+    teachers: tuple[str, ...] = ()
     taught_sets: tuple[str, ...] = (YOUTUBE_FACES,)
     fields: tuple[str, ...] = ()
     mean_of: tuple[str, ...] = ()
+    channels: int | None = None
 
     def arguments(self, data: Path, out: Path) -> list[str]:
         """Of ``python -m kpdetect.train``."""
         sets = ",".join(f"{name}:{data / FOLDERS[name]}" for name in self.sets)
-        words = ["--recipe", "compact", "--data", sets, "--align-labels", "--mixed-precision", *HOLD_OUT]
-        words += ["--epochs", str(self.epochs), "--learning-rate", str(self.learning_rate)]
+        words = ["--recipe", self.recipe, "--data", sets, "--align-labels", *HOLD_OUT, "--epochs", str(self.epochs)]
+        words += ["--batch-size", str(self.batch_size), "--learning-rate", str(self.learning_rate)]
+        words += ["--mixed-precision"] * (self.recipe == "compact")  # depthwise convolutions are slower in it
         fields = list(self.fields)
         if self.after is not None:
             words += ["--init-from", str(out / self.after)]
         if self.taught:
-            words += ["--teacher", str(out / str(self.after))]
+            words += ["--teacher", ",".join(str(out / str(name)) for name in self.teachers or [self.after])]
             fields += [f"teaching.share={self.taught}"]
             fields += [f"teaching.data={','.join(self.taught_sets)}"] * bool(self.taught_sets)
         return [*words, "--out", str(out / self.name), *(["--set", *fields] if fields else [])]
@@ -108,12 +149,72 @@ STAGES = (
         40,
         1.5e-3,
         after="11-mean",
-        sets=(YOUTUBE_FACES, PUBLISHED_TEST, IBUG, IBUG),
+        sets=EVERYTHING,
         taught=0.4,
         taught_sets=(),
         fields=VARIED,
     ),
     Stage("13-mean", mean_of=("9-mean", "10-longer", "12-varied")),
+    Stage("14-teacher", 40, 1e-3, recipe="efficientnet", batch_size=32, sets=(IBUG,), fields=FREE),
+    Stage("15-teacher", 65, 1e-3, after="14-teacher", recipe="efficientnet", batch_size=32, sets=(IBUG,), fields=TIGHT),
+    Stage(
+        "16-small",
+        50,
+        1.5e-3,
+        recipe="efficientnet",
+        sets=EVERYTHING,
+        taught=0.5,
+        teachers=("14-teacher",),
+        taught_sets=(YOUTUBE_FACES, PUBLISHED_TEST),
+        fields=TEACHER_112,
+    ),
+    Stage("17-small-clean", 25, 1e-3, after="16-small", recipe="efficientnet", sets=(IBUG,), fields=TEACHER_112),
+    Stage(
+        "18-taught",
+        90,
+        1.5e-3,
+        after="13-mean",
+        sets=EVERYTHING,
+        taught=0.6,
+        teachers=("13-mean", "14-teacher", "17-small-clean"),
+        taught_sets=(),
+        fields=TAUGHT,
+    ),
+    Stage(
+        "19-taught",
+        55,
+        1.5e-3,
+        after="18-taught",
+        sets=EVERYTHING,
+        taught=0.7,
+        teachers=("15-teacher", "17-small-clean"),
+        taught_sets=(),
+        fields=TAUGHT,
+    ),
+    Stage("20-mean", mean_of=("18-taught", "19-taught")),
+    Stage(
+        "21-large",
+        15,
+        1e-3,
+        after="20-mean",
+        sets=EVERYTHING,
+        taught=0.6,
+        teachers=("15-teacher", "17-small-clean", "13-mean"),
+        taught_sets=(),
+        fields=(*TAUGHT, *LARGE, *TIGHT),
+    ),
+    Stage(
+        "22-colorful",
+        70,
+        1.5e-3,
+        after="21-large",
+        sets=EVERYTHING,
+        taught=0.6,
+        teachers=("15-teacher", "17-small-clean", "13-mean"),
+        taught_sets=(),
+        fields=COLORFUL,
+    ),
+    Stage("23-grey", mean_of=("22-colorful",), channels=1),
 )
 
 
@@ -124,26 +225,31 @@ def run(*arguments: str) -> None:
     subprocess.run(command, check=True)
 
 
-def average(stages: Sequence[Path], data: Path, out: Path) -> None:
+def average(stages: Sequence[Path], data: Path, out: Path, channels: int | None = None) -> None:
     """Writes the model in the middle of several that began alike, its uncertainty calibrated on validation faces.
 
     The mean of weights is better on what any was trained on than the mean of their errors (Wortsman et al.,
     *Robust fine-tuning of zero-shot models*, arXiv:2109.01903); running statistics of normalisation are averaged alike,
     for the models are near.
     """
-    from kpdetect import bundle
+    from kpdetect import bundle, models
     from kpdetect.datasets import load, split_by_rule
     from kpdetect.training.calibrating import calibrate
 
-    models, specs = zip(*(bundle.load_bundle(folder) for folder in stages), strict=True)
-    network, spec = models[0], specs[-1]
-    same_weights = zip(*(model.get_weights() for model in models), strict=True)
-    network.set_weights([sum(weights) / len(models) for weights in same_weights])
+    networks, specs = zip(*(bundle.load_bundle(folder) for folder in stages), strict=True)
+    spec = dataclasses.replace(specs[-1], channels=channels or specs[-1].channels)
+    network = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
+    same_weights = zip(*(one.get_weights() for one in networks), strict=True)
+    means = [sum(weights) / len(networks) for weights in same_weights]
+    first, *others = means  # the kernel that sees the picture
+    network.set_weights([models.kernel_for(spec.channels, first), *others])
     val = split_by_rule(load(f"{IBUG}:{data / FOLDERS[IBUG]}"), spec.split_rule)[1]
     calibrated = calibrate(network, val, dataclasses.replace(spec, errors=()))
-    origin = {"averaged": [folder.name for folder in stages]}
-    bundle.save_bundle(network, dataclasses.replace(calibrated, extra={**calibrated.extra, **origin}), out, True)
-    print(f"{out}: the mean of {', '.join(origin['averaged'])}", flush=True)
+    names = [folder.name for folder in stages]
+    size = {"parameters": models.count_parameters(network), "macs": models.count_macs(network)}
+    told = dataclasses.replace(calibrated, extra={**calibrated.extra, **size, "averaged": names})
+    bundle.save_bundle(network, told, out, overwrite=True)
+    print(f"{out}: the mean of {', '.join(names)}", flush=True)
 
 
 def main() -> None:
@@ -162,13 +268,14 @@ def main() -> None:
             print(f"{folder}: done already", flush=True)
             continue
         if stage.mean_of:
-            average([arguments.out / name for name in stage.mean_of], Path(arguments.data), folder)
+            means = [arguments.out / name for name in stage.mean_of]
+            average(means, Path(arguments.data), folder, stage.channels)
             continue
         resume = ["--resume"] if (folder / "run.json").exists() else []
         run("kpdetect.train", *stage.arguments(Path(arguments.data), arguments.out), *resume)
     if arguments.export is not None:
         last = arguments.out / STAGES[-1].name
-        words = ["--formats", "tflite,onnx", "--quantize", "none,fp16,int8", "--overwrite"]
+        words = ["--formats", "tflite,onnx", "--quantize", "int8,none,fp16", "--overwrite"]
         words += ["--representative", f"youtube-faces:{arguments.data}/youtube_faces,ibug:{arguments.data}/ibug_300w"]
         run("kpdetect.export", str(last), "--out", str(arguments.export), *words)
 

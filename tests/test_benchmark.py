@@ -79,7 +79,7 @@ def test_the_command_times_files_and_tells_memory_and_operations(tmp_path, capsy
 def test_json_on_stdout_is_alone_there(capsys):
     benchmark.main([str(SHIPPED), "--runs", "1", "--no-peers", "--json", "-"])
     (row,) = json.loads(capsys.readouterr().out)["rows"]
-    assert row["file"].endswith("compact.tflite")  # what runs of a bundle
+    assert row["file"].endswith("compact_int8.tflite")  # what runs of a bundle
 
 
 def test_a_peer_is_timed_beside_us(fake_dlib, tmp_path):

@@ -20,7 +20,7 @@ def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys
     told = capsys.readouterr().out
     (row,) = read_rows(rows_file)
     report = json.loads(report_file.read_text())
-    assert (row.model, row.file, row.dataset) == ("compact", "compact.tflite", "synthetic")
+    assert (row.model, row.file, row.dataset) == ("compact", "compact_int8.tflite", "synthetic")
     assert (row.boxes, row.n, row.normaliser) == ("truth", 12, "inter-ocular")
     assert 1 < row.nme < 40
     assert f"NME {row.nme:.2f} % (inter-ocular)" in told

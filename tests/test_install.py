@@ -24,7 +24,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_ships_the_model_but_no_test_and_no_training_file(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "kpdetect/_shipped/spec.json" in names
-    assert "kpdetect/_shipped/compact.tflite" in names
+    assert "kpdetect/_shipped/compact_int8.tflite" in names
     assert "kpdetect/_finder/finder.tflite" in names
     assert "kpdetect/_imagenet/efficientnet_lite0.npz" in names
     assert "kpdetect/py.typed" in names

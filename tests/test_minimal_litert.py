@@ -20,9 +20,9 @@ from kpdetect.predict import Predictor
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "minimal_litert.py"
 SHIPPED = shipped_model() / "compact.tflite"
-# Pixels of the crop. The example's filter is a triangle and kpdetect's a bell; where the model is unsure, a grey level
-# moves a point by some tenths; one or two of 68, where the face is cut off, by more.
-MEAN_TOLERANCE, LARGEST_TOLERANCE, UNSURE = 0.15, 1.0, 2
+# Of the crop's side, or points of 68. The example's filter is a triangle and kpdetect's a bell; where the model is
+# unsure, a grey level moves a point by some tenths of a pixel; one or two, where the face is cut off, by more.
+MEAN_TOLERANCE, LARGEST_TOLERANCE, UNSURE = 0.0013, 0.009, 2
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,11 @@ def assert_marks_alike(example, photograph, box):
     predictor = Predictor(SHIPPED)
     (face,) = predictor(photograph, boxes=[box])
     points, uncertainty = example.mark(str(SHIPPED), str(photograph), [float(side) for side in box])
-    height, width = predictor.model.spec.crop.size_hw
-    cell = predictor.model.spec.crop.margin * max((box[2] - box[0]) / width, (box[3] - box[1]) / height)
-    distance = np.linalg.norm(points - face.keypoints, axis=1) / cell
+    side = predictor.model.spec.crop.margin * max(box[2] - box[0], box[3] - box[1])
+    distance = np.linalg.norm(points - face.keypoints, axis=1) / side
     assert distance.mean() < MEAN_TOLERANCE
     assert np.sort(distance)[-1 - UNSURE] < LARGEST_TOLERANCE
-    np.testing.assert_allclose(uncertainty / cell, face.uncertainty / cell, rtol=0, atol=LARGEST_TOLERANCE)
+    np.testing.assert_allclose(uncertainty / side, face.uncertainty / side, rtol=0, atol=LARGEST_TOLERANCE)
 
 
 @pytest.mark.parametrize("side", [96, 200, 800])  # enlarged, about as it is, and shrunk five times

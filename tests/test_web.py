@@ -44,9 +44,10 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "exported_models" / "compact"
+FLOATS = SHIPPED / "compact.tflite"  # the page computes in float32, `Predictor()` in integers
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync"]
-TOLERANCE_PX = 0.5  # of the crop
+TOLERANCE_PX = 0.6  # of the crop
 
 
 @pytest.fixture(scope="session")
@@ -193,13 +194,13 @@ def faces_of(report: dict[str, Any]) -> list[Face]:
 def crop_pixels_apart(first: Face, second: Face) -> float:
     """The greatest distance of two faces' points, in pixels of the crop that shows them."""
     side = float(np.ptp(second.keypoints, axis=0).max()) * 1.2
-    return float(np.linalg.norm(first.keypoints - second.keypoints, axis=1).max() * 112 / side)
+    return float(np.linalg.norm(first.keypoints - second.keypoints, axis=1).max() * 128 / side)
 
 
 def assert_equals_python(page: Any, path: Path) -> list[Face]:
     open_picture(page, path)
     faces = faces_of(saved_points(page))
-    expected = Predictor(second_look=True)(path, boxes=[face.box for face in faces])
+    expected = Predictor(FLOATS, second_look=True)(path, boxes=[face.box for face in faces])
     for face, same in zip(faces, expected, strict=True):
         assert crop_pixels_apart(face, same) < TOLERANCE_PX
         assert face.score == pytest.approx(same.score, abs=0.02)
@@ -248,7 +249,8 @@ def test_a_face_that_no_cascade_finds_is_found_by_the_model(page: Any, tmp_path:
     picture = np.pad(tilted, ((30, 30), (50, 50), (0, 0)), "edge")
     assert not len(HaarDetector(min_votes=JUDGED_VOTES)(picture))
     write_image(tmp_path / "tilted.png", picture)
-    (face,), (expected,) = assert_equals_python(page, tmp_path / "tilted.png"), Predictor(detector="haar")(picture)
+    (face,) = assert_equals_python(page, tmp_path / "tilted.png")
+    (expected,) = Predictor(FLOATS, detector="haar")(picture)
     assert crop_pixels_apart(face, expected) < TOLERANCE_PX
 
 
