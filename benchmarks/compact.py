@@ -53,6 +53,8 @@ FREE = (
     "augmentation.noise=8",
     "augmentation.cut_out=0.3",
 )
+"""As at `compact`'s start, but in tight crops."""
+
 TEACHER_112 = (*TIGHT, "crop.size_hw=112:112", "channels=1", "optimization.weight_decay=0.01")
 
 TAUGHT = (
@@ -65,6 +67,8 @@ TAUGHT = (
     "augmentation.cut_out=0.2",
     "optimization.weight_decay=0.03",
 )
+"""Between the two: teachers' marks are less noisy than labels, and are learned by heart less soon."""
+
 LARGE = ("crop.size_hw=128:128",)
 COLORFUL = (
     *TAUGHT,
