@@ -10,6 +10,7 @@ for, and what it gave, is in ``benchmarks/compact.md``. Two cores take some seve
 
 import argparse
 import dataclasses
+import functools
 import os
 import shlex
 import subprocess
@@ -136,6 +137,9 @@ class Stage:
         return [*words, "--out", str(out / self.name), *(["--set", *fields] if fields else [])]
 
 
+on_everything = functools.partial(Stage, sets=EVERYTHING, taught_sets=())
+THREE_TEACHERS = ("15-teacher", "17-small-clean", "13-mean")
+
 STAGES = (
     Stage("1-all", 45, 2e-3),
     Stage("2-clean", 50, 1e-3, after="1-all", sets=(IBUG,)),
@@ -148,19 +152,10 @@ STAGES = (
     Stage("9-mean", mean_of=("7-mean", "8-tight")),
     Stage("10-longer", 110, 1.5e-3, after="9-mean", sets=(YOUTUBE_FACES, IBUG, IBUG), taught=0.5, fields=TIGHT),
     Stage("11-mean", mean_of=("9-mean", "10-longer")),
-    Stage(
-        "12-varied",
-        40,
-        1.5e-3,
-        after="11-mean",
-        sets=EVERYTHING,
-        taught=0.4,
-        taught_sets=(),
-        fields=VARIED,
-    ),
+    on_everything("12-varied", 40, 1.5e-3, "11-mean", taught=0.4, fields=VARIED),
     Stage("13-mean", mean_of=("9-mean", "10-longer", "12-varied")),
     Stage("14-teacher", 40, 1e-3, recipe="efficientnet", batch_size=32, sets=(IBUG,), fields=FREE),
-    Stage("15-teacher", 65, 1e-3, after="14-teacher", recipe="efficientnet", batch_size=32, sets=(IBUG,), fields=TIGHT),
+    Stage("15-teacher", 65, 1e-3, "14-teacher", "efficientnet", batch_size=32, sets=(IBUG,), fields=TIGHT),
     Stage(
         "16-small",
         50,
@@ -172,52 +167,24 @@ STAGES = (
         taught_sets=(YOUTUBE_FACES, PUBLISHED_TEST),
         fields=TEACHER_112,
     ),
-    Stage("17-small-clean", 25, 1e-3, after="16-small", recipe="efficientnet", sets=(IBUG,), fields=TEACHER_112),
-    Stage(
+    Stage("17-small-clean", 25, 1e-3, "16-small", "efficientnet", sets=(IBUG,), fields=TEACHER_112),
+    on_everything(
         "18-taught",
         90,
         1.5e-3,
-        after="13-mean",
-        sets=EVERYTHING,
+        "13-mean",
         taught=0.6,
         teachers=("13-mean", "14-teacher", "17-small-clean"),
-        taught_sets=(),
         fields=TAUGHT,
     ),
-    Stage(
-        "19-taught",
-        55,
-        1.5e-3,
-        after="18-taught",
-        sets=EVERYTHING,
-        taught=0.7,
-        teachers=("15-teacher", "17-small-clean"),
-        taught_sets=(),
-        fields=TAUGHT,
+    on_everything(
+        "19-taught", 55, 1.5e-3, "18-taught", taught=0.7, teachers=("15-teacher", "17-small-clean"), fields=TAUGHT
     ),
     Stage("20-mean", mean_of=("18-taught", "19-taught")),
-    Stage(
-        "21-large",
-        15,
-        1e-3,
-        after="20-mean",
-        sets=EVERYTHING,
-        taught=0.6,
-        teachers=("15-teacher", "17-small-clean", "13-mean"),
-        taught_sets=(),
-        fields=(*TAUGHT, *LARGE, *TIGHT),
+    on_everything(
+        "21-large", 15, 1e-3, "20-mean", taught=0.6, teachers=THREE_TEACHERS, fields=(*TAUGHT, *LARGE, *TIGHT)
     ),
-    Stage(
-        "22-colorful",
-        70,
-        1.5e-3,
-        after="21-large",
-        sets=EVERYTHING,
-        taught=0.6,
-        teachers=("15-teacher", "17-small-clean", "13-mean"),
-        taught_sets=(),
-        fields=COLORFUL,
-    ),
+    on_everything("22-colorful", 70, 1.5e-3, "21-large", taught=0.6, teachers=THREE_TEACHERS, fields=COLORFUL),
     Stage("23-grey", mean_of=("22-colorful",), channels=1),
 )
 
