@@ -219,6 +219,7 @@ def average(stages: Sequence[Path], data: Path, out: Path, channels: int | None 
     from kpdetect import bundle, models
     from kpdetect.datasets import load, split_by_rule
     from kpdetect.training.calibrating import calibrate
+    from kpdetect.training.transfer import kernel_for
 
     networks, specs = zip(*(bundle.load_bundle(folder) for folder in stages), strict=True)
     spec = dataclasses.replace(specs[-1], channels=channels or specs[-1].channels)
@@ -226,7 +227,7 @@ def average(stages: Sequence[Path], data: Path, out: Path, channels: int | None 
     same_weights = zip(*(one.get_weights() for one in networks), strict=True)
     means = [sum(weights) / len(networks) for weights in same_weights]
     first, *others = means  # the kernel that sees the picture
-    network.set_weights([models.kernel_for(spec.channels, first), *others])
+    network.set_weights([kernel_for(spec.channels, first), *others])
     val = split_by_rule(load(f"{IBUG}:{data / FOLDERS[IBUG]}"), spec.split_rule)[1]
     calibrated = calibrate(network, val, dataclasses.replace(spec, errors=()))
     names = [folder.name for folder in stages]

@@ -22,6 +22,8 @@ from kpdetect.images import Pixels, cv2, to_channels, warp_crop
 from kpdetect.metrics import nme_per_face
 from kpdetect.schema import IBUG68
 
+CROP = bundle.read_spec(bundle.shipped_model()).crop
+
 
 def cut_without_antialiasing(photograph: Pixels, matrix: Matrix, size_hw: tuple[int, int]) -> Pixels:
     """Four neighbours for each pixel of the crop, however far it shrinks."""
@@ -53,10 +55,10 @@ APPS = {
     "not antialiased": App(cut=cut_without_antialiasing),
     "pixels scaled to 0-1": App(feed=lambda crop: np.asarray(crop / 255, np.float32)),
     "pixels scaled to -1 to 1": App(feed=lambda crop: np.asarray(crop / 127.5 - 1, np.float32)),
-    "half a pixel of the crop forgotten": App(read=lambda relative: relative + np.float32(0.5 / 128)),
+    "half a pixel of the crop forgotten": App(read=lambda relative: relative + np.float32(0.5 / CROP.size_hw[0])),
     "x and y exchanged": App(read=lambda relative: relative[..., ::-1]),
-    "no margin": App(box_scale=1 / 1.2),
-    "margin twice": App(box_scale=1.2),
+    "no margin": App(box_scale=1 / CROP.margin),
+    "margin twice": App(box_scale=CROP.margin),
     "box 1.4 times as large": App(box_scale=1.4),
     "box 1.4 times as large, second look": App(box_scale=1.4, second_look=True),
     "box 1.5 times as large and 10 % up": App(box_scale=1.5, box_shift_y=-0.1),

@@ -24,6 +24,7 @@ except ImportError as error:  # the common one is "libGL.so.1: cannot open share
     ) from error
 
 __all__ = [
+    "GREY_OF_RGB",
     "MAX_PIXELS",
     "MIN_BLUR_PX",
     "Pixels",
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 Pixels = npt.NDArray[np.uint8]
+GREY_OF_RGB = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in a grey picture (ITU-R BT.601), as OpenCV has them."""
 
 MAX_PIXELS = 250_000_000
 """More than any camera's photograph has; 750 MB as RGB. A file of a few kilobytes can promise any number."""
@@ -168,7 +171,7 @@ def to_channels(image_rgb: Pixels, channels: int) -> Pixels:
 
     Args:
         image_rgb: (H, W, 3) uint8.
-        channels: 1 for grey (the weights of ITU-R BT.601: 0.299, 0.587, 0.114), 3 for RGB.
+        channels: 1 for grey (by `GREY_OF_RGB`), 3 for RGB.
 
     Returns:
         (H, W, channels) uint8.

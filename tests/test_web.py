@@ -47,7 +47,7 @@ SHIPPED = ROOT / "exported_models" / "compact"
 FLOATS = SHIPPED / "compact.tflite"  # the page computes in float32, `Predictor()` in integers
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync"]
-TOLERANCE_PX = 0.6  # of the crop
+TOLERANCE_PX = 0.5  # of the crop
 
 
 @pytest.fixture(scope="session")
@@ -193,8 +193,9 @@ def faces_of(report: dict[str, Any]) -> list[Face]:
 
 def crop_pixels_apart(first: Face, second: Face) -> float:
     """The greatest distance of two faces' points, in pixels of the crop that shows them."""
-    side = float(np.ptp(second.keypoints, axis=0).max()) * 1.2
-    return float(np.linalg.norm(first.keypoints - second.keypoints, axis=1).max() * 128 / side)
+    crop = bundle.read_spec(SHIPPED).crop
+    side = float(np.ptp(second.keypoints, axis=0).max()) * crop.margin
+    return float(np.linalg.norm(first.keypoints - second.keypoints, axis=1).max() * crop.size_hw[0] / side)
 
 
 def assert_equals_python(page: Any, path: Path) -> list[Face]:

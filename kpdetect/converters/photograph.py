@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kpdetect.geometry import CropRule
-from kpdetect.images import MIN_BLUR_PX
+from kpdetect.images import GREY_OF_RGB, MIN_BLUR_PX
 from kpdetect.spec import OUTPUT_NAME, UNCERTAINTY_NAME, Spec
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _decoded(photograph: Tensor, channels: int) -> Tensor:
     pixels = tf.cast(tf.ensure_shape(rgb, (None, None, 3)), tf.float32)
     if channels == 3:
         return pixels
-    return tf.round(tf.tensordot(pixels, tf.constant([[0.299], [0.587], [0.114]]), 1))
+    return tf.round(tf.tensordot(pixels, tf.constant(GREY_OF_RGB)[:, tf.newaxis], 1))
 
 
 def _boxes(pixels: Tensor, boxes: Tensor, crop: CropRule) -> Tensor:

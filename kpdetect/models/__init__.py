@@ -16,7 +16,7 @@ from kpdetect.errors import KpdetectError, unknown_name
 from kpdetect.models.compact import compact
 from kpdetect.models.cost import count_macs, count_parameters
 from kpdetect.models.efficientnet import efficientnet
-from kpdetect.models.imagenet import Weights, efficientnet_weights, kernel_for, mobilenet_weights, weights_of
+from kpdetect.models.imagenet import Weights, efficientnet_weights, mobilenet_weights, weights_of
 from kpdetect.models.layers import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, ExpectedError, SoftArgmax
 from kpdetect.models.mobilenet import mobilenet
 from kpdetect.models.outputs import for_training, named_outputs, split_joined
@@ -35,7 +35,6 @@ __all__ = [
     "count_macs",
     "count_parameters",
     "for_training",
-    "kernel_for",
     "named_outputs",
     "split_joined",
     "weights_of",

@@ -18,9 +18,6 @@ TRUNK_FILE = "efficientnet_lite0.npz"
 HALVING = ("stem", "stage2_1_depthwise", "stage3_1_depthwise", "stage4_1_depthwise")
 """Layers of `efficientnet` whose published kernels are odd and must become even."""
 
-GREY_OF_RGB = (0.299, 0.587, 0.114)
-"""As `kpdetect.images.to_channels` has it (ITU-R BT.601)."""
-
 
 def weights_of(model: keras.Model) -> Weights:
     """What a model's layers have learned."""
@@ -52,28 +49,8 @@ def efficientnet_weights(options: Mapping[str, Any], channels: int) -> Weights:
     for name in HALVING:
         weights[name] = [even_kernel(kernel) for kernel in weights[name]]
     if channels == 1:
-        weights["stem"] = [kernel_for(channels, kernel) for kernel in weights["stem"]]
+        weights["stem"] = [kernel.sum(axis=2, keepdims=True) for kernel in weights["stem"]]
     return weights
-
-
-def kernel_for(channels: int, kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The first kernel of a network of RGB pictures for grey ones, or the other way round.
-
-    A grey picture gives what the same in RGB gave; an RGB picture what its grey gave. So either network goes on from
-    where the other was.
-
-    >>> kernel_for(3, np.float32([[[[1.0]]]]))[0, 0, :, 0]
-    array([0.299, 0.587, 0.114], dtype=float32)
-
-    Args:
-        channels: That the pictures will have, 1 or 3.
-        kernel: (height, width, channels, filters), of 3 or 1 channels.
-    """
-    if channels == kernel.shape[2]:
-        return kernel
-    if channels == 1:
-        return np.asarray(kernel.sum(axis=2, keepdims=True))
-    return np.asarray(kernel * np.array(GREY_OF_RGB, np.float32)[:, np.newaxis])
 
 
 def even_kernel(kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:

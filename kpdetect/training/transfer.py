@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from kpdetect import bundle, cli, models
 from kpdetect.errors import KpdetectError
+from kpdetect.images import GREY_OF_RGB
 from kpdetect.recipes import Recipe
 from kpdetect.spec import Spec
 
@@ -166,11 +167,31 @@ def _layer_shapes(spec: Spec) -> dict[str, list[tuple[int, ...]]]:
     return {name: _shapes(arrays) for name, arrays in models.weights_of(model).items()}
 
 
+def kernel_for(channels: int, kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The first kernel of a network of RGB pictures for grey ones, or the other way round.
+
+    A grey picture gives what the same in RGB gave; an RGB picture what its grey gave. So either network goes on from
+    where the other was.
+
+    >>> kernel_for(3, np.float32([[[[1.0]]]]))[0, 0, :, 0]
+    array([0.299, 0.587, 0.114], dtype=float32)
+
+    Args:
+        channels: That the pictures will have, 1 or 3.
+        kernel: (height, width, channels, filters), of 3 or 1 channels.
+    """
+    if channels == kernel.shape[2]:
+        return kernel
+    if channels == 1:
+        return np.asarray(kernel.sum(axis=2, keepdims=True))
+    return np.asarray(kernel * np.array(GREY_OF_RGB, np.float32)[:, np.newaxis])
+
+
 def _recoloured(array: npt.NDArray[Any], shape: tuple[int, ...], channels: int) -> npt.NDArray[Any]:
     """The kernel that looks at the picture itself, for so many channels; any other array as it is."""
     four_axes = array.ndim == len(shape) == 4
     sees_pictures = four_axes and {array.shape[2], shape[2]} == {1, 3} and shape[2] == channels
-    return models.kernel_for(channels, array) if sees_pictures else array
+    return kernel_for(channels, array) if sees_pictures else array
 
 
 def _shapes(arrays: list[npt.NDArray[Any]]) -> list[tuple[int, ...]]:

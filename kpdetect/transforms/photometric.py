@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import tensorflow as tf
 
+from kpdetect.images import GREY_OF_RGB
 from kpdetect.transforms.spatial import Tensor, check_share
 
 Numbers = Any
@@ -19,7 +20,7 @@ Numbers = Any
 
 _NOISE_ROWS = 4093  # prime, so that every stride walks through all rows
 _NOISE_SEED = 0
-_TO_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # as in `kpdetect.images`
+_TO_GREY = np.array(GREY_OF_RGB, np.float32)
 
 
 @runtime_checkable
