@@ -66,6 +66,31 @@ def horizontal_flip(width: float) -> Matrix:
     return np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], np.float64)
 
 
+def fit_similarity(source: npt.ArrayLike, target: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Matrix | None:
+    """The turn, size and shift that take points to others best: the least weighted squares, in complex numbers.
+
+    >>> fit_similarity([[0, 0], [1, 0]], [[5, 5], [5, 7]]).round(6).tolist()
+    [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0], [0.0, 0.0, 1.0]]
+
+    Args:
+        source: (n, 2).
+        target: (n, 2).
+        weights: (n,); all the same where there are none.
+
+    Returns:
+        (3, 3); None where the source's points fall together.
+    """
+    z, w = np.asarray(source, np.float64) @ (1, 1j), np.asarray(target, np.float64) @ (1, 1j)
+    weight = np.ones(len(z)) if weights is None else np.asarray(weights, np.float64)
+    middle_z, middle_w = np.average(z, weights=weight), np.average(w, weights=weight)
+    spread = (weight * abs(z - middle_z) ** 2).sum()
+    if spread < 1e-9:
+        return None
+    turn = (weight * np.conj(z - middle_z) * (w - middle_w)).sum() / spread
+    shift = middle_w - turn * middle_z
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag], [0, 0, 1]])
+
+
 def to_relative(points: npt.ArrayLike, size_hw: tuple[int, int]) -> Floats:
     """Pixels to [0, 1]: ``(x + 0.5) / width``.
 

@@ -10,6 +10,7 @@ from kpdetect.datasets.annotations import (
     split_by_subject,
 )
 from kpdetect.datasets.asf import read_imm
+from kpdetect.datasets.blending import blended
 from kpdetect.datasets.conventions import align
 from kpdetect.datasets.ibug import read_ibug
 from kpdetect.datasets.sources import load, load_sets
@@ -18,6 +19,7 @@ from kpdetect.datasets.tabular import read_csv, read_youtube_faces
 __all__ = [
     "Annotations",
     "align",
+    "blended",
     "concatenate",
     "kind_of",
     "labelled",

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.geometry import Floats, Matrix, scaling, translation
+from kpdetect.geometry import Floats, Matrix, fit_similarity, scaling, translation
 
 Fit = Callable[[Matrix, Matrix, Matrix], Matrix | None]
 """Anchors (n, 2), the face's points (n, 2) and weights (n,) to a 3x3 matrix; None where they lie too close together."""
@@ -18,21 +18,10 @@ can be seen from here, but points that are off: the affine warp, which needs few
 _SMALLEST_AREA = 1e-8  # pixels of the photograph per pixel of the picture; a face of no extent shows nothing
 
 
-def fit_similarity(source: Matrix, target: Matrix, weights: Matrix) -> Matrix | None:
-    """Turn, size and shift: the least weighted squares, in complex numbers.
-
-    >>> fit_similarity(np.array([[0.0, 0], [1, 0]]), np.array([[5.0, 5], [5, 7]]), np.ones(2)).round(6).tolist()
-    [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0], [0.0, 0.0, 1.0]]
-    """
-    z, w = source @ [1, 1j], target @ [1, 1j]
-    middle_z, middle_w = np.average(z, weights=weights), np.average(w, weights=weights)
-    spread = (weights * abs(z - middle_z) ** 2).sum()
-    if spread < 1e-9:
-        return None
-    turn = (weights * np.conj(z - middle_z) * (w - middle_w)).sum() / spread
-    shift = middle_w - turn * middle_z
-    matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag], [0, 0, 1]])
-    return _if_it_shows(matrix)
+def fit_turned(source: Matrix, target: Matrix, weights: Matrix) -> Matrix | None:
+    """Turn, size and shift: the least weighted squares."""
+    matrix = fit_similarity(source, target, weights)
+    return None if matrix is None else _if_it_shows(matrix)
 
 
 def fit_affine(source: Matrix, target: Matrix, weights: Matrix) -> Matrix | None:
@@ -63,7 +52,7 @@ def fit_perspective(source: Matrix, target: Matrix, weights: Matrix) -> Matrix |
 
 
 WARPS: Mapping[str, tuple[Fit, int]] = MappingProxyType(
-    {"similarity": (fit_similarity, 2), "affine": (fit_affine, 3), "perspective": (fit_perspective, 4)}
+    {"similarity": (fit_turned, 2), "affine": (fit_affine, 3), "perspective": (fit_perspective, 4)}
 )
 """By name: the fit, and how many points it needs."""
 

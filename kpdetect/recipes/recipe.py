@@ -27,6 +27,7 @@ class Augmentation:
         blur: Share of crops that are blurred.
         noise: Greatest standard deviation, in grey levels.
         cut_out: Share of crops with a rectangle blotted out.
+        blended: Faces between two others, made before the first epoch, for each face (`kpdetect.datasets.blended`).
     """
 
     rotation_deg: float = 0.0
@@ -42,6 +43,7 @@ class Augmentation:
     blur: float = 0.0
     noise: float = 0.0
     cut_out: float = 0.0
+    blended: float = 0.0
 
 
 @dataclass(frozen=True)

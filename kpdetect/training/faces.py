@@ -10,6 +10,7 @@ import numpy as np
 from kpdetect.crops import readable
 from kpdetect.datasets import (
     Annotations,
+    blended,
     concatenate,
     labelled,
     load,
@@ -68,7 +69,23 @@ def load_faces(options: TrainOptions, recipe: Recipe) -> Faces:
         val = readable(val) if options.skip_bad_rows and not _looked_at(recipe) else val
         faces = Faces(train, val, "val by subject (checkpoint chosen on it)", rule)
     _say_faces(faces)
-    return faces
+    return dataclasses.replace(faces, train=with_blends(recipe, faces.train, options.seed))
+
+
+def with_blends(recipe: Recipe, train: Annotations, seed: int) -> Annotations:
+    """The faces to learn from, and as many between them as the recipe asks for; the name stays.
+
+    Raises:
+        KpdetectError: The recipe asks for fewer than none, or the faces cannot be blended.
+    """
+    share = recipe.augmentation.blended
+    if not share >= 0:
+        raise KpdetectError(f"augmentation.blended: expected a number of 0 or more, received {share}")
+    count = round(share * len(train))
+    if not count:
+        return train
+    print(f"blended  {count} faces, each between two of these", file=sys.stderr)
+    return dataclasses.replace(concatenate([train, blended(train, count, seed)]), name=train.name)
 
 
 def _given_and_taught(options: TrainOptions, recipe: Recipe) -> tuple[Annotations, Annotations]:
