@@ -13,7 +13,7 @@ import numpy as np
 
 from kpdetect import cli, draw
 from kpdetect.bundle import load_bundle, read_spec
-from kpdetect.datasets import Annotations, labelled, load
+from kpdetect.datasets import Annotations, blended, labelled, load
 from kpdetect.errors import KpdetectError, MissingExtra, unknown_name
 from kpdetect.exhibits.labelled import cropped, read_history, spread, typical_layout
 from kpdetect.geometry import CropRule
@@ -50,6 +50,7 @@ class KeypointsOptions(LabelledFaces):
     """Draws labelled faces with the number of each point."""
 
     count: int = cli.option(4, "how many faces, spread over the set", metavar="N")
+    blended: bool = cli.option(False, "faces between two of the set instead, as augmentation.blended makes them")
     out: str = cli.option("out/keypoints.png", "the picture", metavar="FILE")
 
 
@@ -118,7 +119,8 @@ class ErrorsOptions(MeasuredFaces):
 
 def draw_keypoints(options: KeypointsOptions) -> None:
     """Labelled faces, numbered."""
-    faces = spread(options.load(), _positive("count", options.count))
+    count, labels = _positive("count", options.count), options.load()
+    faces = blended(labels, count) if options.blended else spread(labels, count)
     crops, points = cropped(faces, LABEL_CROP)
     titles = [_short(path) for path in faces.paths.tolist()]
     draw.keypoint_sheet(crops, points, faces.schema, titles, options.out)
