@@ -80,7 +80,7 @@ class Runtime:
             return np.zeros(shape, np.float32)
         if name not in outputs:
             raise KpdetectError(f"{self.path}: expected an output '{name}', received {', '.join(outputs)}")
-        array = np.asarray(outputs[name], np.float32)
+        array = np.array(outputs[name], np.float32)  # TensorFlow's own may not be written to
         if array.shape != shape:
             raise KpdetectError(f"{self.path}: expected '{name}' of shape {shape}, received {array.shape}")
         return array

@@ -71,6 +71,15 @@ def test_uint8_and_float32_give_the_same(folder, expected, kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_every_kind_gives_is_the_callers_own(folder, expected, kind) -> None:
+    crops, marks = expected
+    model = runtime.load(folder / kind)
+    for array in model.mark(crops):
+        array[1:3] = 7  # as a second look does
+    assert_marks(model.mark(crops), marks)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_tells_its_spec_and_the_file_that_runs(folder, kind) -> None:
     model = runtime.load(folder / kind)
     told = dataclasses.replace(model.spec, files={})
