@@ -11,7 +11,7 @@ go one by one through each file, here and there.
 
 Emulated arithmetic is exact, so that the differences are those of the kernels that XNNPACK takes on each processor.
 Times say nothing and are not told. Measured with LiteRT 2.3.0 against an x86-64 processor (AVX-512), greatest and mean
-distance between the points of both, in pixels of the crop of 128x128:
+distance between the points of both, in pixels of the crop:
 
 | file | Cortex-A53, Cortex-A76 | max |
 |---|---|---|

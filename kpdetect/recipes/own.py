@@ -13,7 +13,7 @@ def compact() -> Recipe:
     (arXiv:1711.06753) in per cent of the crop; much augmentation, since a tenth of the faces of the usual sets is
     blurred, turned or dark. 1,008,384 parameters and 91,470,848 multiply-accumulates for 68 points.
 
-    What ships was trained by it in stages, the last with tighter crops of 128 pixels: see ``benchmarks/compact.py``.
+    What ships was trained by it in stages, the last with tighter crops of 160 pixels: see ``benchmarks/compact.py``.
     """
     return Recipe(
         name="compact",
@@ -44,8 +44,8 @@ def efficientnet() -> Recipe:
 
     They come with kpdetect (1.4 MB); ``--weights none`` begins at random. Loss and heatmaps are those of `compact`,
     crops tighter, pictures varied less. ``--set channels=1`` takes grey crops and begins with the same weights. 816,432
-    parameters and 184,054,400 multiply-accumulates for 68 points; on one thread 5.6 ms in float32, where the
-    shipped `compact` takes 2.7, and 1.1 in integers.
+    parameters and 184,054,400 multiply-accumulates for 68 points; on one thread 5.6 ms in float32, where
+    `compact` at 128 pixels takes 2.7, and 1.1 in integers.
 
     Two cores take some 50 faces a second: an hour for 100 epochs of 300-W. Measured so (40 epochs with the
     augmentation of `compact`, then 65 milder ones): 3.05 % on the validation faces of ``benchmarks/compact.md``, where
