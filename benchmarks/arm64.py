@@ -15,9 +15,9 @@ distance between the points of both, in pixels of the crop:
 
 | file | Cortex-A53, Cortex-A76 | max |
 |---|---|---|
-| `compact.tflite` | 0.00012, 0.00003 | 0.00008, 0.00002 |
-| `compact_fp16.tflite` | 0.00014, 0.00003 | 0.00007, 0.00002 |
-| `compact_int8.tflite` | 0.00014, 0.00003 | 0.00008, 0.00002 |
+| `compact.tflite` | 0.00024, 0.00005 | 0.00014, 0.00003 |
+| `compact_fp16.tflite` | 0.00025, 0.00005 | 0.00014, 0.00003 |
+| `compact_int8.tflite` | 0.00028, 0.00005 | 0.00016, 0.00003 |
 
 Cortex-A53 has neither half floats nor dot products, Cortex-A76 has both; `max` is all that qemu knows, SVE and SME too.
 """
