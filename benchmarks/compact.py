@@ -91,10 +91,10 @@ WIDER = (
     "augmentation.stretch=0.12",
     "optimization.weight_decay=0.04",
 )
-"""After a hundred epochs on these faces, they vary more again, in larger crops."""
+"""Known by heart after hundreds of epochs, faces vary more again, and in larger crops."""
 
 BLENDED = (*WIDER, "augmentation.shift=0.05", "augmentation.scale=0.1", "augmentation.blended=2")
-"""Two people between two others for each face; boxes off by as little as those of a second look or of tracking."""
+"""Two blended faces for each face; boxes off by as little as those of a second look or of tracking."""
 
 YOUTUBE_FACES, PUBLISHED_TEST, IBUG = "youtube-faces", "youtube-faces-published-test", "ibug"
 FOLDERS = {YOUTUBE_FACES: "youtube_faces", PUBLISHED_TEST: "youtube_faces", IBUG: "ibug_300w"}

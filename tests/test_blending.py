@@ -10,8 +10,8 @@ from kpdetect.datasets import Annotations, blended
 from kpdetect.datasets.blending import LARGEST_SIDE, MARGIN
 from kpdetect.datasets.synthetic import annotations as drawn_faces
 from kpdetect.errors import KpdetectError
-from kpdetect.geometry import Floats, tight_box
-from kpdetect.images import Pixels, cv2, read_image
+from kpdetect.geometry import CropRule, Floats, tight_box
+from kpdetect.images import Pixels, cv2, read_image, warp_crop
 from kpdetect.recipes import RECIPES
 from kpdetect.recipes.recipe import Augmentation
 from kpdetect.schema import KeypointSchema
@@ -74,7 +74,10 @@ def test_a_blend_of_the_first_face_alone_is_its_own_photograph(monkeypatch: pyte
         side = round(MARGIN * float((given.boxes[first, 2:] - given.boxes[first, :2]).max()))
         moved = faces.keypoints[row] - given.keypoints[first]
         np.testing.assert_allclose(moved, np.broadcast_to(moved[0], moved.shape), atol=0.3)
-        assert faces.read(faces.paths[row]).shape == (side, side, 3)
+        cut = warp_crop(
+            given.read(given.paths[first]), CropRule((side, side), MARGIN).matrix(given.boxes[first]), (side, side)
+        )
+        assert np.abs(faces.read(faces.paths[row]).astype(int) - cut).max() <= 8  # a tenth of a pixel, beside a dot
 
 
 def test_shares_of_the_shape_are_between_the_two(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,8 @@
 
 A small set shows few people. Between two faces that look the same way lies another that nobody photographed: points
 between theirs, and the skin, eyes and mouth of one, of the other, or of both. A smooth warp takes each picture's points
-there (thin-plate splines: Bookstein, *Principal warps*, PAMI 1989), so that the labels are as exact as the given ones.
-But no warp opens an eye: between a shut one and an open one lies a stretched lid that is labelled half open.
+there (thin-plate splines: Bookstein, *Principal warps*, PAMI 1989), so that the labels fit as the given ones do. But no
+warp opens an eye: between a shut one and an open one lies a stretched lid that is labelled half open.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from kpdetect.datasets.annotations import Annotations
 from kpdetect.errors import KpdetectError
-from kpdetect.geometry import CropRule, Matrix, apply_matrix, fit_similarity, tight_box
+from kpdetect.geometry import CropRule, Floats, Matrix, apply_matrix, fit_similarity, tight_box
 from kpdetect.images import Pixels, as_rgb, cv2, warp_crop
 
 Doubles = npt.NDArray[np.float64]
@@ -72,13 +72,15 @@ def blended(faces: Annotations, count: int, seed: int = 0) -> Annotations:
     whole = _usable(faces, count)
     shapes = _unit_shapes(faces.keypoints)
     blends = [_draw(faces, shapes, whole, np.random.default_rng((seed, index))) for index in range(count)]
-    points = np.stack([_place(faces, blend).points for blend in blends]).astype(np.float32)
-    boxes = np.stack([_box(faces, blend) for blend in blends]).astype(np.float32)
-    blend_of = {_address(faces, blend): blend for blend in blends}
+    placed = [_place(faces, blend) for blend in blends]
+    points = np.stack([one.points for one in placed]).astype(np.float32)
     rows = [blend.first for blend in blends]
+    boxes = np.stack([_box(faces.boxes[row], one) for row, one in zip(rows, placed, strict=True)]).astype(np.float32)
+    addresses = [_address(faces, blend) for blend in blends]
+    blend_of = dict(zip(addresses, blends, strict=True))
     return dataclasses.replace(
         faces,
-        paths=np.array([_address(faces, blend) for blend in blends]),
+        paths=np.array(addresses),
         keypoints=points,
         visible=np.ones(points.shape[:2], bool),
         boxes=boxes,
@@ -167,10 +169,9 @@ def _place(faces: Annotations, blend: Blend) -> _Placed:
     return _Placed(to_canvas, other_to_canvas, first, other, between, side)
 
 
-def _box(faces: Annotations, blend: Blend) -> Doubles:
+def _box(first_xyxy: Floats, placed: _Placed) -> Doubles:
     """The first face's box on the canvas, changed as the tight box of its points is."""
-    placed = _place(faces, blend)
-    own = apply_matrix(placed.to_canvas, faces.boxes[blend.first].reshape(2, 2)).reshape(4)
+    own = apply_matrix(placed.to_canvas, first_xyxy.reshape(2, 2)).reshape(4)
     return np.asarray(own + tight_box(placed.points) - tight_box(placed.first), np.float64)
 
 

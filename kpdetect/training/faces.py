@@ -42,7 +42,7 @@ class Faces:
 
 
 def load_faces(options: TrainOptions, recipe: Recipe) -> Faces:
-    """Reads the data and splits it by subject, or reads the validation data that was named.
+    """Reads the data and splits it by subject, or reads the validation data that was named; blends who is learned from.
 
     Photographs that cannot be read and are to be gone past: those to validate on are left out here, those to learn
     from when they are cached, since nobody else looks at them. Only where somebody does, a teacher or who asks for
