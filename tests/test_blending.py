@@ -90,6 +90,31 @@ def test_shares_of_the_shape_are_between_the_two(monkeypatch: pytest.MonkeyPatch
     assert np.abs(ends[2] - ends[0]).max() > 5
 
 
+def test_open_eyes_meet_open_ones_and_shut_eyes_shut_ones() -> None:
+    names = ("left", "right", "chin", "crown", "eye_outer", "eye_lid", "eye_inner", "eye_below")
+    scheme = KeypointSchema("one-eyed", names, groups={"eye": (4, 5, 6, 7)})
+    chance = np.random.default_rng(0)
+    middle = np.array([[40, 100], [160, 100], [100, 170], [100, 30], [60, 80], [70, 80], [80, 80], [70, 80]])
+    keypoints = np.repeat(middle[None], 60, axis=0) + chance.normal(0, 1, (60, 8, 2)) * np.repeat([5, 0.3], 4)[:, None]
+    shut = np.arange(60) % 2 == 0
+    keypoints[:, 5, 1] -= np.where(shut, 0.5, 4)
+    keypoints[:, 7, 1] += np.where(shut, 0.5, 4)
+    faces = Annotations(
+        schema=scheme,
+        name="eyes",
+        paths=np.array([f"{i}" for i in range(60)]),
+        keypoints=keypoints.astype(np.float32),
+        visible=np.ones((60, 8), bool),
+        boxes=tight_box(keypoints),
+        subjects=np.array([f"{i}" for i in range(60)]),
+        read=dict.fromkeys(map(str, range(60)), dots_at(keypoints[0].astype(np.float32))).__getitem__,
+    )
+    eyes = blended(faces, 200).keypoints[:, 4:]
+    opening = np.linalg.norm(eyes[:, 1] - eyes[:, 3], axis=1) / np.linalg.norm(eyes[:, 0] - eyes[:, 2], axis=1)
+    assert not ((opening > 0.12) & (opening < 0.3)).any()
+    assert 50 < (opening < 0.12).sum() < 150
+
+
 def test_looks_of_the_other_replace_the_face_and_leave_the_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kpdetect.datasets.blending.SHAPE_RANGE", (0.0, 0.0))
     rows, columns = np.mgrid[:200, :200] // 6 % 2 * 40 + 90
@@ -149,7 +174,8 @@ def test_faces_of_one_person_are_refused() -> None:
         blended(one, 3)
 
 
-def test_one_person_with_nearly_all_faces_meets_the_other() -> None:
+def test_one_person_with_nearly_all_faces_meets_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kpdetect.datasets.blending.CANDIDATES", 3)
     people = drawn_faces(400, size=64)
     subjects = np.array(["A"] * 399 + ["B"])
     faces = blended(dataclasses.replace(people, subjects=subjects), 5)
