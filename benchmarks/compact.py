@@ -96,6 +96,18 @@ WIDER = (
 BLENDED = (*WIDER, "augmentation.shift=0.05", "augmentation.scale=0.1", "augmentation.blended=2")
 """Two blended faces for each face; boxes off by as little as those of a second look or of tracking."""
 
+SEEN_BY_TEACHERS = (
+    "crop.margin=1.2",
+    "augmentation.shift=0.05",
+    "augmentation.scale=0.12",
+    "augmentation.rotation_deg=12",
+    "augmentation.blur=0.2",
+    "augmentation.noise=6",
+    "augmentation.cut_out=0.2",
+    "augmentation.stretch=0.1",
+)
+"""What `efficientnet` learns from beside blends, in two stages: all sets in small crops, then clean labels in large."""
+
 YOUTUBE_FACES, PUBLISHED_TEST, IBUG = "youtube-faces", "youtube-faces-published-test", "ibug"
 FOLDERS = {YOUTUBE_FACES: "youtube_faces", PUBLISHED_TEST: "youtube_faces", IBUG: "ibug_300w"}
 EVERYTHING = (YOUTUBE_FACES, PUBLISHED_TEST, IBUG, IBUG)
@@ -154,6 +166,29 @@ class Stage:
 
 on_everything = functools.partial(Stage, sets=EVERYTHING, taught_sets=())
 THREE_TEACHERS = ("15-teacher", "17-small-clean", "13-mean")
+
+TEACHERS = (
+    Stage(
+        "29-teacher",
+        13,
+        1e-3,
+        recipe="efficientnet",
+        batch_size=32,
+        sets=(YOUTUBE_FACES, IBUG, IBUG),
+        fields=(*SEEN_BY_TEACHERS, *LARGE, "augmentation.blended=1"),
+    ),
+    Stage(
+        "30-teacher",
+        7,
+        5e-4,
+        "29-teacher",
+        "efficientnet",
+        batch_size=32,
+        sets=(IBUG,),
+        fields=(*SEEN_BY_TEACHERS, "crop.size_hw=160:160", "augmentation.blended=2"),
+    ),
+)
+"""They see as many pictures as 14 and 15 do together, half of them blends or more, and YouTube Faces too."""
 
 STAGES = (
     Stage("1-all", 45, 2e-3),
@@ -214,17 +249,28 @@ STAGES = (
         fields=(*BLENDED, "crop.size_hw=160:160", "augmentation.blended=1"),
     ),
     Stage("28-mean", mean_of=("25-blended", "27-larger")),
+    *TEACHERS,
+    on_everything(
+        "31-alike",
+        13,
+        8e-4,
+        "28-mean",
+        taught=0.6,
+        teachers=("28-mean", "29-teacher", "30-teacher"),
+        fields=(*BLENDED, "crop.size_hw=160:160", "augmentation.blended=1"),
+    ),
+    Stage("32-mean", mean_of=("28-mean", "31-alike")),
 )
 
 SHORT = (
-    *(stage for stage in STAGES if stage.name in ("14-teacher", "15-teacher", "16-small")),
+    *TEACHERS,
     on_everything(
         "student",
-        75,
+        32,
         2e-3,
         taught=0.6,
-        teachers=("15-teacher", "16-small"),
-        fields=(*TAUGHT, *LARGE, "augmentation.stretch=0.08"),
+        teachers=("29-teacher", "30-teacher"),
+        fields=(*BLENDED, *LARGE),
     ),
 )
 

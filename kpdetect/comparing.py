@@ -24,6 +24,9 @@ PROBE_BATCHES = (NUM_PROBES, 1, 16)  # a batch size that was baked into a reshap
 class Difference:
     """How far a file's outputs lie from Keras', in pixels of the crop.
 
+    Of an uncertainty of more than a pixel the share of itself counts: on noise it may be as large as the crop, where
+    rounding in its fifth digit would be more pixels than any point moves by.
+
     Attributes:
         greatest_px: At worst, over all pictures, coordinates and uncertainties.
         mean_px: The mean of the same.
@@ -116,9 +119,12 @@ def difference(model: runtime.Runtime, crops: Pixels, expected_relative: Floats)
     """
     height, width = model.spec.crop.size_hw
     units = (width, height, max(width, height))[: expected_relative.shape[-1]]
+    expected_px = expected_relative * np.asarray(units, np.float32)
+    counted_in = np.ones_like(expected_px)
+    counted_in[..., 2:] = np.maximum(expected_px[..., 2:], 1)  # uncertainties
     found = []
     for size in (len(crops), *PROBE_BATCHES):
-        off = np.abs(all_outputs(_named(model.mark(crops[:size]))) - expected_relative[:size]) * units
+        off = np.abs(all_outputs(_named(model.mark(crops[:size]))) * units - expected_px[:size]) / counted_in[:size]
         found.append(np.nan_to_num(off, nan=np.inf))
     return Difference(max(float(off.max()) for off in found), float(found[0].mean()))
 

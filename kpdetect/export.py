@@ -48,8 +48,7 @@ class ExportOptions:
     representative: str | None = cli.option(
         None, "faces it was trained on, for int8 to take its ranges from; held-out ones are left out", metavar="SPEC"
     )
-    # Rounding alone gives 1e-4 to 9e-3 px, most where a large crop shows noise and no point is sure; a real fault, such
-    # as another padding, gives whole pixels.
+    # Rounding alone gives 1e-5 to 1e-3 px; a real fault, such as another padding, gives whole pixels.
     tolerance_px: float = cli.option(
         0.01,
         "greatest difference from Keras that passes, in pixels of the crop; fp16, int8 and dynamic have bounds of "

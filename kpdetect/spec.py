@@ -42,8 +42,8 @@ class FileRecord(TypedDict):
     Attributes:
         sha256: 64 hexadecimal digits.
         bytes: Its size.
-        max_difference_px: The greatest difference from Keras when it was exported, in pixels of the crop; None for
-            a file that was not compared.
+        max_difference_px: The greatest difference from Keras when it was exported, in pixels of the crop; of an
+            uncertainty above a pixel, the share of itself; None for a file that was not compared.
         mean_difference_px: The mean of the same differences.
     """
 

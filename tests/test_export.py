@@ -253,11 +253,18 @@ def test_points_and_uncertainties_that_are_not_numbers_fail(said) -> None:
 def test_differences_count_in_pixels_of_the_crop() -> None:
     """The crop is 48 wide and 32 high; of an uncertainty the unit is its longer side."""
     crops = probe_crops(4, (32, 48, 3))
-    for off, pixels in (((0.25, 0, 0), 12), ((0, 0.25, 0), 8), ((0, 0, 0.25), 12)):
-        expected = np.full((4, 3, 3), 0.5, np.float32) + np.float32(off)
-        found = difference(Constant(0.5, 0.5), crops, expected)
-        assert found.greatest_px == pytest.approx(pixels)
-        assert found.mean_px == pytest.approx(pixels / 3)  # of x, y and uncertainty
+    small = 0.01  # an uncertainty of half a pixel
+    for off, pixels in (((0.25, 0, 0), 12), ((0, 0.25, 0), 8), ((0, 0, 0.005), 0.24)):
+        expected = np.full((4, 3, 3), (0.5, 0.5, small), np.float32) + np.float32(off)
+        found = difference(Constant(0.5, small), crops, expected)
+        assert found.greatest_px == pytest.approx(pixels, rel=1e-5)
+        assert found.mean_px == pytest.approx(pixels / 3, rel=1e-5)  # of x, y and uncertainty
+
+
+def test_of_a_great_uncertainty_the_share_of_itself_counts() -> None:
+    expected = np.full((4, 3, 3), (0.5, 0.5, 2.0), np.float32)  # 96 pixels
+    found = difference(Constant(0.5, 2.02), probe_crops(4, (32, 48, 3)), expected)
+    assert found.greatest_px == pytest.approx(0.01, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,15 @@ def flatbuffer(path: Path) -> bytes:
     return content[: content.rindex(b"PK\x03\x04")]
 
 
+def test_rounding_moves_no_point_of_int8_in_the_mean(face_exports) -> None:
+    spec = small_face_spec()
+    faces = representative.representative_faces("synthetic:150", spec).crops
+    given, rounded = (runtime.load(face_exports / name).mark(faces) for name in ("small.tflite", "small_int8.tflite"))
+    moved_px = (rounded.keypoints - given.keypoints) * spec.crop.size_hw[0]
+    assert np.abs(moved_px).mean() > 0.01
+    assert np.abs(moved_px.mean(axis=0)).max() < 1e-3
+
+
 def test_int8_takes_bytes_and_says_so(face_exports, crops) -> None:
     from ai_edge_litert.interpreter import Interpreter
 

@@ -65,7 +65,7 @@ FORMATS: dict[str, dict[str, Kind]] = {
         "none": Kind(write_tflite),
         "fp16": Kind(functools.partial(write_tflite, half=True), mean_px=HALF_PRECISION_PX),
         "int8": Kind(write_int8, mean_px=0.3, on_faces=True),
-        "dynamic": Kind(write_dynamic, mean_px=2.5),
+        "dynamic": Kind(write_dynamic, mean_px=1.5),
     },
     "onnx": {
         "none": Kind(write_onnx),
