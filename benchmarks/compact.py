@@ -71,7 +71,7 @@ TAUGHT = (
 )
 """Between the two: teachers' marks are less noisy than labels, and are learned by heart less soon."""
 
-LARGE = ("crop.size_hw=128:128",)
+LARGE, FINAL = ("crop.size_hw=128:128",), ("crop.size_hw=160:160",)
 COLORFUL = (
     *TAUGHT,
     *LARGE,
@@ -95,6 +95,8 @@ WIDER = (
 
 BLENDED = (*WIDER, "augmentation.shift=0.05", "augmentation.scale=0.1", "augmentation.blended=2")
 """Two blended faces for each face; boxes off by as little as those of a second look or of tracking."""
+
+BLENDED_ONCE = (*BLENDED, "augmentation.blended=1")
 
 SEEN_BY_TEACHERS = (
     "crop.margin=1.2",
@@ -185,7 +187,7 @@ TEACHERS = (
         "efficientnet",
         batch_size=32,
         sets=(IBUG,),
-        fields=(*SEEN_BY_TEACHERS, "crop.size_hw=160:160", "augmentation.blended=2"),
+        fields=(*SEEN_BY_TEACHERS, *FINAL, "augmentation.blended=2"),
     ),
 )
 """They see as many pictures as 14 and 15 do together, half of them blends or more, and YouTube Faces too."""
@@ -246,7 +248,7 @@ STAGES = (
         "26-mean",
         taught=0.6,
         teachers=("23-grey", "24-larger", "25-blended"),
-        fields=(*BLENDED, "crop.size_hw=160:160", "augmentation.blended=1"),
+        fields=(*BLENDED_ONCE, *FINAL),
     ),
     Stage("28-mean", mean_of=("25-blended", "27-larger")),
     *TEACHERS,
@@ -257,30 +259,17 @@ STAGES = (
         "28-mean",
         taught=0.6,
         teachers=("28-mean", "29-teacher", "30-teacher"),
-        fields=(*BLENDED, "crop.size_hw=160:160", "augmentation.blended=1"),
+        fields=(*BLENDED_ONCE, *FINAL),
     ),
     Stage("32-mean", mean_of=("28-mean", "31-alike")),
 )
 
+taught_by_both = functools.partial(on_everything, taught=0.6, teachers=tuple(stage.name for stage in TEACHERS))
+
 SHORT = (
     *TEACHERS,
-    on_everything(
-        "student",
-        32,
-        2e-3,
-        taught=0.6,
-        teachers=("29-teacher", "30-teacher"),
-        fields=(*BLENDED, *LARGE),
-    ),
-    on_everything(
-        "student-larger",
-        8,
-        8e-4,
-        "student",
-        taught=0.6,
-        teachers=("29-teacher", "30-teacher"),
-        fields=(*BLENDED, "augmentation.blended=1"),
-    ),
+    taught_by_both("student", 32, 2e-3, fields=(*BLENDED, *LARGE)),
+    taught_by_both("student-larger", 8, 8e-4, "student", fields=BLENDED_ONCE),
 )
 """A student from random weights in small crops, and at last in larger ones, by two teachers."""
 

@@ -69,6 +69,8 @@ def main() -> None:
     if arguments.data is None:
         parser.error("name the data folder, or set KPDETECT_DATA")
     names = [name for name in read_spec(arguments.exported).files if name.endswith((".tflite", ".onnx"))]
+    if not names:
+        parser.error(f"{arguments.exported}: expected TFLite or ONNX files beside spec.json, found none")
     models = [runtime.load(arguments.exported / name) for name in names]
     spec = models[0].spec
     for data in SETS:

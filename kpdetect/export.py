@@ -46,7 +46,9 @@ class ExportOptions:
         metavar="LIST",
     )
     representative: str | None = cli.option(
-        None, "faces it was trained on, for int8 to take its ranges from; held-out ones are left out", metavar="SPEC"
+        None,
+        "faces it was trained on, for int8 to measure its ranges and rounding on; held-out ones are left out",
+        metavar="SPEC",
     )
     # Rounding alone gives 1e-5 to 1e-3 px; a real fault, such as another padding, gives whole pixels.
     tolerance_px: float = cli.option(

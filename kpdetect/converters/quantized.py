@@ -59,9 +59,10 @@ def write_int8(source: Source, path: Path) -> None:
     faces = source.representative
     if faces is None:
         raise KpdetectError("int8: the ranges of its numbers are taken from faces; name some with --representative")
-    _write_int8(source, faces, path)
+    ranges = _write_int8(source, faces, path)
     moved = runtime.load(path).mark(faces.crops).keypoints - _points(source.model, faces.crops)
-    _write_int8(dataclasses.replace(source, model=_with_points_moved(source.model, -moved.mean(axis=0))), faces, path)
+    corrected = dataclasses.replace(source, model=_with_points_moved(source.model, -moved.mean(axis=0)))
+    _write_int8(corrected, faces, path, ranges)
 
 
 def _points(model: "keras.Model", crops: Pixels) -> Floats:
@@ -83,17 +84,21 @@ def _with_points_moved(model: "keras.Model", by: Floats) -> "keras.Model":
     return keras.Model(model.input, {**outputs, OUTPUT_NAME: outputs[OUTPUT_NAME] + by}, name=model.name)
 
 
-def _write_int8(source: Source, faces: Representative, path: Path) -> None:
+def _write_int8(
+    source: Source, faces: Representative, path: Path, ranges: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Writes the file by the ranges that are given, or by those of the faces; returns them."""
     from ai_edge_quantizer import qtyping, quantizer
 
-    float_model = converted(source, path.parent, dtype="uint8")
-    work = quantizer.Quantizer(float_model)
+    work = quantizer.Quantizer(converted(source, path.parent, dtype="uint8"))
     work.add_static_config(TRUNK, qtyping.TFLOperationName.ALL_SUPPORTED, BITS, BITS)
-    ranges = work.calibrate({"serving_default": _batches(faces.crops)}, num_threads=1)
-    _span_all_pixels(ranges)
+    if ranges is None:
+        ranges = work.calibrate({"serving_default": _batches(faces.crops)}, num_threads=1)
+        _span_all_pixels(ranges)
     quantized = work.quantize(ranges, enable_progress_report=False).quantized_model
     told = {**source.spec.extra, RANGES_FROM: {"data": faces.data, "faces": len(faces.crops)}}
     finish(bytearray(quantized), dataclasses.replace(source.spec, input_dtype="uint8", extra=told), path)
+    return ranges
 
 
 def write_dynamic(source: Source, path: Path) -> None:

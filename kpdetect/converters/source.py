@@ -16,7 +16,7 @@ TRUNK, DECODING = "trunk", "decoding"
 
 @dataclass(frozen=True)
 class Representative:
-    """Crops that integer files take the ranges of their numbers from.
+    """Crops that integer files take the ranges of their numbers from, and what rounding moves their points by.
 
     Attributes:
         crops: (N, H, W, C) uint8.
