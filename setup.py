@@ -61,10 +61,10 @@ setup(
     packages=[*find_packages(include=["kpdetect", "kpdetect.*"]), *SHIPPED],
     package_dir=SHIPPED,
     package_data={
-        # The page's sources; built, it would be larger than all the rest (see kpdetect/web_page.py).
+        # The page's sources; built, it would be larger than all the rest (see kpdetect/exporters/web_page.py).
         "kpdetect": ["py.typed", "web/*.*", "web/.npmrc", "web/src/*", "web/tests/*"],
-        "kpdetect.datasets": ["conventions.json"],
-        "kpdetect.datasets.synthetic": ["face_shape.json"],
+        "kpdetect.data": ["label_alignment.json"],
+        "kpdetect.data.synthetic": ["face_shape.json"],
         "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],
         "kpdetect._shipped": ["compact_int8.tflite", "spec.json"],
         "kpdetect._finder": ["finder.tflite"],

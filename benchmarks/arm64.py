@@ -33,10 +33,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kpdetect.atomic import atomic_folder
-from kpdetect.bundle import read_spec
-from kpdetect.crops import evaluation_crops
-from kpdetect.datasets import load
+from kpdetect.core.atomic_write import atomic_folder
+from kpdetect.data import load
+from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.modelfile.bundle import read_spec
 
 SUITE, ABI = "trixie", "3.13"  # a Debian release and its Python
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")

@@ -90,13 +90,13 @@ def free_address() -> str:
 
 def train(words: list[str], steps: int) -> None:
     """Trains for so many steps, prints the median of their seconds, and ends."""
-    from kpdetect.keras_backend import choose_backend
+    from kpdetect.core.keras_backend import choose_backend
 
     choose_backend(words[words.index("--backend") + 1])
     from kpdetect.train import main as train_command
-    from kpdetect.training import keeping, loop
+    from kpdetect.training import callbacks, fit
 
-    class Timed(keeping.StopWhenNotFinite):
+    class Timed(callbacks.StopWhenNotFinite):
         """Stands in for a callback that every training has."""
 
         def __init__(self, steps_done: int = 0) -> None:
@@ -114,7 +114,7 @@ def train(words: list[str], steps: int) -> None:
                 time.sleep(1)  # for the other process to get here
                 os._exit(0)
 
-    loop.StopWhenNotFinite = Timed
+    fit.StopWhenNotFinite = Timed
     voice = os.dup(1)
     sys.exit(train_command(words))
 

@@ -288,10 +288,11 @@ def average(stages: Sequence[Path], data: Path, out: Path, channels: int | None 
     *Robust fine-tuning of zero-shot models*, arXiv:2109.01903); running statistics of normalisation are averaged alike,
     for the models are near.
     """
-    from kpdetect import bundle, models
-    from kpdetect.datasets import load, split_by_rule
-    from kpdetect.training.calibrating import calibrate
+    from kpdetect import models
+    from kpdetect.data import load, split_by_rule
+    from kpdetect.modelfile import bundle
     from kpdetect.training.transfer import kernel_for
+    from kpdetect.training.uncertainty_calibration import calibrate
 
     networks, specs = zip(*(bundle.load_bundle(folder) for folder in stages), strict=True)
     spec = dataclasses.replace(specs[-1], channels=channels or specs[-1].channels)

@@ -1,4 +1,4 @@
-"""Measures by how much the labels of known sets stand off: what ``kpdetect/datasets/conventions.json`` holds.
+"""Measures by how much the labels of known sets stand off: what ``kpdetect/data/label_alignment.json`` holds.
 
     python benchmarks/conventions.py MODEL [DATA_FOLDER] [--write]
 
@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from kpdetect import runtime
-from kpdetect.crops import evaluation_crops
-from kpdetect.datasets import Annotations, align, load, split_by_rule
-from kpdetect.datasets.conventions import CONVENTIONS_FILE, upright
-from kpdetect.geometry import to_pixels
-from kpdetect.schema import IBUG68
-from kpdetect.scoring import mirrored_predictions, predict_batches
+from kpdetect.core.geometry import to_pixels
+from kpdetect.core.schema import IBUG68
+from kpdetect.data import Annotations, align, load, split_by_rule
+from kpdetect.data.label_alignment import CONVENTIONS_FILE, upright
+from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.evaluation.evaluator import mirrored_predictions, predict_batches
+from kpdetect.modelfile import runtime
 
 REFERENCE = "ibug"
 FOLDERS = {"ibug": "ibug_300w", "youtube-faces": "youtube_faces"}
@@ -67,7 +67,7 @@ def measure(model: runtime.Runtime, folder: Path, relabel: Any = None) -> dict[s
 
 
 def document(found: dict[str, tuple[float, np.ndarray]]) -> str:
-    """The text of ``conventions.json``."""
+    """The text of ``label_alignment.json``."""
     sets = []
     for name, (shift_x, offsets) in found.items():
         if name == REFERENCE:
@@ -98,7 +98,7 @@ def main() -> None:
         print(f"{name}: labels stand {100 * shift_x:+.2f} % to the right; points off 300-W's by", end=" ")
         print(f"{100 * apart.mean():.2f} % on the mean, {100 * apart.max():.2f} % at worst")
     if arguments.write:
-        file = Path(__file__).resolve().parents[1] / "kpdetect" / "datasets" / CONVENTIONS_FILE
+        file = Path(__file__).resolve().parents[1] / "kpdetect" / "data" / CONVENTIONS_FILE
         file.write_text(document(found), encoding="utf-8")
         return
     for name, (shift_x, offsets) in measure(model, Path(arguments.data), align).items():

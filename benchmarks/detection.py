@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from kpdetect import bundle
-from kpdetect.datasets import Annotations, load, split_by_rule
-from kpdetect.faces import Detector, FaceFinder, HaarDetector
-from kpdetect.geometry import Floats, intersection_over_union, tight_box
-from kpdetect.images import Pixels, read_image
+from kpdetect.core.geometry import Floats, intersection_over_union, tight_box
+from kpdetect.core.images import Pixels, read_image
+from kpdetect.data import Annotations, load, split_by_rule
+from kpdetect.detection import Detector, FaceFinder, HaarDetector
+from kpdetect.modelfile import bundle
 from kpdetect.predict import Predictor
 
 FOUND, BESIDE = 0.4, 0.3

@@ -2,10 +2,10 @@
 
     python benchmarks/detector_boxes.py [DATA_FOLDER] [--sample N]
 
-Prints for each cascade the constants of `kpdetect.faces.CASCADES`, then recall and overlap of `HaarDetector`; and the
-constants of `kpdetect.faces.yunet`, where labelled points stand for the network's own. The data folder is that of the
-environment variable KPDETECT_DATA: youtube_faces/, ibug_300w/, afw_photos/, photos/no_face/. Not every face of the AFW
-photographs is labelled, so the boxes beside the labels there are not all mistakes.
+Prints for each cascade the constants of `kpdetect.detection.CASCADES`, then recall and overlap of `HaarDetector`; and
+the constants of `kpdetect.detection.yunet`, where labelled points stand for the network's own. The data folder is that
+of the environment variable KPDETECT_DATA: youtube_faces/, ibug_300w/, afw_photos/, photos/no_face/. Not every face of
+the AFW photographs is labelled, so the boxes beside the labels there are not all mistakes.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from kpdetect.datasets import Annotations, load, read_youtube_faces
-from kpdetect.faces import CASCADES, Cascade, HaarDetector
-from kpdetect.faces.yunet import boxes_of_five_points
-from kpdetect.geometry import Floats, intersection_over_union, tight_box
-from kpdetect.images import read_image
+from kpdetect.core.geometry import Floats, intersection_over_union, tight_box
+from kpdetect.core.images import read_image
+from kpdetect.data import Annotations, load, read_youtube_faces
+from kpdetect.detection import CASCADES, Cascade, HaarDetector
+from kpdetect.detection.yunet import boxes_of_five_points
 
 FOUND = 0.4  # intersection over union with the tight box from which a face counts as found
 BESIDE = 0.3  # and up to which a box counts as false

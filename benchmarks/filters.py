@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from kpdetect.datasets.synthetic.face_shape import face_shape
-from kpdetect.faces import Face
+from kpdetect.core.geometry import apply_matrix, rotation, tight_box
+from kpdetect.core.schema import IBUG68
+from kpdetect.data.synthetic.face_shape import face_shape
+from kpdetect.detection import Face
 from kpdetect.filters import SHIPPED, Filter, apply_filters, load_filter
-from kpdetect.geometry import apply_matrix, rotation, tight_box
-from kpdetect.schema import IBUG68
 
 HEIGHT, WIDTH = 480, 640
 

@@ -3,8 +3,8 @@
     python benchmarks/finder.py [DATA_FOLDER] [--out runs/finder] [--export DIR]
 
 The data folder is that of KPDETECT_DATA, with youtube_faces/ and ibug_300w/. Canvases are put together of faces and of
-pieces without one (`kpdetect.finding`); people and photographs that the shipped model keeps for validation and test are
-in none of those it learns from, nor is AFW, whose whole photographs measure detection.
+pieces without one (`kpdetect.training.finder`); people and photographs that the shipped model keeps for validation and
+test are in none of those it learns from, nor is AFW, whose whole photographs measure detection.
 """
 
 import argparse
@@ -20,10 +20,10 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from kpdetect import bundle
-from kpdetect.datasets import Annotations, load, split_by_rule
-from kpdetect.finding import Portrait, draw_canvas, export_finder, finder_loss, portraits_of, targets
+from kpdetect.data import Annotations, load, split_by_rule
+from kpdetect.modelfile import bundle
 from kpdetect.models.finder import finder
+from kpdetect.training.finder import Portrait, draw_canvas, export_finder, finder_loss, portraits_of, targets
 
 SIDE, BATCH, SEED = 256, 32, 0
 CANVASES, VALIDATION_CANVASES = 24_000, 1_000

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from kpdetect import measures
-from kpdetect.datasets import Annotations, load
-from kpdetect.datasets.synthetic.shape import place_face
-from kpdetect.faces import Face
-from kpdetect.geometry import Floats, tight_box
-from kpdetect.images import cv2
+from kpdetect.core.geometry import Floats, tight_box
+from kpdetect.core.images import cv2
+from kpdetect.core.schema import IBUG68
+from kpdetect.data import Annotations, load
+from kpdetect.data.synthetic.shape import place_face
+from kpdetect.detection import Face
 from kpdetect.predict import Predictor
-from kpdetect.schema import IBUG68
 
 REPEATS = 7
 CLOSED_LABEL, OPEN_LABEL = 0.12, 0.22  # aspect ratios of labelled eyes that are surely shut, surely open

@@ -30,11 +30,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kpdetect.crops import visit_photographs
-from kpdetect.datasets import Annotations, load
-from kpdetect.pipeline import build_cache
+from kpdetect.data import Annotations, load
+from kpdetect.data.pipeline import build_cache
+from kpdetect.data.pipeline.crops import visit_photographs
+from kpdetect.evaluation.latency.memory import resident_memory
 from kpdetect.recipes.own import compact
-from kpdetect.timing.memory import resident_memory
 from kpdetect.training.feeding import framing_of
 
 LIST, PHOTOGRAPHS = "training_frames_keypoints.csv", "training"

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from kpdetect import bundle, runtime
-from kpdetect.datasets import Annotations, load, split_by_rule
-from kpdetect.geometry import Floats, Matrix, apply_matrix, invert, jitter_boxes, tight_box, to_pixels
-from kpdetect.images import Pixels, cv2, to_channels, warp_crop
-from kpdetect.metrics import nme_per_face
-from kpdetect.schema import IBUG68
+from kpdetect.core.geometry import Floats, Matrix, apply_matrix, invert, jitter_boxes, tight_box, to_pixels
+from kpdetect.core.images import Pixels, cv2, to_channels, warp_crop
+from kpdetect.core.schema import IBUG68
+from kpdetect.data import Annotations, load, split_by_rule
+from kpdetect.evaluation.metrics import nme_per_face
+from kpdetect.modelfile import bundle, runtime
 
 CROP = bundle.read_spec(bundle.shipped_model()).crop
 

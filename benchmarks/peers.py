@@ -27,14 +27,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kpdetect import bundle
-from kpdetect.datasets import Annotations, load, split_by_rule
-from kpdetect.geometry import Floats, apply_matrix, invert
-from kpdetect.images import Pixels, cv2, warp_crop
-from kpdetect.metrics import nme_per_face
+from kpdetect.core.geometry import Floats, apply_matrix, invert
+from kpdetect.core.images import Pixels, cv2, warp_crop
+from kpdetect.core.schema import IBUG68
+from kpdetect.data import Annotations, load, split_by_rule
+from kpdetect.evaluation.latency.peers import MESH_CROP, dlib_predictor, mediapipe_mesh
+from kpdetect.evaluation.metrics import nme_per_face
+from kpdetect.modelfile import bundle
 from kpdetect.predict import Predictor
-from kpdetect.schema import IBUG68
-from kpdetect.timing.peers import MESH_CROP, dlib_predictor, mediapipe_mesh
 
 Mark = Callable[[Pixels, Floats], Floats]
 """A photograph (H, W, 3) RGB uint8 and a face box (4,) to points (68, 2) in its pixels."""

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from kpdetect.geometry import CropRule
-from kpdetect.pipeline import BatchOptions, FaceCache, training_batches
+from kpdetect.core.geometry import CropRule
+from kpdetect.core.schema import IBUG68
+from kpdetect.data.augmentation import Transform
+from kpdetect.data.pipeline import BatchOptions, FaceCache, training_batches
 from kpdetect.recipes.own import compact
-from kpdetect.schema import IBUG68
 from kpdetect.training.feeding import transforms_of
-from kpdetect.transforms import Transform
 
 
 def random_cache(faces: int, side: int, channels: int) -> FaceCache:

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kpdetect import runtime
-from kpdetect.bundle import read_spec
-from kpdetect.crops import evaluation_crops
-from kpdetect.datasets import Annotations, labelled, load
+from kpdetect.core.geometry import Floats, to_pixels
+from kpdetect.core.images import Pixels
+from kpdetect.data import Annotations, labelled, load
+from kpdetect.data.pipeline.crops import evaluation_crops
 from kpdetect.evaluate import choose_split
-from kpdetect.geometry import Floats, to_pixels
-from kpdetect.images import Pixels
-from kpdetect.scoring import Measure, as_model_sees, predict_batches
+from kpdetect.evaluation.evaluator import Measure, as_model_sees, predict_batches
+from kpdetect.modelfile import runtime
+from kpdetect.modelfile.bundle import read_spec
 
 SETS = ("youtube-faces:{0}/youtube_faces", "ibug:{0}/ibug_300w/helen,ibug:{0}/ibug_300w/lfpw")
 ROUNDS, CALLS = 200, 3  # a round takes each file in turn; calls in a row warm its caches

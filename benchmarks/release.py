@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kpdetect import bundle
-from kpdetect.results import ResultRow, read_rows, with_table, write_rows
+from kpdetect.evaluation.results import ResultRow, read_rows, with_table, write_rows
+from kpdetect.modelfile import bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, PAGE = ROOT / "exported_models" / "results.csv", ROOT / "README.md"

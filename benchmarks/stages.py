@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 from peers import MESH_POINTS
 
-from kpdetect import bundle
-from kpdetect.faces import HAAR, make_detector
-from kpdetect.geometry import apply_matrix, invert, to_pixels
-from kpdetect.images import Pixels, cv2, read_image, to_channels, warp_crop
+from kpdetect.core.geometry import apply_matrix, invert, to_pixels
+from kpdetect.core.images import Pixels, cv2, read_image, to_channels, warp_crop
+from kpdetect.detection import HAAR, make_detector
+from kpdetect.evaluation.latency.peers import MESH_CROP, dlib_predictor, mediapipe_mesh
+from kpdetect.modelfile import bundle
+from kpdetect.modelfile.runtime import load
 from kpdetect.predict import Predictor
-from kpdetect.runtime import load
-from kpdetect.timing.peers import MESH_CROP, dlib_predictor, mediapipe_mesh
 from kpdetect.tracking import Tracker
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "exported_models" / "compact" / "example.jpg"

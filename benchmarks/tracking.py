@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.datasets import load
-from kpdetect.datasets.synthetic import render
-from kpdetect.faces import make_detector
-from kpdetect.geometry import Floats, apply_matrix, tight_box, translation
-from kpdetect.images import Pixels, cv2, read_image
+from kpdetect.core.geometry import Floats, apply_matrix, tight_box, translation
+from kpdetect.core.images import Pixels, cv2, read_image
+from kpdetect.core.schema import IBUG68
+from kpdetect.data import load
+from kpdetect.data.synthetic import render
+from kpdetect.detection import make_detector
 from kpdetect.predict import Predictor
-from kpdetect.schema import IBUG68
 from kpdetect.tracking import (
     OneEuroFilter,
     OneEuroOptions,

@@ -30,8 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kpdetect.datasets import Annotations
-from kpdetect.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError
+from kpdetect.data import Annotations
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training.faces import load_faces
 

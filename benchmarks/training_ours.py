@@ -21,16 +21,16 @@ import numpy as np
 import tensorflow as tf
 
 from kpdetect import models
-from kpdetect.crops import visit_photographs
-from kpdetect.pipeline import BatchOptions, build_cache, training_batches
+from kpdetect.data.pipeline import BatchOptions, build_cache, training_batches
+from kpdetect.data.pipeline.crops import visit_photographs
 from kpdetect.recipes import TrainOptions, choose_recipe
-from kpdetect.training import loop
+from kpdetect.training import fit
+from kpdetect.training.callbacks import KeepSteps, StopWhenNotFinite
 from kpdetect.training.checkpoints import Checkpoints, Progress
+from kpdetect.training.compile import compile_model
 from kpdetect.training.devices import computing_in, precision_of, prepare_devices
 from kpdetect.training.faces import load_faces
 from kpdetect.training.feeding import framing_of, transforms_of
-from kpdetect.training.fitting import compile_model
-from kpdetect.training.keeping import KeepSteps, StopWhenNotFinite
 from kpdetect.training.run import make_spec, train
 
 PEAK_REPEATS = 7
@@ -177,7 +177,7 @@ def main() -> None:
         if options.peaks:
             print(json.dumps(machine_peaks()), file=answers, flush=True)
         elif options.first_step:
-            loop._tensorboard = lambda options, folder: (EndAtFirstStep(),)
+            fit._tensorboard = lambda options, folder: (EndAtFirstStep(),)
             train(chosen)
         else:
             answer(Training(chosen), answers)

@@ -4,8 +4,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from kpdetect import __version__, cli
-from kpdetect.errors import unknown_name
+from kpdetect import __version__
+from kpdetect.core.errors import unknown_name
+from kpdetect.core.options import run_command
 
 COMMANDS = {
     "train": "train a model with a named recipe, on your data or on drawn faces",
@@ -42,7 +43,7 @@ def _help() -> str:
 
 def command() -> None:
     """The installed command's entry."""
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from kpdetect import cli
-from kpdetect.atomic import write_json
-from kpdetect.bundle import model_kind
-from kpdetect.errors import KpdetectError
-from kpdetect.timing.rounds import TimingRow, time_in_turns, workers_of
-from kpdetect.timing.subjects import Subject
+from kpdetect.core.atomic_write import write_json
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.options import option, parse_options, quietly, run_command
+from kpdetect.evaluation.latency.rounds import TimingRow, time_in_turns, workers_of
+from kpdetect.evaluation.latency.subjects import Subject
+from kpdetect.modelfile.bundle import model_kind
 
 RUNTIMES = ("ai-edge-litert", "onnxruntime", "tensorflow", "keras", "dlib-bin", "dlib", "mediapipe", "numpy")
 SHOWN_OPERATIONS = 6
@@ -31,27 +31,27 @@ class BenchmarkOptions:
     and OpenCV. dlib (one thread) and MediaPipe's mesh mark the same faces, one by one, in crops of their own.
     """
 
-    files: tuple[str, ...] = cli.option(
+    files: tuple[str, ...] = option(
         dataclasses.MISSING, ".tflite, .onnx or .keras files, SavedModel, run or bundle folders", positional=True
     )
-    threads: tuple[str, ...] = cli.option(("1",), "threads that a batch may use; each is timed", metavar="N[,N]")
-    batch: tuple[str, ...] = cli.option(("1",), "faces in a batch; each is timed", metavar="N[,N]")
-    runs: int = cli.option(200, "how many batches of each to time; enough for a 95th percentile", metavar="N")
-    peers: bool = cli.option(True, "time dlib and MediaPipe too, where they are installed")
-    profile: bool = cli.option(True, "tell the time by operation; of the runtimes, ONNX Runtime gives it")
-    json: str | None = cli.option(None, "write all figures here, - for stdout", metavar="FILE")
+    threads: tuple[str, ...] = option(("1",), "threads that a batch may use; each is timed", metavar="N[,N]")
+    batch: tuple[str, ...] = option(("1",), "faces in a batch; each is timed", metavar="N[,N]")
+    runs: int = option(200, "how many batches of each to time; enough for a 95th percentile", metavar="N")
+    peers: bool = option(True, "time dlib and MediaPipe too, where they are installed")
+    profile: bool = option(True, "tell the time by operation; of the runtimes, ONNX Runtime gives it")
+    json: str | None = option(None, "write all figures here, - for stdout", metavar="FILE")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``benchmark``."""
     example = "python -m kpdetect.benchmark model.tflite model_fp16.tflite model.onnx --threads 1,2 --batch 1,8"
-    options = cli.parse_options(BenchmarkOptions, argv, "benchmark", example)
+    options = parse_options(BenchmarkOptions, argv, "benchmark", example)
     batches = whole_numbers("--batch", options.batch)
     subjects = subjects_of(options.files, whole_numbers("--threads", options.threads), options.peers)
     if options.runs < 1:
         raise KpdetectError(f"--runs: expected 1 or more, received {options.runs}")
     with ExitStack() as running:
-        with cli.quietly(f"loading {', '.join(options.files)}"):
+        with quietly(f"loading {', '.join(options.files)}"):
             workers, left_out = running.enter_context(workers_of(subjects, batches))
         for line in left_out:
             print(f"kpdetect: {line}", file=sys.stderr)
@@ -141,4 +141,4 @@ def _operations_line(row: TimingRow) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

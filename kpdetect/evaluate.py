@@ -9,46 +9,47 @@ from typing import Any
 
 import numpy as np
 
-from kpdetect import cli, runtime
-from kpdetect.atomic import write_json
-from kpdetect.breakdown import Part, breakdown, breakdown_table
-from kpdetect.datasets import Annotations, kind_of, labelled, load, split_by_rule
-from kpdetect.end_to_end import evaluate_end_to_end
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import HAAR
-from kpdetect.predict import Predictor
-from kpdetect.reporting import region_table, result_row, write_evaluation_pictures
-from kpdetect.results import ResultRow, append_row
-from kpdetect.scoring import Evaluation, as_model_sees, box_jitter_curve, evaluate
-from kpdetect.spec import Spec
-from kpdetect.uncertainty import Reliability, judge, reliability_table, shares_taken_for_faces
+from kpdetect.core.atomic_write import write_json
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.options import option, parse_options, quietly, run_command
+from kpdetect.data import Annotations, kind_of, labelled, load, split_by_rule
+from kpdetect.detection import HAAR
+from kpdetect.evaluation.end_to_end import evaluate_end_to_end
+from kpdetect.evaluation.evaluator import Evaluation, as_model_sees, box_jitter_curve, evaluate
+from kpdetect.evaluation.reporting import region_table, result_row, write_evaluation_pictures
+from kpdetect.evaluation.results import ResultRow, append_row
+from kpdetect.evaluation.slices import Part, breakdown, breakdown_table
+from kpdetect.evaluation.uncertainty import Reliability, judge, reliability_table, shares_taken_for_faces
+from kpdetect.inference.predictor import Predictor
+from kpdetect.modelfile import runtime
+from kpdetect.modelfile.spec import Spec
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
     """Measures a model on labelled faces: plain, mirrored and centred, per group of points, and as boxes go wrong."""
 
-    model: str = cli.option(dataclasses.MISSING, "run or bundle folder, .tflite, .onnx or SavedModel", positional=True)
-    data: str = cli.option(dataclasses.MISSING, "labelled faces, such as youtube-faces:DIR, csv:FILE or synthetic:500")
-    split: str = cli.option("all", "every face, or the subjects held out of training", choices=("all", "val", "test"))
-    boxes: str = cli.option(
+    model: str = option(dataclasses.MISSING, "run or bundle folder, .tflite, .onnx or SavedModel", positional=True)
+    data: str = option(dataclasses.MISSING, "labelled faces, such as youtube-faces:DIR, csv:FILE or synthetic:500")
+    split: str = option("all", "every face, or the subjects held out of training", choices=("all", "val", "test"))
+    boxes: str = option(
         "truth",
         "from the labels; or end to end, as predict finds and marks faces by itself or with OpenCV's cascades",
         choices=("truth", "finder", "haar"),
     )
-    json: str | None = cli.option(None, "write everything measured here, - for stdout", metavar="FILE")
-    out: str | None = cli.option(None, "folder for pictures: worst faces, error curve, box-jitter curve", metavar="DIR")
-    results: str | None = cli.option(None, "results file (CSV) to add the row to", metavar="FILE")
-    box_jitter: bool = cli.option(True, "also measure with boxes that are off, which takes several times as long")
-    threads: int = cli.option(1, "threads of the model's runtime")
-    skip_bad_rows: bool = cli.option(False, "go on without rows that are wrong, and say how many")
+    json: str | None = option(None, "write everything measured here, - for stdout", metavar="FILE")
+    out: str | None = option(None, "folder for pictures: worst faces, error curve, box-jitter curve", metavar="DIR")
+    results: str | None = option(None, "results file (CSV) to add the row to", metavar="FILE")
+    box_jitter: bool = option(True, "also measure with boxes that are off, which takes several times as long")
+    threads: int = option(1, "threads of the model's runtime")
+    skip_bad_rows: bool = option(False, "go on without rows that are wrong, and say how many")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``evaluate``."""
     example = "python -m kpdetect.evaluate runs/compact --data youtube-faces:DIR --split val --out report"
-    options = cli.parse_options(EvaluateOptions, argv, "evaluate", example)
-    with cli.quietly(f"loading {options.model}"):
+    options = parse_options(EvaluateOptions, argv, "evaluate", example)
+    with quietly(f"loading {options.model}"):
         model = runtime.load(options.model, threads=options.threads)
         model(np.zeros((1, *model.spec.input_shape), np.uint8))  # runtimes tell of the machine when they first run
     if options.boxes != "truth" and model.spec.crop.around == "image":
@@ -168,4 +169,4 @@ def _report(report: Report, options: EvaluateOptions) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -14,15 +14,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpdetect import bundle, cli, web_page
-from kpdetect.atomic import atomic_folder
-from kpdetect.comparing import NUM_PROBES, Comparison, Difference, check_difference, probe_crops
-from kpdetect.converters import FORMATS, QUANTIZATIONS, SAVED_MODEL, Kind, Representative, Source
-from kpdetect.errors import KpdetectError, MissingExtra, unknown_name
-from kpdetect.inspecting import description, draw_points
-from kpdetect.keras_backend import need_tensorflow
-from kpdetect.representative import representative_faces
-from kpdetect.spec import SPEC_FILE, FileRecord, Spec
+from kpdetect.core.atomic_write import atomic_folder
+from kpdetect.core.errors import KpdetectError, MissingExtra, unknown_name
+from kpdetect.core.keras_backend import need_tensorflow
+from kpdetect.core.options import option, parse_options, quietly, run_command
+from kpdetect.exporters import FORMATS, QUANTIZATIONS, SAVED_MODEL, Kind, Representative, Source, web_page
+from kpdetect.exporters.calibration_set import representative_faces
+from kpdetect.exporters.parity import NUM_PROBES, Comparison, Difference, check_difference, probe_crops
+from kpdetect.modelfile import bundle
+from kpdetect.modelfile.inspection import description, draw_points
+from kpdetect.modelfile.spec import SPEC_FILE, FileRecord, Spec
 
 DEFAULT_FORMATS = (SAVED_MODEL, "tflite", "onnx")
 FOLDERS = {SAVED_MODEL: "saved_model.pb", web_page.WEB: web_page.MODEL_FILE}
@@ -33,38 +34,38 @@ FOLDERS = {SAVED_MODEL: "saved_model.pb", web_page.WEB: web_page.MODEL_FILE}
 class ExportOptions:
     """Writes a model as SavedModel, TFLite and ONNX; each file is run in its own runtime and compared with Keras."""
 
-    model: str = cli.option(dataclasses.MISSING, "bundle folder with its weights", positional=True)
-    out: str = cli.option(dataclasses.MISSING, "folder to write; it becomes a bundle too", metavar="DIR")
-    formats: tuple[str, ...] = cli.option(
+    model: str = option(dataclasses.MISSING, "bundle folder with its weights", positional=True)
+    out: str = option(dataclasses.MISSING, "folder to write; it becomes a bundle too", metavar="DIR")
+    formats: tuple[str, ...] = option(
         DEFAULT_FORMATS, "comma-separated: saved_model, tflite, onnx, keras, web (a page for browsers)", metavar="LIST"
     )
-    quantize: tuple[str, ...] = cli.option(
+    quantize: tuple[str, ...] = option(
         ("none",),
         "how numbers are kept, a file each: none (float32); fp16 (TFLite and ONNX: half the bytes); int8 (TFLite: a "
         "quarter, and faster; takes uint8 pixels and needs --representative); dynamic (TFLite: int8 weights alone); "
         "the folder runs the first",
         metavar="LIST",
     )
-    representative: str | None = cli.option(
+    representative: str | None = option(
         None,
         "faces it was trained on, for int8 to measure its ranges and rounding on; held-out ones are left out",
         metavar="SPEC",
     )
     # Rounding alone gives 1e-5 to 1e-3 px; a real fault, such as another padding, gives whole pixels.
-    tolerance_px: float = cli.option(
+    tolerance_px: float = option(
         0.01,
         "greatest difference from Keras that passes, in pixels of the crop; fp16, int8 and dynamic have bounds of "
         "their own, unless this is wider",
     )
-    overwrite: bool = cli.option(False, "replace the bundle that --out holds; files of others in it stay")
+    overwrite: bool = option(False, "replace the bundle that --out holds; files of others in it stay")
 
 
 @dataclass(frozen=True)
 class InspectOptions:
     """Prints what a model file says of itself: points, crop, input and outputs, errors, tensors and ops."""
 
-    inspect: str = cli.option(dataclasses.MISSING, "bundle, SavedModel, .tflite, .onnx or .keras", metavar="FILE")
-    draw: str | None = cli.option(None, "also draw its numbered points, where it sees them itself", metavar="FILE")
+    inspect: str = option(dataclasses.MISSING, "bundle, SavedModel, .tflite, .onnx or .keras", metavar="FILE")
+    draw: str | None = option(None, "also draw its numbered points, where it sees them itself", metavar="FILE")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Quantization:
     Attributes:
         ways: A file each: ``none`` as ``NAME.tflite``, ``fp16`` as ``NAME_fp16.tflite``, ``int8``, ``dynamic``. A
             format that knows none of these is written in float32. The first one's TFLite is what the bundle runs.
-        representative: Labelled faces for ``int8``, as `kpdetect.representative` takes them.
+        representative: Labelled faces for ``int8``, as `kpdetect.exporters.calibration_set` takes them.
     """
 
     ways: tuple[str, ...] = ("none",)
@@ -142,9 +143,9 @@ def export_model(
         bundle_folder: The bundle, with weights.
         out: The folder to write: ``model.weights.h5``, ``spec.json``, ``saved_model/``, ``NAME.tflite``, ``NAME.onnx``.
         formats: Any of ``saved_model``, ``tflite``, ``onnx``, ``keras``, ``web``: the static folder ``web/`` of a page
-            for browsers (see `kpdetect.web_page`), which needs Node.js the first time.
+            for browsers (see `kpdetect.exporters.web_page`), which needs Node.js the first time.
         tolerance_px: The greatest difference from Keras that passes, in pixels of the crop; quantised files have bounds
-            of their own (`kpdetect.converters.FORMATS`), unless this is wider.
+            of their own (`kpdetect.exporters.FORMATS`), unless this is wider.
         overwrite: Replace the bundle that `out` holds.
         quantization: How numbers are kept.
 
@@ -160,10 +161,10 @@ def export_model(
     bundle.checked_weights(bundle_folder)  # a wrong path is told before TensorFlow takes seconds to start
     _check_out(Path(bundle_folder), Path(out), overwrite)
     kept = _files_of_others(Path(out))
-    with cli.quietly("starting TensorFlow"):
+    with quietly("starting TensorFlow"):
         need_tensorflow("export", "kpdetect export")
     _check_packages(files)
-    with cli.quietly(f"reading {bundle_folder}"):
+    with quietly(f"reading {bundle_folder}"):
         model, spec = bundle.load_bundle(bundle_folder)
     faces = quantization.faces(spec)
     with atomic_folder(out, overwrite=Path(out).exists()) as folder:
@@ -190,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "  python -m kpdetect.export runs/compact --out exported --quantize none,int8 --representative ibug:DIR\n"
         "  python -m kpdetect.export --inspect exported/compact.tflite --draw points.png"
     )
-    options = cli.parse_options(ExportOptions, argv, "export", example)
+    options = parse_options(ExportOptions, argv, "export", example)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
     exported = export_model(
         options.model,
@@ -214,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _inspect(words: Sequence[str]) -> int:
     example = "python -m kpdetect.export --inspect exported/compact.tflite --draw points.png"
-    options = cli.parse_options(InspectOptions, words, "export", example)
+    options = parse_options(InspectOptions, words, "export", example)
     print(description(options.inspect))
     if options.draw is not None:
         draw_points(options.inspect, options.draw)
@@ -267,12 +268,12 @@ def _files_of_others(out: Path) -> list[Path]:
 
 def _check_packages(files: Sequence[_File]) -> None:
     if any(file.format == web_page.WEB for file in files):
-        with cli.quietly("building the page for browsers"):
+        with quietly("building the page for browsers"):
             web_page.built_page()
     needed = ["tensorflow", "keras"]
     needed += ["tf2onnx", "onnx", "onnxruntime"] if any(file.format == "onnx" for file in files) else []
     needed += ["ai_edge_quantizer"] if any(file.quantization in ("int8", "dynamic") for file in files) else []
-    with cli.quietly("starting TensorFlow"):
+    with quietly("starting TensorFlow"):
         for package in needed:
             try:
                 importlib.import_module(package)
@@ -288,9 +289,9 @@ def _write_all(
     faces = None if source.representative is None else Comparison.on(source.representative.crops, source)
     for file in files:
         path, kind = folder / file.name(source.spec), file.kind
-        with cli.quietly(f"writing {path.name}"):
+        with quietly(f"writing {path.name}"):
             kind.write(source, path)
-        with cli.quietly(f"comparing {path.name} with Keras"):
+        with quietly(f"comparing {path.name} with Keras"):
             difference = (faces if kind.on_faces and faces else probes).of(path)
         check_difference(path.name, difference, kind, tolerance_px)
         yield path, difference
@@ -311,4 +312,4 @@ def _records(path: Path, folder: Path, difference: Difference) -> dict[str, File
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -12,8 +12,8 @@ want a runner, or a Java machine beside Python.
 import sys
 from collections.abc import Sequence
 
-from kpdetect import cli
-from kpdetect.labelling.options import LabelOptions, check_options
+from kpdetect.core.options import parse_options, run_command
+from kpdetect.inference.bulk.options import LabelOptions, check_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,13 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "python -m kpdetect.label photos --out labels --workers 4\n"
         "  python -m kpdetect.label 'crawl/*.parquet' --column jpg --name-column url --out labels --workers 4"
     )
-    options = cli.parse_options(LabelOptions, argv, "label", examples)
+    options = parse_options(LabelOptions, argv, "label", examples)
     check_options(options)
-    from kpdetect.labelling.run import label  # here, since they need the packages that were just looked for
-    from kpdetect.labelling.workers import started
+    from kpdetect.inference.bulk.run import label  # here, since they need the packages that were just looked for
+    from kpdetect.inference.bulk.workers import started
 
     return label(options, started)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

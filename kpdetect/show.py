@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from kpdetect import cli, draw
-from kpdetect.bundle import load_bundle, read_spec
-from kpdetect.datasets import Annotations, blended, labelled, load
-from kpdetect.errors import KpdetectError, MissingExtra, unknown_name
-from kpdetect.exhibits.labelled import cropped, read_history, spread, typical_layout
-from kpdetect.geometry import CropRule
+from kpdetect import visualization
+from kpdetect.core.errors import KpdetectError, MissingExtra, unknown_name
+from kpdetect.core.geometry import CropRule
+from kpdetect.core.options import option, parse_options, quietly, run_command
+from kpdetect.core.schema import SCHEMAS
+from kpdetect.data import Annotations, blended, labelled, load
+from kpdetect.data.labelled_faces import cropped, read_history, spread, typical_layout
+from kpdetect.modelfile.bundle import load_bundle, read_spec
 from kpdetect.recipes import TrainOptions, choose_recipe
-from kpdetect.schema import SCHEMAS
 
 LABEL_CROP = CropRule((480, 480), 1.25)  # large enough for numbers, with some room about the jaw
 
@@ -27,10 +28,8 @@ LABEL_CROP = CropRule((480, 480), 1.25)  # large enough for numbers, with some r
 class LabelledFaces:
     """Options of every picture that labelled faces are drawn for."""
 
-    data: str = cli.option(
-        "synthetic:64", "labelled faces, as for train; by default kpdetect draws them", metavar="SPEC"
-    )
-    skip_bad_rows: bool = cli.option(False, "go on without rows that are wrong, and say how many")
+    data: str = option("synthetic:64", "labelled faces, as for train; by default kpdetect draws them", metavar="SPEC")
+    skip_bad_rows: bool = option(False, "go on without rows that are wrong, and say how many")
 
     def load(self) -> Annotations:
         """Reads them; faces without a single point are left out."""
@@ -41,80 +40,80 @@ class LabelledFaces:
 class MeasuredFaces(LabelledFaces):
     """Options of every picture that a model is measured for."""
 
-    model: str = cli.option(dataclasses.MISSING, "run or bundle folder, .tflite, .onnx or SavedModel")
-    split: str = cli.option("all", "every face, or the subjects held out of training", choices=("all", "val"))
+    model: str = option(dataclasses.MISSING, "run or bundle folder, .tflite, .onnx or SavedModel")
+    split: str = option("all", "every face, or the subjects held out of training", choices=("all", "val"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeypointsOptions(LabelledFaces):
     """Draws labelled faces with the number of each point."""
 
-    count: int = cli.option(4, "how many faces, spread over the set", metavar="N")
-    blended: bool = cli.option(False, "faces between two of the set instead, as augmentation.blended makes them")
-    out: str = cli.option("out/keypoints.png", "the picture", metavar="FILE")
+    count: int = option(4, "how many faces, spread over the set", metavar="N")
+    blended: bool = option(False, "faces between two of the set instead, as augmentation.blended makes them")
+    out: str = option("out/keypoints.png", "the picture", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchemeOptions:
     """Draws a scheme of points: numbers, names, parts, and which points change places in a mirrored picture."""
 
-    scheme: str | None = cli.option(None, f"a scheme by name: {', '.join(SCHEMAS)}; left out, that of --data")
-    data: str | None = cli.option(None, "labelled faces to take the typical face from", metavar="SPEC")
-    skip_bad_rows: bool = cli.option(False, "go on without rows that are wrong, and say how many")
-    out: str = cli.option("out/scheme.png", "the picture", metavar="FILE")
+    scheme: str | None = option(None, f"a scheme by name: {', '.join(SCHEMAS)}; left out, that of --data")
+    data: str | None = option(None, "labelled faces to take the typical face from", metavar="SPEC")
+    skip_bad_rows: bool = option(False, "go on without rows that are wrong, and say how many")
+    out: str = option("out/scheme.png", "the picture", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformsOptions(LabelledFaces):
     """Draws faces with their points before and after each transform of a recipe, and after all of them."""
 
-    recipe: str = cli.option("compact", "the recipe whose augmentation is shown")
-    count: int = cli.option(5, "how many faces, spread over the set", metavar="N")
-    seed: int = cli.option(0, "another seed draws other amounts", metavar="N")
-    out: str = cli.option("out/transforms.png", "the picture", metavar="FILE")
+    recipe: str = option("compact", "the recipe whose augmentation is shown")
+    count: int = option(5, "how many faces, spread over the set", metavar="N")
+    seed: int = option(0, "another seed draws other amounts", metavar="N")
+    out: str = option("out/transforms.png", "the picture", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurvesOptions:
     """Draws the learning curves of a training, finished or running."""
 
-    run: str = cli.option("runs/compact", "run folder, or its history.csv", positional=True)
-    out: str = cli.option("out/curves.png", "the picture", metavar="FILE")
+    run: str = option("runs/compact", "run folder, or its history.csv", positional=True)
+    out: str = option("out/curves.png", "the picture", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionsOptions(MeasuredFaces):
     """Draws a model's predictions beside the labels, several a page."""
 
-    count: int = cli.option(20, "how many faces, spread over the set", metavar="N")
-    out: str = cli.option("out/predictions.png", "the picture", metavar="FILE")
+    count: int = option(20, "how many faces, spread over the set", metavar="N")
+    out: str = option("out/predictions.png", "the picture", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelsOptions:
     """Draws the kernels of a model's first layer."""
 
-    model: str = cli.option(dataclasses.MISSING, "run or bundle folder with weights")
-    out: str = cli.option("out/kernels.png", "the picture", metavar="FILE")
+    model: str = option(dataclasses.MISSING, "run or bundle folder with weights")
+    out: str = option("out/kernels.png", "the picture", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMapsOptions:
     """Draws a face filtered by each kernel of a model's first layer."""
 
-    model: str = cli.option(dataclasses.MISSING, "run or bundle folder with weights")
-    image: str | None = cli.option(None, "a photograph, in which the detector finds the face", metavar="FILE")
-    data: str | None = cli.option(None, "labelled faces instead (default: synthetic:64)", metavar="SPEC")
-    skip_bad_rows: bool = cli.option(False, "go on without rows that are wrong, and say how many")
-    face: int = cli.option(0, "which face: from 0, the photograph's by size, the data's by row", metavar="N")
-    out: str = cli.option("out/feature-maps.png", "the picture", metavar="FILE")
+    model: str = option(dataclasses.MISSING, "run or bundle folder with weights")
+    image: str | None = option(None, "a photograph, in which the detector finds the face", metavar="FILE")
+    data: str | None = option(None, "labelled faces instead (default: synthetic:64)", metavar="SPEC")
+    skip_bad_rows: bool = option(False, "go on without rows that are wrong, and say how many")
+    face: int = option(0, "which face: from 0, the photograph's by size, the data's by row", metavar="N")
+    out: str = option("out/feature-maps.png", "the picture", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorsOptions(MeasuredFaces):
     """Draws a model's mean error of each point on the typical face."""
 
-    out: str = cli.option("out/errors.png", "the picture", metavar="FILE")
+    out: str = option("out/errors.png", "the picture", metavar="FILE")
 
 
 def draw_keypoints(options: KeypointsOptions) -> None:
@@ -123,7 +122,7 @@ def draw_keypoints(options: KeypointsOptions) -> None:
     faces = blended(labels, count) if options.blended else spread(labels, count)
     crops, points = cropped(faces, LABEL_CROP)
     titles = [_short(path) for path in faces.paths.tolist()]
-    draw.keypoint_sheet(crops, points, faces.schema, titles, options.out)
+    visualization.keypoint_sheet(crops, points, faces.schema, titles, options.out)
 
 
 def draw_scheme(options: SchemeOptions) -> None:
@@ -136,7 +135,7 @@ def draw_scheme(options: SchemeOptions) -> None:
             f"--scheme {options.scheme}: where its points lie is taken from labelled faces, but '{faces.name}' is "
             f"labelled with scheme '{faces.schema.name}'; name faces of scheme '{options.scheme}' by --data"
         )
-    draw.scheme_page(typical_layout(faces), faces.schema, options.out)
+    visualization.scheme_page(typical_layout(faces), faces.schema, options.out)
 
 
 def draw_transforms(options: TransformsOptions) -> None:
@@ -146,12 +145,12 @@ def draw_transforms(options: TransformsOptions) -> None:
     rows = _inspection("transforms").transform_rows(faces, recipe, options.seed)
     caption = f"recipe {recipe.name} on {faces.name}: before, after each transform by itself, after all of them"
     schema = faces.select(recipe.points).schema if recipe.points else faces.schema
-    draw.transform_sheet(rows, schema, caption, options.out)
+    visualization.transform_sheet(rows, schema, caption, options.out)
 
 
 def draw_curves(options: CurvesOptions) -> None:
     """Learning curves."""
-    draw.learning_curves(read_history(options.run), options.out)
+    visualization.learning_curves(read_history(options.run), options.out)
 
 
 def draw_predictions(options: PredictionsOptions) -> None:
@@ -159,7 +158,9 @@ def draw_predictions(options: PredictionsOptions) -> None:
     count = _positive("count", options.count)
     read_spec(options.model)  # a wrong name is told before TensorFlow starts
     made = _inspection("predictions").predictions_of(options.model, options.load(), options.split, count)
-    draw.prediction_sheet(made.crops, made.true_px, made.predicted_px, made.per_face, options.out, made.caption)
+    visualization.prediction_sheet(
+        made.crops, made.true_px, made.predicted_px, made.per_face, options.out, made.caption
+    )
 
 
 def draw_kernels(options: KernelsOptions) -> None:
@@ -167,7 +168,7 @@ def draw_kernels(options: KernelsOptions) -> None:
     read_spec(options.model)
     layer = _inspection("kernels").first_convolution(load_bundle(options.model)[0])
     kernels = np.asarray(layer.kernel)
-    draw.kernel_sheet(kernels, _layer_in_words(options.model, layer), options.out)
+    visualization.kernel_sheet(kernels, _layer_in_words(options.model, layer), options.out)
 
 
 def draw_feature_maps(options: FeatureMapsOptions) -> None:
@@ -185,14 +186,14 @@ def draw_feature_maps(options: FeatureMapsOptions) -> None:
         faces = load(options.data or "synthetic:64", options.skip_bad_rows)
         crop = inspection.face_of_data(faces, spec, options.face)
     layer, maps = inspection.first_convolution(model), inspection.feature_maps_of(model, crop)
-    draw.feature_maps(crop, np.asarray(layer.kernel), maps, _layer_in_words(options.model, layer), options.out)
+    visualization.feature_maps(crop, np.asarray(layer.kernel), maps, _layer_in_words(options.model, layer), options.out)
 
 
 def draw_errors(options: ErrorsOptions) -> None:
     """Errors per point on the typical face."""
     read_spec(options.model)
     made = _inspection("errors").predictions_of(options.model, options.load(), options.split)
-    draw.point_errors(typical_layout(made.faces), made.per_point, made.faces.schema, made.caption, options.out)
+    visualization.point_errors(typical_layout(made.faces), made.per_point, made.faces.schema, made.caption, options.out)
 
 
 @dataclass(frozen=True)
@@ -232,8 +233,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise unknown_name("picture", words[0], PICTURES)
     picture = PICTURES[words[0]]
     example = f"python -m kpdetect.show {words[0]} {picture.example} --out picture.png"
-    options: Any = cli.parse_options(picture.options, words[1:], f"show {words[0]}", example)
-    draw.check_target(options.out)
+    options: Any = parse_options(picture.options, words[1:], f"show {words[0]}", example)
+    visualization.check_target(options.out)
     picture.draw(options)
     print(options.out)
     return 0
@@ -257,12 +258,12 @@ def _positive(name: str, number: int) -> int:
 
 
 def _inspection(needed_for: str) -> ModuleType:
-    """`kpdetect.exhibits.works`, which takes TensorFlow and so takes seconds: not before the options are right."""
+    """`kpdetect.evaluation.works`, which takes TensorFlow and so takes seconds: not before the options are right."""
     if importlib.util.find_spec("tensorflow") is None:
         raise MissingExtra("TensorFlow", "train", needed_for)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
-    with cli.quietly("starting TensorFlow"):
-        module = importlib.import_module("kpdetect.exhibits.works")
+    with quietly("starting TensorFlow"):
+        module = importlib.import_module("kpdetect.evaluation.works")
         module.start_tensorflow()
     return module
 
@@ -274,4 +275,4 @@ def _layer_in_words(model: str, layer: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

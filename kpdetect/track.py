@@ -6,16 +6,16 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect import cli
-from kpdetect.draw import draw_faces
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Detector, Face, make_detector
-from kpdetect.geometry import image_box
-from kpdetect.images import Pixels
-from kpdetect.predict import Predictor
-from kpdetect.schema import KeypointSchema
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import image_box
+from kpdetect.core.images import Pixels
+from kpdetect.core.options import parse_options, run_command
+from kpdetect.core.schema import KeypointSchema
+from kpdetect.detection import Detector, Face, make_detector
+from kpdetect.inference.predictor import Predictor
 from kpdetect.tracking import Tracker, TrackOptions, follow, open_source
 from kpdetect.tracking.following import Decorate
+from kpdetect.visualization import draw_faces
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     examples = (
         "python -m kpdetect.track clip.mp4 --out marked.mp4 --json points.jsonl\n  python -m kpdetect.track 0 --show"
     )
-    options = cli.parse_options(TrackOptions, argv, "track", examples)
+    options = parse_options(TrackOptions, argv, "track", examples)
     decorate = _decoration(options.filter)
     video = open_source(options)
     predictor = Predictor(options.model, threads=options.threads)
@@ -73,4 +73,4 @@ def _decoration(filters: Sequence[str]) -> Decorate:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

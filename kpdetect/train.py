@@ -4,18 +4,18 @@ import os
 import sys
 from collections.abc import Sequence
 
-from kpdetect import cli
-from kpdetect.keras_backend import choose_backend
+from kpdetect.core.keras_backend import choose_backend
+from kpdetect.core.options import parse_options, quietly, run_command
 from kpdetect.recipes import TrainOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``train``."""
     example = "python -m kpdetect.train --data youtube-faces:DIR --out runs/faces"
-    options = cli.parse_options(TrainOptions, argv, "train", example)
+    options = parse_options(TrainOptions, argv, "train", example)
     choose_backend(options.backend)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
-    with cli.quietly("starting TensorFlow"):
+    with quietly("starting TensorFlow"):
         from kpdetect.training import train  # it takes seconds: not before the options are right
 
     train(options)
@@ -23,4 +23,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpdetect import cli, draw
-from kpdetect.errors import KpdetectError
-from kpdetect.keras_backend import choose_backend
+from kpdetect import visualization
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.keras_backend import choose_backend
+from kpdetect.core.options import command_line, option, parse_options, quietly, run_command
 from kpdetect.recipes import TrainOptions
-from kpdetect.tuning.grid import plan, read_grid, with_settings
-from kpdetect.tuning.trials import (
+from kpdetect.training.tuning.grid import plan, read_grid, with_settings
+from kpdetect.training.tuning.trials import (
     DONE,
     FAILED,
     LOG_FILE,
@@ -45,24 +46,22 @@ class TuneOptions(TrainOptions):
     Every option of `train` may be given, and holds for all trials.
     """
 
-    grid: tuple[str, ...] = cli.option(
+    grid: tuple[str, ...] = option(
         dataclasses.MISSING,
         "what to try: NAME=V1,V2,… or, with --random, NAME=LOW..HIGH (in the logarithm where HIGH is ten times LOW)",
         metavar="NAME=VALUES",
         words=True,
     )
-    random: int | None = cli.option(
-        None, "try N random draws, seeded by --seed; left out, every combination", metavar="N"
-    )
-    out: str | None = cli.option(None, "folder of the search (default: runs/tune-RECIPE)", metavar="DIR")
-    resume: bool = cli.option(False, "go on with the search that DIR holds; --grid may name more, --random be greater")
-    overwrite: bool = cli.option(False, "remove the search that DIR holds, and start anew")
+    random: int | None = option(None, "try N random draws, seeded by --seed; left out, every combination", metavar="N")
+    out: str | None = option(None, "folder of the search (default: runs/tune-RECIPE)", metavar="DIR")
+    resume: bool = option(False, "go on with the search that DIR holds; --grid may name more, --random be greater")
+    overwrite: bool = option(False, "remove the search that DIR holds, and start anew")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``tune``."""
     example = "python -m kpdetect.tune --grid learning_rate=1e-3,3e-4 batch_size=16,64 --epochs 5 --out runs/rates"
-    options = cli.parse_options(TuneOptions, argv, "tune", example)
+    options = parse_options(TuneOptions, argv, "tune", example)
     if options.coordinator is not None:
         raise KpdetectError("--coordinator: a search trains in one process; train its best setting in several")
     base = shared_options(options)
@@ -70,11 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     choose_backend(options.backend)
     log = open_log(Path(options.out or f"runs/tune-{options.recipe}"), base, options)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
-    with cli.quietly("starting TensorFlow"):
-        from kpdetect.tuning.attempts import (  # it takes seconds: not before the options are right
-            check_losses,
-            run_trial,
-        )
+    with quietly("starting TensorFlow"):
+        from kpdetect.training.tuning.attempts import check_losses, run_trial
 
     tried = [with_settings(base, each) for each in settings]
     check_losses(tried)
@@ -126,7 +122,7 @@ def draw_trials(log: Log) -> None:
     names = setting_names(trials)
     columns = {name: [trial.settings.get(name, "recipe's own") for trial in trials] for name in names}
     errors = [float("nan") if trial.val_nme is None else trial.val_nme for trial in trials]
-    draw.setting_panels(columns, errors, _protocol(trials), log.folder / PLOT_FILE)
+    visualization.setting_panels(columns, errors, _protocol(trials), log.folder / PLOT_FILE)
 
 
 def report(log: Log, base: TrainOptions) -> None:
@@ -138,7 +134,7 @@ def report(log: Log, base: TrainOptions) -> None:
         print("\nno trial came to an end")
     else:
         told = " ".join(f"{name}={value}" for name, value in best.settings.items())
-        command = cli.command_line(with_settings(base, best.settings), "train")
+        command = command_line(with_settings(base, best.settings), "train")
         print(f"\nbest on validation: {log.folder / best.name}, {told}\n  {command}")
     for failed in [trial for trial in ranked if trial.status == FAILED]:
         print(
@@ -159,4 +155,4 @@ def _protocol(trials: Sequence[Trial]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -28,13 +28,13 @@ import os
 import numpy as np
 from IPython.display import Image
 
-from kpdetect import draw
-from kpdetect.crops import evaluation_crops
-from kpdetect.datasets import load, split_by_subject
-from kpdetect.exhibits.labelled import cropped, spread, typical_layout
-from kpdetect.exhibits.works import transform_rows
-from kpdetect.geometry import CropRule, apply_matrix, horizontal_flip
-from kpdetect.metrics import nme_per_face
+from kpdetect import visualization
+from kpdetect.core.geometry import CropRule, apply_matrix, horizontal_flip
+from kpdetect.data import load, split_by_subject
+from kpdetect.data.labelled_faces import cropped, spread, typical_layout
+from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.evaluation.metrics import nme_per_face
+from kpdetect.evaluation.works import transform_rows
 from kpdetect.recipes import TrainOptions, choose_recipe
 
 SPEC = f"youtube-faces:{os.environ['KPDETECT_DATA']}/youtube_faces" if os.getenv("KPDETECT_DATA") else "synthetic:300"
@@ -69,7 +69,7 @@ print("nose tip  ", faces.keypoints[0, faces.schema.index("nose_tip")].round(1))
 # %%
 two = spread(faces, 2)
 pictures, points = cropped(two, CropRule((480, 480), 1.25))
-draw.keypoint_sheet(pictures, points, faces.schema, two.subjects.tolist(), "out/keypoints.jpg")
+visualization.keypoint_sheet(pictures, points, faces.schema, two.subjects.tolist(), "out/keypoints.jpg")
 Image("out/keypoints.jpg")
 
 # %% [markdown]
@@ -78,7 +78,7 @@ Image("out/keypoints.jpg")
 # mirrored picture; more on that below.
 
 # %%
-draw.scheme_page(typical_layout(faces), faces.schema, "out/scheme.jpg")
+visualization.scheme_page(typical_layout(faces), faces.schema, "out/scheme.jpg")
 Image("out/scheme.jpg")
 
 # %% [markdown]
@@ -128,7 +128,7 @@ wrong = nme_per_face(swapped, moved, two.visible[:1], faces.schema)[0]
 print(f"the labels are wrong by NME {100 * wrong:.0f} % when the swap is forgotten")
 
 titles = ["moved only: 36 is now on a left eye. Wrong", "moved and swapped: 36 is on a right eye again"]
-draw.keypoint_sheet(
+visualization.keypoint_sheet(
     np.repeat(mirrored, 2, axis=0), np.concatenate([moved, swapped]), faces.schema, titles, "out/flip.jpg"
 )
 Image("out/flip.jpg")
@@ -142,7 +142,7 @@ Image("out/flip.jpg")
 
 # %%
 rows = transform_rows(spread(faces, 3), choose_recipe(TrainOptions(recipe="naimish")), seed=1)
-draw.transform_sheet(rows, faces.schema, "recipe naimish", "out/naimish.jpg")
+visualization.transform_sheet(rows, faces.schema, "recipe naimish", "out/naimish.jpg")
 Image("out/naimish.jpg")
 
 # %% [markdown]
@@ -151,7 +151,7 @@ Image("out/naimish.jpg")
 
 # %%
 rows = transform_rows(two, choose_recipe(TrainOptions(recipe="compact")), seed=1)
-draw.transform_sheet(rows, faces.schema, "recipe compact", "out/compact.jpg")
+visualization.transform_sheet(rows, faces.schema, "recipe compact", "out/compact.jpg")
 Image("out/compact.jpg", width=560)
 
 # %% [markdown]

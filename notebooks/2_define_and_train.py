@@ -30,14 +30,15 @@ import numpy as np
 from IPython.display import Image
 from skimage.data import astronaut
 
-from kpdetect import draw, models, runtime
-from kpdetect.bundle import load_bundle
-from kpdetect.datasets import load, split_by_rule
-from kpdetect.exhibits.labelled import read_history, spread, typical_layout
-from kpdetect.exhibits.works import face_of_image, feature_maps_of, first_convolution, predictions_of
-from kpdetect.images import write_image
+from kpdetect import models, visualization
+from kpdetect.core.images import write_image
+from kpdetect.data import load, split_by_rule
+from kpdetect.data.labelled_faces import read_history, spread, typical_layout
+from kpdetect.evaluation.evaluator import evaluate
+from kpdetect.evaluation.works import face_of_image, feature_maps_of, first_convolution, predictions_of
+from kpdetect.modelfile import runtime
+from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.recipes import TrainOptions, choose_recipe
-from kpdetect.scoring import evaluate
 from kpdetect.training import train
 
 SPEC = f"youtube-faces:{os.environ['KPDETECT_DATA']}/youtube_faces" if os.getenv("KPDETECT_DATA") else "synthetic:400"
@@ -106,7 +107,7 @@ run = train(options)
 
 # %%
 history = read_history(str(run))
-draw.learning_curves(history, "out/curves.png")
+visualization.learning_curves(history, "out/curves.png")
 Image("out/curves.png")
 
 # %% [markdown]
@@ -142,7 +143,9 @@ print(f"last epoch: training loss {history['loss'][-1]:.2f}, validation loss {hi
 
 # %%
 made = predictions_of(str(run), faces, "val", count=10)
-draw.prediction_sheet(made.crops, made.true_px, made.predicted_px, made.per_face, "out/predictions.jpg", made.caption)
+visualization.prediction_sheet(
+    made.crops, made.true_px, made.predicted_px, made.per_face, "out/predictions.jpg", made.caption
+)
 Image("out/predictions.jpg")
 
 # %% [markdown]
@@ -151,7 +154,7 @@ Image("out/predictions.jpg")
 
 # %%
 whole = predictions_of(str(run), faces, "val")
-draw.point_errors(typical_layout(whole.faces), whole.per_point, faces.schema, whole.caption, "out/errors.jpg")
+visualization.point_errors(typical_layout(whole.faces), whole.per_point, faces.schema, whole.caption, "out/errors.jpg")
 Image("out/errors.jpg", width=720)
 
 # %% [markdown]
@@ -163,7 +166,7 @@ Image("out/errors.jpg", width=720)
 # %%
 network, spec = load_bundle(run)
 kernels = np.asarray(first_convolution(network).kernel)
-draw.kernel_sheet(kernels, "first layer", "out/kernels.png")
+visualization.kernel_sheet(kernels, "first layer", "out/kernels.png")
 Image("out/kernels.png")
 
 # %% [markdown]
@@ -174,7 +177,7 @@ Image("out/kernels.png")
 # %%
 write_image("out/astronaut.png", astronaut())
 crop = face_of_image("out/astronaut.png", spec, face=0)
-draw.feature_maps(crop, kernels, feature_maps_of(network, crop), "first layer", "out/maps.jpg")
+visualization.feature_maps(crop, kernels, feature_maps_of(network, crop), "first layer", "out/maps.jpg")
 Image("out/maps.jpg", width=800)
 
 # %% [markdown]

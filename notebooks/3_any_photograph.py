@@ -30,13 +30,14 @@ import numpy as np
 from IPython.display import Image
 from skimage.data import astronaut
 
-from kpdetect import draw, scoring
-from kpdetect.datasets import load
-from kpdetect.end_to_end import evaluate_end_to_end
-from kpdetect.exhibits.labelled import spread
-from kpdetect.faces import Face, FaceFinder
-from kpdetect.geometry import apply_matrix, invert, scaling, to_pixels, translation
-from kpdetect.images import read_image, to_channels, warp_crop, write_image
+from kpdetect import visualization
+from kpdetect.core.geometry import apply_matrix, invert, scaling, to_pixels, translation
+from kpdetect.core.images import read_image, to_channels, warp_crop, write_image
+from kpdetect.data import load
+from kpdetect.data.labelled_faces import spread
+from kpdetect.detection import Face, FaceFinder
+from kpdetect.evaluation import evaluator
+from kpdetect.evaluation.end_to_end import evaluate_end_to_end
 from kpdetect.predict import Predictor
 
 SPEC = f"youtube-faces:{os.environ['KPDETECT_DATA']}/youtube_faces" if os.getenv("KPDETECT_DATA") else "synthetic:60"
@@ -98,7 +99,7 @@ keypoints = apply_matrix(invert(to_crop), to_pixels(relative, spec.crop.size_hw)
 found = [Face(box, points, spec.schema) for box, points in zip(boxes, keypoints, strict=True)]
 print("points", keypoints.shape, "in pixels of the photograph")
 
-write_image("out/marked.jpg", draw.draw_faces(photograph, found))
+write_image("out/marked.jpg", visualization.draw_faces(photograph, found))
 Image("out/marked.jpg", width=720)
 
 # %% [markdown]
@@ -129,7 +130,7 @@ closer = scaling(4) @ translation(*-corner)
 width, height = np.rint(4 * (opposite - corner)).astype(int)
 box = apply_matrix(closer, found[0].box.reshape(2, 2)).reshape(4)
 enlarged = Face(box, apply_matrix(closer, found[0].keypoints), spec.schema)
-write_image("out/closer.jpg", draw.draw_faces(warp_crop(photograph, closer, (height, width)), [enlarged]))
+write_image("out/closer.jpg", visualization.draw_faces(warp_crop(photograph, closer, (height, width)), [enlarged]))
 Image("out/closer.jpg", width=480)
 
 # %% [markdown]
@@ -159,7 +160,7 @@ print("no face:", predictor(astronaut()[300:]))
 
 # %%
 faces = spread(load(SPEC), 60)
-measured = scoring.evaluate(predictor.model, faces, spec)
+measured = evaluator.evaluate(predictor.model, faces, spec)
 print(f"{faces.name}, {len(faces)} faces, the labels' own boxes:")
 print(f"  plain    {100 * measured.plain.mean:.2f} %")
 print(f"  mirrored {100 * measured.mirrored:.2f} %")
@@ -174,7 +175,7 @@ print(f"  centred  {100 * measured.centred:.2f} %")
 found, _ = evaluate_end_to_end(predictor, faces, spec)
 print(f"{found.missed} of {len(faces)} faces were missed; on the others, plain {100 * found.errors.mean():.2f} %")
 
-draw.box_jitter_curve(scoring.box_jitter_curve(predictor.model, faces, spec), "out/jitter.png")
+visualization.box_jitter_curve(evaluator.box_jitter_curve(predictor.model, faces, spec), "out/jitter.png")
 Image("out/jitter.png", width=520)
 
 # %% [markdown]

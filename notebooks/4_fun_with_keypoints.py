@@ -28,9 +28,9 @@ import numpy as np
 from IPython.display import Image
 from skimage.data import astronaut
 
+from kpdetect.core.geometry import scaling
+from kpdetect.core.images import read_image, warp_crop, write_image
 from kpdetect.filters import apply_filters, load_filter
-from kpdetect.geometry import scaling
-from kpdetect.images import read_image, warp_crop, write_image
 from kpdetect.measures import measure
 from kpdetect.predict import Predictor
 

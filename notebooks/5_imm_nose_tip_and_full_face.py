@@ -28,12 +28,12 @@ import os
 import numpy as np
 from IPython.display import Image
 
-from kpdetect import draw, models
-from kpdetect.bundle import load_bundle
-from kpdetect.datasets import load
-from kpdetect.exhibits.labelled import cropped, read_history, spread, typical_layout
-from kpdetect.exhibits.works import first_convolution, predictions_of, transform_rows
-from kpdetect.geometry import CropRule
+from kpdetect import models, visualization
+from kpdetect.core.geometry import CropRule
+from kpdetect.data import load
+from kpdetect.data.labelled_faces import cropped, read_history, spread, typical_layout
+from kpdetect.evaluation.works import first_convolution, predictions_of, transform_rows
+from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training import train
 
@@ -44,7 +44,7 @@ print(f"{faces.name}: {len(faces)} faces of {len(np.unique(faces.subjects))} peo
 
 two = spread(faces, 2)
 pictures, points = cropped(two, CropRule((480, 480), 1.25))
-draw.keypoint_sheet(pictures, points, faces.schema, two.subjects.tolist(), "out/faces.jpg")
+visualization.keypoint_sheet(pictures, points, faces.schema, two.subjects.tolist(), "out/faces.jpg")
 Image("out/faces.jpg")
 
 # %% [markdown]
@@ -71,7 +71,7 @@ nose_epochs = 20 if drawn else None  # None: the recipe's own
 nose_run = train(TrainOptions("imm-nose", data=SPEC, epochs=nose_epochs, out="runs/notebook-5-nose", overwrite=True))
 
 # %%
-draw.learning_curves(read_history(str(nose_run)), "out/nose-curves.png")
+visualization.learning_curves(read_history(str(nose_run)), "out/nose-curves.png")
 Image("out/nose-curves.png")
 
 # %% [markdown]
@@ -86,7 +86,7 @@ Image("out/nose-curves.png")
 made = predictions_of(str(nose_run), faces, "val")
 order = np.argsort(made.per_face)
 chosen = np.concatenate([order[:5], order[-5:]]) if len(order) > 10 else order
-draw.prediction_sheet(
+visualization.prediction_sheet(
     made.crops[chosen],
     made.true_px[chosen],
     made.predicted_px[chosen],
@@ -110,7 +110,7 @@ Image("out/nose.jpg")
 
 # %%
 rows = transform_rows(spread(faces, 3), choose_recipe(TrainOptions(recipe="imm-full")), seed=0)
-draw.transform_sheet(rows, faces.schema, "recipe imm-full", "out/transforms.jpg")
+visualization.transform_sheet(rows, faces.schema, "recipe imm-full", "out/transforms.jpg")
 Image("out/transforms.jpg", width=720)
 
 # %% [markdown]
@@ -128,7 +128,7 @@ full_epochs = 14 if drawn else None
 full_run = train(TrainOptions("imm-full", data=SPEC, epochs=full_epochs, out="runs/notebook-5-full", overwrite=True))
 
 # %%
-draw.learning_curves(read_history(str(full_run)), "out/full-curves.png")
+visualization.learning_curves(read_history(str(full_run)), "out/full-curves.png")
 Image("out/full-curves.png")
 
 # %% [markdown]
@@ -138,7 +138,7 @@ Image("out/full-curves.png")
 
 # %%
 made = predictions_of(str(full_run), faces, "val", count=10)
-draw.prediction_sheet(made.crops, made.true_px, made.predicted_px, made.per_face, "out/full.jpg", made.caption)
+visualization.prediction_sheet(made.crops, made.true_px, made.predicted_px, made.per_face, "out/full.jpg", made.caption)
 Image("out/full.jpg")
 
 # %% [markdown]
@@ -149,7 +149,9 @@ Image("out/full.jpg")
 
 # %%
 whole = predictions_of(str(full_run), faces, "val")
-draw.point_errors(typical_layout(whole.faces), whole.per_point, whole.faces.schema, whole.caption, "out/errors.jpg")
+visualization.point_errors(
+    typical_layout(whole.faces), whole.per_point, whole.faces.schema, whole.caption, "out/errors.jpg"
+)
 Image("out/errors.jpg", width=720)
 
 # %% [markdown]
@@ -159,7 +161,7 @@ Image("out/errors.jpg", width=720)
 
 # %%
 network, _ = load_bundle(full_run)
-draw.kernel_sheet(np.asarray(first_convolution(network).kernel), "imm-full, first layer", "out/kernels.png")
+visualization.kernel_sheet(np.asarray(first_convolution(network).kernel), "imm-full, first layer", "out/kernels.png")
 Image("out/kernels.png")
 
 # %% [markdown]

@@ -32,14 +32,15 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from IPython.display import Image
 
-from kpdetect import draw, runtime
-from kpdetect.bundle import load_bundle, read_spec
-from kpdetect.crops import evaluation_crops
-from kpdetect.datasets import load, split_by_rule
-from kpdetect.exhibits.labelled import spread
+from kpdetect import visualization
+from kpdetect.core.geometry import to_pixels
+from kpdetect.data import load, split_by_rule
+from kpdetect.data.labelled_faces import spread
+from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.evaluation.metrics import nme_per_face
 from kpdetect.export import export_model
-from kpdetect.geometry import to_pixels
-from kpdetect.metrics import nme_per_face
+from kpdetect.modelfile import runtime
+from kpdetect.modelfile.bundle import load_bundle, read_spec
 from kpdetect.recipes import TrainOptions
 from kpdetect.training import train
 
@@ -124,7 +125,9 @@ print(
 # %%
 truth = to_pixels(relative, spec.crop.size_hw)
 errors = nme_per_face(truth, points, faces.visible, faces.schema)
-draw.prediction_sheet(crops, truth, points, errors, "out/exported.jpg", "compact.tflite, by its bare interpreter")
+visualization.prediction_sheet(
+    crops, truth, points, errors, "out/exported.jpg", "compact.tflite, by its bare interpreter"
+)
 Image("out/exported.jpg")
 
 # %% [markdown]

@@ -35,11 +35,11 @@ def wait_for(path: Path, process: ForkServerProcess) -> None:
 
 def train(arguments: list[str], environment: dict[str, str], log: str) -> None:
     """What the child does: TensorFlow reads the environment when it computes first."""
-    from kpdetect import cli
+    from kpdetect.core.options import run_command
     from kpdetect.train import main
 
     os.environ.update(environment)
     with open(log, "a") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
         os.dup2(file.fileno(), 2)
-        status = cli.run(main, arguments)
+        status = run_command(main, arguments)
     os._exit(status)  # as SIGKILL would have it: nothing of Python is left to end TensorFlow's threads

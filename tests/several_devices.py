@@ -9,11 +9,11 @@ import sys
 import keras
 import tensorflow as tf
 
-from kpdetect import cli
+from kpdetect.core.options import run_command
 from kpdetect.recipes import TrainOptions
 from kpdetect.train import main
-from kpdetect.training import devices, loop
-from kpdetect.training.processes import Place
+from kpdetect.training import devices, fit
+from kpdetect.training.distributed.processes import Place
 
 TINY = ["--data", "synthetic:30", "--batch-size", "8", "--val-fraction", "0.5", "--seed", "3", "--epochs", "5"]
 SGD = ["--optimizer", "sgd", "--learning-rate", "1e-4"]  # Adam divides by what may be rounding alone
@@ -43,9 +43,9 @@ def run(folder: str, count: int) -> list[float]:
         strategy = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(count)])
         return usual if count == 1 else devices.Devices(count, strategy.scope, whole_batch=False)
 
-    loop.prepare_devices = prepare
-    loop._tensorboard = lambda options, folder: (losses,)
-    status = cli.run(main, [*TINY, *SMALL, *SGD, "--deterministic", "--no-mixed-precision", "--out", folder])
+    fit.prepare_devices = prepare
+    fit._tensorboard = lambda options, folder: (losses,)
+    status = run_command(main, [*TINY, *SMALL, *SGD, "--deterministic", "--no-mixed-precision", "--out", folder])
     if status:
         sys.exit(status)
     return losses.losses

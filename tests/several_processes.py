@@ -21,12 +21,13 @@ import numpy as np
 from forked_training import FORKS, ONE_THREAD, train, wait_for
 from small_models import tiny
 
-from kpdetect import cli, models
-from kpdetect.errors import Interrupted, KpdetectError
+from kpdetect import models
+from kpdetect.core.errors import Interrupted, KpdetectError
+from kpdetect.core.options import run_command
+from kpdetect.core.signals import stop_on_signals
 from kpdetect.recipes import TrainOptions
-from kpdetect.stopping import stop_on_signals
-from kpdetect.training import meeting
-from kpdetect.training.processes import Processes, joined
+from kpdetect.training.distributed import meeting
+from kpdetect.training.distributed.processes import Processes, joined
 
 HEARTBEAT_SECONDS = 5  # what a test can wait for
 PLAIN = [f"augmentation.{name}=0" for name in ("rotation_deg", "blur", "noise", "gamma", "contrast")]
@@ -104,7 +105,7 @@ def _talk(task: str, where: str, number: int, log: str) -> None:
 
     with open(log, "w") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
         os.dup2(file.fileno(), 2)
-        status = cli.run(main)
+        status = run_command(main)
         file.flush()
         ctypes.pythonapi.Py_Exit(status)  # as a command ends: a forked child would leave Python's threads as they are
 

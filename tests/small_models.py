@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kpdetect.bundle import Spec, save_bundle
-from kpdetect.geometry import CropRule
-from kpdetect.schema import IBUG68, KeypointSchema, user_schema
+from kpdetect.core.geometry import CropRule
+from kpdetect.core.schema import IBUG68, KeypointSchema, user_schema
+from kpdetect.modelfile.bundle import save_bundle
+from kpdetect.modelfile.spec import Spec
 
 SQUARE = KeypointSchema(
     name="square",

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpdetect.datasets import load, read_imm
-from kpdetect.errors import DataError, KpdetectError
-from kpdetect.geometry import tight_box, to_relative
-from kpdetect.images import write_image
-from kpdetect.schema import IMM58
+from kpdetect.core.errors import DataError, KpdetectError
+from kpdetect.core.geometry import tight_box, to_relative
+from kpdetect.core.images import write_image
+from kpdetect.core.schema import IMM58
+from kpdetect.data import load, read_imm
 
 HEAD = ["# AAM Shape File", "", "# number of model points", "58", "", "# path type x y point from to"]
 FIRST = len(HEAD) + 1  # the line of the first point

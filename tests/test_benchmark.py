@@ -8,13 +8,13 @@ import pytest
 from small_models import small_bundle
 
 from kpdetect import benchmark
-from kpdetect.bundle import shipped_model
-from kpdetect.errors import KpdetectError
-from kpdetect.timing.memory import peak_memory_bytes
-from kpdetect.timing.operations import sum_up
-from kpdetect.timing.rounds import RUNS_A_TURN, time_in_turns
-from kpdetect.timing.subjects import Subject, prepare
-from kpdetect.timing.worker import Loaded, NotInstalled, Worker
+from kpdetect.core.errors import KpdetectError
+from kpdetect.evaluation.latency.memory import peak_memory_bytes
+from kpdetect.evaluation.latency.operations import sum_up
+from kpdetect.evaluation.latency.rounds import RUNS_A_TURN, time_in_turns
+from kpdetect.evaluation.latency.subjects import Subject, prepare
+from kpdetect.evaluation.latency.worker import Loaded, NotInstalled, Worker
+from kpdetect.modelfile.bundle import shipped_model
 
 SHIPPED = shipped_model()
 
@@ -199,6 +199,6 @@ def test_a_file_that_needs_a_missing_package_is_no_missing_peer(monkeypatch):
     def fail(*_):
         raise NotInstalled("onnx")
 
-    monkeypatch.setattr("kpdetect.timing.rounds.Worker", fail)
+    monkeypatch.setattr("kpdetect.evaluation.latency.rounds.Worker", fail)
     with pytest.raises(KpdetectError, match="needs onnx"):
         benchmark.main([str(SHIPPED), "--no-peers"])

@@ -13,13 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import small_bundle, small_model, small_spec
 
-from kpdetect import bundle, shipped
-from kpdetect.atomic import atomic_folder
-from kpdetect.bundle import WEIGHTS_FILE, Spec, load_bundle, model_kind, read_spec, save_bundle, shipped_model
-from kpdetect.errors import KpdetectError
-from kpdetect.geometry import CropRule, apply_matrix
-from kpdetect.schema import IBUG68
-from kpdetect.spec import SPEC_FILE, face_scores
+from kpdetect.core import assets
+from kpdetect.core.atomic_write import atomic_folder
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule, apply_matrix
+from kpdetect.core.schema import IBUG68
+from kpdetect.modelfile import bundle
+from kpdetect.modelfile.bundle import (
+    WEIGHTS_FILE,
+    Spec,
+    load_bundle,
+    model_kind,
+    read_spec,
+    save_bundle,
+    shipped_model,
+)
+from kpdetect.modelfile.spec import SPEC_FILE, face_scores
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -217,8 +226,9 @@ def test_a_face_score_is_a_number_whatever_is_said(slope) -> None:
 
 
 def test_importing_the_bundle_imports_no_keras() -> None:
-    code = "import sys, kpdetect.bundle; print([m for m in ('keras', 'tensorflow', 'onnxruntime') if m in sys.modules])"
-    root = Path(bundle.__file__).resolve().parents[1]
+    unwanted = "('keras', 'tensorflow', 'onnxruntime')"
+    code = f"import sys, kpdetect.modelfile.bundle; print([m for m in {unwanted} if m in sys.modules])"
+    root = Path(bundle.__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "[]\n"
 
 
@@ -342,17 +352,17 @@ def test_a_damaged_spec_names_its_file(tmp_path) -> None:
 
 
 def test_a_shipped_file_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(shipped, "__file__", str(tmp_path / "kpdetect" / "shipped.py"))
+    monkeypatch.setattr(assets, "PACKAGE", tmp_path / "kpdetect")
     with pytest.raises(KpdetectError, match=r"no a\.npz ships with this kpdetect \(looked in .*\); .*, or do without"):
-        shipped.shipped_file("things", "a.npz", "do without")
+        assets.shipped_file("things", "a.npz", "do without")
     for place in ("exported_models/things/a.npz", "kpdetect/_things/a.npz"):
         (tmp_path / place).parent.mkdir(parents=True)
         (tmp_path / place).touch()
-        assert shipped.shipped_file("things", "a.npz", "do without") == tmp_path / place
+        assert assets.shipped_file("things", "a.npz", "do without") == tmp_path / place
 
 
 def test_the_shipped_model_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(bundle, "__file__", str(tmp_path / "kpdetect" / "bundle.py"))
+    monkeypatch.setattr(assets, "PACKAGE", tmp_path / "kpdetect")
     with pytest.raises(KpdetectError, match=r"no model ships with this kpdetect .*python -m kpdetect.train"):
         shipped_model()
     for place in ("exported_models/compact", "kpdetect/_shipped"):

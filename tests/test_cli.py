@@ -9,27 +9,27 @@ from dataclasses import dataclass
 import pytest
 
 from kpdetect import __main__ as front
-from kpdetect import cli
-from kpdetect.atomic import atomic_file, atomic_folder
-from kpdetect.errors import DataError, KpdetectError, MissingExtra, unknown_name
+from kpdetect.core.atomic_write import atomic_file, atomic_folder
+from kpdetect.core.errors import DataError, KpdetectError, MissingExtra, unknown_name
+from kpdetect.core.options import command_line, option, parse_options, run_command
 
 
 @dataclass(frozen=True)
 class Options:
     """Does a thing."""
 
-    places: tuple[str, ...] = cli.option(dataclasses.MISSING, "where", positional=True)
-    count: int = cli.option(3, "how many")
-    share: float = cli.option(0.5, "which share, at most 1")
-    name: str | None = cli.option(None, "how 100 % of them are called", metavar="NAME")
-    kinds: tuple[str, ...] = cli.option(("a", "b"), "which kinds")
-    mode: str = cli.option("fast", "which way", choices=("fast", "slow"))
-    resume: bool = cli.option(False, "go on")
-    grid: tuple[str, ...] = cli.option((), "what to try", metavar="NAME=VALUES", words=True)
+    places: tuple[str, ...] = option(dataclasses.MISSING, "where", positional=True)
+    count: int = option(3, "how many")
+    share: float = option(0.5, "which share, at most 1")
+    name: str | None = option(None, "how 100 % of them are called", metavar="NAME")
+    kinds: tuple[str, ...] = option(("a", "b"), "which kinds")
+    mode: str = option("fast", "which way", choices=("fast", "slow"))
+    resume: bool = option(False, "go on")
+    grid: tuple[str, ...] = option((), "what to try", metavar="NAME=VALUES", words=True)
 
 
 def parse(*words: str) -> Options:
-    return cli.parse_options(Options, words, "thing", "kpdetect thing here")
+    return parse_options(Options, words, "thing", "kpdetect thing here")
 
 
 def test_defaults_are_the_dataclass_s():
@@ -45,11 +45,11 @@ def test_every_kind_of_option_is_read():
 
 def test_a_command_line_gives_its_options_again():
     options = Options(("x y", "z"), 7, 0.25, "it's", ("c",), "slow", True, ("a=1,2", "b=3"))
-    words = shlex.split(cli.command_line(options, "thing"))
+    words = shlex.split(command_line(options, "thing"))
     # Words by place stand first, so nothing takes them for its own.
     assert words[:4] == ["kpdetect", "thing", "x y", "z"]
     assert parse(*words[2:]) == options
-    assert cli.command_line(Options(("x",)), "thing") == "kpdetect thing x"
+    assert command_line(Options(("x",)), "thing") == "kpdetect thing x"
 
 
 @pytest.mark.parametrize("words", [[], ["x", "--count", "many"], ["x", "--mode", "wild"], ["x", "--unknown"]])
@@ -73,7 +73,7 @@ def test_a_user_s_mistake_is_one_line_and_status_2(capsys):
     def main(argv):
         raise KpdetectError("faces.csv: expected a file, found nothing")
 
-    assert cli.run(main, []) == 2
+    assert run_command(main, []) == 2
     assert capsys.readouterr().err == "kpdetect: faces.csv: expected a file, found nothing\n"
 
 
@@ -81,9 +81,9 @@ def test_status_passes_through_and_ctrl_c_is_130():
     def interrupted(argv):
         raise KeyboardInterrupt
 
-    assert cli.run(lambda argv: 0, []) == 0
-    assert cli.run(lambda argv: 5, []) == 5
-    assert cli.run(interrupted, []) == 130
+    assert run_command(lambda argv: 0, []) == 0
+    assert run_command(lambda argv: 5, []) == 5
+    assert run_command(interrupted, []) == 130
 
 
 def test_a_slip_of_ours_keeps_its_traceback():
@@ -91,7 +91,7 @@ def test_a_slip_of_ours_keeps_its_traceback():
         raise RuntimeError("ours")
 
     with pytest.raises(RuntimeError, match="ours"):
-        cli.run(main, [])
+        run_command(main, [])
 
 
 def test_front_door(capsys):

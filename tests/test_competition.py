@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from kpdetect.errors import KpdetectError
-from kpdetect.marking.competition import competition_csv
+from kpdetect.core.errors import KpdetectError
+from kpdetect.inference.competition import competition_csv
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 70), st.just(2))
 COORDINATES = st.floats(-1e5, 1e5, width=32)

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from kpdetect.errors import KpdetectError
-from kpdetect.keras_backend import JAX
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.keras_backend import JAX
 from kpdetect.recipes import TrainOptions
 from kpdetect.training import devices
 

@@ -7,13 +7,13 @@ import numpy.typing as npt
 import pytest
 from small_models import SQUARE
 
-from kpdetect.bundle import Spec
-from kpdetect.datasets import Annotations
-from kpdetect.end_to_end import FindFaces, evaluate_end_to_end
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Face
-from kpdetect.geometry import CropRule, Floats, tight_box
-from kpdetect.schema import KeypointSchema
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule, Floats, tight_box
+from kpdetect.core.schema import KeypointSchema
+from kpdetect.data import Annotations
+from kpdetect.detection import Face
+from kpdetect.evaluation.end_to_end import FindFaces, evaluate_end_to_end
+from kpdetect.modelfile.spec import Spec
 
 SPEC = Spec(SQUARE, "compact", {}, CropRule((160, 160), 2.0), channels=1, recipe="compact")
 SIDE = 20

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kpdetect import cli
+from kpdetect.core.options import run_command
 from kpdetect.evaluate import main
-from kpdetect.results import read_rows
+from kpdetect.evaluation.results import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = str(ROOT / "exported_models" / "compact")
@@ -16,7 +16,7 @@ SHIPPED = str(ROOT / "exported_models" / "compact")
 def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report_file, rows_file, pictures = tmp_path / "all.json", tmp_path / "rows.csv", tmp_path / "pictures"
     files = ["--json", str(report_file), "--results", str(rows_file), "--out", str(pictures)]
-    assert cli.run(main, [SHIPPED, "--data", "synthetic:12", *files]) == 0
+    assert run_command(main, [SHIPPED, "--data", "synthetic:12", *files]) == 0
     told = capsys.readouterr().out
     (row,) = read_rows(rows_file)
     report = json.loads(report_file.read_text())
@@ -39,7 +39,7 @@ def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys
 
 def test_json_on_stdout_is_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--data", "synthetic:6", "--split", "val", "--no-box-jitter", "--json", "-"]
-    assert cli.run(main, [SHIPPED, *arguments]) == 0
+    assert run_command(main, [SHIPPED, *arguments]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["split"] == "val by subject (none trained on)"
     assert report["box_jitter"] == {}
@@ -47,7 +47,10 @@ def test_json_on_stdout_is_json_alone(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_missed_faces_are_counted_with_the_detectors_boxes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(main, [SHIPPED, "--data", "synthetic:8", "--boxes", "finder", "--no-box-jitter", "--json", "-"]) == 0
+    assert (
+        run_command(main, [SHIPPED, "--data", "synthetic:8", "--boxes", "finder", "--no-box-jitter", "--json", "-"])
+        == 0
+    )
     report = json.loads(capsys.readouterr().out)
     assert (report["boxes"], report["n"]) == ("finder", 8)
     assert 0 <= report["missed"] < 8
@@ -66,7 +69,7 @@ def test_a_users_mistake_is_one_line(
 ) -> None:
     (tmp_path / "face.jpg").write_bytes((ROOT / "exported_models/compact/example.jpg").read_bytes())
     (tmp_path / "faces.csv").write_text("image,nose_x,nose_y,chin_x,chin_y\nface.jpg,300,330,310,440\n")
-    assert cli.run(main, [argument.format(folder=tmp_path) for argument in arguments]) == 2
+    assert run_command(main, [argument.format(folder=tmp_path) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error

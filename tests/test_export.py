@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from small_models import small_bundle, small_spec
 
-from kpdetect import bundle, cli, export, runtime
-from kpdetect.comparing import Comparison, all_outputs, difference, probe_crops
-from kpdetect.converters import FORMATS, HALF_PRECISION_PX, Kind, Source, onnx_file, tflite_ops
-from kpdetect.converters.tflite import write_tflite
-from kpdetect.errors import KpdetectError, MissingExtra
+from kpdetect import export
+from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.core.options import run_command
 from kpdetect.export import Quantization, export_model
-from kpdetect.runtime import Marks
+from kpdetect.exporters import FORMATS, HALF_PRECISION_PX, Kind, Source, tflite_ops
+from kpdetect.exporters import onnx as onnx_file
+from kpdetect.exporters.parity import Comparison, all_outputs, difference, probe_crops
+from kpdetect.exporters.tflite import write_tflite
+from kpdetect.modelfile import bundle, runtime
+from kpdetect.modelfile.runtime import Marks
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -226,7 +229,7 @@ def test_a_tolerance_of_zero_fails_and_leaves_an_older_export_alone(exports, sou
     target = small_bundle(tmp_path / "older", "imm-nose")
     before = {file.name: file.read_bytes() for file in target.iterdir()}
     arguments = [str(sources["imm-nose"]), "--out", str(target), "--formats", "tflite", "--tolerance-px", "0"]
-    assert cli.run(export.main, [*arguments, "--overwrite"]) == 2
+    assert run_command(export.main, [*arguments, "--overwrite"]) == 2
     assert {file.name: file.read_bytes() for file in target.iterdir()} == before
     assert [file.name for file in tmp_path.iterdir()] == ["older"]
 
@@ -278,7 +281,7 @@ def test_of_a_great_uncertainty_the_share_of_itself_counts() -> None:
     ],
 )
 def test_a_wrong_option_is_one_line_and_writes_nothing(sources, tmp_path, capsys, arguments, told) -> None:
-    assert cli.run(export.main, [str(sources["imm-nose"]), "--out", str(tmp_path / "e"), *arguments]) == 2
+    assert run_command(export.main, [str(sources["imm-nose"]), "--out", str(tmp_path / "e"), *arguments]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"kpdetect: {told}")
     assert len(err.splitlines()) == 1
@@ -287,7 +290,7 @@ def test_a_wrong_option_is_one_line_and_writes_nothing(sources, tmp_path, capsys
 
 def test_a_wrong_model_is_told_before_tensorflow_starts(tmp_path, exports, capsys) -> None:
     for model, told in (("absent", "no such model file"), (exports["imm-nose"] / "small.tflite", "expected a bundle")):
-        assert cli.run(export.main, [str(model), "--out", str(tmp_path / "e")]) == 2
+        assert run_command(export.main, [str(model), "--out", str(tmp_path / "e")]) == 2
         err = capsys.readouterr().err
         assert f"{model}: {told}" in err
         assert len(err.splitlines()) == 1

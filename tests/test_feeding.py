@@ -4,14 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from kpdetect.datasets import Annotations, load
-from kpdetect.pipeline import FaceFraming, ImageFraming, Share
+from kpdetect.core.schema import user_schema
+from kpdetect.data import Annotations, load
+from kpdetect.data.augmentation import CenterCrop, Noise, RandomCrop, RandomFlip
+from kpdetect.data.pipeline import FaceFraming, ImageFraming, Share
 from kpdetect.recipes import Augmentation
 from kpdetect.recipes.own import compact
-from kpdetect.recipes.seeds import naimish
-from kpdetect.schema import user_schema
+from kpdetect.recipes.student_projects import naimish
 from kpdetect.training.feeding import framing_of, transforms_of, validation_batches
-from kpdetect.transforms import CenterCrop, Noise, RandomCrop, RandomFlip
 
 
 def validated(annotations: Annotations) -> list[np.ndarray]:

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from kpdetect import predict
-from kpdetect.datasets import load
-from kpdetect.datasets.synthetic.face_shape import face_shape
-from kpdetect.draw import draw_faces
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Face
+from kpdetect.core.assets import PACKAGE
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import apply_matrix, rotation, scaling, tight_box, translation
+from kpdetect.core.images import read_image, write_image
+from kpdetect.core.schema import IBUG68, IMM58, user_schema
+from kpdetect.data import load
+from kpdetect.data.synthetic.face_shape import face_shape
+from kpdetect.detection import Face
 from kpdetect.filters import SHIPPED, Filter, apply_filters, load_filter
 from kpdetect.filters.fitting import WARPS, fit_perspective, project
-from kpdetect.geometry import apply_matrix, rotation, scaling, tight_box, translation
-from kpdetect.images import read_image, write_image
-from kpdetect.marking.drawing import drawing
-from kpdetect.schema import IBUG68, IMM58, user_schema
+from kpdetect.inference.overlay import drawing
+from kpdetect.visualization import draw_faces
 
 ANCHORS = {"right_eye_outer": (20.0, 40.0), "left_eye_outer": (60.0, 40.0), "mouth_right": (28.0, 70.0)}
 FOUR_ANCHORS = {**ANCHORS, "mouth_left": (52.0, 70.0)}
@@ -193,7 +194,7 @@ def test_the_scheme_of_58_points_holds_them_and_others_are_told() -> None:
 
 def test_each_picture_that_ships_is_small_and_512_wide() -> None:
     for name in SHIPPED:
-        file = Path(predict.__file__).parent / "filters" / "pictures" / f"{name}.png"
+        file = PACKAGE / "filters" / "pictures" / f"{name}.png"
         assert file.stat().st_size < 100_000
         assert read_image(file).shape[1] == 512
 

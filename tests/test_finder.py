@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpdetect.datasets import load, split_by_rule, synthetic
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import FaceFinder, HaarDetector, finder, make_detector
-from kpdetect.faces.finder import CELL, SIZE_UNIT, STRIDE, Pyramid, boxes_of
-from kpdetect.finding import draw_canvas, export_finder, finder_loss, portraits_of, targets
-from kpdetect.geometry import intersection_over_union
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import intersection_over_union
+from kpdetect.data import load, split_by_rule, synthetic
+from kpdetect.detection import FaceFinder, HaarDetector, finder, make_detector
+from kpdetect.detection.finder import CELL, SIZE_UNIT, STRIDE, Pyramid, boxes_of
 from kpdetect.models.finder import finder as finder_network
 from kpdetect.predict import Predictor
+from kpdetect.training.finder import draw_canvas, export_finder, finder_loss, portraits_of, targets
 
 few = settings(max_examples=25, deadline=None)
 
@@ -132,7 +132,7 @@ class TestCanvases:
 
     def test_its_boxes_are_where_the_faces_are(self, drawn):
         """A face pasted on a grey canvas is what changes there."""
-        from kpdetect.finding import canvases
+        from kpdetect.training.finder import canvases
 
         for portrait in portraits_of(drawn)[:6]:
             rng, boxes = np.random.default_rng(1), []
@@ -176,7 +176,7 @@ class TestFaceFinder:
             FaceFinder()
 
     def test_it_finds_people_kept_out_of_its_training(self, shared_data):
-        from kpdetect.bundle import read_spec, shipped_model
+        from kpdetect.modelfile.bundle import read_spec, shipped_model
 
         faces = load(f"ibug:{shared_data / 'ibug_300w' / 'helen'}")
         val = split_by_rule(faces, read_spec(shipped_model()).extra["split"])[1]
@@ -196,7 +196,7 @@ def test_commands_call_detectors_by_name(tmp_path, monkeypatch):
     assert make_detector("haar", min_face=0.3).min_face == make_detector(min_face=0.3).min_face == 0.3
     with pytest.raises(KpdetectError, match="expected YuNet's ONNX file"):
         make_detector(str(tmp_path / "none.onnx"))
-    monkeypatch.setattr("kpdetect.faces.YuNetDetector", lambda model: f"YuNet of {model}")
+    monkeypatch.setattr("kpdetect.detection.YuNetDetector", lambda model: f"YuNet of {model}")
     assert make_detector("yunet.onnx") == "YuNet of yunet.onnx"
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpdetect import geometry
-from kpdetect.errors import KpdetectError
-from kpdetect.geometry import CropRule
+from kpdetect.core import geometry
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule
 
 quick = settings(max_examples=40, deadline=None)
 number = st.floats(-500, 500, width=32)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kpdetect.datasets import align, labelled, load, read_ibug, split_by_subject
-from kpdetect.datasets.copies import COPY_OF
-from kpdetect.datasets.ibug import photograph_of
-from kpdetect.errors import DataError, KpdetectError
-from kpdetect.geometry import tight_box
-from kpdetect.images import write_image
-from kpdetect.schema import IBUG68
+from kpdetect.core.errors import DataError, KpdetectError
+from kpdetect.core.geometry import tight_box
+from kpdetect.core.images import write_image
+from kpdetect.core.schema import IBUG68
+from kpdetect.data import align, labelled, load, read_ibug, split_by_subject
+from kpdetect.data.duplicates import COPY_OF
+from kpdetect.data.readers.ibug import photograph_of
 
 SIZE_HW = (90, 120)
 NUMBERS = ":7: expected left, top, width, height as finite numbers, received "
@@ -407,10 +407,10 @@ class TestFacesWithoutPoints:
     def test_nothing_learns_from_them_or_measures_by_them(self, folder):
         from small_models import small_spec
 
-        from kpdetect.geometry import CropRule
-        from kpdetect.pipeline import BatchOptions, FaceFraming, build_cache, training_batches
-        from kpdetect.scoring import evaluate
-        from kpdetect.transforms import CenterCrop
+        from kpdetect.core.geometry import CropRule
+        from kpdetect.data.augmentation import CenterCrop
+        from kpdetect.data.pipeline import BatchOptions, FaceFraming, build_cache, training_batches
+        from kpdetect.evaluation.evaluator import evaluate
 
         names = small_spec().schema.point_names
         faces = read_ibug(put_xml(folder, image(box())))

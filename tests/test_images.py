@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpdetect.errors import KpdetectError
-from kpdetect.geometry import CropRule, apply_matrix, invert, rotation, scaling, translation
-from kpdetect.images import as_rgb, cv2, read_image, to_channels, warp_crop, write_image
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule, apply_matrix, invert, rotation, scaling, translation
+from kpdetect.core.images import as_rgb, cv2, read_image, to_channels, warp_crop, write_image
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib, in kpdetect[test]")
 
@@ -209,7 +209,7 @@ def test_to_channels():
 def test_opencv_without_libgl_names_the_headless_build(tmp_path):
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
     root = Path(__file__).resolve().parents[1]
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(root)!r}]; import kpdetect.images"
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(root)!r}]; import kpdetect.core.images"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "libGL.so.1" in done.stderr

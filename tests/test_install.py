@@ -51,7 +51,7 @@ def test_the_predictor_works_from_the_wheel_in_another_folder(wheel: Path, tmp_p
     subprocess.run(install, check=True)
     program = (
         "import sys, pathlib, kpdetect; assert pathlib.Path(kpdetect.__file__).is_relative_to(sys.argv[1])\n"
-        "from kpdetect.datasets import synthetic\n"
+        "from kpdetect.data import synthetic\n"
         "from kpdetect.predict import Predictor\n"
         "image, points = synthetic.render(seed=5, index=0, size=256)\n"
         "face, = Predictor()(image, boxes=[(*points.min(0), *points.max(0))])\n"

@@ -16,20 +16,20 @@ import pytest
 pa = pytest.importorskip("pyarrow", reason='needs PyArrow: pip install "kpdetect[label]"')
 pq = pytest.importorskip("pyarrow.parquet")
 
-from kpdetect import cli  # noqa: E402
 from kpdetect import label as command  # noqa: E402
-from kpdetect.datasets import load  # noqa: E402
-from kpdetect.errors import KpdetectError  # noqa: E402
-from kpdetect.faces import Face  # noqa: E402
-from kpdetect.images import read_image, write_image  # noqa: E402
-from kpdetect.labelling import run  # noqa: E402
-from kpdetect.labelling.folder import LabelFolder  # noqa: E402
-from kpdetect.labelling.options import LabelOptions  # noqa: E402
-from kpdetect.labelling.sources import Columns, Encoded, FilesPart, Part, TablePart, find_parts  # noqa: E402
-from kpdetect.labelling.tables import Counts, Labelled, faces_table  # noqa: E402
-from kpdetect.labelling.worker import Job, Labeller, Look, Outcome  # noqa: E402
+from kpdetect.core.errors import KpdetectError  # noqa: E402
+from kpdetect.core.images import read_image, write_image  # noqa: E402
+from kpdetect.core.options import run_command  # noqa: E402
+from kpdetect.core.schema import user_schema  # noqa: E402
+from kpdetect.data import load  # noqa: E402
+from kpdetect.detection import Face  # noqa: E402
+from kpdetect.inference.bulk import run  # noqa: E402
+from kpdetect.inference.bulk.folder import LabelFolder  # noqa: E402
+from kpdetect.inference.bulk.options import LabelOptions  # noqa: E402
+from kpdetect.inference.bulk.sources import Columns, Encoded, FilesPart, Part, TablePart, find_parts  # noqa: E402
+from kpdetect.inference.bulk.tables import Counts, Labelled, faces_table  # noqa: E402
+from kpdetect.inference.bulk.worker import Job, Labeller, Look, Outcome  # noqa: E402
 from kpdetect.predict import Predictor  # noqa: E402
-from kpdetect.schema import user_schema  # noqa: E402
 
 LOOK = Look(model=None, detector=None, mirror=False, min_score=0.5, max_megapixels=250)
 
@@ -302,7 +302,7 @@ class KillsItsWorkerOnce(FilesPart):
 def on_ray() -> Iterator[object]:
     """Two workers in processes of their own; Ray is started once for all tests."""
     ray = pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
-    from kpdetect.labelling.workers import started
+    from kpdetect.inference.bulk.workers import started
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the parts above, which workers cannot import
     with started(2) as label_parts:
@@ -311,9 +311,9 @@ def on_ray() -> Iterator[object]:
 
 class TestOnRay:
     def test_two_workers_equal_the_predictor_one_by_one(self, on_ray, photos, tmp_path, monkeypatch, capsys):
-        monkeypatch.setattr("kpdetect.labelling.workers.started", lambda workers, address: nullcontext(on_ray))
+        monkeypatch.setattr("kpdetect.inference.bulk.workers.started", lambda workers, address: nullcontext(on_ray))
         words = [str(photos), "--out", str(tmp_path / "out"), "--part", "1", "--workers", "2"]
-        assert cli.run(command.main, words) == 0
+        assert run_command(command.main, words) == 0
         images = {str(file): str(file) for file in photos.rglob("*.png")}
         assert_equal_to_the_predictor(read(tmp_path / "out", "faces"), images)
         assert [row["image"] for row in read(tmp_path / "out", "errors")] == [str(photos / "bad.jpg")]
@@ -358,7 +358,7 @@ class TestOnRay:
 )
 def test_options_that_make_no_sense_leave_no_labels(words, message, photos, tmp_path, capsys):
     pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
-    assert cli.run(command.main, [str(photos), "--out", str(tmp_path / "out"), *words]) == 2
+    assert run_command(command.main, [str(photos), "--out", str(tmp_path / "out"), *words]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -369,7 +369,7 @@ def test_options_that_make_no_sense_leave_no_labels(words, message, photos, tmp_
 def test_a_missing_package_names_its_extra(module, package, photos, tmp_path, monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find(name) or object())
-    assert cli.run(command.main, [str(photos), "--out", str(tmp_path / "out")]) == 2
+    assert run_command(command.main, [str(photos), "--out", str(tmp_path / "out")]) == 2
     assert f'labelling at scale needs {package}: pip install "kpdetect[label]"' in capsys.readouterr().err
 
 

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from kpdetect import losses
-from kpdetect.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError
+from kpdetect.models import losses
 
 # One face, one point, off by 3 in x and by 8 in y, in the loss's unit; the numbers are worked out by hand.
 OFF_BY = np.array([[[3.0, 8.0]]], np.float32)

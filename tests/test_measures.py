@@ -6,20 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpdetect import cli, measures, predict
-from kpdetect.bundle import Spec
-from kpdetect.datasets import load
-from kpdetect.datasets.synthetic import annotations
-from kpdetect.datasets.synthetic.face_shape import face_shape
-from kpdetect.datasets.synthetic.shape import POINT_DEPTH, Pose, place_face, turn_head, uncross
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Face
-from kpdetect.geometry import CropRule, apply_matrix, horizontal_flip, rotation, scaling, tight_box, to_relative
-from kpdetect.images import read_image, write_image
+from kpdetect import measures, predict
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule, apply_matrix, horizontal_flip, rotation, scaling, tight_box, to_relative
+from kpdetect.core.images import read_image, write_image
+from kpdetect.core.options import run_command
+from kpdetect.core.schema import IBUG68, IMM58, KeypointSchema, user_schema
+from kpdetect.data import load
+from kpdetect.data.synthetic import annotations
+from kpdetect.data.synthetic.face_shape import face_shape
+from kpdetect.data.synthetic.shape import POINT_DEPTH, Pose, place_face, turn_head, uncross
+from kpdetect.detection import Face
 from kpdetect.measures import chip_matrix, eye_openness, face_chip, find_blinks, head_pose, mouth_openness, smile
+from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
-from kpdetect.runtime import Marks
-from kpdetect.schema import IBUG68, IMM58, KeypointSchema, user_schema
 
 MEAN = face_shape().mean
 FACES = [place_face(3, index) for index in range(60)]
@@ -275,7 +276,7 @@ def command(monkeypatch):
                 MeanFaceModel(schema), lambda image: boxes, second_look=False, **options
             ),
         )
-        return cli.run(predict.main, [str(word) for word in words])
+        return run_command(predict.main, [str(word) for word in words])
 
     return run
 

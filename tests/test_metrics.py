@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from kpdetect.errors import KpdetectError
-from kpdetect.geometry import to_relative
-from kpdetect.metrics import cumulative_error_curve, nme_per_face, nme_per_point, summary
-from kpdetect.metrics_keras import NormalizedMeanError
-from kpdetect.schema import IBUG68, KeypointSchema
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import to_relative
+from kpdetect.core.schema import IBUG68, KeypointSchema
+from kpdetect.evaluation.metrics import cumulative_error_curve, nme_per_face, nme_per_point, summary
+from kpdetect.models.metrics_keras import NormalizedMeanError
 
 EYES = KeypointSchema("eyes", ("right_eye", "left_eye", "nose"), normalizer_points=(0, 1))
 BOXED = KeypointSchema("boxed", ("a", "b", "c"))
@@ -153,5 +153,5 @@ def test_the_keras_metric_survives_its_config():
 
 
 def test_numpy_metrics_need_no_keras():
-    code = "import sys, kpdetect.metrics; assert not {'keras', 'tensorflow'} & set(sys.modules)"
+    code = "import sys, kpdetect.evaluation.metrics; assert not {'keras', 'tensorflow'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

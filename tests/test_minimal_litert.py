@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from small_models import small_spec
 
-from kpdetect.bundle import read_spec, shipped_model
-from kpdetect.datasets import load, synthetic
-from kpdetect.geometry import CropRule, apply_matrix, invert, tight_box, to_pixels
-from kpdetect.images import warp_crop, write_image
+from kpdetect.core.geometry import CropRule, apply_matrix, invert, tight_box, to_pixels
+from kpdetect.core.images import warp_crop, write_image
+from kpdetect.data import load, synthetic
+from kpdetect.modelfile.bundle import read_spec, shipped_model
 from kpdetect.predict import Predictor
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "minimal_litert.py"

@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 from kpdetect import models
-from kpdetect.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError
 from kpdetect.models import ARCHITECTURES, ExpectedError, SoftArgmax, count_parameters
 from kpdetect.models.heatmaps import doubled
 from kpdetect.models.layers import USUAL_SPREAD, cell_centers

@@ -81,7 +81,7 @@ def test_a_notebook_defines_nothing_and_decides_its_data_in_one_line(script: Pat
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     text = script.read_text(encoding="utf-8")
     decisions = [line for line in text.splitlines() if "os.environ" in line]
-    assert len(decisions) == ("kpdetect.datasets" in text)
+    assert len(decisions) == ("kpdetect.data" in text)
     assert all(line.startswith("SPEC = ") and "synthetic:" in line for line in decisions)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from small_models import small_face_spec
 
-from kpdetect.converters import PHOTOGRAPH_SIGNATURE
-from kpdetect.datasets import load, synthetic
-from kpdetect.geometry import CropRule, image_box
-from kpdetect.images import cv2, read_image, to_channels, warp_crop, write_image
+from kpdetect.core.geometry import CropRule, image_box
+from kpdetect.core.images import cv2, read_image, to_channels, warp_crop, write_image
+from kpdetect.data import load, synthetic
+from kpdetect.exporters import PHOTOGRAPH_SIGNATURE
 from kpdetect.predict import Predictor
 
 TOLERANCE_PX = 0.1
@@ -67,11 +67,11 @@ def check_crops(path: Path, boxes) -> None:
     """Most are equal; where JPEG's rounding or a crop's border comes in, some pixels are a grey level off."""
     import tensorflow as tf
 
-    from kpdetect.converters import photograph
+    from kpdetect.exporters import photograph_signature
 
     spec = small_face_spec()
-    pixels = photograph._decoded(tf.constant(path.read_bytes()), spec.channels)
-    crops = photograph._crops(pixels, tf.constant(np.stack(boxes), tf.float32), spec).numpy()
+    pixels = photograph_signature._decoded(tf.constant(path.read_bytes()), spec.channels)
+    crops = photograph_signature._crops(pixels, tf.constant(np.stack(boxes), tf.float32), spec).numpy()
     grey = to_channels(read_image(path), spec.channels)
     expected = np.stack([warp_crop(grey, matrix, spec.crop.size_hw) for matrix in spec.crop.matrix(boxes)])
     off = np.abs(crops - expected)
@@ -89,9 +89,9 @@ def test_its_crops_of_real_photographs(shared_data, part) -> None:
 def test_models_of_whole_pictures_see_the_whole_one_for_each_box() -> None:
     import tensorflow as tf
 
-    from kpdetect.converters import photograph
+    from kpdetect.exporters import photograph_signature
 
-    boxes = photograph._boxes(tf.zeros((30, 40, 1)), tf.zeros((2, 4)), CropRule((8, 8), 1.0, around="image"))
+    boxes = photograph_signature._boxes(tf.zeros((30, 40, 1)), tf.zeros((2, 4)), CropRule((8, 8), 1.0, around="image"))
     np.testing.assert_array_equal(boxes, np.stack([image_box((30, 40))] * 2))
 
 

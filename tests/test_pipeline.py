@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpdetect.crops import evaluation_crops
-from kpdetect.datasets.annotations import Annotations
-from kpdetect.errors import DataError, KpdetectError
-from kpdetect.geometry import CropRule, apply_matrix, tight_box, to_pixels
-from kpdetect.pipeline import (
+from kpdetect.core.errors import DataError, KpdetectError
+from kpdetect.core.geometry import CropRule, apply_matrix, tight_box, to_pixels
+from kpdetect.core.schema import IBUG68, KeypointSchema
+from kpdetect.data.annotations import Annotations
+from kpdetect.data.augmentation import Blur, CropToBox, RandomCrop, RandomFlip
+from kpdetect.data.pipeline import (
     BatchOptions,
     FaceFraming,
     ImageFraming,
@@ -24,11 +25,10 @@ from kpdetect.pipeline import (
     cache,
     training_batches,
 )
-from kpdetect.pipeline.batches import as_tensors, shuffled_rows
+from kpdetect.data.pipeline.batches import as_tensors, shuffled_rows
+from kpdetect.data.pipeline.crops import evaluation_crops
 from kpdetect.recipes.own import compact
-from kpdetect.schema import IBUG68, KeypointSchema
 from kpdetect.training.feeding import transforms_of
-from kpdetect.transforms import Blur, CropToBox, RandomCrop, RandomFlip
 
 TRIANGLE = KeypointSchema("triangle", ("left", "right", "tip"), flip_permutation=(1, 0, 2))
 CROP = CropRule((32, 40), 1.3)
@@ -201,8 +201,8 @@ def test_a_program_that_still_holds_batches_ends():
     """Threads of TensorFlow that wait for Python would keep it from ending."""
     code = (
         "import numpy as np\n"
-        "from kpdetect.pipeline import BatchOptions, FaceCache, training_batches\n"
-        "from kpdetect.schema import user_schema\n"
+        "from kpdetect.data.pipeline import BatchOptions, FaceCache, training_batches\n"
+        "from kpdetect.core.schema import user_schema\n"
         "zeros = lambda *shape: np.zeros(shape, np.float32)\n"
         "faces = FaceCache(np.zeros((4, 16, 16, 1), np.uint8), zeros(4, 1, 2), zeros(4, 1) == 0,\n"
         "                  zeros(4, 2) + 16, zeros(4, 4), np.arange(4))\n"

@@ -13,16 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpdetect import cli, predict
-from kpdetect.bundle import Spec
-from kpdetect.datasets import load
-from kpdetect.errors import KpdetectError
-from kpdetect.geometry import CropRule, apply_matrix, horizontal_flip
-from kpdetect.images import read_image, write_image
-from kpdetect.marking.gathering import drawing_targets, list_images
+from kpdetect import predict
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule, apply_matrix, horizontal_flip
+from kpdetect.core.images import read_image, write_image
+from kpdetect.core.options import run_command
+from kpdetect.core.schema import user_schema
+from kpdetect.data import load
+from kpdetect.inference import predictor as predictor_module
+from kpdetect.inference.inputs import drawing_targets, list_images
+from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
-from kpdetect.runtime import Marks
-from kpdetect.schema import user_schema
 
 SCHEMA = user_schema(["left", "right", "middle"])
 RELATIVE = np.float32([[0.5, 0.5], [0.0, 0.0], [1.0, 0.75]])
@@ -259,8 +261,8 @@ class TestPredictor:
 
     def test_a_path_is_loaded_with_its_threads_and_none_is_the_shipped_model(self, monkeypatch):
         loaded = []
-        monkeypatch.setattr(predict, "shipped_model", lambda: Path("shipped"))
-        monkeypatch.setattr(predict, "load", lambda path, threads: loaded.append((str(path), threads)))
+        monkeypatch.setattr(predictor_module, "shipped_model", lambda: Path("shipped"))
+        monkeypatch.setattr(predictor_module, "load", lambda path, threads: loaded.append((str(path), threads)))
         Predictor()
         Predictor("some.tflite", threads=3)
         Predictor(ConstantModel())
@@ -292,7 +294,7 @@ def command(monkeypatch):
         "Predictor",
         lambda model, detector, **options: real(ConstantModel(), finds((10, 10, 30, 30)), second_look=False, **options),
     )
-    return lambda *words: cli.run(predict.main, [str(word) for word in words])
+    return lambda *words: run_command(predict.main, [str(word) for word in words])
 
 
 EYES = user_schema(["left_eye", "right_eye", "nose"])
@@ -504,9 +506,9 @@ class TestCommand:
         monkeypatch.setattr(
             predict, "Predictor", lambda model, detector, **options: real(ConstantModel(), finds(), **options)
         )
-        assert cli.run(predict.main, [str(photos / "a.jpg"), "--json", "-"]) == 0
+        assert run_command(predict.main, [str(photos / "a.jpg"), "--json", "-"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["faces"] == []
-        assert cli.run(predict.main, [str(photos / "a.jpg")]) == 0
+        assert run_command(predict.main, [str(photos / "a.jpg")]) == 0
         assert capsys.readouterr().out == f"{photos}/a.jpg: 0 faces\n"
 
     def test_targets_that_would_do_harm(self, command, photos, tmp_path, capsys):
@@ -525,7 +527,7 @@ class TestCommand:
         assert not (tmp_path / "x").exists()
 
     def test_a_model_that_is_not_there_is_one_line(self, photos, capsys):
-        assert cli.run(predict.main, [str(photos), "--model", "/no/such/model"]) == 2
+        assert run_command(predict.main, [str(photos), "--model", "/no/such/model"]) == 2
         assert capsys.readouterr().err.startswith("kpdetect: /no/such/model: ")
 
     def test_files_are_listed_once_and_folders_by_name(self, photos):
@@ -585,7 +587,8 @@ def test_real_photographs_end_to_end(shared_data, tmp_path, monkeypatch, capsys)
     )
     photo = shared_data / "photos" / "portrait_exif.jpg"
     assert (
-        cli.run(predict.main, [str(photo), "--json", str(tmp_path / "p.json"), "--draw", str(tmp_path / "p.jpg")]) == 0
+        run_command(predict.main, [str(photo), "--json", str(tmp_path / "p.json"), "--draw", str(tmp_path / "p.jpg")])
+        == 0
     )
     (report,) = json.loads((tmp_path / "p.json").read_text())
     assert len(report["faces"]) >= 1

@@ -15,18 +15,19 @@ import numpy as np
 import pytest
 from small_models import tiny
 
-from kpdetect import cli, models, tune
-from kpdetect.bundle import load_bundle
-from kpdetect.errors import KpdetectError
+from kpdetect import models, tune
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.keras_backend import choose_backend, need_tensorflow
+from kpdetect.core.options import run_command
 from kpdetect.export import export_model
-from kpdetect.keras_backend import choose_backend, need_tensorflow
+from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.recipes import TrainOptions
 from kpdetect.train import main
-from kpdetect.training import loop
-from kpdetect.training.keeping import EVERY
-from kpdetect.training.last_words import LastWords
-from kpdetect.training.meeting import met
-from kpdetect.training.processes import ALONE, Place, joined, place_of
+from kpdetect.training import fit
+from kpdetect.training.callbacks import EVERY
+from kpdetect.training.distributed.last_words import LastWords
+from kpdetect.training.distributed.meeting import met
+from kpdetect.training.distributed.processes import ALONE, Place, joined, place_of
 
 HERE = Path(__file__).resolve().parent
 PAIR = {"num_processes": 2, "process_id": 1, "coordinator": "127.0.0.1:9"}
@@ -142,7 +143,7 @@ def test_a_process_alone_agrees_with_itself(tmp_path: Path) -> None:
 def test_several_keep_states_by_their_steps_not_by_their_clocks() -> None:
     for asked, alone, together in ((None, None, EVERY), (0, 0, 0), (7, 7, 7)):
         options = TrainOptions(checkpoint_every=asked)
-        assert (loop._states_every(options, ALONE), loop._states_every(options, Place(1, 2))) == (alone, together)
+        assert (fit._states_every(options, ALONE), fit._states_every(options, Place(1, 2))) == (alone, together)
 
 
 def test_options_that_do_not_go_together_are_told() -> None:
@@ -165,7 +166,7 @@ def test_the_backend_is_settled_before_keras(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jax" else name)
-    assert cli.run(main, ["--backend", "jax"]) == 2
+    assert run_command(main, ["--backend", "jax"]) == 2
     assert 'needs JAX: pip install "kpdetect[jax]"' in capsys.readouterr().err
     monkeypatch.undo()
     monkeypatch.setenv("KERAS_BACKEND", "torch")

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from kpdetect.errors import KpdetectError
-from kpdetect.results import ResultRow, append_row, markdown_table, read_rows, with_table, write_rows
+from kpdetect.core.errors import KpdetectError
+from kpdetect.evaluation.results import ResultRow, append_row, markdown_table, read_rows, with_table, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 ROW = ResultRow(

@@ -14,10 +14,10 @@ import pytest
 from small_models import small_bundle, small_spec
 
 import kpdetect
-from kpdetect import bundle, runtime
-from kpdetect.errors import KpdetectError, MissingExtra
+from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.export import export_model
-from kpdetect.runtime import Marks
+from kpdetect.modelfile import bundle, runtime
+from kpdetect.modelfile.runtime import Marks
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -91,9 +91,9 @@ def test_every_kind_tells_its_spec_and_the_file_that_runs(folder, kind) -> None:
 
 def test_tflite_and_onnx_import_no_tensorflow(folder) -> None:
     code = """
-import sys, numpy, kpdetect.runtime
+import sys, numpy, kpdetect.modelfile.runtime
 for path in sys.argv[1:]:
-    model = kpdetect.runtime.load(path)
+    model = kpdetect.modelfile.runtime.load(path)
     print(model(numpy.zeros((2, 32, 48, 3), numpy.uint8)).shape)
 print([name for name in ("tensorflow", "keras", "matplotlib", "pandas") if name in sys.modules])
 """

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpdetect.bundle import Spec
-from kpdetect.datasets import load, split_by_rule
-from kpdetect.faces import scan
-from kpdetect.geometry import CropRule, intersection_over_union
+from kpdetect.core.geometry import CropRule, intersection_over_union
+from kpdetect.core.schema import user_schema
+from kpdetect.data import load, split_by_rule
+from kpdetect.detection import scan
+from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
-from kpdetect.runtime import Marks
-from kpdetect.schema import user_schema
 
 SCHEMA = user_schema(["right_top", "left_top", "left_bottom"])
 
@@ -73,7 +73,7 @@ def test_boxes_of_ones_own_are_not_looked_beyond() -> None:
 
 
 def test_where_the_detector_finds_a_face_the_photograph_is_not_scanned(monkeypatch) -> None:
-    monkeypatch.setattr("kpdetect.predict.make_detector", lambda *_: lambda image: [(85, 65, 175, 155)])
+    monkeypatch.setattr("kpdetect.inference.predictor.make_detector", lambda *_: lambda image: [(85, 65, 175, 155)])
     model = SeesSquares()
     assert len(Predictor(model)(with_squares((90, 70, 84)))) == 1
     assert model.looks == 2
@@ -81,7 +81,7 @@ def test_where_the_detector_finds_a_face_the_photograph_is_not_scanned(monkeypat
 
 def test_two_finds_of_one_face_are_one(monkeypatch) -> None:
     finds = [(85, 65, 175, 155), (95, 75, 180, 160), (84, 66, 172, 156)]
-    monkeypatch.setattr("kpdetect.predict.make_detector", lambda *_: lambda image: finds)
+    monkeypatch.setattr("kpdetect.inference.predictor.make_detector", lambda *_: lambda image: finds)
     assert len(Predictor(SeesSquares())(with_squares((90, 70, 84)))) == 1
 
 
@@ -120,7 +120,7 @@ def test_what_is_left_overlaps_nothing_else_that_is_left(rows) -> None:
 
 
 def test_it_finds_labelled_people_without_the_cascades(shared_data, monkeypatch) -> None:
-    monkeypatch.setattr("kpdetect.predict.make_detector", lambda *_: lambda image: np.zeros((0, 4)))
+    monkeypatch.setattr("kpdetect.inference.predictor.make_detector", lambda *_: lambda image: np.zeros((0, 4)))
     predictor = Predictor()
     faces = load(f"ibug:{shared_data / 'ibug_300w' / 'helen'}")
     held_out = split_by_rule(faces, predictor.model.spec.extra["split"])[1].take(range(12))

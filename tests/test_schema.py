@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from kpdetect.errors import KpdetectError
-from kpdetect.schema import IBUG68, IMM58, SCHEMAS, KeypointSchema, flip_permutation_from_names, user_schema
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.schema import IBUG68, IMM58, SCHEMAS, KeypointSchema, flip_permutation_from_names, user_schema
 
 
 def mirrored(keypoints: np.ndarray, schema: KeypointSchema) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_mirroring_twice_is_the_identity(schema):
 
 @pytest.mark.parametrize("data", ["youtube-faces:youtube_faces", "imm:imm_face_db", "ibug:ibug_300w"])
 def test_real_faces_are_nearly_their_own_mirror_image(shared_data, data):
-    from kpdetect.datasets import load
+    from kpdetect.data import load
 
     kind, _, place = data.partition(":")
     faces = load(f"{kind}:{shared_data / place}")

@@ -11,17 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import small_bundle
 
-from kpdetect import cli, draw, show
-from kpdetect.bundle import Spec, load_bundle, save_bundle
-from kpdetect.datasets import Annotations, load
-from kpdetect.draw.marks import LEFT_COLOR, MIDDLE_COLOR, RIGHT_COLOR, number_places, part_colors, side_colors
-from kpdetect.errors import KpdetectError
-from kpdetect.exhibits.labelled import cropped, read_history, spread, typical_layout
-from kpdetect.geometry import CropRule, tight_box
-from kpdetect.images import read_image, write_image
+from kpdetect import show, visualization
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule, tight_box
+from kpdetect.core.images import read_image, write_image
+from kpdetect.core.options import run_command
+from kpdetect.core.schema import IBUG68, KeypointSchema, user_schema
+from kpdetect.data import Annotations, load
+from kpdetect.data.labelled_faces import cropped, read_history, spread, typical_layout
+from kpdetect.modelfile.bundle import load_bundle, save_bundle
+from kpdetect.modelfile.spec import Spec
 from kpdetect.recipes import RECIPES, Recipe, TrainOptions, choose_recipe
-from kpdetect.schema import IBUG68, KeypointSchema, user_schema
 from kpdetect.show import PICTURES, main
+from kpdetect.visualization.marks import (
+    LEFT_COLOR,
+    MIDDLE_COLOR,
+    RIGHT_COLOR,
+    number_places,
+    part_colors,
+    side_colors,
+)
 
 OWN = user_schema(["left_eye", "right_eye", "nose"])
 DATA = "synthetic:4"
@@ -88,14 +97,14 @@ class TestCommand:
     def test_every_picture_from_one_line(self, words, bundle, rgb_bundle, history, tmp_path, capsys):
         places = {"MODEL": str(bundle), "RGB": str(rgb_bundle), "RUN": str(history.parent)}
         target = tmp_path / "deep" / "picture.png"
-        assert cli.run(main, [*(places.get(word, word) for word in words.split()), "--out", str(target)]) == 0
+        assert run_command(main, [*(places.get(word, word) for word in words.split()), "--out", str(target)]) == 0
         assert capsys.readouterr().out == f"{target}\n"
         assert min(read_image(target).shape[:2]) > 100
         assert os.listdir(target.parent) == ["picture.png"]
 
     def test_a_picture_has_a_name_by_default(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
-        assert cli.run(main, ["keypoints", "--data", DATA, "--count", "1"]) == 0
+        assert run_command(main, ["keypoints", "--data", DATA, "--count", "1"]) == 0
         assert (tmp_path / capsys.readouterr().out.strip()).is_file()
         defaults = {picture.options.__dataclass_fields__["out"].default for picture in PICTURES.values()}
         assert len(defaults) == len(PICTURES)
@@ -131,7 +140,7 @@ class TestCommand:
         monkeypatch.chdir(tmp_path / "work")
         places = {"MODEL": str(bundle), "RGB": str(rgb_bundle), "BLANK": str(blank)}
         before = blank.read_bytes()
-        assert cli.run(main, [places.get(word, word) for word in words.split()]) == 2
+        assert run_command(main, [places.get(word, word) for word in words.split()]) == 2
         error = capsys.readouterr().err.splitlines()
         assert message in error[-1]
         assert sum(line.startswith("kpdetect: ") for line in error) - ("starting" in error[0]) == 1
@@ -144,7 +153,7 @@ class TestCommand:
         unlabelled = own_faces(np.ones((2, 3, 2)) * [[0], [1], [2]], np.zeros((2, 3), bool))
         monkeypatch.setattr(show, "load", lambda spec, skip: unlabelled)
         model = ["--model", str(bundle)] if name in ("predictions", "errors") else []
-        assert cli.run(main, [name, *model, "--out", str(tmp_path / "p.png")]) == 2
+        assert run_command(main, [name, *model, "--out", str(tmp_path / "p.png")]) == 2
         assert "expected visible points to show" in capsys.readouterr().err
         assert not list(tmp_path.iterdir())
 
@@ -258,7 +267,7 @@ class TestInspection:
         return load("synthetic:3")
 
     def test_transforms_alone_and_together(self, faces):
-        from kpdetect.exhibits.works import transform_rows
+        from kpdetect.evaluation.works import transform_rows
 
         recipe = choose_recipe(TrainOptions(recipe="compact"))
         before, crop, *alone, together = transform_rows(faces, recipe, seed=0)
@@ -275,7 +284,7 @@ class TestInspection:
 
     def test_image_and_points_move_together(self):
         """A bright dot under a point is under it in every row."""
-        from kpdetect.exhibits.works import transform_rows
+        from kpdetect.evaluation.works import transform_rows
 
         picture = np.zeros((100, 100, 3), np.uint8)
         picture[28:33, 58:63] = 255
@@ -293,7 +302,7 @@ class TestInspection:
 
     @pytest.mark.parametrize("name", RECIPES)
     def test_every_recipe_s_transforms_can_be_shown(self, name, faces, tmp_path):
-        from kpdetect.exhibits.works import transform_rows
+        from kpdetect.evaluation.works import transform_rows
 
         recipe: Recipe = choose_recipe(TrainOptions(recipe=name))
         rows = transform_rows(spread(faces, 1), recipe, seed=1)
@@ -301,7 +310,7 @@ class TestInspection:
         assert rows[-1].images[0].shape == (*recipe.crop.size_hw, recipe.channels)
 
     def test_the_first_layer_s_maps_are_the_convolution(self, bundle):
-        from kpdetect.exhibits.works import face_of_data, feature_maps_of, first_convolution
+        from kpdetect.evaluation.works import face_of_data, feature_maps_of, first_convolution
 
         model, spec = load_bundle(bundle)
         crop = face_of_data(load(DATA), spec, 1)
@@ -313,9 +322,9 @@ class TestInspection:
             assert maps[row, column, number] == pytest.approx(expected, abs=1e-4)
 
     def test_errors_are_those_of_evaluate(self, bundle):
-        from kpdetect import runtime
-        from kpdetect.exhibits.works import predictions_of
-        from kpdetect.scoring import evaluate
+        from kpdetect.evaluation.evaluator import evaluate
+        from kpdetect.evaluation.works import predictions_of
+        from kpdetect.modelfile import runtime
 
         faces = load(DATA)
         made = predictions_of(str(bundle), faces, "all")
@@ -331,36 +340,38 @@ class TestPictures:
     def test_numbers_of_pictures_and_points_must_agree(self, tmp_path):
         crops, points = np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 3, 2))
         with pytest.raises(KpdetectError, match="expected crops with points and a title each"):
-            draw.keypoint_sheet(crops, points, OWN, ["one"], tmp_path / "k.png")
-        row = draw.TransformRow("before", list(crops), points)
-        for rows in ([], [row, draw.TransformRow("after", list(crops[:1]), points[:1])]):
+            visualization.keypoint_sheet(crops, points, OWN, ["one"], tmp_path / "k.png")
+        row = visualization.TransformRow("before", list(crops), points)
+        for rows in ([], [row, visualization.TransformRow("after", list(crops[:1]), points[:1])]):
             with pytest.raises(KpdetectError, match="in every row"):
-                draw.transform_sheet(rows, OWN, "", tmp_path / "t.png")
+                visualization.transform_sheet(rows, OWN, "", tmp_path / "t.png")
         with pytest.raises(KpdetectError, match=r"layout of shape \(3, 2\)"):
-            draw.scheme_page(points[0, :2], OWN, tmp_path / "s.png")
+            visualization.scheme_page(points[0, :2], OWN, tmp_path / "s.png")
         with pytest.raises(KpdetectError, match="errors of 3 points"):
-            draw.point_errors(points[0], [0.1], OWN, "", tmp_path / "e.png")
+            visualization.point_errors(points[0], [0.1], OWN, "", tmp_path / "e.png")
         with pytest.raises(KpdetectError, match="expected kernels"):
-            draw.kernel_sheet(np.zeros((3, 3, 2, 4)), "", tmp_path / "k.png")
+            visualization.kernel_sheet(np.zeros((3, 3, 2, 4)), "", tmp_path / "k.png")
         with pytest.raises(KpdetectError, match="expected maps"):
-            draw.feature_maps(crops[0], np.zeros((3, 3, 3, 4)), np.zeros((8, 8, 3)), "", tmp_path / "f.png")
+            visualization.feature_maps(crops[0], np.zeros((3, 3, 3, 4)), np.zeros((8, 8, 3)), "", tmp_path / "f.png")
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("schema", [OWN, user_schema(["nose"]), user_schema(["a", "b", "c", "d"]), IBUG68])
     def test_schemes_of_any_kind(self, schema, tmp_path):
         random = np.random.default_rng(0)
         layout = random.normal(size=(schema.num_keypoints, 2))
-        draw.scheme_page(layout, schema, tmp_path / "s.png")
+        visualization.scheme_page(layout, schema, tmp_path / "s.png")
         errors = random.uniform(0, 0.2, schema.num_keypoints)
         if schema.num_keypoints > 1:
             layout[1], errors[1] = np.nan, np.nan
-        draw.point_errors(layout, errors, schema, "caption", tmp_path / "e.png")
+        visualization.point_errors(layout, errors, schema, "caption", tmp_path / "e.png")
         assert {file.name for file in tmp_path.iterdir()} == {"s.png", "e.png"}
 
     def test_kernels_that_are_all_zero_and_maps_that_are_flat(self, tmp_path):
         kernels = np.zeros((3, 3, 1, 5))
-        draw.kernel_sheet(kernels, "zero", tmp_path / "k.png")
-        draw.feature_maps(np.zeros((8, 8, 1), np.uint8), kernels, np.ones((6, 6, 5)), "flat", tmp_path / "f.png")
+        visualization.kernel_sheet(kernels, "zero", tmp_path / "k.png")
+        visualization.feature_maps(
+            np.zeros((8, 8, 1), np.uint8), kernels, np.ones((6, 6, 5)), "flat", tmp_path / "f.png"
+        )
         assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -374,5 +385,5 @@ def test_real_faces(shared_data, tmp_path):
         "--out",
         str(tmp_path / "k.png"),
     ]
-    assert cli.run(main, ["keypoints", *words]) == 0
+    assert run_command(main, ["keypoints", *words]) == 0
     assert read_image(tmp_path / "k.png").shape[1] > 800

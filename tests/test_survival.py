@@ -21,21 +21,21 @@ import numpy as np
 import pytest
 from forked_training import ONE_THREAD, finish, start, wait_for
 
-from kpdetect import cli
-from kpdetect.bundle import load_bundle
-from kpdetect.crops import evaluation_crops
-from kpdetect.datasets import Annotations, load, load_sets
-from kpdetect.errors import Interrupted, KpdetectError
-from kpdetect.geometry import CropRule
-from kpdetect.images import Pixels, read_image, write_image
-from kpdetect.pipeline import open_cache
+from kpdetect.core.errors import Interrupted, KpdetectError
+from kpdetect.core.geometry import CropRule
+from kpdetect.core.images import Pixels, read_image, write_image
+from kpdetect.core.options import run_command
+from kpdetect.data import Annotations, load, load_sets
+from kpdetect.data.pipeline import open_cache
+from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.train import main
-from kpdetect.training import keeping
+from kpdetect.training import callbacks
+from kpdetect.training.callbacks import KeepSteps
 from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.faces import load_faces
 from kpdetect.training.feeding import framing_of
-from kpdetect.training.keeping import KeepSteps
 
 KILLS = int(os.environ.get("KPDETECT_KILLS", "1"))  # twenty take some minutes
 PLAIN = [f"augmentation.{name}=0" for name in ("rotation_deg", "blur", "noise", "cut_out", "gamma", "contrast")]
@@ -195,7 +195,7 @@ def test_states_come_every_so_many_steps_and_two_of_them_stay(model: keras.Model
 def test_left_to_itself_it_keeps_no_more_states_than_their_writing_is_worth(
     model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "EVERY", 3)
+    monkeypatch.setattr(callbacks, "EVERY", 3)
     fit(model, 1)
     for slow, states in ((0.0, 2), (1e6, 1)):  # the first state is written whatever it costs, for nobody knows yet
         folder = tmp_path / str(slow)
@@ -358,6 +358,6 @@ def test_a_broken_image_ends_a_training_that_is_not_to_go_past_it(
     partly_broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--data", f"csv:{partly_broken}", "--val-fraction", "0.5", "--out", str(tmp_path / "run")]
-    assert cli.run(main, [*command, *forked_training.SMALL]) == 2
+    assert run_command(main, [*command, *forked_training.SMALL]) == 2
     said = capsys.readouterr().err
     assert re.search(r"face(3|10)\.jpg: expected a whole image", said)

@@ -7,15 +7,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kpdetect.datasets.synthetic import annotations, derive_face_shape, paint, render, render_address
-from kpdetect.datasets.synthetic.brush import curve, ellipse_polygon, fill, outline
-from kpdetect.datasets.synthetic.face_shape import face_shape, mean_shape
-from kpdetect.datasets.synthetic.look import draw_look
-from kpdetect.datasets.synthetic.shape import POINT_DEPTH, Pose, place_face, turn_head, uncross
-from kpdetect.errors import KpdetectError
-from kpdetect.geometry import tight_box, to_relative
-from kpdetect.images import cv2
-from kpdetect.schema import IBUG68
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import tight_box, to_relative
+from kpdetect.core.images import cv2
+from kpdetect.core.schema import IBUG68
+from kpdetect.data.synthetic import annotations, paint, render, render_address
+from kpdetect.data.synthetic.appearance import draw_look
+from kpdetect.data.synthetic.brush import curve, ellipse_polygon, fill, outline
+from kpdetect.data.synthetic.face_shape import face_shape, mean_shape
+from kpdetect.data.synthetic.shape import POINT_DEPTH, Pose, place_face, turn_head, uncross
+from tools import derive_face_shape
 
 SWAP = list(IBUG68.flip_permutation or ())
 

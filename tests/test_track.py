@@ -11,15 +11,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kpdetect import cli, track
-from kpdetect.datasets.synthetic import render
-from kpdetect.draw import draw_faces
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Face
-from kpdetect.geometry import intersection_over_union, tight_box
-from kpdetect.images import cv2
+from kpdetect import track
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import intersection_over_union, tight_box
+from kpdetect.core.images import cv2
+from kpdetect.core.options import run_command
+from kpdetect.core.schema import IBUG68
+from kpdetect.data.synthetic import render
+from kpdetect.detection import Face
 from kpdetect.predict import Predictor
-from kpdetect.schema import IBUG68
 from kpdetect.tracking import (
     OneEuroFilter,
     OneEuroOptions,
@@ -32,6 +32,7 @@ from kpdetect.tracking import (
     plausible,
     video_writer,
 )
+from kpdetect.visualization import draw_faces
 
 SHAPE = render(0, 0)[1] / 128 - 0.5  # the points of some face
 BLACK = np.zeros((240, 320, 3), np.uint8)
@@ -407,7 +408,7 @@ def test_wrong_words_are_one_line(tmp_path, capsys, monkeypatch) -> None:
         ([str(text), "--min-cutoff", "0"], "cut-offs above 0"),
         ([str(text), "--filter", "sunglases"], "sunglasses"),
     ):
-        assert cli.run(track.main, words) == 2
+        assert run_command(track.main, words) == 2
         assert expected in capsys.readouterr().err.splitlines()[-1]
 
 

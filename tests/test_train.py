@@ -9,28 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpdetect import cli, evaluate
-from kpdetect.bundle import load_bundle, read_spec
-from kpdetect.datasets import load, split_by_rule
-from kpdetect.errors import KpdetectError
+from kpdetect import evaluate
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.options import run_command
+from kpdetect.data import load, split_by_rule
+from kpdetect.evaluation.reporting import shape_spread
+from kpdetect.evaluation.results import read_rows
+from kpdetect.evaluation.uncertainty import judge
+from kpdetect.modelfile.bundle import load_bundle, read_spec
 from kpdetect.models import ExpectedError
 from kpdetect.recipes import RECIPES, Optimization, TrainOptions, choose_recipe
-from kpdetect.reporting import shape_spread
-from kpdetect.results import read_rows
 from kpdetect.train import main
-from kpdetect.training import teaching
-from kpdetect.training.calibrating import marks_of
+from kpdetect.training import distillation
+from kpdetect.training.callbacks import KeepState, StopWhenNotFinite
 from kpdetect.training.checkpoints import Checkpoints, Progress
+from kpdetect.training.compile import build_optimizer
 from kpdetect.training.faces import load_faces
-from kpdetect.training.fitting import build_optimizer
-from kpdetect.training.keeping import KeepState, StopWhenNotFinite
-from kpdetect.uncertainty import judge
+from kpdetect.training.uncertainty_calibration import marks_of
 
 TINY = ["--data", "synthetic:24", "--batch-size", "8", "--val-fraction", "0.25", "--seed", "3"]
 
 
 def run(folder: Path, *more: str) -> int:
-    return cli.run(main, [*TINY, "--out", str(folder), *more])
+    return run_command(main, [*TINY, "--out", str(folder), *more])
 
 
 def weights_of(folder: Path) -> list[np.ndarray]:
@@ -105,7 +106,7 @@ def test_a_folder_that_holds_a_run_is_left_alone(trained: Path, capsys: pytest.C
 def test_a_users_mistake_is_one_line_and_leaves_nothing(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run(main, ["--out", str(tmp_path / "run"), "--data", "synthetic:12", *arguments]) == 2
+    assert run_command(main, ["--out", str(tmp_path / "run"), "--data", "synthetic:12", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
@@ -143,7 +144,7 @@ def test_a_run_with_a_test_part_leaves_it_alone_and_measures_it_afterwards(
     """Half of the faces validate: a score of a face needs 20 crops beside them, and few photographs have room."""
     data = ["--data", "synthetic:110", "--val-fraction", "0.5", "--test-fraction", "0.1", "--align-labels"]
     arguments = [*data, *SMALL, "--batch-size", "16", "--epochs", "1", "--seed", "3", "--out", str(tmp_path / "run")]
-    assert cli.run(main, arguments) == 0
+    assert run_command(main, arguments) == 0
     told = capsys.readouterr()
     assert "said to be off by, really off by (inter-ocular)" in told.out
     spec = read_spec(tmp_path / "run")
@@ -158,7 +159,7 @@ def test_a_run_with_a_test_part_leaves_it_alone_and_measures_it_afterwards(
     assert f"validate {len(val)} faces" in told.err
     assert len(train) + len(val) + len(test) == 110
     command = [str(tmp_path / "run"), "--data", "synthetic:110", "--split", "test", "--no-box-jitter", "--json", "-"]
-    assert cli.run(evaluate.main, command) == 0
+    assert run_command(evaluate.main, command) == 0
     told = capsys.readouterr()
     report = json.loads(told.out)
     assert (report["n"], report["split"]) == (len(test), "test by subject (looked at after training)")
@@ -179,7 +180,7 @@ def test_the_bundle_holds_the_calibrated_network(trained: Path) -> None:
 def test_labels_are_changed_for_learning_and_never_for_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does the change move anyone to another part."""
     options, recipe = TrainOptions(data="synthetic:20", seed=3), choose_recipe(TrainOptions(align_labels=True))
-    monkeypatch.setattr(teaching, "align", lambda faces: dataclasses.replace(faces, keypoints=faces.keypoints + 7))
+    monkeypatch.setattr(distillation, "align", lambda faces: dataclasses.replace(faces, keypoints=faces.keypoints + 7))
     aligned = load_faces(options, recipe)
     plain = load_faces(options, dataclasses.replace(recipe, align_labels=False))
     np.testing.assert_array_equal(aligned.train.keypoints, plain.train.keypoints + 7)

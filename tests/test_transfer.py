@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 from small_models import COMPACT, small_model, small_spec
 
-from kpdetect import cli, models, recipes
-from kpdetect.bundle import Spec, load_bundle, read_spec, save_bundle
-from kpdetect.errors import KpdetectError
+from kpdetect import models, recipes
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule
+from kpdetect.core.options import run_command
+from kpdetect.core.schema import user_schema
 from kpdetect.export import export_model
-from kpdetect.geometry import CropRule
+from kpdetect.modelfile.bundle import load_bundle, read_spec, save_bundle
+from kpdetect.modelfile.spec import Spec
 from kpdetect.models.imagenet import even_kernel
 from kpdetect.recipes import Optimization, Recipe, Start, TrainOptions, choose_recipe
-from kpdetect.schema import user_schema
 from kpdetect.train import main
 from kpdetect.training import checkpoints
+from kpdetect.training.callbacks import KeepState
 from kpdetect.training.checkpoints import Progress
-from kpdetect.training.fitting import build_optimizer, compile_model
-from kpdetect.training.keeping import KeepState
+from kpdetect.training.compile import build_optimizer, compile_model
 from kpdetect.training.transfer import Source, Stage, Taken, credited, may_have_seen, open_source, open_teacher, take
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
@@ -59,7 +61,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *more: str) -> int:
-    return cli.run(main, [*RUN, "--out", str(folder), *more])
+    return run_command(main, [*RUN, "--out", str(folder), *more])
 
 
 def weights_by_layer(folder: Path) -> dict[str, list[np.ndarray]]:

@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpdetect import cli, draw, tune
-from kpdetect.atomic import atomic_file
-from kpdetect.errors import KpdetectError
-from kpdetect.images import read_image
+from kpdetect import tune, visualization
+from kpdetect.core.atomic_write import atomic_file
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.images import read_image
+from kpdetect.core.options import command_line, parse_options, run_command
+from kpdetect.evaluation.results import ResultRow, write_rows
 from kpdetect.recipes import RECIPES, TrainOptions, choose_recipe, overrides
-from kpdetect.results import ResultRow, write_rows
 from kpdetect.training import RESULT_FILE, RUN_FILE
-from kpdetect.training.keeping import KeepState, StopWhenNotFinite
-from kpdetect.tuning import attempts
-from kpdetect.tuning.grid import Span, plan, read_grid, with_settings
+from kpdetect.training.callbacks import KeepState, StopWhenNotFinite
+from kpdetect.training.tuning import attempts
+from kpdetect.training.tuning.grid import Span, plan, read_grid, with_settings
 
 BASE = TrainOptions(data="synthetic:24")
 TINY = ["--data", "synthetic:24", "--epochs", "2", "--batch-size", "9", "--val-fraction", "0.25"]
@@ -28,7 +29,7 @@ SMALL = ["--set", "crop.size_hw=32:32", "architecture_options.widths=4:4:4:4", "
 
 
 def search(folder: Path, *more: str) -> int:
-    return cli.run(tune.main, [*TINY, "--out", str(folder), *more])
+    return run_command(tune.main, [*TINY, "--out", str(folder), *more])
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -129,9 +130,9 @@ class TestWords:
     def test_a_command_line_gives_its_options_again(self, options: TrainOptions) -> None:
         import shlex
 
-        words = shlex.split(cli.command_line(options, "train"))
+        words = shlex.split(command_line(options, "train"))
         assert words[:2] == ["kpdetect", "train"]
-        assert cli.parse_options(TrainOptions, words[2:], "train", "") == options
+        assert parse_options(TrainOptions, words[2:], "train", "") == options
 
 
 class TestPlan:
@@ -333,8 +334,8 @@ def test_the_picture_has_a_place_for_every_kind_of_value(tmp_path: Path) -> None
     errors = np.linspace(5, 60, count)
     errors[2] = np.nan
     for values in (errors, np.full(count, np.nan), np.full(count, 7.0)):
-        draw.setting_panels(columns, values, "% inter-ocular", tmp_path / "trials.png")
+        visualization.setting_panels(columns, values, "% inter-ocular", tmp_path / "trials.png")
         assert read_image(str(tmp_path / "trials.png")).std() > 0
     with pytest.raises(KpdetectError, match="expected settings with a value for each trial"):
-        draw.setting_panels(columns, errors[:-1], "", tmp_path / "other.png")
+        visualization.setting_panels(columns, errors[:-1], "", tmp_path / "other.png")
     assert not (tmp_path / "other.png").exists()

@@ -9,17 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import COMPACT, small_model
 
-from kpdetect.bundle import Spec
-from kpdetect.crops import evaluation_crops
-from kpdetect.datasets import Annotations, synthetic
-from kpdetect.errors import KpdetectError
-from kpdetect.geometry import CropRule
-from kpdetect.runtime import Marks
-from kpdetect.schema import IBUG68, user_schema
-from kpdetect.scoring import evaluate
-from kpdetect.spec import face_scores
-from kpdetect.training.calibrating import FEWEST_CROPS, calibrate, marks_of
-from kpdetect.uncertainty import (
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule
+from kpdetect.core.schema import IBUG68, user_schema
+from kpdetect.data import Annotations, synthetic
+from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.evaluation.evaluator import evaluate
+from kpdetect.evaluation.uncertainty import (
     BACKGROUND_TRIES,
     BATCH_SIZE,
     OVERALL_FACES,
@@ -32,6 +28,9 @@ from kpdetect.uncertainty import (
     reliability_table,
     shares_taken_for_faces,
 )
+from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.spec import Spec, face_scores
+from kpdetect.training.uncertainty_calibration import FEWEST_CROPS, calibrate, marks_of
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -248,7 +247,7 @@ class TestBackground:
         """Else the crops of a million would fill the memory."""
         faces = photographs().take([0, 1, 2] * 3)
         whole = len(background_crops(faces, GREY_SPEC))
-        monkeypatch.setattr("kpdetect.uncertainty.BACKGROUND_FACES", 2)
+        monkeypatch.setattr("kpdetect.evaluation.uncertainty.BACKGROUND_FACES", 2)
         assert len(background_crops(faces, GREY_SPEC)) <= 2 * BACKGROUND_TRIES < whole
 
     def test_where_faces_fill_their_photographs_there_is_none(self):

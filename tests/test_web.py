@@ -19,17 +19,18 @@ import numpy.typing as npt
 import pytest
 from small_models import small_model, small_spec
 
-from kpdetect import bundle, runtime, web_page
-from kpdetect.datasets import synthetic
-from kpdetect.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule
+from kpdetect.core.images import read_image, write_image
+from kpdetect.core.schema import IBUG68
+from kpdetect.data import synthetic
+from kpdetect.detection import Face, HaarDetector
+from kpdetect.detection.haar import JUDGED_VOTES
 from kpdetect.export import export_model
-from kpdetect.faces import Face, HaarDetector
-from kpdetect.faces.haar import JUDGED_VOTES
+from kpdetect.exporters import web_page
 from kpdetect.filters import apply_filters
-from kpdetect.geometry import CropRule
-from kpdetect.images import read_image, write_image
+from kpdetect.modelfile import bundle, runtime
 from kpdetect.predict import Predictor
-from kpdetect.schema import IBUG68
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 expect = playwright.expect

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from kpdetect.datasets import load
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import YuNetDetector
-from kpdetect.faces.yunet import boxes_of_five_points
-from kpdetect.geometry import apply_matrix, intersection_over_union, rotation, scaling, translation
-from kpdetect.images import write_image
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import apply_matrix, intersection_over_union, rotation, scaling, translation
+from kpdetect.core.images import write_image
+from kpdetect.core.schema import IBUG68
+from kpdetect.data import load
+from kpdetect.detection import YuNetDetector
+from kpdetect.detection.yunet import boxes_of_five_points
 from kpdetect.predict import Predictor, main
-from kpdetect.schema import IBUG68
 
 CELL = 8  # pixels between two cells of the finest of YuNet's three levels
 FIVE = np.array([[-2.0, -2.0], [2.0, -2.0], [0.5, 0.0], [-1.5, 2.0], [1.5, 2.0]])

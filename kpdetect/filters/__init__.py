@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.faces import Face
+from kpdetect.core.geometry import Matrix
+from kpdetect.core.images import Pixels, as_rgb, cv2
+from kpdetect.detection import Face
 from kpdetect.filters.fitting import of_level, project
 from kpdetect.filters.picture import SHIPPED, Filter, load_filter
-from kpdetect.geometry import Matrix
-from kpdetect.images import Pixels, as_rgb, cv2
 
 __all__ = ["SHIPPED", "Filter", "apply_filters", "load_filter"]
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.geometry import Floats, Matrix, fit_similarity, scaling, translation
+from kpdetect.core.geometry import Floats, Matrix, fit_similarity, scaling, translation
 
 Fit = Callable[[Matrix, Matrix, Matrix], Matrix | None]
 """Anchors (n, 2), the face's points (n, 2) and weights (n,) to a 3x3 matrix; None where they lie too close together."""

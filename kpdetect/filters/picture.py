@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.errors import KpdetectError, unknown_name
+from kpdetect.core.errors import KpdetectError, unknown_name
+from kpdetect.core.geometry import Matrix
+from kpdetect.core.images import Pixels, cv2
+from kpdetect.core.schema import KeypointSchema
 from kpdetect.filters.fitting import WARPS, fit_affine, too_slanted
-from kpdetect.geometry import Matrix
-from kpdetect.images import Pixels, cv2
-from kpdetect.schema import KeypointSchema
 
 SHIPPED = ("sunglasses", "hat", "moustache")
 """The filters that come with the package; `kpdetect.filters.drawings` draws them."""

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Face
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.schema import KeypointSchema
+from kpdetect.detection import Face
 from kpdetect.measures.chip import CANONICAL_EYES, check_chips, chip_matrix, face_chip
 from kpdetect.measures.expression import (
     CLOSED_EYE,
@@ -25,7 +26,6 @@ from kpdetect.measures.expression import (
 )
 from kpdetect.measures.points import missing_points
 from kpdetect.measures.pose import MEAN_FACE, HeadPose, head_pose
-from kpdetect.schema import KeypointSchema
 
 __all__ = [
     "CANONICAL_EYES",

@@ -3,12 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Face
-from kpdetect.geometry import Matrix, to_pixels
-from kpdetect.images import Pixels, as_rgb, warp_crop
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import Matrix, to_pixels
+from kpdetect.core.images import Pixels, as_rgb, warp_crop
+from kpdetect.core.schema import KeypointSchema
+from kpdetect.detection import Face
 from kpdetect.measures.points import check_points, distance, points_of
-from kpdetect.schema import KeypointSchema
 
 CANONICAL_EYES = ((0.276, 0.189), (0.724, 0.189))
 """Where the middles of the right and of the left eye lie in a tight chip, relative to it: those of the mean face in the

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.faces import Face
+from kpdetect.detection import Face
 from kpdetect.measures.points import Doubles, distance, points_of
 
 CLOSED_EYE = 0.2

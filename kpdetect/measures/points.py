@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Face
-from kpdetect.schema import KeypointSchema
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.schema import KeypointSchema
+from kpdetect.detection import Face
 
 Doubles = npt.NDArray[np.float64]
 

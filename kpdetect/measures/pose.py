@@ -5,9 +5,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Face
-from kpdetect.images import cv2
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.images import cv2
+from kpdetect.detection import Face
 from kpdetect.measures.points import Doubles, points_of
 
 # x to the picture's right, y down, z towards the camera, in distances of the outer eye corners: the mean face of the
@@ -42,7 +42,7 @@ class HeadPose:
     """How a head is turned away from the line between it and the camera, in degrees.
 
     The head is first turned by the yaw, then by the pitch, then by the roll; a mirrored picture has the yaw and the
-    roll negated and the same pitch. The signs are those of `kpdetect.datasets.synthetic`.
+    roll negated and the same pitch. The signs are those of `kpdetect.data.synthetic`.
 
     Attributes:
         yaw_deg: Positive turns the nose to the right of the picture, the person's own left; -180 to 180.

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from kpdetect.errors import KpdetectError, unknown_name
+from kpdetect.core.errors import KpdetectError, unknown_name
 from kpdetect.models.compact import compact
 from kpdetect.models.cost import count_macs, count_parameters
 from kpdetect.models.efficientnet import efficientnet
@@ -20,7 +20,7 @@ from kpdetect.models.imagenet import Weights, efficientnet_weights, mobilenet_we
 from kpdetect.models.layers import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, ExpectedError, SoftArgmax
 from kpdetect.models.mobilenet import mobilenet
 from kpdetect.models.outputs import for_training, named_outputs, split_joined
-from kpdetect.models.seeds import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
+from kpdetect.models.student_projects import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
 
 __all__ = [
     "ARCHITECTURES",

@@ -8,15 +8,9 @@ from collections.abc import Sequence
 
 import keras
 
-from kpdetect.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError
 from kpdetect.models.heatmaps import summed_heatmaps
-from kpdetect.models.layers import (
-    OUTPUT_NAME,
-    UNCERTAINTY_NAME,
-    ExpectedError,
-    SoftArgmax,
-    image_input,
-)
+from kpdetect.models.layers import OUTPUT_NAME, UNCERTAINTY_NAME, ExpectedError, SoftArgmax, image_input
 from kpdetect.models.residual import convolution, halving_block, pad, residual_block
 
 

@@ -9,16 +9,9 @@ from dataclasses import dataclass
 
 import keras
 
-from kpdetect.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError
 from kpdetect.models.heatmaps import summed_heatmaps
-from kpdetect.models.layers import (
-    INPUT_NAME,
-    OUTPUT_NAME,
-    UNCERTAINTY_NAME,
-    ExpectedError,
-    SoftArgmax,
-    Tensor,
-)
+from kpdetect.models.layers import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, ExpectedError, SoftArgmax, Tensor
 from kpdetect.models.normalization import BatchNormalization
 from kpdetect.models.residual import NORM_MOMENTUM, pad
 

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.errors import KpdetectError
+from kpdetect.core.assets import shipped_file
+from kpdetect.core.errors import KpdetectError
 from kpdetect.models.mobilenet import imagenet_backbone
-from kpdetect.shipped import shipped_file
 
 Weights = dict[str, list[npt.NDArray[Any]]]
 """Arrays by the layer's name, in the layer's own order."""

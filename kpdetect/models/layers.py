@@ -103,8 +103,8 @@ class ExpectedError(keras.layers.Layer):  # type: ignore[misc]  # keras tells no
     """How far off a point is expected to be, from its heatmap's standard deviation: ``exp(a + b ln(s / 0.03))``.
 
     A heatmap must cover the cells that a point lies between, however sure it is, so its deviation is no error by
-    itself. The two numbers of each point are learned by likelihood (see `kpdetect.losses`), and `calibrate` moves the
-    first where validation faces tell that the errors are other ones.
+    itself. The two numbers of each point are learned by likelihood (see `kpdetect.models.losses`), and `calibrate`
+    moves the first where validation faces tell that the errors are other ones.
 
     Shapes: (B, K) -> (B, K) float32, relative to the crop.
 

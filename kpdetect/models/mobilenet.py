@@ -5,7 +5,7 @@ import sys
 
 import keras
 
-from kpdetect.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError
 from kpdetect.models.layers import INPUT_NAME, OUTPUT_NAME, SoftArgmax, Tensor
 
 SMALLEST_SIDE = 32  # pixels; below, Keras' backbone has no cell left

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kpdetect import cli
-from kpdetect.errors import KpdetectError, unknown_name
+from kpdetect.core.errors import KpdetectError, unknown_name
+from kpdetect.core.options import option
 from kpdetect.recipes import overrides
 from kpdetect.recipes.own import compact, efficientnet, mobilenet
 from kpdetect.recipes.recipe import Optimization, Recipe, Start
-from kpdetect.recipes.seeds import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
+from kpdetect.recipes.student_projects import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
 
 
 @dataclass(frozen=True)
@@ -20,87 +20,85 @@ class TrainOptions:
     Options left out are the recipe's.
     """
 
-    recipe: str = cli.option(
+    recipe: str = option(
         "compact", "the recipe: architecture, crop, augmentation, loss, schedule; a wrong name lists them"
     )
-    data: str | None = cli.option(
+    data: str | None = option(
         None,
         "labelled faces: youtube-faces:DIR, ibug:DIR, imm:DIR, csv:FILE, synthetic:N, or several by comma",
         metavar="SPEC[,SPEC]",
     )
-    val_data: str | None = cli.option(
+    val_data: str | None = option(
         None, "faces to validate on; left out, a share of the subjects of --data is held out", metavar="SPEC"
     )
-    out: str | None = cli.option(None, "run folder (default: runs/RECIPE)", metavar="DIR")
-    epochs: int | None = cli.option(None, "how many times to see the data", metavar="N")
-    batch_size: int | None = cli.option(None, "faces a step, over all GPUs and machines together", metavar="N")
-    learning_rate: float | None = cli.option(None, "the schedule's greatest rate", metavar="X")
-    optimizer: str | None = cli.option(None, "how the weights are moved", choices=("adam", "adamw", "sgd"))
-    loss: str | None = cli.option(None, "what is minimised: mse, l1, smooth_l1 or wing")
-    patience: int | None = cli.option(None, "stop after N epochs without a better NME; 0: never", metavar="N")
-    set: tuple[str, ...] = cli.option(
+    out: str | None = option(None, "run folder (default: runs/RECIPE)", metavar="DIR")
+    epochs: int | None = option(None, "how many times to see the data", metavar="N")
+    batch_size: int | None = option(None, "faces a step, over all GPUs and machines together", metavar="N")
+    learning_rate: float | None = option(None, "the schedule's greatest rate", metavar="X")
+    optimizer: str | None = option(None, "how the weights are moved", choices=("adam", "adamw", "sgd"))
+    loss: str | None = option(None, "what is minimised: mse, l1, smooth_l1 or wing")
+    patience: int | None = option(None, "stop after N epochs without a better NME; 0: never", metavar="N")
+    set: tuple[str, ...] = option(
         (),
         "other fields of the recipe: augmentation.scale=0.3 architecture_options.blocks=1:1:2",
         metavar="NAME=VALUE",
         words=True,
     )
-    seed: int = cli.option(0, "seeds weights, order, augmentation and the split by subject", metavar="N")
-    val_fraction: float | None = cli.option(None, "share of the subjects that is held out", metavar="X")
-    test_fraction: float | None = cli.option(
+    seed: int = option(0, "seeds weights, order, augmentation and the split by subject", metavar="N")
+    val_fraction: float | None = option(None, "share of the subjects that is held out", metavar="X")
+    test_fraction: float | None = option(
         None, "share of further subjects that training leaves alone, for evaluate --split test", metavar="X"
     )
-    align_labels: bool = cli.option(
+    align_labels: bool = option(
         False, "train on labels as 300-W would have them: what known sets are off by is taken out"
     )
-    teacher: str | None = cli.option(
+    teacher: str | None = option(
         None,
         "mix this model's marks into the labels, or the mean of several's, half and half; of one set alone: "
         "--set teaching.data=SET",
         metavar="BUNDLE[,BUNDLE]",
     )
-    cache: str | None = cli.option(
+    cache: str | None = option(
         None,
         "keep decoded crops in this file, for later trainings on the same faces too; left out, in memory",
         metavar="FILE",
     )
-    init_from: str | None = cli.option(
+    init_from: str | None = option(
         None, "start with the weights of this bundle or run folder; layers of other shapes start anew", metavar="BUNDLE"
     )
-    weights: str | None = cli.option(
+    weights: str | None = option(
         None, "start of a pretrained backbone, which efficientnet and mobilenet have", choices=("imagenet", "none")
     )
-    freeze_epochs: int | None = cli.option(
+    freeze_epochs: int | None = option(
         None, "leave the layers that were taken as they are for the first N epochs", metavar="N"
     )
-    backend: str | None = cli.option(
+    backend: str | None = option(
         None,
         "what Keras computes with (default: as Keras has it, the variable KERAS_BACKEND, else tensorflow)",
         choices=("tensorflow", "jax"),
     )
-    coordinator: str | None = cli.option(
+    coordinator: str | None = option(
         None, "train in several processes, on JAX: where process 0 listens", metavar="HOST:PORT"
     )
-    num_processes: int | None = cli.option(None, "how many processes there are, of all machines together", metavar="N")
-    process_id: int | None = cli.option(None, "which of them this is, from 0, which alone writes --out", metavar="I")
-    mixed_precision: bool | None = cli.option(
+    num_processes: int | None = option(None, "how many processes there are, of all machines together", metavar="N")
+    process_id: int | None = option(None, "which of them this is, from 0, which alone writes --out", metavar="I")
+    mixed_precision: bool | None = option(
         None,
         "compute in 16 bits: float16 on GPUs, bfloat16 on others; left out, for the recipe compact with "
         "TensorFlow on processors that have instructions for it (AVX512-BF16, AMX)",
     )
-    jit_compile: bool = cli.option(False, "compile the step with XLA: faster on GPUs, slower to start")
-    tensorboard: bool = cli.option(False, "write TensorBoard logs to DIR/tensorboard")
-    deterministic: bool = cli.option(
-        False, "same seed, same machine, same losses to the last digit; 2 % more work a step"
-    )
-    checkpoint_every: int | None = cli.option(
+    jit_compile: bool = option(False, "compile the step with XLA: faster on GPUs, slower to start")
+    tensorboard: bool = option(False, "write TensorBoard logs to DIR/tensorboard")
+    deterministic: bool = option(False, "same seed, same machine, same losses to the last digit; 2 % more work a step")
+    checkpoint_every: int | None = option(
         None,
         "steps between two states that --resume can go on from; 0: at each epoch's end alone; left out, 100, or more "
         "where writing them would take over 5 % of the time",
         metavar="N",
     )
-    resume: bool = cli.option(False, "go on from the run folder's last state, after an end at any instant")
-    overwrite: bool = cli.option(False, "remove the run that the folder holds, and start anew")
-    skip_bad_rows: bool = cli.option(False, "go on without rows and images that are wrong, and say how many")
+    resume: bool = option(False, "go on from the run folder's last state, after an end at any instant")
+    overwrite: bool = option(False, "remove the run that the folder holds, and start anew")
+    skip_bad_rows: bool = option(False, "go on without rows and images that are wrong, and say how many")
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {

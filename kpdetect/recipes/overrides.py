@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from kpdetect.errors import KpdetectError, unknown_name
+from kpdetect.core.errors import KpdetectError, unknown_name
 
 Struct = TypeVar("Struct")
 

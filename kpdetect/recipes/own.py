@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kpdetect.geometry import CropRule
+from kpdetect.core.geometry import CropRule
 from kpdetect.recipes.recipe import Augmentation, Optimization, Recipe, Start
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kpdetect.geometry import CropRule
+from kpdetect.core.geometry import CropRule
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Augmentation:
         blur: Share of crops that are blurred.
         noise: Greatest standard deviation, in grey levels.
         cut_out: Share of crops with a rectangle blotted out.
-        blended: Faces between two others, made before the first epoch, for each face (`kpdetect.datasets.blended`).
+        blended: Faces between two others, made before the first epoch, for each face (`kpdetect.data.blended`).
     """
 
     rotation_deg: float = 0.0
@@ -120,7 +120,7 @@ class Recipe:
         image_side: None trains on face crops. A number trains as the seeds do: on random crops of the whole
             picture, its shorter side scaled to this many pixels.
         augmentation: How training crops vary.
-        loss: A name in `kpdetect.losses.LOSSES`.
+        loss: A name in `kpdetect.models.losses.LOSSES`.
         loss_unit: Points relative to the crop are multiplied by this before the loss: 100 is per cent of the crop.
         optimization: How the weights are moved.
         start: Where the first weights come from.

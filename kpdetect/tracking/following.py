@@ -10,12 +10,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from kpdetect import cli
-from kpdetect.atomic import atomic_file
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Face
-from kpdetect.images import Pixels
-from kpdetect.stopping import stop_on_signals
+from kpdetect.core.atomic_write import atomic_file
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.images import Pixels
+from kpdetect.core.options import option
+from kpdetect.core.signals import stop_on_signals
+from kpdetect.detection import Face
 from kpdetect.tracking.smoothing import OneEuroOptions
 from kpdetect.tracking.tracker import TrackedFace, Tracker, TrackerOptions
 from kpdetect.tracking.video import Frame, Video, check_video_target, open_video, video_writer
@@ -32,30 +32,30 @@ _TRACKER = TrackerOptions()
 class TrackOptions:
     """Follows the faces of a video or camera, each with its number; Ctrl-C (q in the window) ends with whole files."""
 
-    video: str = cli.option(
+    video: str = option(
         dataclasses.MISSING,
         "a video file, a stream's address, or a camera's number",
         metavar="VIDEO_OR_CAMERA_NUMBER",
         positional=True,
     )
-    out: str | None = cli.option(None, "write the marked video: .mp4, .mov, .mkv or .avi", metavar="FILE")
-    json: str | None = cli.option(None, "write one line of JSON per frame, - for stdout", metavar="FILE")
-    filter: tuple[str, ...] = cli.option((), "put these on the faces instead of points: sunglasses,hat,moustache")
-    show: bool = cli.option(False, "show the marked video in a window while it runs")
-    model: str | None = cli.option(None, "bundle, SavedModel, .tflite, .onnx or .keras; by default the shipped one")
-    smooth: bool = cli.option(True, "smooth the points with a One Euro filter per face")
-    min_cutoff: float = cli.option(
+    out: str | None = option(None, "write the marked video: .mp4, .mov, .mkv or .avi", metavar="FILE")
+    json: str | None = option(None, "write one line of JSON per frame, - for stdout", metavar="FILE")
+    filter: tuple[str, ...] = option((), "put these on the faces instead of points: sunglasses,hat,moustache")
+    show: bool = option(False, "show the marked video in a window while it runs")
+    model: str | None = option(None, "bundle, SavedModel, .tflite, .onnx or .keras; by default the shipped one")
+    smooth: bool = option(True, "smooth the points with a One Euro filter per face")
+    min_cutoff: float = option(
         _EURO.min_cutoff_hz, "Hz; less: still points tremble less, and begin to move later", metavar="HZ"
     )
-    beta: float = cli.option(_EURO.beta, "more: moving points lag less, and tremble more")
-    min_face: float = cli.option(
+    beta: float = option(_EURO.beta, "more: moving points lag less, and tremble more")
+    min_face: float = option(
         0.05, "smallest face that is found, as a share of the picture's longer side; half takes four times as long"
     )
-    detector: str | None = cli.option(
+    detector: str | None = option(
         None, "find faces with: haar, for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
     )
-    detect_every: int = cli.option(_TRACKER.detect_every, "frames between two searches for new faces", metavar="N")
-    threads: int = cli.option(1, "threads of the model's runtime; one is enough for single faces")
+    detect_every: int = option(_TRACKER.detect_every, "frames between two searches for new faces", metavar="N")
+    threads: int = option(1, "threads of the model's runtime; one is enough for single faces")
 
     def tracker_options(self) -> TrackerOptions:
         """What of it a `Tracker` takes.

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.geometry import Floats, jitter_boxes, tight_box
+from kpdetect.core.geometry import Floats, jitter_boxes, tight_box
 
 SMALLEST_SIDE = 12.0  # pixels of the face's longer side; below, points collapse on each other
 NARROWEST = 0.4  # shorter over longer side; a face in profile has 0.6
@@ -12,7 +12,8 @@ FURTHEST_JUMP = 0.5  # of the face's side, from one frame to the next; a cut of 
 GREATEST_GROWTH = 1.4  # and no face grows or shrinks more between two frames
 
 LEAST_SCORE = 0.5
-"""Of `kpdetect.faces.Face.score`, where the model tells one. ``benchmarks/tracking.py`` measures it: all faces of three
+"""Of `kpdetect.detection.Face.score`, where the model tells one. ``benchmarks/tracking.py`` measures it: all faces
+of three
 labelled sets score more, and none of 572 boxes at random on photographs without a face."""
 
 SHIFT_XY, SCALE = (-0.1, -0.1), 1.1  # how the second look's box differs

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.errors import KpdetectError
-from kpdetect.geometry import Floats
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import Floats
 
 SHORTEST_STEP_S = 1e-6  # for two frames that carry the same time, as some streams have them
 

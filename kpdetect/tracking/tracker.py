@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.errors import KpdetectError
-from kpdetect.faces import Detector, Face
-from kpdetect.geometry import Floats, intersection_over_union
-from kpdetect.images import Pixels, as_rgb
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import Floats, intersection_over_union
+from kpdetect.core.images import Pixels, as_rgb
+from kpdetect.detection import Detector, Face
 from kpdetect.tracking import plausible
 from kpdetect.tracking.smoothing import OneEuroFilter, OneEuroOptions
 
@@ -127,7 +127,7 @@ class Tracker:
 
     Args:
         mark: Gives the points of face boxes; such as a `kpdetect.predict.Predictor`.
-        detect: Gives the face boxes of a frame; such as a `kpdetect.faces.HaarDetector`.
+        detect: Gives the face boxes of a frame; such as a `kpdetect.detection.HaarDetector`.
         options: See `TrackerOptions`.
     """
 

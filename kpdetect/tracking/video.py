@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kpdetect import cli
-from kpdetect.atomic import atomic_file
-from kpdetect.errors import KpdetectError, unknown_name
-from kpdetect.images import Pixels, cv2
+from kpdetect.core.atomic_write import atomic_file
+from kpdetect.core.errors import KpdetectError, unknown_name
+from kpdetect.core.images import Pixels, cv2
+from kpdetect.core.options import quietly
 
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 """What OpenCV's own FFmpeg can always write; it has no H.264 encoder."""
@@ -106,7 +106,7 @@ def open_video(source: str) -> Video:
     if not is_camera and not is_stream and not os.path.isfile(source):
         what = "that is a folder" if os.path.isdir(source) else "there is no such file"
         raise KpdetectError(f"{source}: expected a video file, a stream's address or a camera's number; {what}")
-    with cli.quietly(f"opening {'camera ' * is_camera}{source}"):  # OpenCV tells of every backend that it tries
+    with quietly(f"opening {'camera ' * is_camera}{source}"):  # OpenCV tells of every backend that it tries
         capture = cv2.VideoCapture(int(source)) if is_camera else cv2.VideoCapture(source)
     if capture.isOpened():
         return Video(capture, f"camera {source}" if is_camera else source, live=is_camera or is_stream)

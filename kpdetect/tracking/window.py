@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kpdetect.draw import BOX_RGB
-from kpdetect.errors import KpdetectError
-from kpdetect.images import Pixels, cv2
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.images import Pixels, cv2
 from kpdetect.tracking.tracker import TrackedFace
+from kpdetect.visualization import BOX_RGB
 
 STOP_KEYS = (ord("q"), 27)  # 27 is Escape
 

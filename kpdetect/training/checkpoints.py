@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.atomic import atomic_file
-from kpdetect.errors import KpdetectError
+from kpdetect.core.atomic_write import atomic_file
+from kpdetect.core.errors import KpdetectError
 
 MONITORED = "val_nme"
 KEPT = 2

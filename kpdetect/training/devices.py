@@ -11,11 +11,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kpdetect import cli
-from kpdetect.errors import KpdetectError
-from kpdetect.keras_backend import BACKENDS, JAX, running_backend
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.keras_backend import BACKENDS, JAX, running_backend
+from kpdetect.core.options import quietly
 from kpdetect.recipes import TrainOptions
-from kpdetect.training.processes import ALONE, Place
+from kpdetect.training.distributed.processes import ALONE, Place
 
 DETERMINISTIC_OPS = "--xla_gpu_deterministic_ops=true"
 
@@ -52,7 +52,7 @@ def prepare_devices(options: TrainOptions, place: Place = ALONE) -> Devices:
     """
     if running_backend() not in BACKENDS:
         raise KpdetectError(f"Keras runs on {running_backend()}; training needs {' or '.join(BACKENDS)}: --backend")
-    with cli.quietly("looking for GPUs"):
+    with quietly("looking for GPUs"):
         kind, count = _accelerators()
     where = f"{count} {kind}{'s' * (count > 1)}" if count else f"the processor, {os.cpu_count()} cores"
     print(f"training on {where}, {_manner(options, place)}", file=sys.stderr)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kpdetect.crops import readable
-from kpdetect.datasets import (
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule
+from kpdetect.data import (
     Annotations,
     blended,
     concatenate,
@@ -18,10 +19,9 @@ from kpdetect.datasets import (
     on_whole_pictures,
     split_by_rule,
 )
-from kpdetect.errors import KpdetectError
-from kpdetect.geometry import CropRule
+from kpdetect.data.pipeline.crops import readable
 from kpdetect.recipes import Recipe, TrainOptions
-from kpdetect.training.teaching import relabelling
+from kpdetect.training.distillation import relabelling
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,10 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from kpdetect.crops import evaluation_crops
-from kpdetect.datasets import Annotations
-from kpdetect.geometry import mirrored_relative
-from kpdetect.pipeline import ALL_ROWS, FaceFraming, Framing, ImageFraming, Share
-from kpdetect.pipeline.batches import without_rewriting
-from kpdetect.recipes import Recipe
-from kpdetect.schema import KeypointSchema
-from kpdetect.transforms import (
+from kpdetect.core.geometry import mirrored_relative
+from kpdetect.core.schema import KeypointSchema
+from kpdetect.data import Annotations
+from kpdetect.data.augmentation import (
     Blur,
     Brightness,
     CenterCrop,
@@ -30,6 +26,10 @@ from kpdetect.transforms import (
     Tensor,
     Transform,
 )
+from kpdetect.data.pipeline import ALL_ROWS, FaceFraming, Framing, ImageFraming, Share
+from kpdetect.data.pipeline.batches import without_rewriting
+from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.recipes import Recipe
 
 
 def framing_of(recipe: Recipe) -> Framing:

@@ -9,24 +9,25 @@ from pathlib import Path
 
 import keras
 
-from kpdetect import __version__, losses, models
-from kpdetect.atomic import atomic_file
-from kpdetect.bundle import WEIGHTS_FILE, save_bundle, write_spec
-from kpdetect.datasets import Annotations
-from kpdetect.errors import KpdetectError, MissingExtra
-from kpdetect.geometry import to_pixels
+from kpdetect import __version__, models
+from kpdetect.core.atomic_write import atomic_file
+from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.core.geometry import to_pixels
+from kpdetect.data import Annotations
+from kpdetect.evaluation.evaluator import Evaluation, Looks, evaluation_of, mean_face_error, mirrored_predictions
+from kpdetect.evaluation.reporting import region_table, result_row, warn_of_mean_face, write_training_pictures
+from kpdetect.evaluation.results import ResultRow, write_rows
+from kpdetect.evaluation.uncertainty import judge_marks, reliability_table
+from kpdetect.modelfile.bundle import WEIGHTS_FILE, save_bundle, write_spec
+from kpdetect.modelfile.spec import SPEC_FILE, Spec
+from kpdetect.models import losses
 from kpdetect.recipes import Recipe, TrainOptions, choose_recipe
-from kpdetect.reporting import region_table, result_row, warn_of_mean_face, write_training_pictures
-from kpdetect.results import ResultRow, write_rows
-from kpdetect.scoring import Evaluation, Looks, evaluation_of, mean_face_error, mirrored_predictions
-from kpdetect.spec import SPEC_FILE, Spec
-from kpdetect.training.calibrating import Look, calibrate_by, look_at, marks_of
 from kpdetect.training.devices import demand_determinism
+from kpdetect.training.distributed.processes import Processes, joined
 from kpdetect.training.faces import Faces, load_faces, suited_to
-from kpdetect.training.loop import Learner, Trained, fit
-from kpdetect.training.processes import Processes, joined
+from kpdetect.training.fit import Learner, Trained, fit
 from kpdetect.training.transfer import credited, may_have_seen, open_source, open_teacher, take
-from kpdetect.uncertainty import judge_marks, reliability_table
+from kpdetect.training.uncertainty_calibration import Look, calibrate_by, look_at, marks_of
 
 RUN_FILE, RESULT_FILE = "run.json", "result.csv"
 

@@ -11,11 +11,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect import bundle, cli, models
-from kpdetect.errors import KpdetectError
-from kpdetect.images import GREY_OF_RGB
+from kpdetect import models
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.images import GREY_OF_RGB
+from kpdetect.core.options import quietly
+from kpdetect.modelfile import bundle
+from kpdetect.modelfile.spec import Spec
 from kpdetect.recipes import Recipe
-from kpdetect.spec import Spec
 
 SHOWN_LAYERS = 6  # of those that start anew; a new head has fewer
 IMAGENET_TERMS = "ImageNet (weights under Apache 2.0): the pictures are for non-commercial research."
@@ -113,7 +115,7 @@ def _from_bundle(recipe: Recipe, folder: str, run_folder: Path) -> Source:
         )
     if Path(folder).resolve() == run_folder.resolve():
         raise KpdetectError(f"--init-from {folder}: is the folder of this very run; choose another --out")
-    with cli.quietly(f"reading {folder}"):
+    with quietly(f"reading {folder}"):
         model, spec = bundle.load_bundle(folder)
     return Source(
         name=f"--init-from {folder}",
@@ -126,7 +128,7 @@ def _from_bundle(recipe: Recipe, folder: str, run_folder: Path) -> Source:
 
 
 def _from_imagenet(recipe: Recipe) -> Source:
-    with cli.quietly("reading ImageNet weights"):
+    with quietly("reading ImageNet weights"):
         weights = models.PRETRAINED[recipe.architecture](recipe.architecture_options, recipe.channels)
     return Source("--weights imagenet", weights, ("imagenet",), IMAGENET_TERMS, {}, {"name": "imagenet"})
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.datasets.synthetic.brush import curve
-from kpdetect.images import Pixels, cv2
+from kpdetect.core.images import Pixels, cv2
+from kpdetect.data.synthetic.brush import curve
 
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.float32]  # (H, W) in [0, 1], how much paint there is

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kpdetect.atomic import atomic_file
-from kpdetect.datasets.synthetic.face_shape import face_shape
+from kpdetect.core.atomic_write import atomic_file
+from kpdetect.core.images import cv2
+from kpdetect.core.schema import IBUG68
+from kpdetect.data.synthetic.face_shape import face_shape
 from kpdetect.filters.drawings import hat, moustache, sunglasses
 from kpdetect.filters.drawings.canvas import Canvas
-from kpdetect.images import cv2
-from kpdetect.schema import IBUG68
 
 FOLDER = Path(__file__).parents[1] / "pictures"
 

@@ -1,5 +1,5 @@
 /**
- * Owns how a crop is cut out of a photograph, as kpdetect.images.warp_crop does it: bilinear, antialiased where it
+ * Owns how a crop is cut out of a photograph, as kpdetect.core.images.warp_crop does it: bilinear, antialiased where it
  * shrinks, black outside. Plain arithmetic on arrays, for canvases smooth differently in every browser.
  */
 

@@ -1,4 +1,4 @@
-/** Owns the finding of faces, in a worker of its own: OpenCV's Haar cascades, as kpdetect/faces/haar.py uses them. */
+/** Owns the finding of faces, in a worker of its own: OpenCV's Haar cascades, as kpdetect/detection/haar.py uses them. */
 
 import * as Comlink from "comlink";
 import { area, type Box } from "./geometry";

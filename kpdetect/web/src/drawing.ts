@@ -4,7 +4,7 @@ import { area, compose, type Matrix } from "./geometry";
 import { filterMatrix } from "./fitting";
 import type { Face, FilterSettings, Schema } from "./spec";
 
-// Of the parts, in their order, as kpdetect/draw/marks.py has them: told apart on a photograph.
+// Of the parts, in their order, as kpdetect/visualization/marks.py has them: told apart on a photograph.
 const PART_COLORS = ["#4da3ff", "#ff8c1a", "#ffd400", "#2fd06c", "#12cfc4", "#ff5c5c", "#c77dff", "#ff6ec7", "#b5e61d"];
 const OUTLINE = "#202020";
 const BOX_COLOR = "#ffcc00";

@@ -1,5 +1,5 @@
 /**
- * Owns the coordinate contract, as kpdetect/geometry.py has it: boxes, matrices and how a face box becomes a crop.
+ * Owns the coordinate contract, as kpdetect/core/geometry.py has it: boxes, matrices and how a face box becomes a crop.
  * A pixel's centre is on the integer; a matrix takes source pixels to target pixels.
  */
 

@@ -1,4 +1,4 @@
-/** Owns where the model looks by itself for large faces, when no cascade has found any, as kpdetect/faces/scan.py does. */
+/** Owns where the model looks by itself for large faces, when no cascade has found any, as kpdetect/detection/scan.py does. */
 
 import { area, intersectionOverUnion, tightBox, type Box } from "./geometry";
 import type { Face, ScanSettings } from "./spec";

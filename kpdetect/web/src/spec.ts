@@ -41,7 +41,7 @@ export interface DetectorSettings {
   readonly judged_votes: number;
 }
 
-/** The constants of kpdetect/faces/scan.py, by their names there. */
+/** The constants of kpdetect/detection/scan.py, by their names there. */
 export interface ScanSettings {
   readonly sides: readonly number[];
   readonly step: number;

@@ -1,0 +1,1 @@
+"""Errors, geometry, keypoint schemas, image reading, atomic writing, signals, packaged assets and command options."""

@@ -1,0 +1,18 @@
+"""Owns the way from `Annotations` to batches: the one place that decodes, caches, shuffles, batches, prefetches."""
+
+from kpdetect.data.pipeline.batches import ALL_ROWS, BatchOptions, Share, training_batches
+from kpdetect.data.pipeline.cache import FaceCache, build_cache, open_cache
+from kpdetect.data.pipeline.framing import FaceFraming, Framing, ImageFraming
+
+__all__ = [
+    "ALL_ROWS",
+    "BatchOptions",
+    "FaceCache",
+    "FaceFraming",
+    "Framing",
+    "ImageFraming",
+    "Share",
+    "build_cache",
+    "open_cache",
+    "training_batches",
+]

@@ -1,0 +1,147 @@
+"""Owns decoding many photographs in threads, each once, and the crops that a model is evaluated on."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from kpdetect.core.errors import DataError, KpdetectError
+from kpdetect.core.geometry import CropRule, Floats, Matrix, apply_matrix, to_relative
+from kpdetect.core.images import Pixels, as_rgb, warp_crop
+from kpdetect.data.annotations import Annotations
+
+Visit = Callable[[int, Pixels], None]
+"""Takes a row and its photograph, RGB uint8 (H, W, 3)."""
+
+Job = tuple[str, list[int]]
+"""A photograph's path, and the rows of its faces."""
+
+JOBS_AHEAD = 16  # a thread; so that none waits while the bar is drawn
+
+
+def evaluation_crops(
+    annotations: Annotations, crop: CropRule, channels: int, boxes: Floats | None = None
+) -> tuple[Pixels, Floats, Matrix]:
+    """The crops that prediction would feed for these faces, and the labels in them. NumPy alone.
+
+    Args:
+        annotations: Labelled faces, N of them.
+        crop: How a face box becomes the model's crop.
+        channels: 1 for grey, 3 for RGB.
+        boxes: (N, 4) to crop by, as (x0, y0, x1, y1); the annotations' own by default.
+
+    Returns:
+        crops (N, H, W, C) uint8, keypoints (N, K, 2) relative to the crop, photograph-to-crop matrices (N, 3, 3).
+
+    Raises:
+        DataError: Images cannot be read; all of them are named.
+        KpdetectError: A box has no area.
+    """
+    matrices = crop.matrix(annotations.boxes if boxes is None else boxes).reshape(-1, 3, 3)
+    crops = np.zeros((len(annotations), *crop.size_hw, channels), np.uint8)
+
+    def cut(row: int, photograph: Pixels) -> None:
+        crops[row] = warp_crop(photograph, matrices[row], crop.size_hw, channels)
+
+    problems = visit_photographs(annotations, cut, "cropping")
+    if problems:
+        raise DataError(list(problems.values()))
+    return crops, to_relative(apply_matrix(matrices, annotations.keypoints), crop.size_hw), matrices
+
+
+def visit_photographs(annotations: Annotations, visit: Visit, label: str, workers: int | None = None) -> dict[int, str]:
+    """Decodes every photograph once, in threads, and visits each of its faces; a bar on stderr shows how far it is.
+
+    Args:
+        annotations: The faces; several may share a photograph.
+        visit: Called once per row, from any thread.
+        label: What the bar says.
+        workers: Threads; as many as processors by default.
+
+    Returns:
+        What went wrong, by row.
+    """
+    problems: dict[int, str] = {}
+    rows_of: dict[str, list[int]] = {}
+    for row, path in enumerate(annotations.paths.tolist()):
+        rows_of.setdefault(path, []).append(row)
+
+    def work(job: Job) -> None:
+        problems.update(_visit_one(annotations, *job, visit))
+
+    done = _in_threads(work, rows_of.items(), workers or os.cpu_count() or 1)
+    for _ in tqdm(done, label, len(rows_of), unit="image", mininterval=0.5):
+        pass
+    return dict(sorted(problems.items()))
+
+
+def _in_threads(work: Callable[[Job], None], jobs: Iterable[Job], workers: int) -> Iterator[None]:
+    """Does jobs in threads, a step for each that is done; a pool's own `map` would hold all of them at once."""
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for job in jobs:
+            waiting.append(pool.submit(work, job))
+            if len(waiting) == JOBS_AHEAD * workers:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
+
+
+def _visit_one(annotations: Annotations, path: str, rows: list[int], visit: Visit) -> dict[int, str]:
+    try:
+        photograph = as_rgb(annotations.read(path))
+    except KpdetectError as error:
+        return dict.fromkeys(rows, _named(path, error))
+    problems = {}
+    for row in rows:
+        try:
+            visit(row, photograph)
+        except KpdetectError as error:
+            problems[row] = _named(path, error)
+    return problems
+
+
+def _named(path: str, error: KpdetectError) -> str:
+    """An error's line, which names the file."""
+    return str(error) if path in str(error) else f"{path}: {error}"
+
+
+def readable(annotations: Annotations, workers: int | None = None) -> Annotations:
+    """The faces whose photographs can be read; each that cannot is named on stderr, and how many they are.
+
+    Raises:
+        DataError: None can be read.
+    """
+    problems = visit_photographs(annotations, lambda row, photograph: None, "reading", workers)
+    return annotations.take(good_rows(annotations, problems)) if problems else annotations
+
+
+def good_rows(annotations: Annotations, problems: Mapping[int, str]) -> npt.NDArray[np.int64]:
+    """The rows without problems; the problems of the others are told on stderr, and how many they are.
+
+    Raises:
+        DataError: No row is left.
+    """
+    texts = list(dict.fromkeys(problems.values()))
+    if problems and len(problems) == len(annotations):
+        raise DataError(texts)
+    if problems:
+        lines = [f"'{annotations.name}': went on without {len(problems)} of {len(annotations)} faces:", *texts]
+        print("\n  ".join(lines), file=sys.stderr)
+    return np.setdiff1d(np.arange(len(annotations)), list(problems)).astype(np.int64)
+
+
+def shapes_of_photographs(annotations: Annotations, workers: int | None) -> npt.NDArray[np.int64]:
+    """(N, 2), every row's photograph's height and width; 0 where it cannot be read."""
+    shapes = np.zeros((len(annotations), 2), np.int64)
+
+    def note(row: int, photograph: Pixels) -> None:
+        shapes[row] = photograph.shape[:2]
+
+    visit_photographs(annotations, note, "measuring", workers)
+    return shapes

@@ -1,0 +1,1 @@
+"""Readers: one module for each label format, all of which return `Annotations`."""

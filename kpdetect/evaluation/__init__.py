@@ -1,0 +1,1 @@
+"""Metrics, the evaluator, slices, end-to-end errors, uncertainty, result rows and latency."""

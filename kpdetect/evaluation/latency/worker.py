@@ -1,0 +1,155 @@
+"""Owns the process of one subject: it loads, then runs when its turn comes, and tells how long that took."""
+
+import multiprocessing
+import signal
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from kpdetect.core.errors import KpdetectError
+from kpdetect.evaluation.latency.memory import peak_memory_bytes
+from kpdetect.evaluation.latency.operations import OperationTime
+from kpdetect.evaluation.latency.subjects import Prepared, Subject, prepare
+
+WARM_UP_RUNS = 10  # memory is allocated, pages are mapped and clocks go up in these
+PROFILED_RUNS = 50
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a process tells of its subject once it is ready.
+
+    Attributes:
+        kind: As `Prepared` has it.
+        file: What runs.
+        bytes: Its size.
+        base_bytes: The process's peak memory before it loaded anything; None where the system does not tell.
+        peak_bytes: The same after the warm-up of each batch size, in the order of the sizes.
+    """
+
+    kind: str
+    file: str
+    bytes: int
+    base_bytes: int | None
+    peak_bytes: dict[int, int | None]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why a process cannot go on: a user's mistake, a package that is missing, or a fault of ours."""
+
+    text: str
+    kind: str
+
+
+class NotInstalled(Exception):
+    """A peer is not installed; the text is the package's name."""
+
+
+class Worker:
+    """A subject in a process of its own; use it as a context.
+
+    Args:
+        subject: What is timed.
+        batches: The sizes that will be run.
+
+    Raises:
+        KpdetectError: The subject cannot be loaded, or its process ended.
+        NotInstalled: It is a peer that is not installed.
+    """
+
+    def __init__(self, subject: Subject, batches: Sequence[int]) -> None:
+        self.subject = subject
+        # Not forked: a fresh process has a peak of its own, and threads of runtimes do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, subject, sorted(batches)), daemon=True)
+        self._process.start()
+        theirs.close()  # so that the end of the process is the end of the connection
+        try:
+            self.loaded: Loaded = self._receive()
+        except BaseException:
+            self.close()
+            raise
+
+    def turn(self, batch: int, runs: int) -> list[float]:
+        """Seconds of each of so many runs; one before them is not told, for the turns of others cooled the caches."""
+        self._connection.send((batch, runs))
+        seconds: list[float] = self._receive()
+        return seconds
+
+    def operations(self, batch: int) -> list[OperationTime] | None:
+        """Time by operation; None where the runtime does not tell."""
+        self._connection.send((batch, None))
+        told: list[OperationTime] | None = self._receive()
+        return told
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._connection.close()
+        self._process.join(timeout=5)
+        self._process.kill()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode
+            raise KpdetectError(f"{self.subject.name}: its process ended without an answer, with code {code}") from None
+        if not isinstance(answer, _Failure):
+            return answer
+        errors = {"mistake": KpdetectError, "missing": NotInstalled, "fault": RuntimeError}
+        raise errors[answer.kind](answer.text)
+
+
+def _serve(connection: Connection, subject: Subject, batches: Sequence[int]) -> None:
+    """What the process does, until the other side closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the command, and that ends this
+    try:
+        prepared, loaded = _load(subject, batches)
+        connection.send(loaded)
+        while True:
+            batch, runs = connection.recv()
+            connection.send(_operations(prepared, batch) if runs is None else _timed(prepared, batch, runs))
+    except (EOFError, BrokenPipeError):
+        return
+    except KpdetectError as error:
+        connection.send(_Failure(str(error), "mistake"))
+    except ModuleNotFoundError as error:
+        connection.send(_Failure(str(error.name), "missing"))
+    except Exception:
+        connection.send(_Failure(f"{subject.name}: {traceback.format_exc()}", "fault"))
+
+
+def _load(subject: Subject, batches: Sequence[int]) -> tuple[Prepared, Loaded]:
+    base = peak_memory_bytes()
+    prepared = prepare(subject, batches)
+    peaks = {}
+    for batch in batches:
+        _timed(prepared, batch, WARM_UP_RUNS)
+        peaks[batch] = peak_memory_bytes()
+    return prepared, Loaded(prepared.kind, str(prepared.file), prepared.bytes, base, peaks)
+
+
+def _timed(prepared: Prepared, batch: int, runs: int) -> list[float]:
+    prepared.run(batch)
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        prepared.run(batch)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _operations(prepared: Prepared, batch: int) -> list[OperationTime] | None:
+    return None if prepared.operations is None else prepared.operations(batch, PROFILED_RUNS)

@@ -1,0 +1,179 @@
+"""Owns the errors of keypoints: per face and per point, their summary and their cumulative curve. NumPy alone.
+
+The normalised mean error (NME) of a face is the mean distance over its visible points, divided by what its scheme
+normalises by: the outer eye corners' distance for 68 points, the points' box where a scheme names no such pair, the
+crop's width for a single point. Errors are fractions: 0.05 is 5 %.
+
+A point that is not visible weighs nothing, in the mean and in the normaliser alike. So a face has no error, and reads
+NaN, where no point is visible, or where what normalises it is not: summaries leave such faces out and count the rest.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.schema import KeypointSchema
+
+Errors = npt.NDArray[np.float64]
+
+LIMIT = 0.08  # the field's customary end of the curve, and what counts as a failure
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The errors of a data set in a few numbers; all but `n` are fractions, and NaN where n is 0.
+
+    Attributes:
+        mean: The mean NME.
+        median: The median NME.
+        auc8: The area under the cumulative error curve up to 8 %, over 8 %: 1 is perfect.
+        fr8: The failure rate: the share of faces with an NME above 8 %.
+        n: How many faces were measured.
+    """
+
+    mean: float
+    median: float
+    auc8: float
+    fr8: float
+    n: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The five numbers by name."""
+        return dataclasses.asdict(self)
+
+
+def nme_per_point(
+    true: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    visible: npt.ArrayLike,
+    schema: KeypointSchema,
+    crop_width: float | None = None,
+) -> Errors:
+    """The distance of each point from the truth over its face's normaliser.
+
+    Args:
+        true: (N, K, 2), in any unit that is the same in x and y, such as pixels.
+        predicted: (N, K, 2), in that unit.
+        visible: (N, K) of bool, or of 0 and 1.
+        schema: The scheme of the points.
+        crop_width: The crop's width in that unit; needed by a scheme of one point.
+
+    Returns:
+        (N, K) fractions; NaN for a point that is not visible, and for a face without a normaliser.
+
+    Raises:
+        KpdetectError: The shapes do not fit, or a scheme of one point came without a crop width.
+
+    >>> from kpdetect.core.schema import user_schema
+    >>> nme_per_point([[[10.0, 10.0]]], [[[13.0, 14.0]]], [[True]], user_schema(["nose"]), crop_width=100)
+    array([[0.05]])
+    """
+    truth, guess, seen = _checked(true, predicted, visible, schema)
+    normalizers = _normalizers(truth, seen, schema, crop_width)
+    distances = np.linalg.norm(guess - truth, axis=-1)
+    return np.asarray(np.where(seen, distances, np.nan) / normalizers[:, None], np.float64)
+
+
+def nme_per_face(
+    true: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    visible: npt.ArrayLike,
+    schema: KeypointSchema,
+    crop_width: float | None = None,
+) -> Errors:
+    """The NME of each face: the mean over its visible points.
+
+    Args and errors as in `nme_per_point`.
+
+    Returns:
+        (N,) fractions; NaN for a face that has no error.
+    """
+    errors = nme_per_point(true, predicted, visible, schema, crop_width)
+    seen = np.asarray(visible, bool)
+    total, count = np.where(seen, errors, 0.0).sum(axis=1), seen.sum(axis=1)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), np.float64)
+
+
+def summary(errors: npt.ArrayLike) -> Summary:
+    """The errors of a data set in a few numbers.
+
+    Args:
+        errors: (N,) NME per face as fractions; NaN marks a face that was not measured.
+
+    >>> result = summary([0.01, 0.03, 0.11])  # what lies right of them, of 8 %: 7, 5 and 0
+    >>> round(result.mean, 6), result.median, round(result.auc8, 6), round(result.fr8, 6), result.n
+    (0.05, 0.03, 0.5, 0.333333, 3)
+    """
+    measured = _measured(errors)
+    if len(measured) == 0:
+        return Summary(np.nan, np.nan, np.nan, np.nan, 0)
+    return Summary(
+        mean=float(measured.mean()),
+        median=float(np.median(measured)),
+        # The curve is a stair with a step at each error, so its area is exactly the mean of what lies right of them.
+        auc8=float(np.clip(LIMIT - measured, 0, None).mean() / LIMIT),
+        fr8=float((measured > LIMIT).mean()),
+        n=len(measured),
+    )
+
+
+def cumulative_error_curve(errors: npt.ArrayLike, limit: float = LIMIT) -> tuple[Errors, Errors]:
+    """The share of faces whose error is at most a threshold, as the corners of the exact stair.
+
+    Straight lines between the corners are the curve, and their area over the limit is the AUC.
+
+    Args:
+        errors: (N,) NME per face as fractions; NaN marks a face that was not measured.
+        limit: Where the curve ends; positive.
+
+    Returns:
+        Thresholds from 0 to the limit and fractions in [0, 1], of one length; each step has both its ends.
+
+    Raises:
+        KpdetectError: No face was measured, or the limit is not positive.
+
+    >>> thresholds, fractions = cumulative_error_curve([0.02, 0.12])
+    >>> thresholds.tolist(), fractions.tolist()
+    ([0.0, 0.02, 0.02, 0.08], [0.0, 0.0, 0.5, 0.5])
+    """
+    measured = np.sort(_measured(errors))
+    if len(measured) == 0 or not limit > 0:
+        raise KpdetectError(f"cumulative error curve: expected errors and a limit, received {len(measured)}, {limit}")
+    steps = measured[measured <= limit]
+    shares = np.arange(len(steps) + 1) / len(measured)
+    thresholds = np.concatenate([[0.0], np.repeat(steps, 2), [limit]])
+    return thresholds, np.repeat(shares, 2)
+
+
+def _measured(errors: npt.ArrayLike) -> Errors:
+    values = np.asarray(errors, np.float64).reshape(-1)
+    return np.asarray(values[~np.isnan(values)])
+
+
+def _checked(
+    true: npt.ArrayLike, predicted: npt.ArrayLike, visible: npt.ArrayLike, schema: KeypointSchema
+) -> tuple[Errors, Errors, npt.NDArray[np.bool_]]:
+    """The arrays, once their shapes fit."""
+    truth, guess, seen = np.asarray(true, np.float64), np.asarray(predicted, np.float64), np.asarray(visible, bool)
+    shape = (len(truth), schema.num_keypoints, 2)
+    if truth.shape != shape or guess.shape != shape or seen.shape != shape[:2]:
+        raise KpdetectError(
+            f"errors of scheme '{schema.name}': expected points of shape {shape} and visible of {shape[:2]}, "
+            f"received {truth.shape}, {guess.shape} and {seen.shape}"
+        )
+    return truth, guess, seen
+
+
+def _normalizers(true: Errors, seen: npt.NDArray[np.bool_], schema: KeypointSchema, crop_width: float | None) -> Errors:
+    """(N,) what divides each face's error; NaN where the visible points do not tell it."""
+    # A hidden point's coordinates may be a reader's placeholder: another visible one in its place stretches no box.
+    stand_in = np.take_along_axis(true, seen.argmax(axis=1)[:, None, None], axis=1)
+    known = np.asarray(schema.normalizers(np.where(seen[..., None], true, stand_in), crop_width), np.float64)
+    told = known > 0
+    if schema.normalizer_points is not None:
+        told &= seen[:, schema.normalizer_points[0]] & seen[:, schema.normalizer_points[1]]
+    return np.asarray(np.where(told, known, np.nan), np.float64)

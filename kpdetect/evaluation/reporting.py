@@ -1,0 +1,119 @@
+"""Owns what a measurement leaves behind for people: the result row, the table of regions, pictures and warnings."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from kpdetect import visualization
+from kpdetect.core.geometry import Floats
+from kpdetect.data import Annotations
+from kpdetect.evaluation.evaluator import Evaluation
+from kpdetect.evaluation.results import ResultRow, today
+from kpdetect.modelfile.spec import Spec
+
+WORST_FACES = 10
+SHEET_FACES = 24
+MEAN_FACE_SPREAD = 0.2  # predictions that vary by less than this share of the truth's variation are one shape
+
+
+def result_row(
+    spec: Spec, file: str, annotations: Annotations, measured: Evaluation, protocol: tuple[str, str], size: int
+) -> ResultRow:
+    """One measurement as a row.
+
+    Args:
+        spec: The model's description.
+        file: The name of the very file that was measured.
+        annotations: The faces.
+        measured: What measuring gave.
+        protocol: (split, box source).
+        size: The file's size in bytes.
+    """
+    plain = measured.plain
+    return ResultRow(
+        model=str(spec.extra.get("name", spec.recipe)),
+        file=file,
+        dataset=annotations.name,
+        split=protocol[0],
+        boxes=protocol[1],
+        n=len(annotations) + measured.missed,
+        missed=measured.missed,
+        nme=100 * float(np.nanmean(measured.errors)),
+        nme_mirrored=None if measured.mirrored is None else 100 * measured.mirrored,
+        nme_centred=100 * measured.centred,
+        nme_point_centred=100 * measured.point_centred,
+        median=100 * plain.median,
+        auc8=plain.auc8,
+        fr8=100 * plain.fr8,
+        normaliser=spec.schema.normalizer_name,
+        parameters=int(spec.extra.get("parameters", 0)),
+        macs=int(spec.extra.get("macs", 0)),
+        bytes=size,
+        seed=int(spec.extra.get("seed", 0)),
+        date=today(),
+    )
+
+
+def region_table(regions: dict[str, float]) -> str:
+    """The mean error of each group of points, for people."""
+    return "\n".join(f"  {name:8} {100 * error:6.2f} %" for name, error in regions.items())
+
+
+def write_evaluation_pictures(
+    measured: Evaluation, jitter: dict[str, list[tuple[float, float]]], folder: Path
+) -> list[Path]:
+    """Draws the worst faces, the cumulative error curve and, where it was measured, the box-jitter curve.
+
+    Returns:
+        The files' paths.
+    """
+    worst = np.argsort(-np.nan_to_num(measured.errors))[:WORST_FACES]
+    sheet, curve, jitter_file = folder / "worst.png", folder / "error_curve.png", folder / "box_jitter.png"
+    visualization.prediction_sheet(
+        measured.crops[worst], measured.true_px[worst], measured.predicted_px[worst], measured.errors[worst], sheet
+    )
+    visualization.cumulative_error_curves({"plain": measured.errors}, curve)
+    if not jitter:
+        return [sheet, curve]
+    visualization.box_jitter_curve(jitter, jitter_file)
+    return [sheet, curve, jitter_file]
+
+
+def write_training_pictures(history: dict[str, list[float]], measured: Evaluation, folder: Path) -> list[Path]:
+    """Learning curves, a sheet of validation predictions beside the truth, and the cumulative error curve."""
+    curves, sheet, errors = folder / "learning_curves.png", folder / "predictions.png", folder / "error_curve.png"
+    shown = np.linspace(0, len(measured.errors) - 1, min(SHEET_FACES, len(measured.errors))).astype(int)
+    visualization.learning_curves(history, curves)
+    visualization.prediction_sheet(
+        measured.crops[shown], measured.true_px[shown], measured.predicted_px[shown], measured.errors[shown], sheet
+    )
+    visualization.cumulative_error_curves({"validation": measured.errors}, errors)
+    return [curves, sheet, errors]
+
+
+def warn_of_mean_face(measured: Evaluation) -> None:
+    """Warns when the predictions are nearly one shape: the network learned the mean face and ignores the picture."""
+    whole = np.isfinite(measured.true_px).all(axis=(1, 2))  # faces without hidden points
+    if whole.sum() < 2:
+        return
+    spread = shape_spread(measured.predicted_px[whole]) / max(shape_spread(measured.true_px[whole]), 1e-9)
+    if spread < MEAN_FACE_SPREAD:
+        print(
+            f"warning: all predictions are nearly the same shape (they vary {100 * spread:.0f} % as much as the "
+            "labels): the network learned the mean face; train longer, or try another --learning-rate",
+            file=sys.stderr,
+        )
+
+
+def shape_spread(points: Floats) -> float:
+    """How much shapes vary about their mean, whatever their place and size: the root mean square, over the size.
+
+    Args:
+        points: (N, K, 2).
+    """
+    if points.shape[1] == 1:
+        return float(points.std())
+    centered = points - points.mean(axis=1, keepdims=True)
+    shapes = centered / np.sqrt(np.square(centered).mean(axis=(1, 2), keepdims=True))
+    return float(np.sqrt(np.square(shapes - shapes.mean(axis=0)).mean()))

@@ -1,0 +1,80 @@
+"""Owns how a Keras model becomes a SavedModel, TFLite, ONNX or ``.keras`` file or a web page, with its spec inside.
+
+In every file the input is ``image``, (B, H, W, C) of raw pixels 0-255, float32 or in ``int8`` files uint8, and the
+output ``keypoints``, (B, K, 2) float32 relative to the crop; B is free, but 1 in the page's. Models that tell it have a
+second output, ``uncertainty``, (B, K).
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpdetect.exporters import web_page
+from kpdetect.exporters.onnx import write_onnx
+from kpdetect.exporters.quantization import RANGES_FROM, write_dynamic, write_int8
+from kpdetect.exporters.saved_model import PHOTOGRAPH_SIGNATURE, SAVED_MODEL, write_saved_model
+from kpdetect.exporters.source import Representative, Source, Writer
+from kpdetect.exporters.tflite import op_counts, tflite_ops, write_tflite
+from kpdetect.exporters.web import write_web
+from kpdetect.modelfile import bundle
+
+__all__ = [
+    "FORMATS",
+    "HALF_PRECISION_PX",
+    "PHOTOGRAPH_SIGNATURE",
+    "QUANTIZATIONS",
+    "RANGES_FROM",
+    "SAVED_MODEL",
+    "Kind",
+    "Representative",
+    "Source",
+    "Writer",
+    "op_counts",
+    "tflite_ops",
+]
+
+
+def write_keras(source: Source, path: Path) -> None:
+    """Writes a ``.keras`` file."""
+    source.model.save(path)
+    bundle.embed_in_zip(source.spec, path)
+
+
+HALF_PRECISION_PX = 0.2  # on waves and noise, where no point is sure; a face has hundredths of it
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to keep the numbers of a file.
+
+    Attributes:
+        write: Writes it.
+        mean_px: The mean difference from Keras that passes, in pixels of the crop; of rounded weights it says more than
+            the greatest, which is that of the least sure point of all. None where none may differ by more than the
+            user's ``--tolerance-px``.
+        on_faces: It is compared on the representative faces, and not on waves and noise.
+    """
+
+    write: Writer
+    mean_px: float | None = None
+    on_faces: bool = False
+
+
+FORMATS: dict[str, dict[str, Kind]] = {
+    SAVED_MODEL: {"none": Kind(write_saved_model)},
+    "tflite": {
+        "none": Kind(write_tflite),
+        "fp16": Kind(functools.partial(write_tflite, half=True), mean_px=HALF_PRECISION_PX),
+        "int8": Kind(write_int8, mean_px=0.3, on_faces=True),
+        "dynamic": Kind(write_dynamic, mean_px=1.5),
+    },
+    "onnx": {
+        "none": Kind(write_onnx),
+        "fp16": Kind(functools.partial(write_onnx, half=True), mean_px=HALF_PRECISION_PX),
+    },
+    "keras": {"none": Kind(write_keras)},
+    web_page.WEB: {"none": Kind(write_web, mean_px=HALF_PRECISION_PX)},
+}
+"""What is written for each format, by how its numbers are kept; all but ``none`` bear that: ``NAME_fp16.tflite``."""
+
+QUANTIZATIONS = tuple(dict.fromkeys(name for kinds in FORMATS.values() for name in kinds))

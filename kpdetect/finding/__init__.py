@@ -1,7 +1,0 @@
-"""Owns how the face finder is taught: pictures with faces of many sizes, and what to say of them."""
-
-from kpdetect.finding.canvases import Canvas, Portrait, draw_canvas, portraits_of
-from kpdetect.finding.exporting import export_finder
-from kpdetect.finding.targets import finder_loss, targets
-
-__all__ = ["Canvas", "Portrait", "draw_canvas", "export_finder", "finder_loss", "portraits_of", "targets"]

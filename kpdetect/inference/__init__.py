@@ -1,0 +1,1 @@
+"""The `Predictor`, what `predict` reads and writes, and bulk labelling."""

@@ -1,0 +1,246 @@
+"""Owns what is to be labelled: folders, globs, files and Parquet tables, in parts that one worker reads at a time."""
+
+import functools
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.images import Pixels, decode_image, read_image
+from kpdetect.inference.inputs import IMAGE_SUFFIXES
+
+PARQUET_SUFFIX = ".parquet"
+
+
+class ReadPixels(Protocol):
+    """Decodes a photograph, or raises `KpdetectError`; one of more pixels is refused first."""
+
+    def __call__(self, *, max_pixels: int) -> Pixels:
+        """The pixels, (H, W, 3) uint8, RGB."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A photograph that is not decoded yet.
+
+    Attributes:
+        name: What the tables call it.
+        read: Gives its pixels.
+    """
+
+    name: str
+    read: ReadPixels
+
+
+@dataclass(frozen=True)
+class FilesPart:
+    """A part that consists of image files.
+
+    Attributes:
+        files: Their paths.
+    """
+
+    files: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __str__(self) -> str:
+        return f"{self.files[0]} to {self.files[-1]}"
+
+    def photographs(self) -> Iterator[Encoded]:
+        """The photographs, none of them read yet."""
+        for file in self.files:
+            yield Encoded(file, functools.partial(read_image, file))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a Parquet table count.
+
+    Attributes:
+        image: The bytes of the photographs' files: binary, or a struct with a field ``bytes``, as data sets of Hugging
+            Face have them.
+        name: What the photographs are called; None names them by file and row: ``faces.parquet#0``.
+    """
+
+    image: str = "image"
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """A part that consists of rows of a Parquet table.
+
+    Attributes:
+        file: The table.
+        start: The first row, from 0.
+        stop: The row after the last one.
+        columns: Which columns count.
+    """
+
+    file: str
+    start: int
+    stop: int
+    columns: Columns
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __str__(self) -> str:
+        return f"{self.file}, rows {self.start} to {self.stop - 1}"
+
+    def photographs(self) -> Iterator[Encoded]:
+        """The photographs, read batch by batch, not decoded yet.
+
+        Raises:
+            KpdetectError: The table is damaged.
+        """
+        try:
+            yield from self._rows()
+        except (OSError, pa.ArrowException) as error:
+            raise KpdetectError(f"{self}: cannot be read: {_first_line(error)}") from error
+
+    def _rows(self) -> Iterator[Encoded]:
+        with pq.ParquetFile(self.file) as table:
+            groups, row = _row_groups(table.metadata, self.start, self.stop)
+            names = [name for name in (self.columns.image, self.columns.name) if name is not None]
+            for batch in table.iter_batches(batch_size=32, row_groups=groups, columns=names):
+                low, high = max(self.start - row, 0), min(self.stop - row, len(batch))
+                for index in range(low, high):
+                    yield self._encoded(batch, index, row + index)
+                row += len(batch)
+                if row >= self.stop:
+                    return
+
+    def _encoded(self, batch: Any, index: int, row: int) -> Encoded:
+        value = batch.column(self.columns.image)[index].as_py()
+        data = value.get("bytes") if isinstance(value, dict) else value
+        told = None if self.columns.name is None else batch.column(self.columns.name)[index].as_py()
+        name = f"{self.file}#{row}" if told is None else str(told)
+        return Encoded(name, functools.partial(decode_image, data or b"", name))
+
+
+Part = FilesPart | TablePart
+
+
+def find_parts(places: Sequence[str], part_size: int, columns: Columns, left_out: Path) -> list[Part]:
+    """All there is to label, in parts whose order and content depend on nothing but these arguments and the files.
+
+    Args:
+        places: Files; folders, which are searched at any depth; globs, where ``**`` stands for any depth. Parquet
+            tables are told by their suffix.
+        part_size: How many photographs a part has at most.
+        columns: The columns of the tables.
+        left_out: A folder that is not searched: that of the labels.
+
+    Raises:
+        KpdetectError: A place holds nothing, or a table does not have the columns.
+    """
+    own = f"{os.path.abspath(left_out)}{os.sep}"
+    files = [file for place in places for file in _files_of(place) if not file.startswith(own)]
+    tables = [file for file in dict.fromkeys(files) if _is_table(file)]
+    images = [file for file in dict.fromkeys(files) if not _is_table(file)]
+    starts = range(0, len(images), part_size)
+    parts: list[Part] = [FilesPart(tuple(images[start : start + part_size])) for start in starts]
+    for file in tables:
+        rows = _checked_rows(file, columns)
+        parts += [TablePart(file, start, min(start + part_size, rows), columns) for start in range(0, rows, part_size)]
+    if not parts:
+        raise KpdetectError(f"{', '.join(places)}: expected photographs, found none outside of {left_out}")
+    return parts
+
+
+def fingerprint(parts: Sequence[Part]) -> str:
+    """Tells other photographs, or another order, from these; not whether what the files hold has changed."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr(part).encode())
+    return digest.hexdigest()
+
+
+def _files_of(place: str) -> list[str]:
+    """Absolute paths, sorted: workers on other machines start in other folders."""
+    path = os.path.abspath(place)
+    if os.path.isdir(path):
+        return _files_below(path)
+    if os.path.exists(path):
+        return [path]
+    if not glob.has_magic(place):
+        raise KpdetectError(f"{place}: no such file or folder")
+    found = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
+    if not found:
+        raise KpdetectError(f"{place}: expected a glob that matches files, found none (** stands for any depth)")
+    return found
+
+
+def _files_below(folder: str) -> list[str]:
+    found, others = [], 0
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        wanted = [name for name in sorted(names) if _is_wanted(name)]
+        others += len(names) - len(wanted)
+        found += [os.path.join(where, name) for name in wanted]
+    if not found:
+        held = f"{others} other files" if others else "no file"
+        suffixes = ", ".join([*IMAGE_SUFFIXES, PARQUET_SUFFIX])
+        raise KpdetectError(f"{folder}: expected files ({suffixes}) in this folder or below it, found {held}")
+    return found
+
+
+def _is_wanted(name: str) -> bool:
+    return name.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX)) and not name.startswith(".")
+
+
+def _is_table(file: str) -> bool:
+    return file.lower().endswith(PARQUET_SUFFIX)
+
+
+def _checked_rows(file: str, columns: Columns) -> int:
+    """How many rows a table has, once it is known to have the columns."""
+    try:
+        with pq.ParquetFile(file) as table:
+            schema, rows = table.schema_arrow, int(table.metadata.num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise KpdetectError(f"{file}: expected a Parquet table: {_first_line(error)}") from error
+    for option, name in (("--column", columns.image), ("--name-column", columns.name)):
+        if name is not None and name not in schema.names:
+            raise KpdetectError(f"{file}: no column '{name}' ({option}); there are: {', '.join(schema.names)}")
+    kind = schema.field(columns.image).type
+    if not _holds_bytes(kind):
+        raise KpdetectError(
+            f"{file}: expected the bytes of image files in column '{columns.image}': binary, or a struct with a field "
+            f"'bytes'; received {kind}"
+        )
+    return rows
+
+
+def _holds_bytes(kind: Any) -> bool:
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _holds_bytes(kind.field(index).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _row_groups(metadata: Any, start: int, stop: int) -> tuple[list[int], int]:
+    """The row groups that hold some of the rows, and the first row of the first of them."""
+    wanted: list[int] = []
+    first, row = 0, 0
+    for group in range(metadata.num_row_groups):
+        after = row + metadata.row_group(group).num_rows
+        if row < stop and after > start:
+            first = first if wanted else row
+            wanted.append(group)
+        row = after
+    return wanted, first
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,1 @@
+"""Model files: `spec.json`, bundles, runtimes and inspection."""

@@ -1,0 +1,305 @@
+"""Owns a saved model: the folder of weights and ``spec.json``, and where every other model file carries its spec."""
+
+import dataclasses
+import hashlib
+import os
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kpdetect import __version__
+from kpdetect.core import assets
+from kpdetect.core.atomic_write import atomic_folder
+from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.modelfile.spec import (
+    OUTPUT_NAME,
+    SPEC_FILE,
+    UNCERTAINTY_NAME,
+    FileRecord,
+    Spec,  # callers know it as bundle.Spec
+)
+
+if TYPE_CHECKING:
+    import keras
+
+WEIGHTS_FILE = "model.weights.h5"
+ONNX_KEY = "kpdetect_spec"
+
+PathLike = str | os.PathLike[str]
+
+
+def write_bundle(model: "keras.Model", spec: Spec, folder: PathLike) -> Spec:
+    """Writes weights and ``spec.json`` into a folder that is there; `save_bundle` makes one atomically.
+
+    Returns:
+        The spec as written: `spec` with this kpdetect's version and the weights file as its only file.
+
+    Raises:
+        KpdetectError: The model's shapes are not those of the spec.
+    """
+    import keras
+
+    from kpdetect import models
+
+    outputs = models.named_outputs(model)
+    expected = ((None, *spec.input_shape), (None, spec.num_keypoints, 2))
+    received = (model.input_shape, tuple(outputs[OUTPUT_NAME].shape))
+    if received != expected:
+        raise KpdetectError(
+            f"model: expected input and output of shapes {expected[0]} and {expected[1]} as the spec tells, "
+            f"received {received[0]} and {received[1]}"
+        )
+    weights = Path(folder) / WEIGHTS_FILE
+
+    # A compiled model would save its optimizer's state too, which is twice the size of the weights.
+    keras.Model(model.inputs, model.outputs, name=model.name).save_weights(weights)
+    written = dataclasses.replace(
+        spec,
+        files={WEIGHTS_FILE: file_record(weights)},
+        kpdetect_version=__version__,
+        uncertainty=UNCERTAINTY_NAME in outputs,
+    )
+    write_spec(written, folder)
+    return written
+
+
+def save_bundle(model: "keras.Model", spec: Spec, folder: PathLike, overwrite: bool = False) -> Spec:
+    """Writes a bundle, all of it or nothing: ``model.weights.h5`` and ``spec.json``.
+
+    Args:
+        model: The model that ``kpdetect.models.build`` made for `spec`.
+        spec: What it is; its ``files``, ``kpdetect_version`` and ``uncertainty`` are set anew.
+        folder: Where to; must not be there yet, unless `overwrite`.
+        overwrite: Replace the folder, with all that is in it.
+
+    Returns:
+        The spec as written.
+
+    Raises:
+        KpdetectError: The folder is there already, or the model does not fit the spec.
+    """
+    with atomic_folder(folder, overwrite) as temporary:
+        return write_bundle(model, spec, temporary)
+
+
+def load_bundle(folder: PathLike) -> tuple["keras.Model", Spec]:
+    """Rebuilds the architecture from code, by its name, and reads the weights; nothing else in the file runs.
+
+    Raises:
+        KpdetectError: It is no bundle, the weights are not those the spec tells (sha256), or do not fit.
+        MissingExtra: Keras is not installed.
+    """
+    spec, weights = checked_weights(folder)
+    try:
+        from kpdetect import models
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "tensorflow", "train", f"{folder}: loading weights") from error
+    model = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
+    _load_weights(model, weights, spec.architecture)
+    return model, spec
+
+
+def checked_weights(folder: PathLike) -> tuple[Spec, Path]:
+    """A bundle's spec and the path of its weights, which are those that the spec tells; needs no Keras.
+
+    Raises:
+        KpdetectError: It is no bundle, or the weights are missing or others (sha256).
+    """
+    if model_kind(folder) != "bundle":
+        raise KpdetectError(f"{folder}: expected a bundle, a folder with {SPEC_FILE} and {WEIGHTS_FILE}")
+    spec = read_spec(folder)
+    return spec, checked_file(folder, spec, WEIGHTS_FILE)
+
+
+def read_spec(path: PathLike) -> Spec:
+    """The spec of any model file: a bundle, SavedModel folder, ``.tflite``, ``.onnx`` or ``.keras``.
+
+    Raises:
+        KpdetectError: There is no such file, it is no model, or it carries no spec.
+        MissingExtra: It is an ONNX file and onnxruntime is not installed.
+    """
+    text = _SPEC_READERS[model_kind(path)](Path(path))
+    if text is None:
+        raise KpdetectError(
+            f"{path}: carries no kpdetect {SPEC_FILE}, so its points and its crop are not known; "
+            "export the model with: python -m kpdetect.export BUNDLE --out DIR"
+        )
+    return Spec.from_json(text, str(path))
+
+
+def write_spec(spec: Spec, folder: PathLike) -> None:
+    """Writes ``spec.json`` into a folder."""
+    (Path(folder) / SPEC_FILE).write_text(spec.to_json(), encoding="utf-8")
+
+
+def embed_in_zip(spec: Spec, path: PathLike) -> None:
+    """Adds ``spec.json`` to a ``.keras`` zip, or as an associated file behind the flatbuffer of a ``.tflite``."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(SPEC_FILE, spec.to_json())
+
+
+def embed_in_saved_model(spec: Spec, folder: PathLike) -> None:
+    """Adds ``assets.extra/spec.json``, the place where a SavedModel keeps what TensorFlow does not read."""
+    extra = Path(folder) / "assets.extra"
+    extra.mkdir(exist_ok=True)
+    write_spec(spec, extra)
+
+
+def model_kind(path: PathLike) -> str:
+    """What a path holds: ``bundle``, ``saved_model``, ``tflite``, ``keras`` or ``onnx``.
+
+    Raises:
+        KpdetectError: There is nothing, or something else.
+    """
+    target = Path(path)
+    if target.is_dir():
+        for kind, member in (("saved_model", "saved_model.pb"), ("bundle", SPEC_FILE)):
+            if (target / member).is_file():
+                return kind
+        raise KpdetectError(f"{path}: no model: expected a folder with {SPEC_FILE} or saved_model.pb")
+    if not target.is_file():
+        raise KpdetectError(f"{path}: no such model file or folder")
+    found = _kind_by_content(target)
+    if found is None:
+        raise KpdetectError(
+            f"{path}: no model: expected a bundle or SavedModel folder or a .tflite, .onnx or .keras file, "
+            f"received {_first_bytes(target)}"
+        )
+    return found
+
+
+def file_record(path: PathLike, differences_px: tuple[float, float] | None = None) -> FileRecord:
+    """A file's sha256 and size, and its greatest and mean difference from Keras where it was compared."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    greatest, mean = differences_px or (None, None)
+    return {
+        "sha256": digest.hexdigest(),
+        "bytes": Path(path).stat().st_size,
+        "max_difference_px": greatest,
+        "mean_difference_px": mean,
+    }
+
+
+def checked_file(folder: PathLike, spec: Spec, name: str) -> Path:
+    """The path of one of a bundle's files, once its bytes are known to be those the spec tells.
+
+    Raises:
+        KpdetectError: The spec or the folder has no such file, or its sha256 is another one.
+    """
+    path = Path(folder) / name
+    if name not in spec.files or not path.is_file():
+        raise KpdetectError(f"{folder}: the bundle has no file {name}")
+    expected, received = spec.files[name]["sha256"], file_record(path)["sha256"]
+    if received != expected:
+        raise KpdetectError(
+            f"{path}: damaged or exchanged: expected sha256 {expected[:12]}… as {SPEC_FILE} tells, "
+            f"received {received[:12]}…; copy the bundle again or export the model anew"
+        )
+    return path
+
+
+def shipped_model() -> Path:
+    """The bundle that ships with kpdetect: in an installed package, or in a checkout.
+
+    Raises:
+        KpdetectError: It is in neither place.
+    """
+    places = (
+        assets.PACKAGE / "_shipped",
+        assets.PACKAGE / "_shipped" / "compact",
+        assets.PACKAGE.parent / "exported_models" / "compact",
+    )
+    for place in places:
+        if (place / SPEC_FILE).is_file():
+            return place
+    raise KpdetectError(
+        f"no model ships with this kpdetect (looked in {', '.join(str(place) for place in places)}); "
+        "name one, or train one with: python -m kpdetect.train"
+    )
+
+
+def _load_weights(model: "keras.Model", weights: Path, architecture: str) -> None:
+    from keras import ops
+
+    floats = [variable for variable in model.variables if "float" in str(variable.dtype)]
+    for variable in floats:
+        # Keras goes on with random numbers where the file has none for a layer; so that it shows, none are left.
+        variable.assign(np.full(variable.shape, np.nan, np.float32))
+    try:
+        with warnings.catch_warnings():
+            # "Skipping nested container": another Keras' file layout, harmless as long as every weight is found.
+            warnings.filterwarnings("ignore", message="Skipping nested container", category=UserWarning)
+            model.load_weights(weights)
+    except (ValueError, OSError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]  # Keras adds whole variables
+        raise KpdetectError(f"{weights}: no weights for architecture '{architecture}': {reason}") from error
+    empty = [variable.path for variable in floats if not bool(ops.all(ops.isfinite(variable)))]
+    if empty:
+        raise KpdetectError(
+            f"{weights}: expected finite weights for every layer of architecture '{architecture}', "
+            f"received none for {', '.join(empty[:3])}{' …' if len(empty) > 3 else ''}"
+        )
+
+
+def _spec_beside(folder: Path) -> bytes | None:
+    for place in (folder / "assets.extra" / SPEC_FILE, folder / SPEC_FILE):
+        if place.is_file():
+            return place.read_bytes()
+    return None
+
+
+def _spec_in_zip(path: Path) -> bytes | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(SPEC_FILE)
+    except (zipfile.BadZipFile, KeyError):
+        return None
+
+
+def _spec_in_onnx(path: Path) -> bytes | None:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise MissingExtra("onnxruntime", "onnx", f"{path}: reading an ONNX model") from error
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4  # the exception tells; its echo on stderr would tell it twice
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common base but this
+        raise KpdetectError(f"{path}: no ONNX model: {str(error).splitlines()[0]}") from error
+    text: str | None = session.get_modelmeta().custom_metadata_map.get(ONNX_KEY)
+    return None if text is None else text.encode("utf-8")
+
+
+_SPEC_READERS: dict[str, Callable[[Path], bytes | None]] = {
+    "bundle": _spec_beside,
+    "saved_model": _spec_beside,
+    "tflite": _spec_in_zip,
+    "keras": _spec_in_zip,
+    "onnx": _spec_in_onnx,
+}
+
+
+def _first_bytes(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(8)
+    return f"a file that begins with {start!r}" if start else "an empty file"
+
+
+def _kind_by_content(path: Path) -> str | None:
+    """TFLite and Keras files are known by their first bytes; ONNX has no mark of its own, so its suffix must tell."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if start[4:8] == b"TFL3":
+        return "tflite"
+    if start[:4] == b"PK\x03\x04" and path.suffix.lower() != ".onnx":
+        return "keras"
+    return "onnx" if path.suffix.lower() == ".onnx" and start else None

@@ -1,0 +1,179 @@
+"""Owns what a runtime tells of a model file's graph: what goes in and out, its ops, and which of them run quickly."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.exporters import op_counts
+from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or an output.
+
+    Attributes:
+        name: As the contract calls it.
+        dtype: Such as ``float32``.
+        shape: Sizes; None for one that is free.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name} {self.dtype} ({sizes})"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One way to call a file.
+
+    Attributes:
+        name: ``""`` where a file has no more than one.
+        inputs: What goes in.
+        outputs: What comes out.
+    """
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a runtime tells of a file.
+
+    Attributes:
+        signatures: How it can be called.
+        ops: How many of each op; empty where they are not in the file as such.
+        not_xnnpack: How many of each op of a TFLite file run outside XNNPACK on this machine; None where untold.
+    """
+
+    signatures: tuple[Signature, ...]
+    ops: Mapping[str, int] = field(default_factory=dict)
+    not_xnnpack: Mapping[str, int] | None = None
+
+
+def read_graph(path: Path, kind: str, spec: Spec) -> Graph:
+    """Opens a file in its own runtime.
+
+    Args:
+        path: The file; for a SavedModel its folder.
+        kind: ``tflite``, ``onnx``, ``saved_model`` or ``keras``, as `kpdetect.modelfile.bundle.model_kind` tells; of
+        weights
+            (``bundle``) and ``.keras`` files the spec tells all that is wanted here.
+        spec: What the file says of itself.
+
+    Raises:
+        KpdetectError: The file is damaged.
+        MissingExtra: The file needs a package that is not installed.
+    """
+    try:
+        return _READERS[kind](path, spec)
+    except KpdetectError:
+        raise
+    except Exception as error:  # the runtimes' own exceptions have no common base but this
+        raise KpdetectError(f"{path}: cannot be opened: {(str(error).splitlines() or [repr(error)])[0]}") from error
+
+
+def _tflite(path: Path, spec: Spec) -> Graph:
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_path=str(path), num_threads=1).get_signature_runner()
+    inputs, outputs = (
+        tuple(_tflite_tensor(name, detail) for name, detail in details.items())
+        for details in (runner.get_input_details(), runner.get_output_details())
+    )
+    ops = op_counts(path.read_bytes())
+    return Graph((Signature("", inputs, outputs),), dict(ops), _outside_xnnpack(Interpreter(str(path))))
+
+
+def _tflite_tensor(name: str, detail: Mapping[str, Any]) -> Tensor:
+    shape = tuple(None if size < 0 else int(size) for size in detail["shape_signature"])
+    return Tensor(name, np.dtype(detail["dtype"]).name, shape)
+
+
+def _outside_xnnpack(interpreter: Any) -> dict[str, int] | None:
+    """The ops that the interpreter left to its own kernels.
+
+    Once tensors are allocated, the plan lists each part that XNNPACK took as one more op, ``DELEGATE``; what lies
+    between such a part's inputs and outputs is what it took. LiteRT shows the plan to its own tools alone.
+    """
+    tell = getattr(interpreter, "_get_ops_details", None)
+    if tell is None:
+        return None
+    interpreter.allocate_tensors()
+    ops = tell()
+    made_by = {int(tensor): op for op in ops if op["op_name"] != "DELEGATE" for tensor in op["outputs"]}
+    taken: set[int] = set()
+    for part in (op for op in ops if op["op_name"] == "DELEGATE"):
+        given, todo = {int(tensor) for tensor in part["inputs"]}, [int(tensor) for tensor in part["outputs"]]
+        while todo:
+            op = made_by.get(todo.pop())
+            if op is not None and op["index"] not in taken:
+                taken.add(op["index"])
+                todo += [int(tensor) for tensor in op["inputs"] if int(tensor) not in given]
+    return dict(Counter(op["op_name"] for op in made_by.values() if op["index"] not in taken))
+
+
+def _onnx(path: Path, spec: Spec) -> Graph:
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise MissingExtra("onnx", "train", f"{path}: listing the ops of an ONNX file") from error
+
+    proto = onnx.load(path, load_external_data=False)
+    inputs, outputs = (
+        tuple(_onnx_tensor(tensor) for tensor in part) for part in (proto.graph.input, proto.graph.output)
+    )
+    return Graph((Signature("", inputs, outputs),), dict(Counter(node.op_type for node in proto.graph.node)))
+
+
+def _onnx_tensor(info: Any) -> Tensor:
+    from onnx import helper
+
+    kind = info.type.tensor_type
+    shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim)
+    return Tensor(info.name, np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name, shape)
+
+
+def _saved_model(path: Path, spec: Spec) -> Graph:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes on the machine are not the user's business
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError as error:
+        raise MissingExtra("tensorflow", "train", f"{path}: reading a SavedModel") from error
+    signatures = []
+    for name, function in sorted(tf.saved_model.load(str(path)).signatures.items(), reverse=True):
+        inputs, outputs = (
+            tuple(Tensor(key, tensor.dtype.name, tuple(tensor.shape.as_list())) for key, tensor in sorted(part.items()))
+            for part in (function.structured_input_signature[1], function.structured_outputs)
+        )
+        signatures.append(Signature(name, inputs, outputs))
+    return Graph(tuple(signatures))
+
+
+def _told_by_spec(path: Path, spec: Spec) -> Graph:
+    outputs: Sequence[Tensor] = [Tensor(OUTPUT_NAME, "float32", (None, spec.num_keypoints, 2))]
+    if spec.uncertainty:
+        outputs = [*outputs, Tensor(UNCERTAINTY_NAME, "float32", (None, spec.num_keypoints))]
+    image = Tensor(INPUT_NAME, spec.input_dtype, (None, *spec.input_shape))
+    return Graph((Signature("", (image,), tuple(outputs)),))
+
+
+_READERS: dict[str, Callable[[Path, Spec], Graph]] = {
+    "tflite": _tflite,
+    "onnx": _onnx,
+    "saved_model": _saved_model,
+    "keras": _told_by_spec,
+    "bundle": _told_by_spec,
+}

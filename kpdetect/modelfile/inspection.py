@@ -1,0 +1,156 @@
+"""Owns what a model file says of itself, as a page for people and as a drawing of its points."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kpdetect import visualization
+from kpdetect.core.geometry import to_pixels
+from kpdetect.core.options import quietly
+from kpdetect.data import on_whole_pictures, synthetic
+from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.exporters import RANGES_FROM
+from kpdetect.modelfile import runtime
+from kpdetect.modelfile.bundle import PathLike, model_kind, read_spec
+from kpdetect.modelfile.graphs import Graph, Signature, read_graph
+from kpdetect.modelfile.spec import OUTPUT_NAME, Spec
+from kpdetect.modelfile.spec_text import (
+    FACE_SCORE_IN_WORDS,
+    UNCERTAINTY_IN_WORDS,
+    crop_in_words,
+    input_in_words,
+    output_in_words,
+)
+
+WIDTH, INDENT = 110, 17  # letters
+DRAWN_FACES = 64  # their median is calm
+
+KINDS_IN_WORDS = {
+    "bundle": "bundle",
+    "saved_model": "SavedModel",
+    "tflite": "TFLite",
+    "onnx": "ONNX",
+    "keras": "Keras file",
+}
+
+
+def description(path: PathLike) -> str:
+    """All that a model file says of itself, as text.
+
+    Args:
+        path: A bundle or SavedModel folder, or a ``.tflite``, ``.onnx`` or ``.keras`` file.
+
+    Raises:
+        KpdetectError: It is no model, or carries no spec.
+        MissingExtra: The file needs a package that is not installed.
+    """
+    kind, spec = model_kind(path), read_spec(path)
+    with quietly(f"reading {path}"):
+        graph = read_graph(Path(path), kind, spec)
+    lines = [f"{path}: {KINDS_IN_WORDS[kind]}, {runtime.size_of(Path(path))} bytes"]
+    for title, text in [*_spec_rows(spec), *_file_rows(spec), *_graph_rows(graph)]:
+        lines.append(textwrap.fill(text, WIDTH, initial_indent=title.ljust(INDENT), subsequent_indent=" " * INDENT))
+    return "\n".join(lines)
+
+
+def draw_points(path: PathLike, target: PathLike) -> None:
+    """Draws a file's numbered points where it sees them itself: the median over faces that kpdetect draws.
+
+    Args:
+        path: The model file.
+        target: The picture; its suffix tells the format.
+
+    Raises:
+        KpdetectError: The file cannot be run, or the picture cannot be written.
+        MissingExtra: Matplotlib, or what the file needs to run, is not installed.
+    """
+    visualization.check_target(target)
+    with quietly(f"loading {path}"):
+        model = runtime.load(path)
+        faces = synthetic.annotations(DRAWN_FACES)
+        seen = on_whole_pictures(faces) if model.spec.crop.around == "image" else faces
+        crops, _, _ = evaluation_crops(seen, model.spec.crop, model.spec.channels)
+        layout = np.median(to_pixels(model(crops), model.spec.crop.size_hw), axis=0)
+    visualization.scheme_page(layout, model.spec.schema, target)
+
+
+def _spec_rows(spec: Spec) -> Iterator[tuple[str, str]]:
+    name = spec.extra.get("name") or spec.recipe or "unnamed"
+    yield (
+        "model",
+        f"{name}; architecture {spec.architecture}, recipe {spec.recipe or '-'}, kpdetect {spec.kpdetect_version}",
+    )
+    yield "points", _points_in_words(spec)
+    yield "input", input_in_words(spec.channels, spec.input_dtype)
+    yield "crop", crop_in_words(spec.crop)
+    yield OUTPUT_NAME, output_in_words(spec.crop)
+    if spec.uncertainty:
+        yield "uncertainty", UNCERTAINTY_IN_WORDS
+    if spec.face_score is not None:
+        numbers = ", ".join(f"{key} {value:.4g}" for key, value in spec.face_score.items())
+        yield "face score", f"{FACE_SCORE_IN_WORDS} Here {numbers}."
+    yield "trained on", ", ".join(spec.data) or "untold"
+    yield "terms", spec.terms or "untold"
+    if RANGES_FROM in spec.extra:
+        ranges = spec.extra[RANGES_FROM]
+        yield "integers", f"their ranges are from {ranges['faces']} faces of {ranges['data']}"
+    for row in spec.errors:
+        yield "error", _error_in_words(row)
+
+
+def _points_in_words(spec: Spec) -> str:
+    schema = spec.schema
+    parts = [f"{name} {_ranges(part)}" for name, part in (schema.regions or schema.groups).items()]
+    swap = "a mirrored picture swaps left and right" if schema.flip_permutation else "no left and right told"
+    listed = ", ".join(parts or [f"{number} {name}" for number, name in enumerate(schema.point_names)])
+    return f"{schema.num_keypoints} of scheme {schema.name}, numbered from 0: {listed}; {swap}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers with runs joined.
+
+    >>> _ranges([0, 1, 2, 5])
+    '0-2, 5'
+    """
+    starts = [i for i, number in enumerate(numbers) if i == 0 or number != numbers[i - 1] + 1]
+    runs = zip(starts, [*starts[1:], len(numbers)], strict=True)
+    return ", ".join(
+        str(numbers[start]) if end == start + 1 else f"{numbers[start]}-{numbers[end - 1]}" for start, end in runs
+    )
+
+
+def _error_in_words(row: Mapping[str, object]) -> str:
+    measured = f"NME {row['nme']:.2f} % " if isinstance(row.get("nme"), float) else ""
+    of = f" by {row['file']}" if row.get("file") else ""
+    return (
+        f"{measured}({row['normaliser']}) on {row['n']} faces of {row['dataset']}, {row['split']}, boxes: "
+        f"{row['boxes']}{of}"
+    )
+
+
+def _file_rows(spec: Spec) -> Iterator[tuple[str, str]]:
+    """The other files of a bundle."""
+    for name, record in spec.files.items():
+        greatest, mean = record["max_difference_px"], record.get("mean_difference_px")
+        off = "" if greatest is None else f", off from Keras by {greatest:.2g} px at worst"
+        yield "file", f"{name}: {record['bytes']} bytes{off}" + ("" if mean is None else f", {mean:.2g} in the mean")
+
+
+def _graph_rows(graph: Graph) -> Iterator[tuple[str, str]]:
+    for signature in graph.signatures:
+        yield signature.name or "tensors", _signature_in_words(signature)
+    if graph.ops:
+        yield "ops", f"{sum(graph.ops.values())}: {_counts(graph.ops)}"
+    if graph.not_xnnpack is not None:
+        yield "XNNPACK", f"takes all but {_counts(graph.not_xnnpack)}" if graph.not_xnnpack else "takes all ops"
+
+
+def _signature_in_words(signature: Signature) -> str:
+    before, after = (", ".join(map(str, part)) for part in (signature.inputs, signature.outputs))
+    return f"{before} -> {after}"
+
+
+def _counts(ops: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(ops.items()))

@@ -1,0 +1,310 @@
+"""Owns a model file as one function, crops -> points; TensorFlow is imported only for what nothing else can run."""
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.modelfile.bundle import WEIGHTS_FILE, PathLike, checked_file, load_bundle, model_kind, read_spec
+from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
+
+Crops = npt.NDArray[Any]  # uint8 or float32
+Floats = npt.NDArray[np.float32]
+Outputs = Mapping[str, npt.NDArray[Any]]
+Run = Callable[[Crops], Outputs]
+
+
+class Marks(NamedTuple):
+    """What a model says of a batch of crops.
+
+    Attributes:
+        keypoints: (B, K, 2) float32 as (x, y) relative to the crop: ``(pixel + 0.5) / size``.
+        uncertainty: (B, K) float32, how far off each point is expected to be, relative to the crop; None where the
+            model does not tell.
+    """
+
+    keypoints: Floats
+    uncertainty: Floats | None
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A loaded model: give it a batch of crops, it gives their points.
+
+    Safe to call from several threads: TFLite's interpreter runs one batch at a time behind a lock, the other
+    runtimes lock for themselves. For more speed give `load` more threads, or each thread its own `Runtime`.
+
+    Attributes:
+        spec: What the model says of itself.
+        path: The file that runs: in a bundle, the TFLite or the weights within it.
+        bytes: The size of that file or folder.
+    """
+
+    spec: Spec
+    path: Path
+    bytes: int
+    _run: Run = field(repr=False)
+
+    def __call__(self, crops: npt.ArrayLike) -> Floats:
+        """Predicts the points alone: `mark` without the uncertainty, (B, K, 2)."""
+        return self.mark(crops).keypoints
+
+    def mark(self, crops: npt.ArrayLike) -> Marks:
+        """Predicts.
+
+        Args:
+            crops: (B, H, W, C) as the spec tells, uint8 or float32, raw pixels 0-255; B may be any number, also 0.
+
+        Returns:
+            The points, and how far off they are expected to be where the spec has ``uncertainty``.
+
+        Raises:
+            KpdetectError: The shape or the type is another one.
+        """
+        batch = self._check(np.asarray(crops))
+        outputs = self._run(batch) if len(batch) else {}
+        count, num_keypoints = len(batch), self.spec.num_keypoints
+        keypoints = self._checked_output(outputs, OUTPUT_NAME, (count, num_keypoints, 2))
+        if not self.spec.uncertainty:
+            return Marks(keypoints, None)
+        return Marks(keypoints, self._checked_output(outputs, UNCERTAINTY_NAME, (count, num_keypoints)))
+
+    def _checked_output(self, outputs: Outputs, name: str, shape: tuple[int, ...]) -> Floats:
+        if not shape[0]:
+            return np.zeros(shape, np.float32)
+        if name not in outputs:
+            raise KpdetectError(f"{self.path}: expected an output '{name}', received {', '.join(outputs)}")
+        array = np.array(outputs[name], np.float32)  # TensorFlow's own may not be written to
+        if array.shape != shape:
+            raise KpdetectError(f"{self.path}: expected '{name}' of shape {shape}, received {array.shape}")
+        return array
+
+    def _check(self, crops: Crops) -> Crops:
+        expected = self.spec.input_shape
+        if crops.ndim != 4 or crops.shape[1:] != expected:
+            height, width, channels = expected
+            raise KpdetectError(
+                f"{self.path}: expected crops of shape (batch, {height}, {width}, {channels}), received {crops.shape}"
+            )
+        if crops.dtype not in (np.uint8, np.float32):
+            raise KpdetectError(
+                f"{self.path}: expected crops of raw pixels 0-255 as uint8 or float32, received {crops.dtype}"
+            )
+        return crops
+
+
+def load(path: PathLike, threads: int = 1) -> Runtime:
+    """Loads any model file that carries its ``spec.json``.
+
+    Args:
+        path: A bundle folder (the first TFLite of its list runs, or else its weights in Keras), a ``.tflite``,
+            ``.onnx`` or ``.keras`` file, or a SavedModel folder. Bundles with a TFLite, and ``.tflite`` and ``.onnx``
+            files, need no TensorFlow.
+        threads: How many threads one batch may use in TFLite and ONNX; TensorFlow keeps its own setting.
+
+    Raises:
+        KpdetectError: The path is no model, is damaged, or carries no spec.
+        MissingExtra: The file needs a package that is not installed.
+    """
+    if threads < 1:
+        raise KpdetectError(f"threads: expected 1 or more, received {threads}")
+    source, kind, spec = Path(path), model_kind(path), read_spec(path)
+    if kind == "bundle":
+        return _load_bundle(source, spec, threads)
+    return Runtime(spec, source, size_of(source), _LOADERS[kind](source, threads))
+
+
+def _load_bundle(folder: Path, spec: Spec, threads: int) -> Runtime:
+    for name in spec.files:
+        if name.endswith(".tflite") and (folder / name).is_file():
+            file = checked_file(folder, spec, name)
+            return Runtime(spec, file, size_of(file), _load_tflite(file, threads))
+    _quiet_tensorflow()
+    model, spec = load_bundle(folder)
+    weights = folder / WEIGHTS_FILE
+    return Runtime(spec, weights, size_of(weights), _keras_function(model))
+
+
+class _TFLite:
+    """An interpreter, which is resized to each batch."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            (image,) = self._interpreter.get_input_details()
+            self._outputs = _outputs_of(self._interpreter)
+        except (ValueError, RuntimeError) as error:
+            raise KpdetectError(
+                f"{path}: no TFLite model with one input and an output '{OUTPUT_NAME}': {_line(error)}"
+            ) from error
+        self._input = image["index"]
+        self._dtype = image["dtype"]
+        if self._dtype not in (np.uint8, np.float32):
+            raise KpdetectError(f"{path}: expected an input of uint8 or float32, received {np.dtype(self._dtype)}")
+        batch = int(image["shape_signature"][0])
+        self.fixed_batch = batch if batch > 0 else None
+        self._batch = 0  # none is allocated yet
+
+    def __call__(self, crops: Crops) -> Outputs:
+        with self._lock:
+            return self._invoke(_as_type(crops, self._dtype))
+
+    def _invoke(self, crops: Crops) -> Outputs:
+        try:
+            if len(crops) != self._batch:
+                if self.fixed_batch is None:
+                    self._interpreter.resize_tensor_input(self._input, crops.shape)
+                self._interpreter.allocate_tensors()
+                self._batch = len(crops)
+            self._interpreter.set_tensor(self._input, crops)
+            self._interpreter.invoke()
+            return {name: np.asarray(self._interpreter.get_tensor(index)) for name, index in self._outputs.items()}
+        except (ValueError, RuntimeError) as error:
+            self._batch = 0  # whatever is allocated now, the next batch starts afresh
+            raise KpdetectError(f"{self._path}: cannot run a batch of {len(crops)}: {_line(error)}") from error
+
+
+def _outputs_of(interpreter: Any) -> dict[str, int]:
+    """The tensors of the outputs by the signature's names, or else by their own; a single one needs no name."""
+    details = interpreter.get_output_details()
+    if len(details) == 1:
+        return {OUTPUT_NAME: int(details[0]["index"])}
+    found = {detail["name"]: int(detail["index"]) for detail in details}
+    if len(interpreter.get_signature_list()) == 1:  # other converters name their tensors otherwise
+        signature = interpreter.get_signature_runner().get_output_details()
+        found = {name: int(detail["index"]) for name, detail in signature.items()}
+    if OUTPUT_NAME not in found:
+        raise ValueError(f"its outputs are {', '.join(found) or 'none'}")
+    return found
+
+
+def _load_tflite(path: Path, threads: int) -> Run:
+    model = _TFLite(path, threads)
+    return _in_pieces(model, model.fixed_batch)
+
+
+def _load_onnx(path: Path, threads: int) -> Run:
+    import onnxruntime  # read_spec has found it already, and the file to be sound
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    inputs, outputs = [x.name for x in session.get_inputs()], [x.name for x in session.get_outputs()]
+    _check_names(path, inputs, outputs)
+
+    def run(crops: Crops) -> Outputs:
+        return dict(zip(outputs, session.run(outputs, {INPUT_NAME: _as_type(crops, np.float32)}), strict=True))
+
+    batch = session.get_inputs()[0].shape[0]
+    return _in_pieces(run, batch if isinstance(batch, int) else None)
+
+
+def _load_saved_model(path: Path, threads: int) -> Run:
+    _quiet_tensorflow()
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError as error:
+        raise MissingExtra("tensorflow", "train", f"{path}: running a SavedModel") from error
+    try:
+        loaded = tf.saved_model.load(str(path))
+        serve = loaded.signatures["serving_default"]
+    except Exception as error:  # TensorFlow's own exceptions have no common base but this
+        raise KpdetectError(f"{path}: no SavedModel with a signature 'serving_default': {_line(error)}") from error
+    _check_names(path, list(serve.structured_input_signature[1]), list(serve.structured_outputs))
+
+    def run(crops: Crops, keep: Any = loaded) -> Outputs:  # a signature does not keep its variables alive
+        outputs = serve(**{INPUT_NAME: tf.constant(_as_type(crops, np.float32))})
+        return {name: np.asarray(tensor) for name, tensor in outputs.items()}
+
+    return run
+
+
+def _load_keras(path: Path, threads: int) -> Run:
+    _quiet_tensorflow()
+    try:
+        import keras
+
+        import kpdetect.models  # noqa: F401 - registers the layers of our own that the file may name
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "keras", "train", f"{path}: running a Keras model") from error
+    try:
+        return _keras_function(keras.saving.load_model(path, compile=False, safe_mode=True))
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise KpdetectError(f"{path}: no Keras model that can be loaded safely: {_line(error)}") from error
+
+
+def _keras_function(model: Any) -> Run:
+    def run(crops: Crops) -> Outputs:
+        outputs = model(_as_type(crops, np.float32), training=False)
+        named = outputs if isinstance(outputs, Mapping) else {OUTPUT_NAME: outputs}
+        return {name: np.asarray(tensor) for name, tensor in named.items()}
+
+    return run
+
+
+_LOADERS: dict[str, Callable[[Path, int], Run]] = {
+    "tflite": _load_tflite,
+    "onnx": _load_onnx,
+    "saved_model": _load_saved_model,
+    "keras": _load_keras,
+}
+
+
+def _as_type(crops: Crops, dtype: Any) -> Crops:
+    """Raw pixels as the type a file takes; pixels that become uint8 are rounded."""
+    if np.dtype(dtype) == np.uint8 and crops.dtype != np.uint8:
+        crops = np.clip(np.rint(crops), 0, 255)
+    return np.ascontiguousarray(crops, dtype)
+
+
+def _in_pieces(run: Run, size: int | None) -> Run:
+    """Feeds a model whose batch is fixed with pieces of that size, the last one filled up with copies of its last crop.
+
+    Args:
+        run: Runs batches of `size` and no others.
+        size: The fixed batch; None for a model that takes any, and then `run` itself is given back.
+    """
+    if size is None:
+        return run
+
+    def run_pieces(crops: Crops) -> Outputs:
+        missing = -len(crops) % size
+        whole = np.concatenate([crops, np.repeat(crops[-1:], missing, axis=0)])
+        pieces = [run(whole[i : i + size]) for i in range(0, len(whole), size)]
+        return {name: np.concatenate([piece[name] for piece in pieces])[: len(crops)] for name in pieces[0]}
+
+    return run_pieces
+
+
+def _check_names(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    if inputs != [INPUT_NAME] or OUTPUT_NAME not in outputs:
+        raise KpdetectError(
+            f"{path}: expected one input '{INPUT_NAME}' and an output '{OUTPUT_NAME}', received {inputs} and {outputs}"
+        )
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def _quiet_tensorflow() -> None:
+    """TensorFlow's C++ notes on the machine are not the user's business; errors still show."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _line(error: Exception) -> str:
+    """An error's first line; some libraries add their whole stack."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

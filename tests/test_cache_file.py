@@ -1,0 +1,290 @@
+"""The file of a cache: used again for the same photographs, made anew for others, whole or not; and flat memory."""
+
+import ctypes
+import dataclasses
+import gc
+import os
+import resource
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpdetect.core.errors import DataError, KpdetectError
+from kpdetect.core.geometry import CropRule
+from kpdetect.core.images import Pixels, write_image
+from kpdetect.data import Annotations, load, read_csv
+from kpdetect.data.pipeline import (
+    BatchOptions,
+    FaceCache,
+    FaceFraming,
+    build_cache,
+    crops,
+    open_cache,
+    training_batches,
+)
+from kpdetect.evaluation.latency.memory import resident_memory
+
+FRAMING = FaceFraming(CropRule((24, 24), 1.3))
+SOME = 6
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Annotations:
+    """Drawn faces in files; the time of their last change is long ago, so that any change of today is seen."""
+    drawn = load(f"synthetic:{SOME}")
+    files = [tmp_path / "photos" / f"face{row}.bmp" for row in range(SOME)]
+    for file, address in zip(files, drawn.paths.tolist(), strict=True):
+        write_image(file, drawn.read(address))
+        os.utime(file, (1e9, 1e9))
+    paths = np.array([str(file) for file in files])
+    return dataclasses.replace(Annotations(drawn.schema, "files", paths, *arrays_of(drawn)), subjects=paths)
+
+
+def arrays_of(faces: Annotations) -> tuple[np.ndarray, ...]:
+    return faces.keypoints, faces.visible, faces.boxes, faces.subjects
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "cache.npy"
+
+
+def unread(path: str) -> Pixels:
+    raise AssertionError(f"{path} was read")
+
+
+def assert_same(here: FaceCache, there: FaceCache) -> None:
+    for field in dataclasses.fields(FaceCache):
+        np.testing.assert_array_equal(getattr(here, field.name), getattr(there, field.name))
+
+
+def test_the_same_faces_use_the_file_again(faces: Annotations, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = open_cache(faces, FRAMING, 1, file)
+    stamp = file.stat().st_mtime_ns
+    again = open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file)
+    assert_same(first, again)
+    assert isinstance(again.images, np.memmap)
+    assert f"{file}: {SOME} faces that were cached before are used again" in capsys.readouterr().err
+    assert file.stat().st_mtime_ns == stamp
+    again.images[0] = 7  # of this training alone
+    assert_same(first, open_cache(faces, FRAMING, 1, file))
+
+
+def test_other_points_need_no_other_pictures(faces: Annotations, file: Path) -> None:
+    open_cache(faces, FRAMING, 1, file)
+    moved = dataclasses.replace(faces, keypoints=faces.keypoints + 3, visible=faces.visible.copy())
+    moved.visible[2, :5] = False
+    assert_same(open_cache(dataclasses.replace(moved, read=unread), FRAMING, 1, file), build_cache(moved, FRAMING, 1))
+
+
+def repainted(faces: Annotations) -> Annotations:
+    """One photograph is another one; a BMP of as many pixels has as many bytes."""
+    size = Path(faces.paths[3]).stat().st_size
+    write_image(faces.paths[3], 255 - faces.read(faces.paths[3]))
+    assert Path(faces.paths[3]).stat().st_size == size
+    return faces
+
+
+def with_other_boxes(faces: Annotations) -> Annotations:
+    return dataclasses.replace(faces, boxes=faces.boxes + np.float32([0, 0, 0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "framing", "channels", "reason"),
+    [
+        (repainted, FRAMING, 1, "photographs"),
+        (with_other_boxes, FRAMING, 1, "face boxes"),
+        (lambda faces: faces.take(range(4)), FRAMING, 1, "number of faces, photographs, face boxes"),
+        (lambda faces: faces.take([1, 0, 2, 3, 4, 5]), FRAMING, 1, "photographs, face boxes"),
+        (lambda faces: faces, FaceFraming(CropRule((24, 24), 1.4)), 1, "framing"),
+        (lambda faces: faces, FRAMING, 3, "channels"),
+    ],
+)
+def test_what_was_made_otherwise_is_made_anew(
+    change: Callable[[Annotations], Annotations],
+    framing: FaceFraming,
+    channels: int,
+    reason: str,
+    faces: Annotations,
+    file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    open_cache(faces, FRAMING, 1, file)
+    other = change(faces)
+    assert_same(open_cache(other, framing, channels, file), build_cache(other, framing, channels))
+    assert f"{file}: was made with other {reason}; making it anew" in capsys.readouterr().err
+    assert_same(
+        open_cache(dataclasses.replace(other, read=unread), framing, channels, file),
+        build_cache(other, framing, channels),
+    )
+
+
+@pytest.mark.parametrize("kept", [0, 0.4, 0.999])
+def test_a_part_of_a_cache_is_made_anew(kept: float, faces: Annotations, file: Path) -> None:
+    whole = open_cache(faces, FRAMING, 1, file)
+    data = file.read_bytes()
+    os.unlink(file)  # `whole` still maps it
+    file.write_bytes(data[: int(kept * len(data))])
+    assert_same(open_cache(faces, FRAMING, 1, file), whole)
+    assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file), whole)
+
+
+def test_a_file_of_something_else_stays(faces: Annotations, file: Path) -> None:
+    file.write_text("image,nose_x,nose_y\n")
+    with pytest.raises(KpdetectError, match=r"cache\.npy: expected a cache of faces or the name of a new file"):
+        open_cache(faces, FRAMING, 1, file)
+    assert file.read_text() == "image,nose_x,nose_y\n"
+
+
+def test_a_file_that_may_only_be_read_is_used_again(faces: Annotations, tmp_path: Path) -> None:
+    file = tmp_path / "shared" / "cache.npy"
+    whole = open_cache(faces, FRAMING, 1, file)
+    file.chmod(0o444)
+    file.parent.chmod(0o555)
+    try:
+        assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file), whole)
+    finally:
+        file.parent.chmod(0o755)
+
+
+def test_faces_that_could_not_be_read_are_named_again_or_asked_for_again(
+    faces: Annotations, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(faces.paths[2]).write_bytes(b"half a photograph")
+    first = open_cache(faces, FRAMING, 1, file, skip_bad=True)
+    assert first.rows.tolist() == [0, 1, 3, 4, 5]
+    said = capsys.readouterr().err
+    again = open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file, skip_bad=True)
+    assert_same(first, again)
+    named = f"'files': went on without 1 of {SOME} faces:\n  {faces.paths[2]}: expected a whole image"
+    assert named in said
+    assert named in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"face2\.bmp"):
+        open_cache(faces, FRAMING, 1, file)
+    assert "lacks 1 faces, which could not be read; making it anew" in capsys.readouterr().err
+    assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file, skip_bad=True), first)
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_and_the_older_cache_stays(faces: Annotations, file: Path) -> None:
+    whole = open_cache(faces, FRAMING, 1, file)
+    with files_no_larger_than(3000), pytest.raises(KpdetectError, match=r"cache\.npy: cannot be written: File too"):
+        open_cache(faces, FRAMING, 3, file)
+    assert [path.name for path in file.parent.iterdir() if path != file] == ["photos"]
+    assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file), whole)
+
+
+def test_room_is_taken_before_it_is_needed(faces: Annotations, file: Path) -> None:
+    """A map that finds the disk full is killed; SIGBUS leaves no word."""
+    build_cache(faces.take([0]), FaceFraming(CropRule((512, 512), 1.3)), 1, file)
+    assert 512 * file.stat().st_blocks >= file.stat().st_size > 512**2
+
+
+def test_what_a_killed_one_left_is_removed_and_what_another_writes_is_not(faces: Annotations, file: Path) -> None:
+    """The other one is killed amid its work here, and starts another before."""
+    left, other = file.parent / ".cache.abcdefgh.npy", file.parent / ".cache.12345678.npy"
+    for path in (left, other, file.parent / ".cache.other.npy"):
+        path.write_bytes(b"half")
+    code = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    process = subprocess.Popen([sys.executable, "-c", code, other], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        build_cache(faces, FRAMING, 1, file)
+    finally:
+        process.kill()
+        process.communicate()
+    assert {path.name for path in file.parent.iterdir()} == {
+        "photos",
+        "cache.npy",
+        ".cache.12345678.npy",
+        ".cache.other.npy",
+    }
+
+
+def many(count: int) -> Annotations:
+    """Grey photographs of their own, each with a face; they are made when they are read."""
+    one = load("synthetic:1")
+    names = np.array([str(row) for row in range(count)])
+    keypoints, boxes = (np.repeat(array / 2, count, axis=0) for array in (one.keypoints, one.boxes))
+    visible = np.ones(keypoints.shape[:2], bool)
+    return Annotations(
+        one.schema, "many", names, keypoints, visible, boxes, names, read=lambda path: np.full((64, 64, 3), 7, np.uint8)
+    )
+
+
+def own_memory() -> float:
+    """Megabytes that this process holds itself, without what the C library keeps for later: that is noise here."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    held = resident_memory()
+    assert held is not None
+    return held.anonymous / 1e6
+
+
+def grown_by_an_epoch(count: int, file: Path | None) -> float:
+    """Megabytes that this process holds more after caching faces and feeding each of them once."""
+    before, faces = own_memory(), many(count)
+    cache = build_cache(faces, FaceFraming(CropRule((200, 200), 1.3), 1.0), 1, file)
+    batches = training_batches(cache, (), faces.schema, BatchOptions((200, 200), 25))
+    for images, _, _ in batches.take(count // 25):
+        assert images.shape == (25, 200, 200, 1)
+    return own_memory() - before
+
+
+@pytest.mark.skipif(resident_memory() is None, reason="the system does not tell a process's own memory")
+def test_memory_stays_flat_with_a_file(tmp_path: Path) -> None:
+    """1,000 canvases have 40 MB; what grows is the noise of threads and allocators, most of it in the first epochs."""
+    grown_by_an_epoch(100, tmp_path / "few.npy")
+    in_file = min(grown_by_an_epoch(1000, tmp_path / f"more{turn}.npy") for turn in range(3))
+    in_memory = grown_by_an_epoch(1000, None)
+    assert (tmp_path / "more0.npy").stat().st_size > 40e6
+    assert in_file < 20
+    assert in_memory > 35  # or nothing was measured
+
+
+def test_photographs_wait_in_no_queue() -> None:
+    """A pool's `map` would take all of them at once: a million photographs, gigabytes of futures."""
+    taken: list[int] = []
+
+    def jobs() -> Iterator[tuple[str, list[int]]]:
+        for number in range(1000):
+            taken.append(number)
+            yield str(number), [number]
+
+    done = crops._in_threads(lambda job: None, jobs(), 2)
+    for finished, _ in enumerate(done, start=1):
+        assert len(taken) <= finished + 2 * crops.JOBS_AHEAD
+    assert finished == len(taken) == 1000
+
+
+def test_a_table_is_read_row_by_row(tmp_path: Path) -> None:
+    """As text the numbers of 300 faces take 2.4 MB."""
+    write_image(tmp_path / "face.png", np.zeros((4, 4, 3), np.uint8))
+    row = "face.png," + ",".join(f"{value:.2f}" for value in np.linspace(1, 99, 136))
+    (tmp_path / "faces.csv").write_text("\n".join([row] * 300) + "\n")
+    tracemalloc.start()
+    try:
+        faces = read_csv(str(tmp_path / "faces.csv"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(faces) == 300
+    assert peak < 1.5e6

@@ -1,0 +1,175 @@
+"""Faces answer by name; the detector's boxes are the contract's; overlapping boxes become one."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import intersection_over_union
+from kpdetect.core.images import read_image
+from kpdetect.core.schema import IBUG68, user_schema
+from kpdetect.data import read_youtube_faces
+from kpdetect.detection import CASCADES, Cascade, Face, HaarDetector, biggest_first, haar, merge_boxes
+from kpdetect.detection import boxes as face_boxes
+
+number = st.floats(0, 300, width=32)
+boxes = st.lists(
+    st.tuples(number, number, st.floats(5, 200, width=32), st.floats(5, 200, width=32)), min_size=1, max_size=12
+).map(lambda rows: np.float32([[x, y, x + w, y + h] for x, y, w, h in rows]))
+quick = settings(max_examples=40, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def detector() -> HaarDetector:
+    return HaarDetector()
+
+
+def face() -> Face:
+    return Face(np.float32([1, 2, 3, 4]), np.arange(136, dtype=np.float32).reshape(68, 2), IBUG68, 0.5)
+
+
+class TestFace:
+    def test_parts_and_points_by_name(self):
+        np.testing.assert_array_equal(face()["left_eye"], face().keypoints[42:48])
+        np.testing.assert_array_equal(face().point("nose_tip"), [60, 61])
+
+    def test_unknown_names_are_errors(self):
+        with pytest.raises(KpdetectError, match="did you mean 'left_eye'"):
+            face()["left_eie"]
+        with pytest.raises(KpdetectError, match="no point 'snout'"):
+            face().point("snout")
+
+    def test_description_is_whole(self):
+        report = face().to_dict()
+        assert report["box"] == [1, 2, 3, 4]
+        assert report["score"] == 0.5
+        assert dict(zip(report["names"], report["keypoints"], strict=True))["nose_tip"] == [60, 61]
+
+    def test_what_a_model_does_not_tell_is_none(self):
+        assert (face().uncertainty, face().to_dict()["uncertainty"]) == (None, None)
+        plain = Face(np.zeros(4, np.float32), np.zeros((1, 2), np.float32), user_schema(["a"]))
+        assert (plain.score, plain.to_dict()["score"]) == (None, None)
+
+    def test_uncertainties_stand_in_the_order_of_the_points(self):
+        errors_px = np.linspace(0, 6.7, 68, dtype=np.float32)
+        report = dataclasses.replace(face(), score=0.98765, uncertainty=errors_px).to_dict()
+        assert dict(zip(report["names"], report["uncertainty"], strict=True))["nose_tip"] == 3.0
+        assert report["score"] == 0.9877
+        assert json.loads(json.dumps(report)) == report
+
+    def test_shapes_that_do_not_fit(self):
+        with pytest.raises(KpdetectError, match=r"keypoints of shape \(1, 2\)"):
+            Face(np.zeros(4, np.float32), np.zeros((2, 2), np.float32), user_schema(["a"]))
+        for shape in ((1,), (68, 1), (69,), ()):
+            with pytest.raises(KpdetectError, match=r"expected an uncertainty of shape \(68,\), received \("):
+                dataclasses.replace(face(), uncertainty=np.zeros(shape, np.float32))
+
+
+class TestMerging:
+    @quick
+    @given(boxes, st.randoms())
+    def test_votes_make_few_boxes_in_whatever_order(self, rows, random):
+        votes = np.array([random.randint(1, 20) for _ in rows])
+        merged, sums = merge_boxes(rows, votes)
+        assert 1 <= len(merged) == len(sums) <= len(rows)
+        assert sums.sum() <= votes.sum()
+        # A merged box is a mean, so it stays within what was merged.
+        tolerance = 1e-3
+        assert (merged >= rows.min(axis=0) - tolerance).all()
+        assert (merged <= rows.max(axis=0) + tolerance).all()
+        order = random.sample(range(len(rows)), len(rows))
+        again, again_sums = merge_boxes(rows[order], votes[order])
+        np.testing.assert_allclose(again, merged, rtol=1e-5)
+        np.testing.assert_allclose(again_sums, sums)
+
+    @quick
+    @given(boxes)
+    def test_no_two_results_show_one_face(self, rows):
+        merged, _ = merge_boxes(rows, np.ones(len(rows)))
+        overlap = intersection_over_union(merged, merged)
+        np.fill_diagonal(overlap, 0)
+        assert overlap.max() <= face_boxes.INSIDE
+
+    def test_by_hand(self):
+        merged, votes = merge_boxes([[0, 0, 10, 10], [1, 0, 11, 10], [40, 0, 50, 10], [42, 2, 46, 6]], [3, 1, 2, 1])
+        # Two windows on one face, weighed 3 to 1; a small one within another face is dropped.
+        np.testing.assert_allclose(merged, [[0.25, 0, 10.25, 10], [40, 0, 50, 10]])
+        assert votes.tolist() == [4, 2]
+
+    def test_nothing_stays_nothing(self):
+        merged, votes = merge_boxes(np.zeros((0, 4)), [])
+        assert (merged.shape, votes.shape) == ((0, 4), (0,))
+        assert biggest_first([]).shape == (0, 4)
+
+    def test_biggest_first(self):
+        assert biggest_first([[0, 0, 1, 1], [0, 0, 3, 3], [5, 5, 7, 7]])[:, 2].tolist() == [3, 7, 1]
+
+
+class TestCascade:
+    def test_box_by_hand(self):
+        cascade = Cascade("x.xml", (0.1, 0.2), (0.5, 0.4))
+        # A square of 100 about (50, 50): the box is 50 x 40 about (60, 70).
+        np.testing.assert_allclose(cascade.face_boxes([[0, 0, 100, 100]]), [[35, 50, 85, 90]])
+
+    def test_the_two_profiles_mirror_each_other(self):
+        right, left = (cascade for cascade in CASCADES if "profile" in cascade.file)
+        assert (right.shift_xy[0], right.shift_xy[1]) == (-left.shift_xy[0], left.shift_xy[1])
+        assert right.size_wh == left.size_wh
+        assert right.mirrored != left.mirrored
+
+
+class TestDetector:
+    @pytest.mark.parametrize("shape", [(1, 1), (3, 400), (200, 300), (39, 39)])
+    @pytest.mark.parametrize("value", [0, 128])
+    def test_no_face_in_a_plain_picture_of_any_size(self, detector, shape, value):
+        found = detector(np.full((*shape, 3), value, np.uint8))
+        assert (found.shape, found.dtype) == ((0, 4), np.float32)
+
+    @pytest.mark.parametrize(("min_face", "min_votes"), [(0, 5), (1.5, 5), (float("nan"), 5), (0.1, 0)])
+    def test_options_out_of_range(self, min_face, min_votes):
+        with pytest.raises(KpdetectError, match="expected min_face in"):
+            HaarDetector(min_face, min_votes)
+
+    def test_an_opencv_without_cascades_names_the_one_to_install(self, monkeypatch):
+        monkeypatch.delattr(haar.cv2, "CascadeClassifier")
+        with pytest.raises(KpdetectError, match=r"opencv-python>=4\.10,<5"):
+            HaarDetector()
+
+    def test_votes_are_scaled_back_to_the_photograph(self, monkeypatch):
+        """A stand-in that finds the whole working picture, border and all."""
+
+        class Everything:
+            def detectMultiScale2(self, picture, **options):
+                height, width = picture.shape
+                return [(0, 0, width, height)], [7]
+
+            def empty(self):
+                return False
+
+        monkeypatch.setattr(haar.cv2, "CascadeClassifier", lambda file: Everything())
+        for width, height in ((100, 50), (800, 800), (2000, 1000)):
+            for _, squares, votes in HaarDetector().squares(np.zeros((height, width, 3), np.uint8)):
+                border = haar.BORDER * min(width, height)
+                expected = [-border - 0.5, -border - 0.5, width + border - 0.5, height + border - 0.5]
+                np.testing.assert_allclose(squares, [expected], atol=2)  # the border is whole working pixels
+                assert votes.tolist() == [7]
+
+    def test_finds_labelled_people(self, detector, shared_data):
+        people = read_youtube_faces(str(shared_data / "youtube_faces")).take(range(0, 2847, 400))
+        overlaps = []
+        for path, box in zip(people.paths, people.boxes, strict=True):
+            found = detector(people.read(path))
+            overlaps.append(intersection_over_union([box], found).max(initial=0))
+        assert np.mean(np.array(overlaps) > 0.4) >= 0.8
+        assert np.median(overlaps) > 0.65
+
+    def test_finds_several_faces_and_none(self, detector, shared_data):
+        beatles = detector(read_image(shared_data / "photos" / "the_beatles.jpg"))
+        assert len(beatles) >= 3
+        area = np.prod(beatles[:, 2:] - beatles[:, :2], axis=1)
+        assert (np.diff(area) <= 0).all()
+        assert not len(detector(read_image(next((shared_data / "photos" / "no_face").glob("fox*")))))

@@ -1,0 +1,179 @@
+"""What labels become before a training sees them: a teacher's marks in their share, where they are asked for."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule
+from kpdetect.core.schema import IBUG68, KeypointSchema
+from kpdetect.data import Annotations, align, synthetic
+from kpdetect.modelfile import runtime
+from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.spec import Spec
+from kpdetect.recipes import RECIPES, Recipe, Teaching, TrainOptions, choose_recipe
+from kpdetect.training import distillation
+from kpdetect.training.distillation import relabelling, taught
+
+SWAP = np.array(IBUG68.flip_permutation)
+# Points of a face that is its own mirror image, relative to the crop.
+SHAPE = np.random.default_rng(0).uniform(0.2, 0.8, (68, 2))
+SYMMETRIC = ((SHAPE + [1, 0] + SHAPE[SWAP] * [-1, 1]) / 2).astype(np.float32)
+
+
+class Teacher:
+    """Marks the same points in every crop."""
+
+    path = Path("teacher")
+
+    def __init__(self, relative: np.ndarray = SYMMETRIC, schema: KeypointSchema = IBUG68):
+        self.spec = Spec(schema, "none", {}, CropRule((48, 48), 1.5), 3)
+        self.relative = relative.astype(np.float32)
+        self.crops = 0
+
+    def mark(self, crops: np.ndarray) -> Marks:
+        self.crops += len(crops)
+        return Marks(np.repeat(self.relative[None], len(crops), axis=0), None)
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        return self.mark(crops).keypoints
+
+
+def faces(count: int = 5) -> Annotations:
+    return dataclasses.replace(synthetic.annotations(count, seed=2), name="drawn")
+
+
+def in_the_photograph(relative: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """By hand: the crop is 1.5 times the longer side of the box about its middle."""
+    sides = 1.5 * (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return middles[:, None] + (relative - 0.5) * sides[:, None, None]
+
+
+class TestTaught:
+    @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+    def test_labels_lie_between_their_own_and_the_teachers(self, share):
+        own = faces()
+        given = taught(own, [Teacher()], Teaching(("teacher",), share))
+        marks = in_the_photograph(SYMMETRIC, own.boxes)
+        np.testing.assert_allclose(given.keypoints, own.keypoints + share * (marks - own.keypoints), atol=1e-3)
+        assert given.keypoints.dtype == np.float32
+        np.testing.assert_array_equal(given.boxes, own.boxes)
+        assert dataclasses.replace(given, keypoints=own.keypoints) == own
+
+    def test_a_share_of_nothing_keeps_labels_to_the_bit(self):
+        np.testing.assert_array_equal(taught(faces(), [Teacher()], Teaching(("t",), 0.0)).keypoints, faces().keypoints)
+
+    def test_the_teacher_sees_each_face_plain_and_mirrored(self):
+        """What leans to one side in all that it says cancels."""
+        teacher = Teacher(SYMMETRIC + np.float32([0.03, 0.02]))
+        given = taught(faces(), [teacher], Teaching(("teacher",), 1.0))
+        expected = in_the_photograph(SYMMETRIC + np.float32([0, 0.02]), faces().boxes)
+        np.testing.assert_allclose(given.keypoints, expected, atol=1e-3)
+        assert teacher.crops == 2 * len(faces())
+
+    def test_without_a_swap_it_sees_them_plain(self):
+        one_eyed = dataclasses.replace(IBUG68, flip_permutation=None)
+        teacher = Teacher(SHAPE, one_eyed)
+        given = taught(faces(), [teacher], Teaching(("teacher",), 1.0))
+        np.testing.assert_allclose(given.keypoints, in_the_photograph(SHAPE, faces().boxes), atol=1e-3)
+        assert teacher.crops == len(faces())
+
+    def test_hidden_points_keep_their_labels(self):
+        own = faces()
+        own.visible[:, 7] = False
+        own.visible[2] = False
+        given = taught(own, [Teacher()], Teaching(("teacher",), 1.0))
+        moved = (given.keypoints != own.keypoints).any(axis=-1)
+        np.testing.assert_array_equal(moved, own.visible)
+
+    def test_a_set_that_is_not_named_is_untouched_and_not_even_looked_at(self):
+        own, teacher = faces(), Teacher()
+        assert taught(own, [teacher], Teaching(("teacher",), 1.0, ("others", "drawn2"))) is own
+        assert teacher.crops == 0
+        assert taught(own, [teacher], Teaching(("teacher",), 1.0, ("others", "drawn"))) is not own
+        part = dataclasses.replace(own, name="drawn:folder")
+        assert taught(part, [teacher], Teaching(("teacher",), 1.0, ("drawn",))) is not part
+
+    def test_many_faces_go_in_parts(self, monkeypatch):
+        whole = taught(faces(7), [Teacher()], Teaching(("teacher",), 0.5))
+        monkeypatch.setattr(distillation, "CROPS_AT_ONCE", 3)
+        np.testing.assert_array_equal(
+            taught(faces(7), [Teacher()], Teaching(("teacher",), 0.5)).keypoints, whole.keypoints
+        )
+
+    @pytest.mark.parametrize("before", [0, 1])
+    def test_a_teacher_of_other_points_is_refused(self, before):
+        nose = Teacher(SYMMETRIC[30:31], IBUG68.subset(["nose_tip"]))
+        with pytest.raises(KpdetectError, match="the model marks the 1 points"):
+            taught(faces(), [Teacher()] * before + [nose], Teaching(("teacher",)))
+
+    def test_of_several_teachers_the_mean_counts(self, capsys):
+        """Each sees its own crops."""
+        near, far = Teacher(), Teacher(SYMMETRIC + np.float32([0, 0.04]))
+        far.spec = dataclasses.replace(far.spec, crop=CropRule((32, 32), 1.5))
+        given = taught(faces(), [near, far], Teaching(("teacher", "teacher"), 1.0))
+        expected = in_the_photograph(SYMMETRIC + np.float32([0, 0.02]), faces().boxes)
+        np.testing.assert_allclose(given.keypoints, expected, atol=1e-3)
+        assert "teacher, teacher: have marked 5 faces of drawn anew" in capsys.readouterr().err
+
+    def test_it_says_so(self, capsys):
+        taught(faces(), [Teacher()], Teaching(("teacher",)))
+        assert "teacher: has marked 5 faces of drawn anew" in capsys.readouterr().err
+
+
+class TestRelabelling:
+    @pytest.fixture
+    def loaded(self, monkeypatch) -> list[str]:
+        """What was loaded; every model is a teacher."""
+        paths: list[str] = []
+
+        def load(path: str, threads: int) -> Teacher:
+            paths.append(path)
+            return Teacher()
+
+        monkeypatch.setattr(runtime, "load", load)
+        return paths
+
+    def recipe(self, **options: object) -> Recipe:
+        return dataclasses.replace(RECIPES["compact"](), **options)
+
+    def test_a_recipe_takes_labels_as_they_are_unless_it_says_otherwise(self, loaded):
+        for recipe in RECIPES.values():
+            assert relabelling(recipe()) is None
+        assert loaded == []
+
+    @pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])
+    @pytest.mark.parametrize("models", [(), ("teacher",)])
+    def test_a_share_outside_0_to_1_is_an_error(self, loaded, share, models):
+        with pytest.raises(KpdetectError, match=r"teaching\.share: expected 0 to 1, received"):
+            relabelling(self.recipe(teaching=Teaching(models, share)))
+        assert loaded == []
+
+    def test_labels_are_aligned_before_they_are_taught(self, loaded):
+        own = dataclasses.replace(faces(), name="youtube-faces")
+        aligned = align(own)
+        assert not np.array_equal(aligned.keypoints, own.keypoints)
+        relabel = relabelling(self.recipe(align_labels=True))
+        np.testing.assert_array_equal(relabel(own).keypoints, aligned.keypoints)
+        relabel = relabelling(self.recipe(align_labels=True, teaching=Teaching(("teacher",), 0.5)))
+        expected = taught(aligned, [Teacher()], Teaching(("teacher",), 0.5))
+        np.testing.assert_array_equal(relabel(own).keypoints, expected.keypoints)
+        assert loaded == ["teacher"]
+
+    def test_a_teacher_that_is_none_is_told(self, tmp_path):
+        with pytest.raises(KpdetectError, match="no such model"):
+            relabelling(self.recipe(teaching=Teaching((str(tmp_path / "gone"),))))
+
+    def test_the_commands_options_make_the_recipe(self):
+        assert choose_recipe(TrainOptions(teacher="runs/a, b,")).teaching.models == ("runs/a", "b")
+        options = TrainOptions(
+            teacher="runs/a", align_labels=True, set=("distillation.data=drawn", "distillation.share=0.25")
+        )
+        recipe = choose_recipe(options)
+        assert recipe.align_labels
+        assert recipe.teaching == Teaching(("runs/a",), 0.25, ("drawn",))
+        assert recipe.to_dict()["teaching"] == {"models": ("a",), "share": 0.25, "data": ("drawn",)}
+        assert choose_recipe(TrainOptions()).teaching == Teaching()
