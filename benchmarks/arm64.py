@@ -35,7 +35,7 @@ import numpy as np
 
 from kpdetect.core.atomic_write import atomic_folder
 from kpdetect.data import load
-from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.modelfile.bundle import read_spec
 
 SUITE, ABI = "trixie", "3.13"  # a Debian release and its Python

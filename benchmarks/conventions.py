@@ -23,8 +23,8 @@ import numpy as np
 from kpdetect.core.geometry import to_pixels
 from kpdetect.core.schema import IBUG68
 from kpdetect.data import Annotations, align, load, split_by_rule
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.data.label_alignment import CONVENTIONS_FILE, upright
-from kpdetect.data.pipeline.crops import evaluation_crops
 from kpdetect.evaluation.evaluator import mirrored_predictions, predict_batches
 from kpdetect.modelfile import runtime
 

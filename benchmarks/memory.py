@@ -31,8 +31,8 @@ from pathlib import Path
 import numpy as np
 
 from kpdetect.data import Annotations, load
+from kpdetect.data.crops import visit_photographs
 from kpdetect.data.pipeline import build_cache
-from kpdetect.data.pipeline.crops import visit_photographs
 from kpdetect.evaluation.latency.memory import resident_memory
 from kpdetect.recipes.own import compact
 from kpdetect.training.feeding import framing_of

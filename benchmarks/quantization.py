@@ -19,9 +19,9 @@ import numpy as np
 from kpdetect.core.geometry import Floats, to_pixels
 from kpdetect.core.images import Pixels
 from kpdetect.data import Annotations, labelled, load
-from kpdetect.data.pipeline.crops import evaluation_crops
-from kpdetect.evaluate import choose_split
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.evaluator import Measure, as_model_sees, predict_batches
+from kpdetect.evaluation.splits import choose_split
 from kpdetect.modelfile import runtime
 from kpdetect.modelfile.bundle import read_spec
 

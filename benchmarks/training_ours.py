@@ -21,8 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from kpdetect import models
+from kpdetect.data.crops import visit_photographs
 from kpdetect.data.pipeline import BatchOptions, build_cache, training_batches
-from kpdetect.data.pipeline.crops import visit_photographs
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training import fit
 from kpdetect.training.callbacks import KeepSteps, StopWhenNotFinite

@@ -12,17 +12,17 @@ import numpy as np
 from kpdetect.core.atomic_write import write_json
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.options import option, parse_options, quietly, run_command
-from kpdetect.data import Annotations, kind_of, labelled, load, split_by_rule
+from kpdetect.data import Annotations, labelled, load
 from kpdetect.detection import HAAR
 from kpdetect.evaluation.end_to_end import evaluate_end_to_end
 from kpdetect.evaluation.evaluator import Evaluation, as_model_sees, box_jitter_curve, evaluate
 from kpdetect.evaluation.reporting import region_table, result_row, write_evaluation_pictures
 from kpdetect.evaluation.results import ResultRow, append_row
 from kpdetect.evaluation.slices import Part, breakdown, breakdown_table
+from kpdetect.evaluation.splits import choose_split
 from kpdetect.evaluation.uncertainty import Reliability, judge, reliability_table, shares_taken_for_faces
 from kpdetect.inference.predictor import Predictor
 from kpdetect.modelfile import runtime
-from kpdetect.modelfile.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -128,26 +128,6 @@ class Report:
             others = f", {100 * mistaken:.1f} % of {beside} crops beside them" if mistaken is not None else ""
             lines.append(f"  taken for a face: {100 * seen:.1f} % of the faces{others}")
         return "\n".join(lines)
-
-
-def choose_split(annotations: Annotations, spec: Spec, split: str) -> tuple[Annotations, str]:
-    """The rows of a split, and the words that a result row calls it by.
-
-    Raises:
-        KpdetectError: The model was trained without a test part.
-    """
-    rule = spec.split_rule
-    trained_on = bool({kind_of(name) for name in annotations.name.split("+")} & {kind_of(name) for name in spec.data})
-    if split == "all":
-        return annotations, "all (faces trained on are among them)" if trained_on else "all"
-    if split == "test" and not rule.get("test_fraction"):
-        raise KpdetectError(
-            "--split test: this model was trained without a test part (train --test-fraction); use --split val"
-        )
-    _, val, test = split_by_rule(annotations, rule)
-    if split == "test":
-        return test, "test by subject (looked at after training)"
-    return val, f"val by subject ({'checkpoint chosen on it' if trained_on else 'none trained on'})"
 
 
 def _measure(model: runtime.Runtime, annotations: Annotations, boxes: str) -> tuple[Evaluation, Annotations]:

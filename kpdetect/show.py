@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,15 @@ import numpy as np
 from kpdetect import visualization
 from kpdetect.core.errors import KpdetectError, MissingExtra, unknown_name
 from kpdetect.core.geometry import CropRule
+from kpdetect.core.keras_backend import start_tensorflow
 from kpdetect.core.options import option, parse_options, quietly, run_command
 from kpdetect.core.schema import SCHEMAS
 from kpdetect.data import Annotations, blended, labelled, load
 from kpdetect.data.labelled_faces import cropped, read_history, spread, typical_layout
+from kpdetect.inference.model_input import face_of_data, face_of_image
 from kpdetect.modelfile.bundle import load_bundle, read_spec
 from kpdetect.recipes import TrainOptions, choose_recipe
+from kpdetect.visualization.first_layer import feature_maps_of, first_convolution
 
 LABEL_CROP = CropRule((480, 480), 1.25)  # large enough for numbers, with some room about the jaw
 
@@ -142,7 +144,10 @@ def draw_transforms(options: TransformsOptions) -> None:
     """Faces before and after each transform."""
     recipe = choose_recipe(TrainOptions(recipe=options.recipe))
     faces = spread(options.load(), _positive("count", options.count))
-    rows = _inspection("transforms").transform_rows(faces, recipe, options.seed)
+    _start_tensorflow("transforms")
+    from kpdetect.training.augmentation_preview import transform_rows
+
+    rows = transform_rows(faces, recipe, options.seed)
     caption = f"recipe {recipe.name} on {faces.name}: before, after each transform by itself, after all of them"
     schema = faces.select(recipe.points).schema if recipe.points else faces.schema
     visualization.transform_sheet(rows, schema, caption, options.out)
@@ -157,7 +162,10 @@ def draw_predictions(options: PredictionsOptions) -> None:
     """Predictions beside the labels."""
     count = _positive("count", options.count)
     read_spec(options.model)  # a wrong name is told before TensorFlow starts
-    made = _inspection("predictions").predictions_of(options.model, options.load(), options.split, count)
+    _start_tensorflow("predictions")
+    from kpdetect.evaluation.predictions import predictions_of
+
+    made = predictions_of(options.model, options.load(), options.split, count)
     visualization.prediction_sheet(
         made.crops, made.true_px, made.predicted_px, made.per_face, options.out, made.caption
     )
@@ -166,7 +174,8 @@ def draw_predictions(options: PredictionsOptions) -> None:
 def draw_kernels(options: KernelsOptions) -> None:
     """First-layer kernels."""
     read_spec(options.model)
-    layer = _inspection("kernels").first_convolution(load_bundle(options.model)[0])
+    _start_tensorflow("kernels")
+    layer = first_convolution(load_bundle(options.model)[0])
     kernels = np.asarray(layer.kernel)
     visualization.kernel_sheet(kernels, _layer_in_words(options.model, layer), options.out)
 
@@ -178,21 +187,24 @@ def draw_feature_maps(options: FeatureMapsOptions) -> None:
     if options.image is not None and os.path.realpath(options.image) == os.path.realpath(options.out):
         raise KpdetectError(f"--out {options.out}: would replace the photograph; choose another file")
     read_spec(options.model)
-    inspection = _inspection("feature maps")
+    _start_tensorflow("feature maps")
     model, spec = load_bundle(options.model)
     if options.image is not None:
-        crop = inspection.face_of_image(options.image, spec, options.face)
+        crop = face_of_image(options.image, spec, options.face)
     else:
         faces = load(options.data or "synthetic:64", options.skip_bad_rows)
-        crop = inspection.face_of_data(faces, spec, options.face)
-    layer, maps = inspection.first_convolution(model), inspection.feature_maps_of(model, crop)
+        crop = face_of_data(faces, spec, options.face)
+    layer, maps = first_convolution(model), feature_maps_of(model, crop)
     visualization.feature_maps(crop, np.asarray(layer.kernel), maps, _layer_in_words(options.model, layer), options.out)
 
 
 def draw_errors(options: ErrorsOptions) -> None:
     """Errors per point on the typical face."""
     read_spec(options.model)
-    made = _inspection("errors").predictions_of(options.model, options.load(), options.split)
+    _start_tensorflow("errors")
+    from kpdetect.evaluation.predictions import predictions_of
+
+    made = predictions_of(options.model, options.load(), options.split)
     visualization.point_errors(typical_layout(made.faces), made.per_point, made.faces.schema, made.caption, options.out)
 
 
@@ -257,15 +269,13 @@ def _positive(name: str, number: int) -> int:
     return number
 
 
-def _inspection(needed_for: str) -> ModuleType:
-    """`kpdetect.evaluation.works`, which takes TensorFlow and so takes seconds: not before the options are right."""
+def _start_tensorflow(needed_for: str) -> None:
+    """Starts TensorFlow without its messages. It takes seconds, so the options are checked first."""
     if importlib.util.find_spec("tensorflow") is None:
         raise MissingExtra("TensorFlow", "train", needed_for)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
     with quietly("starting TensorFlow"):
-        module = importlib.import_module("kpdetect.evaluation.works")
-        module.start_tensorflow()
-    return module
+        start_tensorflow()
 
 
 def _layer_in_words(model: str, layer: Any) -> str:

@@ -31,11 +31,11 @@ from IPython.display import Image
 from kpdetect import visualization
 from kpdetect.core.geometry import CropRule, apply_matrix, horizontal_flip
 from kpdetect.data import load, split_by_subject
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.data.labelled_faces import cropped, spread, typical_layout
-from kpdetect.data.pipeline.crops import evaluation_crops
 from kpdetect.evaluation.metrics import nme_per_face
-from kpdetect.evaluation.works import transform_rows
 from kpdetect.recipes import TrainOptions, choose_recipe
+from kpdetect.training.augmentation_preview import transform_rows
 
 SPEC = f"youtube-faces:{os.environ['KPDETECT_DATA']}/youtube_faces" if os.getenv("KPDETECT_DATA") else "synthetic:300"
 

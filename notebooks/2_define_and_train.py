@@ -35,11 +35,13 @@ from kpdetect.core.images import write_image
 from kpdetect.data import load, split_by_rule
 from kpdetect.data.labelled_faces import read_history, spread, typical_layout
 from kpdetect.evaluation.evaluator import evaluate
-from kpdetect.evaluation.works import face_of_image, feature_maps_of, first_convolution, predictions_of
+from kpdetect.evaluation.predictions import predictions_of
+from kpdetect.inference.model_input import face_of_image
 from kpdetect.modelfile import runtime
 from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training import train
+from kpdetect.visualization.first_layer import feature_maps_of, first_convolution
 
 SPEC = f"youtube-faces:{os.environ['KPDETECT_DATA']}/youtube_faces" if os.getenv("KPDETECT_DATA") else "synthetic:400"
 

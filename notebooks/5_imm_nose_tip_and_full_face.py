@@ -32,10 +32,12 @@ from kpdetect import models, visualization
 from kpdetect.core.geometry import CropRule
 from kpdetect.data import load
 from kpdetect.data.labelled_faces import cropped, read_history, spread, typical_layout
-from kpdetect.evaluation.works import first_convolution, predictions_of, transform_rows
+from kpdetect.evaluation.predictions import predictions_of
 from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training import train
+from kpdetect.training.augmentation_preview import transform_rows
+from kpdetect.visualization.first_layer import first_convolution
 
 SPEC = f"imm:{os.environ['KPDETECT_DATA']}/imm_face_db" if os.getenv("KPDETECT_DATA") else "synthetic:200"
 # %%

@@ -35,8 +35,8 @@ from IPython.display import Image
 from kpdetect import visualization
 from kpdetect.core.geometry import to_pixels
 from kpdetect.data import load, split_by_rule
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.data.labelled_faces import spread
-from kpdetect.data.pipeline.crops import evaluation_crops
 from kpdetect.evaluation.metrics import nme_per_face
 from kpdetect.export import export_model
 from kpdetect.modelfile import runtime

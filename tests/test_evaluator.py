@@ -9,8 +9,9 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule, Floats, tight_box
 from kpdetect.core.schema import user_schema
 from kpdetect.data import Annotations, split_by_rule
-from kpdetect.evaluate import choose_split, result_row
 from kpdetect.evaluation.evaluator import box_jitter_curve, check_scheme, evaluate, mean_face_error
+from kpdetect.evaluation.reporting import result_row
+from kpdetect.evaluation.splits import choose_split
 from kpdetect.modelfile.spec import Spec
 
 SPEC = Spec(SQUARE, "compact", {}, CropRule((160, 160), 2.0), channels=1, recipe="compact")

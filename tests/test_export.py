@@ -12,11 +12,12 @@ from kpdetect import export
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.options import run_command
 from kpdetect.export import Quantization, export_model
-from kpdetect.exporters import FORMATS, HALF_PRECISION_PX, Kind, Source, tflite_ops
+from kpdetect.exporters import FORMATS, HALF_PRECISION_PX, Kind, Source
 from kpdetect.exporters import onnx as onnx_file
 from kpdetect.exporters.parity import Comparison, all_outputs, difference, probe_crops
 from kpdetect.exporters.tflite import write_tflite
 from kpdetect.modelfile import bundle, runtime
+from kpdetect.modelfile.graphs import tflite_ops
 from kpdetect.modelfile.runtime import Marks
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.

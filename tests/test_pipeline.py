@@ -16,6 +16,7 @@ from kpdetect.core.geometry import CropRule, apply_matrix, tight_box, to_pixels
 from kpdetect.core.schema import IBUG68, KeypointSchema
 from kpdetect.data.annotations import Annotations
 from kpdetect.data.augmentation import Blur, CropToBox, RandomCrop, RandomFlip
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.data.pipeline import (
     BatchOptions,
     FaceFraming,
@@ -26,7 +27,6 @@ from kpdetect.data.pipeline import (
     training_batches,
 )
 from kpdetect.data.pipeline.batches import as_tensors, shuffled_rows
-from kpdetect.data.pipeline.crops import evaluation_crops
 from kpdetect.recipes.own import compact
 from kpdetect.training.feeding import transforms_of
 

@@ -14,7 +14,7 @@ from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.images import Pixels, write_image
 from kpdetect.core.options import run_command
 from kpdetect.data import load, split_by_rule
-from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.export import Quantization, export_model
 from kpdetect.exporters import FORMATS, Kind, Representative, Source, calibration_set
 from kpdetect.exporters.parity import all_outputs, difference

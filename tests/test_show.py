@@ -127,7 +127,7 @@ class TestCommand:
             ("kernels --model nowhere", "no such model"),
             ("feature-maps --model MODEL --image photo.jpg --data synthetic:2", "choose one"),
             ("feature-maps --model MODEL --data synthetic:2 --face 2", "--face from 0 to 1, received 2"),
-            ("feature-maps --model MODEL --image BLANK", "the detector found no face"),
+            ("feature-maps --model MODEL --image BLANK", "no face found"),
             ("feature-maps --model MODEL --image BLANK --out BLANK", "would replace the photograph"),
         ],
     )
@@ -267,7 +267,7 @@ class TestInspection:
         return load("synthetic:3")
 
     def test_transforms_alone_and_together(self, faces):
-        from kpdetect.evaluation.works import transform_rows
+        from kpdetect.training.augmentation_preview import transform_rows
 
         recipe = choose_recipe(TrainOptions(recipe="compact"))
         before, crop, *alone, together = transform_rows(faces, recipe, seed=0)
@@ -284,7 +284,7 @@ class TestInspection:
 
     def test_image_and_points_move_together(self):
         """A bright dot under a point is under it in every row."""
-        from kpdetect.evaluation.works import transform_rows
+        from kpdetect.training.augmentation_preview import transform_rows
 
         picture = np.zeros((100, 100, 3), np.uint8)
         picture[28:33, 58:63] = 255
@@ -302,7 +302,7 @@ class TestInspection:
 
     @pytest.mark.parametrize("name", RECIPES)
     def test_every_recipe_s_transforms_can_be_shown(self, name, faces, tmp_path):
-        from kpdetect.evaluation.works import transform_rows
+        from kpdetect.training.augmentation_preview import transform_rows
 
         recipe: Recipe = choose_recipe(TrainOptions(recipe=name))
         rows = transform_rows(spread(faces, 1), recipe, seed=1)
@@ -310,7 +310,8 @@ class TestInspection:
         assert rows[-1].images[0].shape == (*recipe.crop.size_hw, recipe.channels)
 
     def test_the_first_layer_s_maps_are_the_convolution(self, bundle):
-        from kpdetect.evaluation.works import face_of_data, feature_maps_of, first_convolution
+        from kpdetect.inference.model_input import face_of_data
+        from kpdetect.visualization.first_layer import feature_maps_of, first_convolution
 
         model, spec = load_bundle(bundle)
         crop = face_of_data(load(DATA), spec, 1)
@@ -323,7 +324,7 @@ class TestInspection:
 
     def test_errors_are_those_of_evaluate(self, bundle):
         from kpdetect.evaluation.evaluator import evaluate
-        from kpdetect.evaluation.works import predictions_of
+        from kpdetect.evaluation.predictions import predictions_of
         from kpdetect.modelfile import runtime
 
         faces = load(DATA)

@@ -26,8 +26,8 @@ from kpdetect.core.geometry import CropRule
 from kpdetect.core.images import Pixels, read_image, write_image
 from kpdetect.core.options import run_command
 from kpdetect.data import Annotations, load, load_sets
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.data.pipeline import open_cache
-from kpdetect.data.pipeline.crops import evaluation_crops
 from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.train import main

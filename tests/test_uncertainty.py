@@ -13,7 +13,7 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule
 from kpdetect.core.schema import IBUG68, user_schema
 from kpdetect.data import Annotations, synthetic
-from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.evaluator import evaluate
 from kpdetect.evaluation.uncertainty import (
     BACKGROUND_TRIES,

@@ -86,7 +86,8 @@ class TestReports:
             crops, points, points + 1, random.uniform(0, 0.1, 7), tmp_path / "deep" / "s.png"
         )
         visualization.prediction_sheet(crops[:1].repeat(3, axis=3), points[:1], points[:1], [0.1], tmp_path / "one.png")
-        visualization.cumulative_error_curves({"plain": [0.01, 0.05, 0.2], "mirrored": [0.02]}, tmp_path / "c.png")
+        stair = ([0.0, 0.01, 0.01, 0.2], [0.0, 0.0, 0.5, 1.0])
+        visualization.cumulative_error_curves({"plain": stair, "mirrored": ([0], [1])}, tmp_path / "c.png", mark=0.08)
         visualization.box_jitter_curve(
             {"shift": [(0, 0.05), (0.1, 0.07)], "scale": [(-0.1, 0.06), (0, 0.05)]}, tmp_path / "b.png"
         )
@@ -120,7 +121,7 @@ class TestReports:
         with pytest.raises(KpdetectError, match="at least one value"):
             visualization.learning_curves({}, tmp_path / "l.png")
         with pytest.raises(KpdetectError, match="cumulative error curve"):
-            visualization.cumulative_error_curves({"plain": []}, tmp_path / "c.png")
+            visualization.cumulative_error_curves({}, tmp_path / "c.png")
         with pytest.raises(KpdetectError, match="weird"):
             visualization.box_jitter_curve({"shift": [(0, 0.05)]}, tmp_path / "b.weird")
         assert not list(Path(tmp_path).iterdir())

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.options import option, parse_options, run
+from kpdetect.core.options import option, parse_options, run_command
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.synthetic.face_shape import ShapeModel
 
@@ -131,4 +131,4 @@ def _rounded(values: npt.NDArray[np.float32]) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

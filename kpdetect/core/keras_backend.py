@@ -63,3 +63,10 @@ def need_tensorflow(what: str, command: str) -> None:
             f"{what} needs Keras on TensorFlow, and it is to run on {backend}; the weights are the same: "
             f"{VARIABLE}={TENSORFLOW} {command} …"
         )
+
+
+def start_tensorflow() -> None:
+    """Makes TensorFlow look for its devices now, so that a caller can hide the messages that it prints."""
+    import tensorflow as tf
+
+    tf.config.list_logical_devices()

@@ -11,7 +11,7 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, apply_matrix, horizontal_flip, intersection_over_union, to_pixels
 from kpdetect.core.images import Pixels, as_rgb
 from kpdetect.data import Annotations
-from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.detection import Face
 from kpdetect.evaluation.evaluator import Evaluation, Looks, check_scheme, evaluation_of
 from kpdetect.modelfile.spec import Spec

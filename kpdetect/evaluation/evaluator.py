@@ -9,7 +9,7 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, apply_matrix, jitter_boxes, mirrored_relative, to_pixels
 from kpdetect.data import Annotations, on_whole_pictures
-from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.metrics import Summary, nme_per_face, nme_per_point, summary
 from kpdetect.modelfile.spec import Spec
 

@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from kpdetect import visualization
 from kpdetect.core.geometry import Floats
 from kpdetect.data import Annotations
 from kpdetect.evaluation.evaluator import Evaluation
+from kpdetect.evaluation.metrics import LIMIT, cumulative_error_curve, summary
 from kpdetect.evaluation.results import ResultRow, today
 from kpdetect.modelfile.spec import Spec
 
@@ -73,7 +75,7 @@ def write_evaluation_pictures(
     visualization.prediction_sheet(
         measured.crops[worst], measured.true_px[worst], measured.predicted_px[worst], measured.errors[worst], sheet
     )
-    visualization.cumulative_error_curves({"plain": measured.errors}, curve)
+    _draw_error_curve("plain", measured.errors, curve)
     if not jitter:
         return [sheet, curve]
     visualization.box_jitter_curve(jitter, jitter_file)
@@ -88,8 +90,17 @@ def write_training_pictures(history: dict[str, list[float]], measured: Evaluatio
     visualization.prediction_sheet(
         measured.crops[shown], measured.true_px[shown], measured.predicted_px[shown], measured.errors[shown], sheet
     )
-    visualization.cumulative_error_curves({"validation": measured.errors}, errors)
+    _draw_error_curve("validation", measured.errors, errors)
     return [curves, sheet, errors]
+
+
+def _draw_error_curve(name: str, errors: npt.NDArray[np.float64], path: Path) -> None:
+    """Draws the cumulative error curve up to the largest error, with a line at the threshold of the failure rate."""
+    finite = errors[np.isfinite(errors)]
+    limit = max(LIMIT, float(finite.max(initial=0)))
+    label = f"{name}: AUC@8 {summary(errors).auc8:.3f}"
+    curve = cumulative_error_curve(errors, limit)
+    visualization.cumulative_error_curves({label: curve}, path, mark=LIMIT)
 
 
 def warn_of_mean_face(measured: Evaluation) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.data import Annotations
-from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.modelfile.runtime import Marks
 from kpdetect.modelfile.spec import Spec, face_scores
 

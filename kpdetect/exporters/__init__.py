@@ -11,10 +11,10 @@ from pathlib import Path
 
 from kpdetect.exporters import web_page
 from kpdetect.exporters.onnx import write_onnx
-from kpdetect.exporters.quantization import RANGES_FROM, write_dynamic, write_int8
+from kpdetect.exporters.quantization import write_dynamic, write_int8
 from kpdetect.exporters.saved_model import PHOTOGRAPH_SIGNATURE, SAVED_MODEL, write_saved_model
 from kpdetect.exporters.source import Representative, Source, Writer
-from kpdetect.exporters.tflite import op_counts, tflite_ops, write_tflite
+from kpdetect.exporters.tflite import write_tflite
 from kpdetect.exporters.web import write_web
 from kpdetect.modelfile import bundle
 
@@ -23,14 +23,11 @@ __all__ = [
     "HALF_PRECISION_PX",
     "PHOTOGRAPH_SIGNATURE",
     "QUANTIZATIONS",
-    "RANGES_FROM",
     "SAVED_MODEL",
     "Kind",
     "Representative",
     "Source",
     "Writer",
-    "op_counts",
-    "tflite_ops",
 ]
 
 

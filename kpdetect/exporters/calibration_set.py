@@ -4,7 +4,7 @@ import numpy as np
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.data import labelled, load, split_by_rule
-from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.evaluator import as_model_sees
 from kpdetect.exporters import Representative
 from kpdetect.modelfile.spec import Spec

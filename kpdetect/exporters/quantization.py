@@ -36,13 +36,12 @@ from kpdetect.core.images import Pixels
 from kpdetect.exporters.source import TRUNK, Representative, Source
 from kpdetect.exporters.tflite import converted, finish
 from kpdetect.modelfile import runtime
-from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME
+from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, RANGES_FROM
 
 if TYPE_CHECKING:
     import keras
 
 BITS = 8
-RANGES_FROM = "ranges_from"  # in the spec's `extra`
 CALIBRATION_BATCH = 20  # least and greatest numbers are averaged over batches: one odd crop cannot widen all ranges
 
 

@@ -1,12 +1,12 @@
 """Owns TFLite files of float32 and float16 weights, and what all TFLite files have in common."""
 
-from collections import Counter
 from pathlib import Path
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.exporters.saved_model import saved_model_of
 from kpdetect.exporters.source import Source
 from kpdetect.modelfile import bundle
+from kpdetect.modelfile.graphs import tflite_ops
 from kpdetect.modelfile.spec import INPUT_NAME, Spec
 
 
@@ -53,39 +53,6 @@ def finish(flatbuffer: bytearray, spec: Spec, path: Path) -> None:
     rename_tensors(flatbuffer)
     path.write_bytes(flatbuffer)
     bundle.embed_in_zip(spec, path)
-
-
-def op_counts(flatbuffer: bytes | bytearray) -> Counter[str]:
-    """How many of each op a TFLite model has, by names such as ``CONV_2D``; custom ops by names of their own."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-    model = schema.Model.GetRootAs(flatbuffer, 0)
-    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-    # Old files hold the op in one byte, the deprecated field; the greater one is the op's number.
-    called = [
-        code.CustomCode().decode()
-        if code.CustomCode()
-        else names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-        for code in codes
-    ]
-    graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
-    return Counter(called[graph.Operators(i).OpcodeIndex()] for graph in graphs for i in range(graph.OperatorsLength()))
-
-
-def tflite_ops(flatbuffer: bytes | bytearray) -> list[str]:
-    """The names of the ops that a TFLite model needs, such as ``CONV_2D``.
-
-    Raises:
-        KpdetectError: One of them is a Flex or another custom op, which a plain TFLite runtime does not have.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    ops = sorted(op_counts(flatbuffer))
-    custom = [name for name in ops if not hasattr(schema.BuiltinOperator, name)]
-    if custom:
-        raise KpdetectError(f"TFLite: expected built-in ops alone, received {', '.join(custom)}")
-    return ops
 
 
 def rename_tensors(flatbuffer: bytearray) -> None:

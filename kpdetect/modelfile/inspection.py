@@ -10,12 +10,11 @@ from kpdetect import visualization
 from kpdetect.core.geometry import to_pixels
 from kpdetect.core.options import quietly
 from kpdetect.data import on_whole_pictures, synthetic
-from kpdetect.data.pipeline.crops import evaluation_crops
-from kpdetect.exporters import RANGES_FROM
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.modelfile import runtime
 from kpdetect.modelfile.bundle import PathLike, model_kind, read_spec
 from kpdetect.modelfile.graphs import Graph, Signature, read_graph
-from kpdetect.modelfile.spec import OUTPUT_NAME, Spec
+from kpdetect.modelfile.spec import OUTPUT_NAME, RANGES_FROM, Spec
 from kpdetect.modelfile.spec_text import (
     FACE_SCORE_IN_WORDS,
     UNCERTAINTY_IN_WORDS,

@@ -25,6 +25,8 @@ from kpdetect.modelfile.spec_text import (
 FORMAT = "kpdetect-model"
 FORMAT_VERSION = 1
 SPEC_FILE = "spec.json"
+RANGES_FROM = "ranges_from"
+"""The key of `Spec.extra` that names the faces an ``int8`` file takes its ranges from."""
 INPUT_NAME, OUTPUT_NAME = "image", "keypoints"  # in every exported file
 UNCERTAINTY_NAME = "uncertainty"  # a second output of models that tell it
 

@@ -12,7 +12,7 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, apply_matrix, invert, to_pixels
 from kpdetect.core.options import quietly
 from kpdetect.data import Annotations, align
-from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.evaluator import check_scheme, mirrored_predictions, predict_batches
 from kpdetect.modelfile import runtime
 from kpdetect.recipes import Recipe, Teaching

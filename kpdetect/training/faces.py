@@ -19,7 +19,7 @@ from kpdetect.data import (
     on_whole_pictures,
     split_by_rule,
 )
-from kpdetect.data.pipeline.crops import readable
+from kpdetect.data.crops import readable
 from kpdetect.recipes import Recipe, TrainOptions
 from kpdetect.training.distillation import relabelling
 

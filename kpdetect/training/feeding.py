@@ -26,9 +26,9 @@ from kpdetect.data.augmentation import (
     Tensor,
     Transform,
 )
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.data.pipeline import ALL_ROWS, FaceFraming, Framing, ImageFraming, Share
 from kpdetect.data.pipeline.batches import without_rewriting
-from kpdetect.data.pipeline.crops import evaluation_crops
 from kpdetect.recipes import Recipe
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from kpdetect import models
 from kpdetect.core.geometry import Floats
 from kpdetect.data import Annotations
-from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.uncertainty import MarkCrops, background_crops, fit_face_score, judge_marks, mark_batches
 from kpdetect.modelfile.runtime import Marks
 from kpdetect.modelfile.spec import OUTPUT_NAME, UNCERTAINTY_NAME, Spec

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
-from kpdetect.evaluation import metrics
 from kpdetect.visualization.figures import PathLike, new_figure, save_figure, write_captions
 
 BELOW_TRAINING = (
@@ -46,22 +45,32 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: PathLike) -> N
     save_figure(figure, path)
 
 
-def cumulative_error_curves(curves: Mapping[str, npt.ArrayLike], path: PathLike) -> None:
-    """Draws which share of the faces has at most a given error, from 0 to 8 %.
+def cumulative_error_curves(
+    curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], path: PathLike, mark: float | None = None
+) -> None:
+    """Draws the share of faces whose error is at most a threshold.
 
     Args:
-        curves: The errors of each face, (N,) fractions of the normaliser, by the name of what was measured.
-        path: Where to; the suffix tells the format.
+        curves: Thresholds (M,) as fractions of the normaliser and shares (M,) in [0, 1], by the label of the curve;
+            such as `kpdetect.evaluation.metrics.cumulative_error_curve` returns.
+        path: The picture; its suffix sets the format.
+        mark: A threshold to mark by a vertical line, such as the one of the failure rate.
 
     Raises:
+        KpdetectError: There is no curve.
         MissingExtra: Matplotlib is not installed.
     """
+    if not curves:
+        raise KpdetectError(f"{path}: cumulative error curves: expected at least one curve, received none")
     figure, (axis,) = new_figure(1, 1, (5.5, 4.0))
-    for name, errors in curves.items():
-        thresholds, fractions = metrics.cumulative_error_curve(errors)
-        axis.plot(100 * thresholds, fractions, label=f"{name}: AUC {metrics.summary(errors).auc8:.3f}")
+    for label, (thresholds, shares) in curves.items():
+        axis.plot(100 * np.asarray(thresholds), np.asarray(shares), label=label)
+    if mark is not None:
+        axis.axvline(100 * mark, color="0.7", linewidth=0.8, zorder=0)
     axis.set(xlabel="error, % of the normaliser", ylabel="share of faces with at most this error")
-    axis.set(xlim=(0, 100 * metrics.LIMIT), ylim=(0, 1))
+    axis.set(ylim=(0, 1.02))
+    axis.set_xlim(left=0)
+    axis.margins(x=0)
     axis.legend(loc="lower right")
     save_figure(figure, path)
 

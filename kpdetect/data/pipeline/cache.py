@@ -13,6 +13,7 @@ from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import Floats, apply_matrix, tight_box
 from kpdetect.core.images import Pixels, warp_crop
 from kpdetect.data.annotations import Annotations
+from kpdetect.data.crops import good_rows, shapes_of_photographs, visit_photographs
 from kpdetect.data.pipeline.cache_file import (
     Canvases,
     file_to_seal,
@@ -22,7 +23,6 @@ from kpdetect.data.pipeline.cache_file import (
     seal,
     usable_canvases,
 )
-from kpdetect.data.pipeline.crops import good_rows, shapes_of_photographs, visit_photographs
 from kpdetect.data.pipeline.framing import Framing
 
 MEMORY_SHARE = 0.5

@@ -10,7 +10,7 @@ import numpy as np
 from kpdetect.core.geometry import CropRule, image_box
 from kpdetect.core.images import Pixels
 from kpdetect.data import synthetic
-from kpdetect.data.pipeline.crops import evaluation_crops
+from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.latency.operations import OperationTime, onnx_operations
 from kpdetect.evaluation.latency.peers import MESH_CROP, dlib_predictor, mediapipe_mesh
 from kpdetect.modelfile import runtime

@@ -20,7 +20,7 @@ from kpdetect.core.geometry import (
 )
 from kpdetect.core.images import Pixels, cv2, warp_crop
 from kpdetect.data import Annotations
-from kpdetect.data.pipeline.crops import visit_photographs
+from kpdetect.data.crops import visit_photographs
 
 KEPT_SIDE = 128.0  # pixels of a kept portrait's face; canvases show most of them smaller
 SMALLEST, GREATEST = 8.0, 120.0  # pixels of a face's longer side on a canvas

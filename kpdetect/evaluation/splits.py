@@ -1,0 +1,25 @@
+"""Chooses the part of a data set to evaluate on: all rows, or those held out of training."""
+
+from kpdetect.core.errors import KpdetectError
+from kpdetect.data import Annotations, kind_of, split_by_rule
+from kpdetect.modelfile.spec import Spec
+
+
+def choose_split(annotations: Annotations, spec: Spec, split: str) -> tuple[Annotations, str]:
+    """The rows of a split, and the words that a result row calls it by.
+
+    Raises:
+        KpdetectError: The model was trained without a test part.
+    """
+    rule = spec.split_rule
+    trained_on = bool({kind_of(name) for name in annotations.name.split("+")} & {kind_of(name) for name in spec.data})
+    if split == "all":
+        return annotations, "all (faces trained on are among them)" if trained_on else "all"
+    if split == "test" and not rule.get("test_fraction"):
+        raise KpdetectError(
+            "--split test: this model was trained without a test part (train --test-fraction); use --split val"
+        )
+    _, val, test = split_by_rule(annotations, rule)
+    if split == "test":
+        return test, "test by subject (looked at after training)"
+    return val, f"val by subject ({'checkpoint chosen on it' if trained_on else 'none trained on'})"

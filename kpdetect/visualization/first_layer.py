@@ -1,0 +1,35 @@
+"""The first convolution of a network: its kernels and the feature maps that it computes for a crop."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import Floats
+from kpdetect.core.images import Pixels
+
+if TYPE_CHECKING:
+    import keras
+
+
+def first_convolution(model: "keras.Model") -> "keras.layers.Conv2D":
+    """The first convolution that pixels go through.
+
+    Raises:
+        KpdetectError: The network has none, or it takes something else than grey or RGB.
+    """
+    import keras
+
+    found = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    if not found or found[0].kernel.shape[2] not in (1, 3):
+        raise KpdetectError(f"network '{model.name}': no first convolution over a grey or RGB picture to show")
+    return found[0]
+
+
+def feature_maps_of(model: "keras.Model", crop: Pixels) -> Floats:
+    """What the first convolution gives for a crop (H, W, C) uint8, before anything follows it: (h, w, N)."""
+    import keras
+
+    part = keras.Model(model.input, first_convolution(model).output)
+    maps: Floats = np.asarray(part(crop[None].astype(np.float32), training=False), np.float32)
+    return np.asarray(maps[0])
