@@ -54,7 +54,7 @@ def kpdetect_run(encoded: Pixels, detector_name: str | None = None) -> Run:
         matrix = spec.crop.matrix(boxes[:1])[0]
         crop = warp_crop(to_channels(photograph, spec.channels), matrix, spec.crop.size_hw)
         yield "crop"
-        marks = model.mark(crop[None])
+        marks = model.predict(crop[None])
         yield "model"
         apply_matrix(invert(matrix), to_pixels(marks.keypoints[0], spec.crop.size_hw))
         yield "back-projection"

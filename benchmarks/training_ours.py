@@ -25,7 +25,7 @@ from kpdetect.data.crops import visit_photographs
 from kpdetect.data.pipeline import BatchOptions, build_cache, training_batches
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training import fit
-from kpdetect.training.callbacks import KeepSteps, StopWhenNotFinite
+from kpdetect.training.callbacks import StepCheckpoint, StopWhenNotFinite
 from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.compile import compile_model
 from kpdetect.training.devices import computing_in, precision_of, prepare_devices
@@ -107,11 +107,11 @@ class Training:
     def _fit(self, batches: tf.data.Dataset, before: int, count: int) -> tuple[int, float]:
         """Times the last `count` of the steps of a `fit` as the command calls it."""
         clock, progress = Clock(), Progress()
-        amid = KeepSteps(Checkpoints(Path("unused"), {}), progress, 0, lambda: 0, [])
+        amid = StepCheckpoint(Checkpoints(Path("unused"), {}), progress, 0, lambda: 0, [])
         callbacks = [StopWhenNotFinite(), amid, clock]
         self.model.fit(
             batches, steps_per_epoch=before + count + 1, shuffle=False, callbacks=callbacks, verbose=0
-        )  # one more than is counted: `KeepSteps` leaves an epoch's last step to others
+        )  # one more than is counted: `StepCheckpoint` leaves an epoch's last step to others
         return count * self.recipe.batch_size, clock.ends[before + count - 1] - clock.ends[before - 1]
 
     def told(self) -> dict[str, Any]:

@@ -95,8 +95,8 @@ class Report:
             measured=measured,
             jitter=box_jitter_curve(model, faces, spec) if box_jitter else {},
             parts=breakdown(faces, measured),
-            reliability=judge(model.mark, faces, spec).reliability() if spec.uncertainty else [],
-            taken=shares_taken_for_faces(model.mark, faces, spec) if spec.face_score is not None else None,
+            reliability=judge(model.predict, faces, spec).reliability() if spec.uncertainty else [],
+            taken=shares_taken_for_faces(model.predict, faces, spec) if spec.face_score is not None else None,
         )
 
     def to_dict(self) -> dict[str, Any]:

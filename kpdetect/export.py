@@ -18,8 +18,8 @@ from kpdetect.core.atomic_write import atomic_folder
 from kpdetect.core.errors import KpdetectError, MissingExtra, unknown_name
 from kpdetect.core.keras_backend import need_tensorflow
 from kpdetect.core.options import option, parse_options, quietly, run_command
-from kpdetect.exporters import FORMATS, QUANTIZATIONS, SAVED_MODEL, Kind, Representative, Source, web_page
-from kpdetect.exporters.calibration_set import representative_faces
+from kpdetect.exporters import FORMATS, QUANTIZATIONS, SAVED_MODEL, CalibrationSet, Kind, Source, web_page
+from kpdetect.exporters.calibration_set import calibration_faces
 from kpdetect.exporters.parity import NUM_PROBES, Comparison, Difference, check_difference, probe_crops
 from kpdetect.modelfile import bundle
 from kpdetect.modelfile.inspection import description, draw_points
@@ -98,11 +98,11 @@ class Quantization:
                 "with --representative, such as --representative youtube-faces:DIR"
             )
 
-    def faces(self, spec: Spec) -> Representative | None:
+    def faces(self, spec: Spec) -> CalibrationSet | None:
         """The representative set; None where no file needs one."""
         if self.representative is None or "int8" not in self.ways:
             return None
-        return representative_faces(self.representative, spec)
+        return calibration_faces(self.representative, spec)
 
 
 @dataclass(frozen=True)

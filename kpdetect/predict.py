@@ -13,10 +13,8 @@ __all__ = ["Predictor", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command ``predict``; ends with 2 where a photograph could not be marked."""
-    from kpdetect.inference import (
-        prediction_run as marking,  # here, since whoever imports the library needs no data sets and no drawing
-    )
+    """Runs the command ``predict``; returns 2 if a photograph could not be processed."""
+    from kpdetect.inference import prediction_run  # importing `Predictor` needs no data sets and no drawing
 
     examples = (
         "python -m kpdetect.predict photo.jpg --draw marked.jpg --json points.json\n"
@@ -24,12 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "  python -m kpdetect.predict photo.jpg --draw party.jpg --filter sunglasses,hat,moustache\n"
         "  python -m kpdetect.predict --data ibug:DIR/labels_ibug_300W_test_parsed.xml --competition-csv points.csv"
     )
-    options = parse_options(marking.PredictOptions, argv, "predict", examples)
-    work = marking.gather(options)
+    options = parse_options(prediction_run.PredictOptions, argv, "predict", examples)
+    work = prediction_run.gather(options)
     predictor = Predictor(
         options.model, options.detector, threads=options.threads, mirror=options.mirror, min_score=options.min_score
     )
-    return marking.mark(predictor, predictor.model.spec.schema, work, options)
+    return prediction_run.predict_photographs(predictor, predictor.model.spec.schema, work, options)
 
 
 if __name__ == "__main__":

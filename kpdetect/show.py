@@ -16,7 +16,7 @@ from kpdetect.core.geometry import CropRule
 from kpdetect.core.keras_backend import start_tensorflow
 from kpdetect.core.options import option, parse_options, quietly, run_command
 from kpdetect.core.schema import SCHEMAS
-from kpdetect.data import Annotations, blended, labelled, load
+from kpdetect.data import Annotations, labelled, load, morphed_faces
 from kpdetect.data.labelled_faces import cropped, read_history, spread, typical_layout
 from kpdetect.inference.model_input import face_of_data, face_of_image
 from kpdetect.modelfile.bundle import load_bundle, read_spec
@@ -51,7 +51,7 @@ class KeypointsOptions(LabelledFaces):
     """Draws labelled faces with the number of each point."""
 
     count: int = option(4, "how many faces, spread over the set", metavar="N")
-    blended: bool = option(False, "faces between two of the set instead, as augmentation.blended makes them")
+    morphed: bool = option(False, "faces between two of the set instead, as augmentation.morphed makes them")
     out: str = option("out/keypoints.png", "the picture", metavar="FILE")
 
 
@@ -121,7 +121,7 @@ class ErrorsOptions(MeasuredFaces):
 def draw_keypoints(options: KeypointsOptions) -> None:
     """Labelled faces, numbered."""
     count, labels = _positive("count", options.count), options.load()
-    faces = blended(labels, count) if options.blended else spread(labels, count)
+    faces = morphed_faces(labels, count) if options.morphed else spread(labels, count)
     crops, points = cropped(faces, LABEL_CROP)
     titles = [_short(path) for path in faces.paths.tolist()]
     visualization.keypoint_sheet(crops, points, faces.schema, titles, options.out)

@@ -11,9 +11,9 @@ from kpdetect.core.geometry import CropRule
 from kpdetect.core.schema import IBUG68, KeypointSchema
 from kpdetect.data import Annotations, align, synthetic
 from kpdetect.modelfile import runtime
-from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
-from kpdetect.recipes import RECIPES, Recipe, Teaching, TrainOptions, choose_recipe
+from kpdetect.recipes import RECIPES, Distillation, Recipe, TrainOptions, choose_recipe
 from kpdetect.training import distillation
 from kpdetect.training.distillation import relabelling, taught
 
@@ -24,7 +24,7 @@ SYMMETRIC = ((SHAPE + [1, 0] + SHAPE[SWAP] * [-1, 1]) / 2).astype(np.float32)
 
 
 class Teacher:
-    """Marks the same points in every crop."""
+    """Prediction the same points in every crop."""
 
     path = Path("teacher")
 
@@ -33,12 +33,12 @@ class Teacher:
         self.relative = relative.astype(np.float32)
         self.crops = 0
 
-    def mark(self, crops: np.ndarray) -> Marks:
+    def predict(self, crops: np.ndarray) -> Prediction:
         self.crops += len(crops)
-        return Marks(np.repeat(self.relative[None], len(crops), axis=0), None)
+        return Prediction(np.repeat(self.relative[None], len(crops), axis=0), None)
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
-        return self.mark(crops).keypoints
+        return self.predict(crops).keypoints
 
 
 def faces(count: int = 5) -> Annotations:
@@ -56,7 +56,7 @@ class TestTaught:
     @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
     def test_labels_lie_between_their_own_and_the_teachers(self, share):
         own = faces()
-        given = taught(own, [Teacher()], Teaching(("teacher",), share))
+        given = taught(own, [Teacher()], Distillation(("teacher",), share))
         marks = in_the_photograph(SYMMETRIC, own.boxes)
         np.testing.assert_allclose(given.keypoints, own.keypoints + share * (marks - own.keypoints), atol=1e-3)
         assert given.keypoints.dtype == np.float32
@@ -64,12 +64,14 @@ class TestTaught:
         assert dataclasses.replace(given, keypoints=own.keypoints) == own
 
     def test_a_share_of_nothing_keeps_labels_to_the_bit(self):
-        np.testing.assert_array_equal(taught(faces(), [Teacher()], Teaching(("t",), 0.0)).keypoints, faces().keypoints)
+        np.testing.assert_array_equal(
+            taught(faces(), [Teacher()], Distillation(("t",), 0.0)).keypoints, faces().keypoints
+        )
 
     def test_the_teacher_sees_each_face_plain_and_mirrored(self):
         """What leans to one side in all that it says cancels."""
         teacher = Teacher(SYMMETRIC + np.float32([0.03, 0.02]))
-        given = taught(faces(), [teacher], Teaching(("teacher",), 1.0))
+        given = taught(faces(), [teacher], Distillation(("teacher",), 1.0))
         expected = in_the_photograph(SYMMETRIC + np.float32([0, 0.02]), faces().boxes)
         np.testing.assert_allclose(given.keypoints, expected, atol=1e-3)
         assert teacher.crops == 2 * len(faces())
@@ -77,7 +79,7 @@ class TestTaught:
     def test_without_a_swap_it_sees_them_plain(self):
         one_eyed = dataclasses.replace(IBUG68, flip_permutation=None)
         teacher = Teacher(SHAPE, one_eyed)
-        given = taught(faces(), [teacher], Teaching(("teacher",), 1.0))
+        given = taught(faces(), [teacher], Distillation(("teacher",), 1.0))
         np.testing.assert_allclose(given.keypoints, in_the_photograph(SHAPE, faces().boxes), atol=1e-3)
         assert teacher.crops == len(faces())
 
@@ -85,42 +87,42 @@ class TestTaught:
         own = faces()
         own.visible[:, 7] = False
         own.visible[2] = False
-        given = taught(own, [Teacher()], Teaching(("teacher",), 1.0))
+        given = taught(own, [Teacher()], Distillation(("teacher",), 1.0))
         moved = (given.keypoints != own.keypoints).any(axis=-1)
         np.testing.assert_array_equal(moved, own.visible)
 
     def test_a_set_that_is_not_named_is_untouched_and_not_even_looked_at(self):
         own, teacher = faces(), Teacher()
-        assert taught(own, [teacher], Teaching(("teacher",), 1.0, ("others", "drawn2"))) is own
+        assert taught(own, [teacher], Distillation(("teacher",), 1.0, ("others", "drawn2"))) is own
         assert teacher.crops == 0
-        assert taught(own, [teacher], Teaching(("teacher",), 1.0, ("others", "drawn"))) is not own
+        assert taught(own, [teacher], Distillation(("teacher",), 1.0, ("others", "drawn"))) is not own
         part = dataclasses.replace(own, name="drawn:folder")
-        assert taught(part, [teacher], Teaching(("teacher",), 1.0, ("drawn",))) is not part
+        assert taught(part, [teacher], Distillation(("teacher",), 1.0, ("drawn",))) is not part
 
     def test_many_faces_go_in_parts(self, monkeypatch):
-        whole = taught(faces(7), [Teacher()], Teaching(("teacher",), 0.5))
+        whole = taught(faces(7), [Teacher()], Distillation(("teacher",), 0.5))
         monkeypatch.setattr(distillation, "CROPS_AT_ONCE", 3)
         np.testing.assert_array_equal(
-            taught(faces(7), [Teacher()], Teaching(("teacher",), 0.5)).keypoints, whole.keypoints
+            taught(faces(7), [Teacher()], Distillation(("teacher",), 0.5)).keypoints, whole.keypoints
         )
 
     @pytest.mark.parametrize("before", [0, 1])
     def test_a_teacher_of_other_points_is_refused(self, before):
         nose = Teacher(SYMMETRIC[30:31], IBUG68.subset(["nose_tip"]))
         with pytest.raises(KpdetectError, match="the model marks the 1 points"):
-            taught(faces(), [Teacher()] * before + [nose], Teaching(("teacher",)))
+            taught(faces(), [Teacher()] * before + [nose], Distillation(("teacher",)))
 
     def test_of_several_teachers_the_mean_counts(self, capsys):
         """Each sees its own crops."""
         near, far = Teacher(), Teacher(SYMMETRIC + np.float32([0, 0.04]))
         far.spec = dataclasses.replace(far.spec, crop=CropRule((32, 32), 1.5))
-        given = taught(faces(), [near, far], Teaching(("teacher", "teacher"), 1.0))
+        given = taught(faces(), [near, far], Distillation(("teacher", "teacher"), 1.0))
         expected = in_the_photograph(SYMMETRIC + np.float32([0, 0.02]), faces().boxes)
         np.testing.assert_allclose(given.keypoints, expected, atol=1e-3)
         assert "teacher, teacher: have marked 5 faces of drawn anew" in capsys.readouterr().err
 
     def test_it_says_so(self, capsys):
-        taught(faces(), [Teacher()], Teaching(("teacher",)))
+        taught(faces(), [Teacher()], Distillation(("teacher",)))
         assert "teacher: has marked 5 faces of drawn anew" in capsys.readouterr().err
 
 
@@ -148,8 +150,8 @@ class TestRelabelling:
     @pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])
     @pytest.mark.parametrize("models", [(), ("teacher",)])
     def test_a_share_outside_0_to_1_is_an_error(self, loaded, share, models):
-        with pytest.raises(KpdetectError, match=r"teaching\.share: expected 0 to 1, received"):
-            relabelling(self.recipe(teaching=Teaching(models, share)))
+        with pytest.raises(KpdetectError, match=r"distillation\.share: expected 0 to 1, received"):
+            relabelling(self.recipe(distillation=Distillation(models, share)))
         assert loaded == []
 
     def test_labels_are_aligned_before_they_are_taught(self, loaded):
@@ -158,22 +160,22 @@ class TestRelabelling:
         assert not np.array_equal(aligned.keypoints, own.keypoints)
         relabel = relabelling(self.recipe(align_labels=True))
         np.testing.assert_array_equal(relabel(own).keypoints, aligned.keypoints)
-        relabel = relabelling(self.recipe(align_labels=True, teaching=Teaching(("teacher",), 0.5)))
-        expected = taught(aligned, [Teacher()], Teaching(("teacher",), 0.5))
+        relabel = relabelling(self.recipe(align_labels=True, distillation=Distillation(("teacher",), 0.5)))
+        expected = taught(aligned, [Teacher()], Distillation(("teacher",), 0.5))
         np.testing.assert_array_equal(relabel(own).keypoints, expected.keypoints)
         assert loaded == ["teacher"]
 
     def test_a_teacher_that_is_none_is_told(self, tmp_path):
         with pytest.raises(KpdetectError, match="no such model"):
-            relabelling(self.recipe(teaching=Teaching((str(tmp_path / "gone"),))))
+            relabelling(self.recipe(distillation=Distillation((str(tmp_path / "gone"),))))
 
     def test_the_commands_options_make_the_recipe(self):
-        assert choose_recipe(TrainOptions(teacher="runs/a, b,")).teaching.models == ("runs/a", "b")
+        assert choose_recipe(TrainOptions(teacher="runs/a, b,")).distillation.models == ("runs/a", "b")
         options = TrainOptions(
             teacher="runs/a", align_labels=True, set=("distillation.data=drawn", "distillation.share=0.25")
         )
         recipe = choose_recipe(options)
         assert recipe.align_labels
-        assert recipe.teaching == Teaching(("runs/a",), 0.25, ("drawn",))
-        assert recipe.to_dict()["teaching"] == {"models": ("a",), "share": 0.25, "data": ("drawn",)}
-        assert choose_recipe(TrainOptions()).teaching == Teaching()
+        assert recipe.distillation == Distillation(("runs/a",), 0.25, ("drawn",))
+        assert recipe.to_dict()["distillation"] == {"models": ("a",), "share": 0.25, "data": ("drawn",)}
+        assert choose_recipe(TrainOptions()).distillation == Distillation()

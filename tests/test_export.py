@@ -18,7 +18,7 @@ from kpdetect.exporters.parity import Comparison, all_outputs, difference, probe
 from kpdetect.exporters.tflite import write_tflite
 from kpdetect.modelfile import bundle, runtime
 from kpdetect.modelfile.graphs import tflite_ops
-from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.runtime import Prediction
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -243,9 +243,9 @@ class Constant:
     def __init__(self, point: float, uncertainty: float):
         self.said = point, uncertainty
 
-    def mark(self, crops: np.ndarray) -> Marks:
+    def predict(self, crops: np.ndarray) -> Prediction:
         point, uncertainty = (np.float32(number) for number in self.said)
-        return Marks(np.full((len(crops), 3, 2), point), np.full((len(crops), 3), uncertainty))
+        return Prediction(np.full((len(crops), 3, 2), point), np.full((len(crops), 3), uncertainty))
 
 
 @pytest.mark.parametrize("said", [(np.nan, 0.1), (0.5, np.nan)])

@@ -10,12 +10,12 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule, Floats, tight_box
 from kpdetect.core.images import Pixels, cv2, read_image, warp_crop
 from kpdetect.core.schema import KeypointSchema
-from kpdetect.data import Annotations, blended
+from kpdetect.data import Annotations, morphed_faces
 from kpdetect.data.face_morphing import LARGEST_SIDE, MARGIN
 from kpdetect.data.synthetic import annotations as drawn_faces
 from kpdetect.recipes import RECIPES
 from kpdetect.recipes.recipe import Augmentation
-from kpdetect.training.faces import with_blends
+from kpdetect.training.faces import with_morphed_faces
 
 CORNERS = KeypointSchema("corners", ("top_left", "top_right", "bottom_right", "bottom_left", "middle"))
 
@@ -57,7 +57,7 @@ def brightest_near(picture: Pixels, point: npt.NDArray[np.float32], reach: int =
 
 
 def test_points_go_where_the_pictures_features_go() -> None:
-    faces = blended(people_of_dots(), 24, seed=1)
+    faces = morphed_faces(people_of_dots(), 24, seed=1)
     for path, points in zip(faces.paths, faces.keypoints, strict=True):
         picture = faces.read(path)
         found = np.array([brightest_near(picture, point) for point in points])
@@ -68,7 +68,7 @@ def test_a_blend_of_the_first_face_alone_is_its_own_photograph(monkeypatch: pyte
     monkeypatch.setattr("kpdetect.data.face_morphing.SHAPE_RANGE", (0.0, 0.0))
     monkeypatch.setattr("kpdetect.data.face_morphing.OWN_SHARE", 1.0)
     given = people_of_dots()
-    faces = blended(given, 4)
+    faces = morphed_faces(given, 4)
     for row in range(4):
         first = int(np.flatnonzero(given.subjects == faces.subjects[row])[0])
         side = round(MARGIN * float((given.boxes[first, 2:] - given.boxes[first, :2]).max()))
@@ -85,7 +85,7 @@ def test_shares_of_the_shape_are_between_the_two(monkeypatch: pytest.MonkeyPatch
     ends = []
     for share in (0.0, 0.5, 1.0):
         monkeypatch.setattr("kpdetect.data.face_morphing.SHAPE_RANGE", (share, share))
-        ends.append(blended(given, 1).keypoints[0])
+        ends.append(morphed_faces(given, 1).keypoints[0])
     np.testing.assert_allclose(ends[1], (ends[0] + ends[2]) / 2, atol=1e-3)
     assert np.abs(ends[2] - ends[0]).max() > 5
 
@@ -109,7 +109,7 @@ def test_open_eyes_meet_open_ones_and_shut_eyes_shut_ones() -> None:
         subjects=np.array([f"{i}" for i in range(60)]),
         read=dict.fromkeys(map(str, range(60)), dots_at(keypoints[0].astype(np.float32))).__getitem__,
     )
-    eyes = blended(faces, 200).keypoints[:, 4:]
+    eyes = morphed_faces(faces, 200).keypoints[:, 4:]
     opening = np.linalg.norm(eyes[:, 1] - eyes[:, 3], axis=1) / np.linalg.norm(eyes[:, 0] - eyes[:, 2], axis=1)
     assert not ((opening > 0.12) & (opening < 0.3)).any()
     assert 50 < (opening < 0.12).sum() < 150
@@ -125,11 +125,11 @@ def test_looks_of_the_other_replace_the_face_and_leave_the_surroundings(monkeypa
         """Whether the stripes inside the face lie, and the picture's upper edge."""
         monkeypatch.setattr("kpdetect.data.face_morphing.OWN_SHARE", own_share)
         monkeypatch.setattr("kpdetect.data.face_morphing.OTHERS_SHARE", 1 - own_share)
-        faces = blended(given, 1)
+        faces = morphed_faces(given, 1)
         picture = faces.read(faces.paths[0])[..., 0].astype(np.int64)
         x, y = np.rint(faces.keypoints[0, 4]).astype(int)
         face = picture[y - 12 : y + 12, x - 12 : x + 12]
-        assert faces.subjects[0] == blended(given, 1).subjects[0]
+        assert faces.subjects[0] == morphed_faces(given, 1).subjects[0]
         return bool(np.abs(np.diff(face, axis=0)).mean() > np.abs(np.diff(face, axis=1)).mean()), picture[:6]
 
     (own_lies, own_edge), (swapped_lies, swapped_edge) = seen(1.0), seen(0.0)
@@ -139,7 +139,11 @@ def test_looks_of_the_other_replace_the_face_and_leave_the_surroundings(monkeypa
 
 def test_the_same_seed_gives_the_same_faces_and_another_gives_others() -> None:
     people = drawn_faces(30, size=64)
-    once, again, others = blended(people, 12, seed=3), blended(people, 12, seed=3), blended(people, 12, seed=4)
+    once, again, others = (
+        morphed_faces(people, 12, seed=3),
+        morphed_faces(people, 12, seed=3),
+        morphed_faces(people, 12, seed=4),
+    )
     np.testing.assert_array_equal(once.keypoints, again.keypoints)
     assert once.paths.tolist() == again.paths.tolist()
     assert not set(once.paths) & set(others.paths)
@@ -155,14 +159,14 @@ def test_the_same_seed_gives_the_same_faces_and_another_gives_others() -> None:
 def test_addresses_tell_other_labels_apart() -> None:
     given = people_of_dots()
     moved = dataclasses.replace(given, keypoints=given.keypoints + np.float32(1))
-    assert not set(blended(given, 5).paths) & set(blended(moved, 5).paths)
+    assert not set(morphed_faces(given, 5).paths) & set(morphed_faces(moved, 5).paths)
 
 
 def test_only_faces_with_all_points_visible_are_mixed() -> None:
     people = drawn_faces(6, size=64)
     visible = people.visible.copy()
     visible[2:, 0] = False
-    faces = blended(dataclasses.replace(people, visible=visible), 10)
+    faces = morphed_faces(dataclasses.replace(people, visible=visible), 10)
     assert set(faces.subjects) <= set(people.subjects[:2])
     assert faces.visible.all()
 
@@ -171,14 +175,14 @@ def test_faces_of_one_person_are_refused() -> None:
     people = drawn_faces(4, size=64)
     one = dataclasses.replace(people, subjects=np.array(["A"] * 4))
     with pytest.raises(KpdetectError, match=r"expected faces of two people or more .* found 1"):
-        blended(one, 3)
+        morphed_faces(one, 3)
 
 
 def test_one_person_with_nearly_all_faces_meets_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kpdetect.data.face_morphing.CANDIDATES", 3)
     people = drawn_faces(400, size=64)
     subjects = np.array(["A"] * 399 + ["B"])
-    faces = blended(dataclasses.replace(people, subjects=subjects), 5)
+    faces = morphed_faces(dataclasses.replace(people, subjects=subjects), 5)
     assert len(faces) == 5
 
 
@@ -186,17 +190,17 @@ def test_what_cannot_be_blended_is_refused() -> None:
     people = drawn_faces(4, size=64)
     two = people.select(people.schema.point_names[:2])
     with pytest.raises(KpdetectError, match="3 points or more to blend faces by, found boxes around the face and 2"):
-        blended(two, 3)
+        morphed_faces(two, 3)
     with pytest.raises(KpdetectError, match="boxes around the image"):
-        blended(dataclasses.replace(people, boxes_around="image"), 3)
+        morphed_faces(dataclasses.replace(people, boxes_around="image"), 3)
     with pytest.raises(KpdetectError, match="1 or more, received 0"):
-        blended(people, 0)
+        morphed_faces(people, 0)
 
 
 def test_a_photograph_that_cannot_be_read_is_named() -> None:
     people = drawn_faces(4, size=64)
     gone = dataclasses.replace(people, paths=np.array([f"gone_{i}.jpg" for i in range(4)]), read=read_image)
-    faces = blended(gone, 2)
+    faces = morphed_faces(gone, 2)
     with pytest.raises(KpdetectError, match=r"gone_\d.jpg"):
         faces.read(faces.paths[0])
 
@@ -204,15 +208,15 @@ def test_a_photograph_that_cannot_be_read_is_named() -> None:
 def test_a_training_learns_from_blends_beside_its_faces(capsys: pytest.CaptureFixture[str]) -> None:
     people = drawn_faces(10, size=64)
     recipe = RECIPES["compact"]()
-    assert with_blends(recipe, people, 0) is people
-    more = dataclasses.replace(recipe, augmentation=Augmentation(blended=1.5))
-    both = with_blends(more, people, 0)
+    assert with_morphed_faces(recipe, people, 0) is people
+    more = dataclasses.replace(recipe, augmentation=Augmentation(morphed=1.5))
+    both = with_morphed_faces(more, people, 0)
     assert len(both) == 25
     assert both.name == people.name
     assert both.paths[:10].tolist() == people.paths.tolist()
     np.testing.assert_array_equal(both.read(both.paths[0]), people.read(people.paths[0]))
     assert cv2.cvtColor(both.read(both.paths[-1]), cv2.COLOR_RGB2GRAY).std() > 5
     assert "15 faces, each between two" in capsys.readouterr().err
-    wrong = dataclasses.replace(recipe, augmentation=Augmentation(blended=-1))
-    with pytest.raises(KpdetectError, match=r"augmentation\.blended: expected a number of 0 or more, received -1"):
-        with_blends(wrong, people, 0)
+    wrong = dataclasses.replace(recipe, augmentation=Augmentation(morphed=-1))
+    with pytest.raises(KpdetectError, match=r"augmentation\.morphed: expected a number of 0 or more, received -1"):
+        with_morphed_faces(wrong, people, 0)

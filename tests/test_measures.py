@@ -18,7 +18,7 @@ from kpdetect.data.synthetic.face_shape import face_shape
 from kpdetect.data.synthetic.shape import POINT_DEPTH, Pose, place_face, turn_head, uncross
 from kpdetect.detection import Face
 from kpdetect.measures import chip_matrix, eye_openness, face_chip, find_blinks, head_pose, mouth_openness, smile
-from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
 
@@ -257,9 +257,9 @@ class MeanFaceModel:
     def __init__(self, schema: KeypointSchema):
         self.spec = Spec(schema, "none", {}, CropRule((20, 20), 1.0), 3)
 
-    def mark(self, crops: np.ndarray) -> Marks:
+    def predict(self, crops: np.ndarray) -> Prediction:
         points = MEAN[: self.spec.num_keypoints] / 2 + 0.5
-        return Marks(np.repeat(points[None], len(crops), axis=0).astype(np.float32), None)
+        return Prediction(np.repeat(points[None], len(crops), axis=0).astype(np.float32), None)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from kpdetect.core.schema import user_schema
 from kpdetect.data import load
 from kpdetect.inference import predictor as predictor_module
 from kpdetect.inference.inputs import drawing_targets, list_images
-from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
 
@@ -37,19 +37,19 @@ class ConstantModel:
         self.spec = Spec(SCHEMA, "none", {}, CropRule(size_hw, margin), channels)
         self.batches: list[np.ndarray] = []
 
-    def mark(self, crops: np.ndarray) -> Marks:
+    def predict(self, crops: np.ndarray) -> Prediction:
         self.batches.append(crops)
-        return Marks(np.repeat(RELATIVE[None], len(crops), axis=0), None)
+        return Prediction(np.repeat(RELATIVE[None], len(crops), axis=0), None)
 
 
 class BrightestModel(ConstantModel):
     """Points at the brightest pixel of each crop."""
 
-    def mark(self, crops: np.ndarray) -> Marks:
+    def predict(self, crops: np.ndarray) -> Prediction:
         height, width = crops.shape[1:3]
         rows, columns = np.unravel_index(crops[..., 0].reshape(len(crops), -1).argmax(axis=1), (height, width))
         spot = np.stack([(columns + 0.5) / width, (rows + 0.5) / height], axis=1)
-        return Marks(np.repeat(spot[:, None], 3, axis=1).astype(np.float32), None)
+        return Prediction(np.repeat(spot[:, None], 3, axis=1).astype(np.float32), None)
 
 
 FACE_SCORE = {"middle": float(np.log(0.1)), "slope": 4.0}
@@ -62,9 +62,9 @@ class TellingModel(ConstantModel):
         super().__init__(**options)
         self.spec = dataclasses.replace(self.spec, uncertainty=True, face_score=face_score)
 
-    def mark(self, crops: np.ndarray) -> Marks:
+    def predict(self, crops: np.ndarray) -> Prediction:
         said = 0.01 + 0.19 * crops[:, 0, 0, :1].astype(np.float32) / 255
-        return Marks(super().mark(crops).keypoints, said * np.float32([1, 0.5, 1.5]))
+        return Prediction(super().predict(crops).keypoints, said * np.float32([1, 0.5, 1.5]))
 
 
 def no_detector(image: np.ndarray) -> np.ndarray:
@@ -155,8 +155,8 @@ class TestPredictor:
 
     def test_a_model_that_answers_nonsense_is_an_error(self):
         class Broken(ConstantModel):
-            def mark(self, crops):
-                return Marks(np.full((len(crops), 3, 2), np.nan, np.float32), None)
+            def predict(self, crops):
+                return Prediction(np.full((len(crops), 3, 2), np.nan, np.float32), None)
 
         with pytest.raises(KpdetectError, match="not finite"):
             Predictor(Broken())(PHOTO, [(0, 0, 9, 9)])
@@ -305,9 +305,9 @@ class LopsidedModel:
 
     spec = dataclasses.replace(ConstantModel().spec, schema=EYES, uncertainty=True)
 
-    def mark(self, crops: np.ndarray) -> Marks:
-        brightest = BrightestModel().mark(crops).keypoints + np.float32([0.1, 0])
-        return Marks(brightest, np.repeat(np.float32([[0.01, 0.02, 0.03]]), len(crops), axis=0))
+    def predict(self, crops: np.ndarray) -> Prediction:
+        brightest = BrightestModel().predict(crops).keypoints + np.float32([0.1, 0])
+        return Prediction(brightest, np.repeat(np.float32([[0.01, 0.02, 0.03]]), len(crops), axis=0))
 
 
 class TestMirror:
@@ -374,10 +374,10 @@ class ThreeSpotsModel(ConstantModel):
         schema = dataclasses.replace(EYES, normalizer_points=(0, 1))
         self.spec = dataclasses.replace(self.spec, schema=schema, uncertainty=True)
 
-    def mark(self, crops: np.ndarray) -> Marks:
+    def predict(self, crops: np.ndarray) -> Prediction:
         self.batches.append(crops)
         spots = [(crop[..., c].argmax() % 64, crop[..., c].argmax() // 64) for crop in crops for c in (1, 0, 2)]
-        return Marks((np.float32(spots).reshape(-1, 3, 2) + 0.5) / 64, np.full((len(crops), 3), 0.01, np.float32))
+        return Prediction((np.float32(spots).reshape(-1, 3, 2) + 0.5) / 64, np.full((len(crops), 3), 0.01, np.float32))
 
 
 class TestSecondLook:

@@ -19,7 +19,7 @@ from kpdetect.data import load
 from kpdetect.detection import Face
 from kpdetect.inference.inputs import Photograph, drawing_targets, work_of_data
 from kpdetect.inference.outputs import Marked, faces_csv
-from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
 
@@ -32,9 +32,9 @@ class CornerModel:
     def __init__(self, schema: KeypointSchema, margin: float = 1.0):
         self.spec = Spec(schema, "none", {}, CropRule((20, 20), margin), 3)
 
-    def mark(self, crops: np.ndarray) -> Marks:
+    def predict(self, crops: np.ndarray) -> Prediction:
         share = np.arange(self.spec.num_keypoints, dtype=np.float32) / self.spec.num_keypoints
-        return Marks(np.repeat(np.stack([share, share], axis=1)[None], len(crops), axis=0), None)
+        return Prediction(np.repeat(np.stack([share, share], axis=1)[None], len(crops), axis=0), None)
 
 
 def expected_points(boxes: np.ndarray, num_keypoints: int) -> np.ndarray:

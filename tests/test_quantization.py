@@ -16,7 +16,7 @@ from kpdetect.core.options import run_command
 from kpdetect.data import load, split_by_rule
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.export import Quantization, export_model
-from kpdetect.exporters import FORMATS, Kind, Representative, Source, calibration_set
+from kpdetect.exporters import FORMATS, CalibrationSet, Kind, Source, calibration_set
 from kpdetect.exporters.parity import all_outputs, difference
 from kpdetect.exporters.source import DECODING, TRUNK, in_two_scopes
 from kpdetect.modelfile import bundle, runtime
@@ -66,8 +66,10 @@ def flatbuffer(path: Path) -> bytes:
 
 def test_rounding_moves_no_point_of_int8_in_the_mean(face_exports) -> None:
     spec = small_face_spec()
-    faces = calibration_set.representative_faces("synthetic:150", spec).crops
-    given, rounded = (runtime.load(face_exports / name).mark(faces) for name in ("small.tflite", "small_int8.tflite"))
+    faces = calibration_set.calibration_faces("synthetic:150", spec).crops
+    given, rounded = (
+        runtime.load(face_exports / name).predict(faces) for name in ("small.tflite", "small_int8.tflite")
+    )
     moved_px = (rounded.keypoints - given.keypoints) * spec.crop.size_hw[0]
     assert np.abs(moved_px).mean() > 0.01
     assert np.abs(moved_px.mean(axis=0)).max() < 1e-3
@@ -165,7 +167,7 @@ def test_nobody_held_out_is_in_the_representative_set(monkeypatch) -> None:
         {crop.tobytes() for crop in evaluation_crops(part, spec.crop, spec.channels)[0]}
         for part in split_by_rule(load("synthetic:40"), rule)
     )
-    drawn = calibration_set.representative_faces("synthetic:40", spec)
+    drawn = calibration_set.calibration_faces("synthetic:40", spec)
     assert {crop.tobytes() for crop in drawn.crops} == train
     assert not train & (val | test)
     assert (val, test) != (set(), set())
@@ -175,7 +177,7 @@ def test_a_large_set_is_sampled_and_always_the_same(monkeypatch) -> None:
     for bound, faces in (("LEAST_FACES", 3), ("MOST_FACES", 5)):
         monkeypatch.setattr(calibration_set, bound, faces)
     spec = small_face_spec()
-    first, again, other = (calibration_set.representative_faces("synthetic:20", spec, seed).crops for seed in (0, 0, 1))
+    first, again, other = (calibration_set.calibration_faces("synthetic:20", spec, seed).crops for seed in (0, 0, 1))
     assert first.shape == (5, *spec.input_shape)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -218,7 +220,7 @@ def test_an_int8_file_outside_its_tolerance_is_refused(tmp_path, monkeypatch) ->
     kind = FORMATS["tflite"]["int8"]
 
     def of_the_night(source, path) -> None:
-        night = Representative(np.zeros_like(source.representative.crops), "night")
+        night = CalibrationSet(np.zeros_like(source.representative.crops), "night")
         kind.write(dataclasses.replace(source, representative=night), path)
 
     monkeypatch.setitem(FORMATS["tflite"], "int8", Kind(of_the_night, mean_px=kind.mean_px, on_faces=True))
@@ -237,7 +239,7 @@ def test_an_op_without_a_plain_kernel_is_refused_before_it_is_quantised(tmp_path
     image = keras.Input((4, 4, 1), name="image")
     features = keras.ops.erfinv(keras.layers.Conv2D(2, 1)(image))
     model = keras.Model(image, keras.layers.Reshape((2, 2))(keras.layers.Dense(4)(keras.layers.Flatten()(features))))
-    source = Source(model, small_face_spec(), Representative(np.zeros((20, 4, 4, 1), np.uint8), "night"))
+    source = Source(model, small_face_spec(), CalibrationSet(np.zeros((20, 4, 4, 1), np.uint8), "night"))
     with pytest.raises(KpdetectError, match="TFLite: the model has an op without a built-in TFLite kernel"):
         FORMATS["tflite"][way].write(source, tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ import kpdetect
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.export import export_model
 from kpdetect.modelfile import bundle, runtime
-from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.runtime import Prediction
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -42,7 +42,7 @@ def expected(folder):
     crops = np.random.default_rng(1).integers(0, 256, (5, *spec.input_shape), dtype=np.uint8)
     outputs = model(crops.astype(np.float32), training=False)
     assert np.ptp(outputs["uncertainty"]) > 100 * TOLERANCE  # or any number would do
-    return crops, Marks(np.asarray(outputs["keypoints"]), np.asarray(outputs["uncertainty"]))
+    return crops, Prediction(np.asarray(outputs["keypoints"]), np.asarray(outputs["uncertainty"]))
 
 
 def assert_marks(given, expected, rows=slice(None), tolerance=TOLERANCE) -> None:
@@ -58,7 +58,7 @@ def test_every_kind_gives_keras_points_for_any_batch(folder, expected, kind) -> 
     crops, marks = expected
     model = runtime.load(folder / kind)
     for batch in (slice(0, 5), slice(2, 3), slice(1, 5), slice(2, 3), slice(0, 0)):  # sizes up and down again
-        given = model.mark(crops[batch])
+        given = model.predict(crops[batch])
         assert_marks(given, marks, batch)
         np.testing.assert_array_equal(model(crops[batch]), given.keypoints)
 
@@ -67,16 +67,16 @@ def test_every_kind_gives_keras_points_for_any_batch(folder, expected, kind) -> 
 def test_uint8_and_float32_give_the_same(folder, expected, kind) -> None:
     crops, _ = expected
     model = runtime.load(folder / kind)
-    assert_marks(model.mark(crops), model.mark(crops.astype(np.float32)), tolerance=0)
+    assert_marks(model.predict(crops), model.predict(crops.astype(np.float32)), tolerance=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_every_kind_gives_is_the_callers_own(folder, expected, kind) -> None:
     crops, marks = expected
     model = runtime.load(folder / kind)
-    for array in model.mark(crops):
+    for array in model.predict(crops):
         array[1:3] = 7  # as a second look does
-    assert_marks(model.mark(crops), marks)
+    assert_marks(model.predict(crops), marks)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,7 +109,7 @@ def test_a_bundle_without_tflite_runs_its_weights(folder, expected, tmp_path) ->
         shutil.copy(folder / name, tmp_path)
     model = runtime.load(tmp_path)
     assert model.path == tmp_path / bundle.WEIGHTS_FILE
-    assert_marks(model.mark(crops), marks, tolerance=0)
+    assert_marks(model.predict(crops), marks, tolerance=0)
 
 
 def test_a_bundle_with_a_tflite_needs_no_weights(folder, expected, tmp_path) -> None:
@@ -117,7 +117,7 @@ def test_a_bundle_with_a_tflite_needs_no_weights(folder, expected, tmp_path) -> 
     crops, marks = expected
     for name in ("small.tflite", "spec.json"):
         shutil.copy(folder / name, tmp_path)
-    assert_marks(runtime.load(tmp_path).mark(crops), marks)
+    assert_marks(runtime.load(tmp_path).predict(crops), marks)
 
 
 def test_an_exchanged_tflite_is_detected(folder, tmp_path) -> None:
@@ -135,7 +135,7 @@ def test_threads_may_share_a_runtime(folder, expected, kind) -> None:
     crops, marks = expected
     model = runtime.load(folder / kind, threads=2)
     with ThreadPoolExecutor(4) as pool:
-        given = list(pool.map(lambda i: model.mark(crops[i % 4 : 5]), range(40)))
+        given = list(pool.map(lambda i: model.predict(crops[i % 4 : 5]), range(40)))
     for i, answer in enumerate(given):
         assert_marks(answer, marks, slice(i % 4, 5))
 
@@ -154,7 +154,7 @@ def test_a_fixed_batch_is_fed_in_pieces(tmp_path, folder, expected) -> None:
         content = tf.lite.TFLiteConverter.from_keras_model(fixed).convert()
     (tmp_path / "fixed.tflite").write_bytes(content)
     bundle.embed_in_zip(spec, tmp_path / "fixed.tflite")
-    assert_marks(runtime.load(tmp_path / "fixed.tflite").mark(crops), marks)
+    assert_marks(runtime.load(tmp_path / "fixed.tflite").predict(crops), marks)
 
 
 def test_wrong_crops_are_told(folder) -> None:
@@ -249,10 +249,10 @@ def test_a_model_that_tells_another_uncertainty_than_its_spec_is_told(uncertaint
 
     crops, path = np.zeros((2, 32, 48, 3), np.uint8), Path("a.tflite")
     with pytest.raises(KpdetectError, match=f"^a.tflite: {told}"):
-        runtime.Runtime(small_spec(), path, 0, run).mark(crops)
+        runtime.Runtime(small_spec(), path, 0, run).predict(crops)
     silent = dataclasses.replace(small_spec(), uncertainty=False)
-    assert runtime.Runtime(silent, path, 0, run).mark(crops).uncertainty is None
-    assert runtime.Runtime(silent, path, 0, run).mark(crops[:0]).uncertainty is None
+    assert runtime.Runtime(silent, path, 0, run).predict(crops).uncertainty is None
+    assert runtime.Runtime(silent, path, 0, run).predict(crops[:0]).uncertainty is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from kpdetect.core.geometry import CropRule, intersection_over_union
 from kpdetect.core.schema import user_schema
 from kpdetect.data import load, split_by_rule
 from kpdetect.detection import scan
-from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
 
@@ -17,7 +17,7 @@ SCHEMA = user_schema(["right_top", "left_top", "left_bottom"])
 
 
 class SeesSquares:
-    """Marks three corners of what is bright in a crop; sure of them where there are 30 to 90 % of it."""
+    """Prediction three corners of what is bright in a crop; sure of them where there are 30 to 90 % of it."""
 
     def __init__(self) -> None:
         middle = float(np.log(0.1))
@@ -25,7 +25,7 @@ class SeesSquares:
         self.spec = Spec(SCHEMA, "none", {}, rule, 1, uncertainty=True, face_score={"middle": middle, "slope": 8.0})
         self.looks = 0
 
-    def mark(self, crops: np.ndarray) -> Marks:
+    def predict(self, crops: np.ndarray) -> Prediction:
         self.looks += len(crops)
         points, unsure = np.zeros((len(crops), 3, 2), np.float32), np.full((len(crops), 3), 0.3, np.float32)
         for index, bright in enumerate(crops[..., 0] > 127):
@@ -35,7 +35,7 @@ class SeesSquares:
                 points[index] = np.array([[x0, y0], [x1, y0], [x1, y1]]) / 48
                 whole = min(x0, y0) > 0 and max(x1, y1) < 48
                 unsure[index] = 0.02 if whole and 0.3 <= bright.mean() <= 0.9 else 0.11 if bright.mean() > 0.1 else 0.3
-        return Marks(points, unsure)
+        return Prediction(points, unsure)
 
 
 def with_squares(*squares: tuple[int, int, int], size_hw: tuple[int, int] = (200, 260)) -> np.ndarray:
@@ -110,7 +110,7 @@ def test_very_small_pictures_have_no_windows() -> None:
 def test_what_is_left_overlaps_nothing_else_that_is_left(rows) -> None:
     boxes = np.float32([[x, y, x + side, y + side] for x, y, side in rows])
     scores = np.linspace(0, 1, len(boxes))
-    kept = scan.best_of_overlapping(boxes, scores)
+    kept = scan.non_maximum_suppression(boxes, scores)
     overlap = intersection_over_union(boxes[kept], boxes[kept]) - np.eye(len(kept))
     assert overlap.max() < scan.SAME_FACE
     assert kept[0] == len(boxes) - 1

@@ -80,7 +80,7 @@ class TestCommand:
         "words",
         [
             f"keypoints --data {DATA} --count 3",
-            f"keypoints --data {DATA} --count 3 --blended",
+            f"keypoints --data {DATA} --count 3 --morphed",
             f"scheme --data {DATA}",
             "scheme --scheme ibug68",
             f"transforms --data {DATA} --count 2",

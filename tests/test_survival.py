@@ -32,7 +32,7 @@ from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.train import main
 from kpdetect.training import callbacks
-from kpdetect.training.callbacks import KeepSteps
+from kpdetect.training.callbacks import StepCheckpoint
 from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.faces import load_faces
 from kpdetect.training.feeding import framing_of
@@ -154,7 +154,7 @@ def files_limited(_: Path, largest: int) -> Iterator[None]:
 
 def test_a_full_disk_is_told_and_leaves_the_last_good_state_whole(model: keras.Model, tmp_path: Path) -> None:
     with small_disk(tmp_path, 700_000):  # a state of this model takes 300 kB
-        fit(model, 1, KeepSteps(kept(tmp_path), Progress(), 0, lambda: 0, []))
+        fit(model, 1, StepCheckpoint(kept(tmp_path), Progress(), 0, lambda: 0, []))
         for step in (1, 2):
             kept(tmp_path).keep(model, Progress(step=step))
         _refuses_and_keeps(model, tmp_path, 2)
@@ -183,13 +183,13 @@ def _refuses_and_keeps(model: keras.Model, folder: Path, last_step: int) -> None
 
 def test_states_come_every_so_many_steps_and_two_of_them_stay(model: keras.Model, tmp_path: Path) -> None:
     progress = Progress()
-    fit(model, 11, KeepSteps(kept(tmp_path), progress, 3, lambda: 0, []))
+    fit(model, 11, StepCheckpoint(kept(tmp_path), progress, 3, lambda: 0, []))
     assert sorted(file.name for file in (tmp_path / "checkpoints").iterdir()) == [
         "epoch000000_step0000006.npz",
         "epoch000000_step0000009.npz",
     ]
     with pytest.raises(Interrupted, match="stopped by SIGTERM after epoch 0, step 1"):
-        fit(model, 11, KeepSteps(kept(tmp_path / "other"), Progress(), 0, lambda: signal.SIGTERM, []))
+        fit(model, 11, StepCheckpoint(kept(tmp_path / "other"), Progress(), 0, lambda: signal.SIGTERM, []))
 
 
 def test_left_to_itself_it_keeps_no_more_states_than_their_writing_is_worth(
@@ -206,7 +206,7 @@ def test_left_to_itself_it_keeps_no_more_states_than_their_writing_is_worth(
             self._seconds_to_write = slow
 
         monkeypatch.setattr(Checkpoints, "save", save_slowly)
-        fit(model, 11, KeepSteps(checkpoints, Progress(), None, lambda: 0, []))
+        fit(model, 11, StepCheckpoint(checkpoints, Progress(), None, lambda: 0, []))
         monkeypatch.setattr(Checkpoints, "save", save)
         assert len(list((folder / "checkpoints").iterdir())) == states
     assert [file.name for file in (folder / "checkpoints").iterdir()] == ["epoch000000_step0000003.npz"]
@@ -261,7 +261,7 @@ def test_the_figures_of_an_interrupted_epoch_are_of_all_of_it(model: keras.Model
     fit(model, 5)
     kept(tmp_path).keep(model, Progress(step=5))
     metrics = kept(tmp_path).restore(tmp_path / "checkpoints" / "epoch000000_step0000005.npz", model)
-    fit(model, 8, KeepSteps(kept(tmp_path), Progress(step=5), 0, lambda: 0, metrics), first=5)
+    fit(model, 8, StepCheckpoint(kept(tmp_path), Progress(step=5), 0, lambda: 0, metrics), first=5)
     assert [float(value) for value in model.get_metrics_result().values()] == pytest.approx(whole, rel=1e-6)
 
 

@@ -21,11 +21,11 @@ from kpdetect.models import ExpectedError
 from kpdetect.recipes import RECIPES, Optimization, TrainOptions, choose_recipe
 from kpdetect.train import main
 from kpdetect.training import distillation
-from kpdetect.training.callbacks import KeepState, StopWhenNotFinite
+from kpdetect.training.callbacks import EpochCheckpoint, StopWhenNotFinite
 from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.compile import build_optimizer
 from kpdetect.training.faces import load_faces
-from kpdetect.training.uncertainty_calibration import marks_of
+from kpdetect.training.uncertainty_calibration import predict_function_of
 
 TINY = ["--data", "synthetic:24", "--batch-size", "8", "--val-fraction", "0.25", "--seed", "3"]
 
@@ -63,14 +63,14 @@ def test_a_run_leaves_model_log_pictures_and_result(trained: Path) -> None:
 def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep = KeepState.on_epoch_end
+    keep = EpochCheckpoint.on_epoch_end
 
-    def interrupt(self: KeepState, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def interrupt(self: EpochCheckpoint, epoch: int, logs: dict[str, float] | None = None) -> None:
         keep(self, epoch, logs)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(KeepState, "on_epoch_end", interrupt)
+        patch.setattr(EpochCheckpoint, "on_epoch_end", interrupt)
         assert run(tmp_path / "run", "--epochs", "3") == 130
     assert len(losses_of(tmp_path / "run")) == 1
     assert run(tmp_path / "run", "--epochs", "3", "--resume") == 0
@@ -170,7 +170,7 @@ def test_the_bundle_holds_the_calibrated_network(trained: Path) -> None:
     """What the file says of validation faces is as far off, in the mean, as it says."""
     model, spec = load_bundle(trained)
     val = split_by_rule(load("synthetic:24"), spec.extra["split"])[1]
-    judged = judge(marks_of(model), val, spec)
+    judged = judge(predict_function_of(model), val, spec)
     assert judged.uncertainty.mean() == pytest.approx(judged.distance.mean(), rel=0.1)
     untouched = ExpectedError()
     untouched.build((None, 68))

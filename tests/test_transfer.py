@@ -22,10 +22,19 @@ from kpdetect.models.imagenet import even_kernel
 from kpdetect.recipes import Optimization, Recipe, Start, TrainOptions, choose_recipe
 from kpdetect.train import main
 from kpdetect.training import checkpoints
-from kpdetect.training.callbacks import KeepState
+from kpdetect.training.callbacks import EpochCheckpoint
 from kpdetect.training.checkpoints import Progress
 from kpdetect.training.compile import build_optimizer, compile_model
-from kpdetect.training.transfer import Source, Stage, Taken, credited, may_have_seen, open_source, open_teacher, take
+from kpdetect.training.transfer import (
+    Source,
+    Stage,
+    TransferredLayers,
+    may_have_seen,
+    open_source,
+    open_teacher,
+    take,
+    with_provenance,
+)
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -101,15 +110,15 @@ def test_an_interrupted_run_is_exact_at_the_thaw_and_after_it(
 ) -> None:
     settings = ["--init-from", str(bundle), "--freeze-epochs", "1", "--epochs", "3"]
     assert run(tmp_path / "whole", *settings) == 0
-    keep = KeepState.on_epoch_end
+    keep = EpochCheckpoint.on_epoch_end
 
-    def interrupt(self: KeepState, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def interrupt(self: EpochCheckpoint, epoch: int, logs: dict[str, float] | None = None) -> None:
         keep(self, epoch, logs)
         if epoch < 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(KeepState, "on_epoch_end", interrupt)
+        patch.setattr(EpochCheckpoint, "on_epoch_end", interrupt)
         assert run(tmp_path / "cut", *settings) == 130
         assert run(tmp_path / "cut", *settings, "--resume") == 130
     assert run(tmp_path / "cut", *settings, "--resume") == 0
@@ -154,10 +163,10 @@ def as_source(model: keras.Model) -> Source:
 
 
 def test_stages_are_cut_at_the_thaw() -> None:
-    taken = Taken({"stem": []}, {"name": "some"}, 2)
+    taken = TransferredLayers({"stem": []}, {"name": "some"}, 2)
     assert list(taken.stages(5)) == [Stage(0, 2, frozenset({"stem"})), Stage(2, 5)]
     assert list(taken.stages(2)) == [Stage(0, 2, frozenset({"stem"}))]
-    assert list(Taken().stages(5)) == [Stage(0, 5)]
+    assert list(TransferredLayers().stages(5)) == [Stage(0, 5)]
     for epoch in range(1, 6):
         assert sum(stage.holds(epoch) for stage in taken.stages(5)) == 1
 
@@ -174,8 +183,8 @@ def test_the_schedule_goes_on_while_the_optimizer_begins_anew(schedule: str, ste
 
 def test_patience_begins_with_the_thaw(tmp_path: Path) -> None:
     progress = Progress(epoch=4, best_epoch=1)
-    assert KeepState(None, progress, tmp_path / "h.csv", 3).out_of_patience
-    assert not KeepState(None, progress, tmp_path / "h.csv", 3, patient_from=2).out_of_patience
+    assert EpochCheckpoint(None, progress, tmp_path / "h.csv", 3).out_of_patience
+    assert not EpochCheckpoint(None, progress, tmp_path / "h.csv", 3, patient_from=2).out_of_patience
 
 
 def test_an_optimizer_has_the_same_state_whatever_is_frozen() -> None:
@@ -267,7 +276,7 @@ def test_grey_pictures_see_what_rgb_ones_of_equal_channels_would() -> None:
     picture = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)).astype(np.float32)
     for channels in (1, 3):
         model = models.build("efficientnet", 1, (32, 32, channels))
-        Taken(models.PRETRAINED["efficientnet"]({}, channels)).put_into(model)
+        TransferredLayers(models.PRETRAINED["efficientnet"]({}, channels)).put_into(model)
         trunk = keras.Model(model.input, model.get_layer("stage5_3_project_norm").output)
         answers.append(np.asarray(trunk(np.repeat(picture, channels, axis=3))))
     assert np.abs(answers[1]).mean() > 0.1
@@ -340,12 +349,12 @@ def test_of_several_teachers_all_data_and_terms_count_and_one_split(tmp_path: Pa
     near, like = teacher("near", "b", kept), teacher("like", "c", kept)
     assert open_teacher(choose_recipe(TrainOptions())) is None
     source = open_teacher(choose_recipe(TrainOptions(teacher=f"{near},{like}")))
-    taught = credited(student, source, "taught_by")
+    taught = with_provenance(student, source, "taught_by")
     assert (taught.data, taught.terms) == (("a", "b", "c"), "A. B. C.")
     assert taught.extra["taught_by"] == {"name": "near, like", "data": ["a", "b", "c"], "other_split": False}
     other = teacher("other", "d", {"val_fraction": 0.1, "seed": 1})
     source = open_teacher(choose_recipe(TrainOptions(teacher=f"{near},{other}")))
-    assert credited(student, source, "taught_by").extra["taught_by"]["other_split"]
+    assert with_provenance(student, source, "taught_by").extra["taught_by"]["other_split"]
 
 
 def test_an_untrained_mobilenet_exports(tmp_path: Path) -> None:

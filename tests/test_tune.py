@@ -18,7 +18,7 @@ from kpdetect.core.options import command_line, parse_options, run_command
 from kpdetect.evaluation.results import ResultRow, write_rows
 from kpdetect.recipes import RECIPES, TrainOptions, choose_recipe, overrides
 from kpdetect.training import RESULT_FILE, RUN_FILE
-from kpdetect.training.callbacks import KeepState, StopWhenNotFinite
+from kpdetect.training.callbacks import EpochCheckpoint, StopWhenNotFinite
 from kpdetect.training.tuning import attempts
 from kpdetect.training.tuning.grid import Span, plan, read_grid, with_settings
 
@@ -300,15 +300,15 @@ class TestSearch:
     def test_trials_are_ordinary_runs(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        keep = KeepState.on_epoch_end
+        keep = EpochCheckpoint.on_epoch_end
 
-        def interrupt(self: KeepState, epoch: int, logs: dict[str, float] | None = None) -> None:
+        def interrupt(self: EpochCheckpoint, epoch: int, logs: dict[str, float] | None = None) -> None:
             keep(self, epoch, logs)
             raise KeyboardInterrupt
 
         words = [*SMALL, "--grid", "learning_rate=1e-3"]
         with monkeypatch.context() as patch:
-            patch.setattr(KeepState, "on_epoch_end", interrupt)
+            patch.setattr(EpochCheckpoint, "on_epoch_end", interrupt)
             assert search(tmp_path, *words) == 130
         assert search(tmp_path, *words, "--resume") == 0
         assert "going on after epoch 1" in capsys.readouterr().err

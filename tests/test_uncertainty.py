@@ -24,13 +24,13 @@ from kpdetect.evaluation.uncertainty import (
     background_crops,
     fit_face_score,
     judge,
-    mark_batches,
+    predict_with_uncertainty,
     reliability_table,
     shares_taken_for_faces,
 )
-from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec, face_scores
-from kpdetect.training.uncertainty_calibration import FEWEST_CROPS, calibrate, marks_of
+from kpdetect.training.uncertainty_calibration import FEWEST_CROPS, calibrate, predict_function_of
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -136,7 +136,7 @@ class TestJudging:
 
         def mark(crops):
             assert len(crops) == len(truth)
-            return Marks(truth + off, np.full(truth.shape[:2], 0.1, np.float32))
+            return Prediction(truth + off, np.full(truth.shape[:2], 0.1, np.float32))
 
         judged = judge(mark, faces, spec)
         measured = evaluate(lambda crops: mark(crops).keypoints, faces, spec)
@@ -156,7 +156,7 @@ class TestJudging:
     def test_a_model_that_tells_no_uncertainty_is_an_error(self):
         spec = Spec(IBUG68, "compact", {}, CropRule((32, 32), 1.35), 1, recipe="some")
         with pytest.raises(KpdetectError, match="model 'some' tells no uncertainty"):
-            judge(lambda crops: Marks(said_of(crops, 68, 0.1).keypoints, None), synthetic.annotations(2), spec)
+            judge(lambda crops: Prediction(said_of(crops, 68, 0.1).keypoints, None), synthetic.annotations(2), spec)
         with pytest.raises(KpdetectError, match="model 'some' tells no score of a face"):
             shares_taken_for_faces(lambda crops: said_of(crops, 68, 0.1), synthetic.annotations(2), spec)
 
@@ -167,17 +167,17 @@ class TestJudging:
 
         def mark(batch):
             sizes.append(len(batch))
-            return Marks(np.zeros((len(batch), 1, 2), np.float32), batch.reshape(-1, 1).astype(np.float32))
+            return Prediction(np.zeros((len(batch), 1, 2), np.float32), batch.reshape(-1, 1).astype(np.float32))
 
-        assert mark_batches(mark, crops).uncertainty[:, 0].tolist() == list(range(count))
+        assert predict_with_uncertainty(mark, crops).uncertainty[:, 0].tolist() == list(range(count))
         assert max(sizes) <= BATCH_SIZE
         assert sum(sizes) == count
 
 
-def said_of(crops: np.ndarray, num_keypoints: int, uncertainty: float) -> Marks:
+def said_of(crops: np.ndarray, num_keypoints: int, uncertainty: float) -> Prediction:
     """The middle of each crop, and one number for each point."""
     shape = (len(crops), num_keypoints)
-    return Marks(np.full((*shape, 2), 0.5, np.float32), np.full(shape, uncertainty, np.float32))
+    return Prediction(np.full((*shape, 2), 0.5, np.float32), np.full(shape, uncertainty, np.float32))
 
 
 BOXES = np.float32([[60, 70, 110, 130], [150, 40, 180, 70]])  # two faces of one photograph, and one of another
@@ -292,7 +292,7 @@ class TestFaceScore:
 
         def mark(crops):
             shown = crops[:, 16, 16, :1] == FACE_GREY
-            return Marks(
+            return Prediction(
                 np.full((len(crops), 2, 2), 0.5, np.float32),
                 np.where(shown, np.float32(of_faces), np.float32(of_others)).repeat(2, axis=1),
             )
@@ -316,7 +316,7 @@ class TestCalibrating:
     def test_afterwards_the_said_errors_are_the_real_ones_and_the_points_as_they_were(self):
         spec, faces = self.spec(), synthetic.annotations(60)
         network = small_model(spec)
-        mark = marks_of(network)
+        mark = predict_function_of(network)
         crops = evaluation_crops(faces, spec.crop, spec.channels)[0]
         before, off = mark(crops), judge(mark, faces, spec).factors()
         assert np.abs(np.log(off)).max() > 0.5  # or there would be nothing to do

@@ -33,7 +33,7 @@ def option(
         help_text: What it means; the page of ``--help`` adds the default.
         choices: The words that are accepted.
         metavar: How the value is called in ``--help``.
-        positional: Taken by place and not by ``--name``. A field of type ``tuple[str, ...]`` takes several.
+        positional: TransferredLayers by place and not by ``--name``. A field of type ``tuple[str, ...]`` takes several.
         words: For ``tuple[str, ...]``: ``--name`` takes several words, so that each may hold commas.
     """
     metadata = {

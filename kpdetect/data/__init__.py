@@ -9,7 +9,7 @@ from kpdetect.data.annotations import (
     split_by_rule,
     split_by_subject,
 )
-from kpdetect.data.face_morphing import blended
+from kpdetect.data.face_morphing import morphed_faces
 from kpdetect.data.label_alignment import align
 from kpdetect.data.readers.asf import read_imm
 from kpdetect.data.readers.ibug import read_ibug
@@ -19,12 +19,12 @@ from kpdetect.data.sources import load, load_sets
 __all__ = [
     "Annotations",
     "align",
-    "blended",
     "concatenate",
     "kind_of",
     "labelled",
     "load",
     "load_sets",
+    "morphed_faces",
     "on_whole_pictures",
     "read_csv",
     "read_ibug",

@@ -41,7 +41,7 @@ STIFFNESS = 1e-4  # a label that is a little off moves a region, and does not cr
 
 
 @dataclass(frozen=True)
-class Blend:
+class Morph:
     """Whom a blend is made of.
 
     Attributes:
@@ -57,7 +57,7 @@ class Blend:
     looks: float
 
 
-def blended(faces: Annotations, count: int, seed: int = 0) -> Annotations:
+def morphed_faces(faces: Annotations, count: int, seed: int = 0) -> Annotations:
     """Faces between two labelled ones; nothing is painted before a picture is read.
 
     Args:
@@ -75,13 +75,13 @@ def blended(faces: Annotations, count: int, seed: int = 0) -> Annotations:
     """
     whole = _usable(faces, count)
     shapes = _shapes(faces)
-    blends = [_draw(faces, shapes, whole, np.random.default_rng((seed, index))) for index in range(count)]
-    placed = [_place(faces, blend) for blend in blends]
+    morphs = [_draw(faces, shapes, whole, np.random.default_rng((seed, index))) for index in range(count)]
+    placed = [_place(faces, morph) for morph in morphs]
     points = np.stack([one.points for one in placed]).astype(np.float32)
-    rows = [blend.first for blend in blends]
+    rows = [morph.first for morph in morphs]
     boxes = np.stack([_box(faces.boxes[row], one) for row, one in zip(rows, placed, strict=True)]).astype(np.float32)
-    addresses = [_address(faces, blend) for blend in blends]
-    blend_of = dict(zip(addresses, blends, strict=True))
+    addresses = [_address(faces, morph) for morph in morphs]
+    morph_of = dict(zip(addresses, morphs, strict=True))
     return dataclasses.replace(
         faces,
         paths=np.array(addresses),
@@ -89,7 +89,7 @@ def blended(faces: Annotations, count: int, seed: int = 0) -> Annotations:
         visible=np.ones(points.shape[:2], bool),
         boxes=boxes,
         subjects=faces.subjects[rows],
-        read=lambda path: _paint(faces, blend_of[path]),
+        read=lambda path: _paint(faces, morph_of[path]),
         skipped=0,
     )
 
@@ -143,7 +143,7 @@ def _draw(
     shapes: list[_Shape],
     rows: npt.NDArray[np.int64],
     chance: np.random.Generator,
-) -> Blend:
+) -> Morph:
     first = int(chance.choice(rows))
     others = chance.choice(rows, CANDIDATES)
     others = others[faces.subjects[others] != faces.subjects[first]]
@@ -154,7 +154,7 @@ def _draw(
     shape, kind = chance.uniform(*SHAPE_RANGE), chance.random()
     mixed = chance.uniform(*MIXED_LOOKS)
     looks = 0.0 if kind < OWN_SHARE else 1.0 if kind < OWN_SHARE + OTHERS_SHARE else mixed
-    return Blend(first, other, shape, looks)
+    return Morph(first, other, shape, looks)
 
 
 @dataclass(frozen=True)
@@ -177,17 +177,17 @@ class _Placed:
     side: int
 
 
-def _place(faces: Annotations, blend: Blend) -> _Placed:
-    box, points = faces.boxes[blend.first], faces.keypoints[blend.first].astype(np.float64)
+def _place(faces: Annotations, morph: Morph) -> _Placed:
+    box, points = faces.boxes[morph.first], faces.keypoints[morph.first].astype(np.float64)
     side = max(16, min(round(MARGIN * float((box[2:] - box[:2]).max())), LARGEST_SIDE))
     to_canvas = CropRule((side, side), MARGIN).matrix(box)
     first = apply_matrix(to_canvas, points).astype(np.float64)
-    others = faces.keypoints[blend.other].astype(np.float64)
+    others = faces.keypoints[morph.other].astype(np.float64)
     other_to_canvas = fit_similarity(others, first)
     if other_to_canvas is None:  # points on a line, seen from its end
         other_to_canvas = to_canvas
     other = apply_matrix(other_to_canvas, others).astype(np.float64)
-    between = (1 - blend.shape) * first + blend.shape * other
+    between = (1 - morph.shape) * first + morph.shape * other
     return _Placed(to_canvas, other_to_canvas, first, other, between, side)
 
 
@@ -197,22 +197,22 @@ def _box(first_xyxy: Floats, placed: _Placed) -> Doubles:
     return np.asarray(own + tight_box(placed.points) - tight_box(placed.first), np.float64)
 
 
-def _address(faces: Annotations, blend: Blend) -> str:
+def _address(faces: Annotations, morph: Morph) -> str:
     """A name for the picture, the same only where everything that it is made of is."""
-    parts = [f"{blend.shape} {blend.looks}".encode()]
-    for row in (blend.first, blend.other):
+    parts = [f"{morph.shape} {morph.looks}".encode()]
+    for row in (morph.first, morph.other):
         parts += [str(faces.paths[row]).encode(), faces.boxes[row].tobytes(), faces.keypoints[row].tobytes()]
     return f"blend://{hashlib.sha256(b' '.join(parts)).hexdigest()[:24]}"
 
 
-def _paint(faces: Annotations, blend: Blend) -> Pixels:
-    placed = _place(faces, blend)
-    own = _warped(faces, blend.first, placed.to_canvas, placed.first, placed)
-    if not blend.looks:
+def _paint(faces: Annotations, morph: Morph) -> Pixels:
+    placed = _place(faces, morph)
+    own = _warped(faces, morph.first, placed.to_canvas, placed.first, placed)
+    if not morph.looks:
         return own
-    other = _warped(faces, blend.other, placed.other_to_canvas, placed.other, placed)
+    other = _warped(faces, morph.other, placed.other_to_canvas, placed.other, placed)
     inside = _inside(placed.points, placed.side)
-    share = (blend.looks * inside)[..., None]
+    share = (morph.looks * inside)[..., None]
     return np.asarray(np.rint(own * (1 - share) + _as_lit(other, own, inside > 0.5) * share), np.uint8)
 
 

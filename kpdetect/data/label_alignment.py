@@ -4,7 +4,7 @@ Mirrored pictures show the shift: a model trained with flips cannot learn it, so
 residuals on plain and on mirrored pictures is the labels'. What is left of the mean residual of a point, turned upright
 and made symmetric, is a convention: YouTube Faces has the bridge of the nose lower than 300-W by 7 % of the eye
 distance, and the corners of the jaw nearer to its middle. The figures are in ``label_alignment.json``; how they were
-measured, in ``benchmarks/conventions.py``.
+measured, in ``tools/label_alignment.py``.
 """
 
 import dataclasses

@@ -34,10 +34,10 @@ def windows(size_hw: tuple[int, int]) -> Floats:
     return np.asarray(np.concatenate(boxes), np.float32)
 
 
-def best_of_overlapping(boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def non_maximum_suppression(boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Which of boxes (N, 4) are left without those that show the face of one with a higher score; the highest first.
 
-    >>> best_of_overlapping([[0, 0, 9, 9], [0, 0, 9, 8], [20, 0, 29, 9]], [0.5, 0.9, 0.7])
+    >>> non_maximum_suppression([[0, 0, 9, 9], [0, 0, 9, 8], [20, 0, 29, 9]], [0.5, 0.9, 0.7])
     array([1, 2])
     """
     boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)

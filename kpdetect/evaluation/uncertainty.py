@@ -15,10 +15,10 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.data import Annotations
 from kpdetect.data.crops import evaluation_crops
-from kpdetect.modelfile.runtime import Marks
+from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec, face_scores
 
-MarkCrops = Callable[[npt.NDArray[np.uint8]], Marks]
+PredictWithUncertainty = Callable[[npt.NDArray[np.uint8]], Prediction]
 """Crops (B, H, W, C) uint8 to what a model says of them."""
 
 BATCH_SIZE = 64
@@ -90,17 +90,17 @@ class Judged:
         return np.isfinite(self.distance) & (self.normalizer[:, None] > 0)
 
 
-def judge(mark: MarkCrops, annotations: Annotations, spec: Spec) -> Judged:
+def judge(mark: PredictWithUncertainty, annotations: Annotations, spec: Spec) -> Judged:
     """Compares what a model says of its errors with its errors on labelled faces.
 
     Raises:
         KpdetectError: The model tells no uncertainty.
     """
     crops, truth, _ = evaluation_crops(annotations, spec.crop, spec.channels)
-    return judge_marks(mark_batches(mark, crops), truth, annotations, spec)
+    return judge_predictions(predict_with_uncertainty(mark, crops), truth, annotations, spec)
 
 
-def judge_marks(marks: Marks, truth: Floats, annotations: Annotations, spec: Spec) -> Judged:
+def judge_predictions(marks: Prediction, truth: Floats, annotations: Annotations, spec: Spec) -> Judged:
     """What `judge` tells of marks that are there already.
 
     Args:
@@ -125,11 +125,11 @@ def judge_marks(marks: Marks, truth: Floats, annotations: Annotations, spec: Spe
     )
 
 
-def mark_batches(mark: MarkCrops, crops: npt.NDArray[np.uint8]) -> Marks:
+def predict_with_uncertainty(mark: PredictWithUncertainty, crops: npt.NDArray[np.uint8]) -> Prediction:
     """Runs a model over many crops in batches."""
     parts = [mark(crops[start : start + BATCH_SIZE]) for start in range(0, len(crops), BATCH_SIZE)]
     uncertainty = [part.uncertainty for part in parts if part.uncertainty is not None]
-    return Marks(
+    return Prediction(
         np.concatenate([part.keypoints for part in parts]),
         np.concatenate(uncertainty) if len(uncertainty) == len(parts) else None,
     )
@@ -200,7 +200,9 @@ def fit_face_score(faces: npt.NDArray[np.float32], background: npt.NDArray[np.fl
     return {"middle": middle, "slope": USUAL_LOGIT / max(middle - face, 1e-2) if other > face else 0.0}
 
 
-def shares_taken_for_faces(mark: MarkCrops, annotations: Annotations, spec: Spec) -> tuple[float, float | None, int]:
+def shares_taken_for_faces(
+    mark: PredictWithUncertainty, annotations: Annotations, spec: Spec
+) -> tuple[float, float | None, int]:
     """Of labelled faces and of crops beside them, which share has a score of 0.5 and more; and how many were beside.
 
     Returns:
@@ -216,8 +218,8 @@ def shares_taken_for_faces(mark: MarkCrops, annotations: Annotations, spec: Spec
     return float(shares[0] or 0.0), shares[1], len(beside)
 
 
-def _share_taken(mark: MarkCrops, crops: npt.NDArray[np.uint8], face_score: Mapping[str, float]) -> float:
-    uncertainty = mark_batches(mark, crops).uncertainty
+def _share_taken(mark: PredictWithUncertainty, crops: npt.NDArray[np.uint8], face_score: Mapping[str, float]) -> float:
+    uncertainty = predict_with_uncertainty(mark, crops).uncertainty
     return 0.0 if uncertainty is None else float((face_scores(uncertainty, face_score) >= 0.5).mean())
 
 

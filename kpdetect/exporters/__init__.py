@@ -13,7 +13,7 @@ from kpdetect.exporters import web_page
 from kpdetect.exporters.onnx import write_onnx
 from kpdetect.exporters.quantization import write_dynamic, write_int8
 from kpdetect.exporters.saved_model import PHOTOGRAPH_SIGNATURE, SAVED_MODEL, write_saved_model
-from kpdetect.exporters.source import Representative, Source, Writer
+from kpdetect.exporters.source import CalibrationSet, Source, Writer
 from kpdetect.exporters.tflite import write_tflite
 from kpdetect.exporters.web import write_web
 from kpdetect.modelfile import bundle
@@ -24,8 +24,8 @@ __all__ = [
     "PHOTOGRAPH_SIGNATURE",
     "QUANTIZATIONS",
     "SAVED_MODEL",
+    "CalibrationSet",
     "Kind",
-    "Representative",
     "Source",
     "Writer",
 ]

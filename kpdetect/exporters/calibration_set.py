@@ -6,14 +6,14 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.data import labelled, load, split_by_rule
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.evaluator import as_model_sees
-from kpdetect.exporters import Representative
+from kpdetect.exporters import CalibrationSet
 from kpdetect.modelfile.spec import Spec
 
 LEAST_FACES = 100  # with fewer, one face's extremes show in every range
 MOST_FACES = 300  # 100 and 500 gave the same error within 0.01 percentage points
 
 
-def representative_faces(data: str, spec: Spec, seed: int = 0) -> Representative:
+def calibration_faces(data: str, spec: Spec, seed: int = 0) -> CalibrationSet:
     """Draws crops of faces that the model was trained on; nobody of its validation and test parts is among them.
 
     Args:
@@ -43,4 +43,4 @@ def representative_faces(data: str, spec: Spec, seed: int = 0) -> Representative
             f"--representative {data}: expected {LEAST_FACES} photographs of faces or more, received "
             f"{len(crops) - blank}, and {blank} pictures of one colour"
         )
-    return Representative(crops, faces.name)
+    return CalibrationSet(crops, faces.name)

@@ -124,12 +124,12 @@ def difference(model: runtime.Runtime, crops: Pixels, expected_relative: Floats)
     counted_in[..., 2:] = np.maximum(expected_px[..., 2:], 1)  # uncertainties
     found = []
     for size in (len(crops), *PROBE_BATCHES):
-        off = np.abs(all_outputs(_named(model.mark(crops[:size]))) * units - expected_px[:size]) / counted_in[:size]
+        off = np.abs(all_outputs(_named(model.predict(crops[:size]))) * units - expected_px[:size]) / counted_in[:size]
         found.append(np.nan_to_num(off, nan=np.inf))
     return Difference(max(float(off.max()) for off in found), float(found[0].mean()))
 
 
-def _named(marks: runtime.Marks) -> dict[str, Floats]:
+def _named(marks: runtime.Prediction) -> dict[str, Floats]:
     named = {OUTPUT_NAME: marks.keypoints}
     return named if marks.uncertainty is None else {**named, UNCERTAINTY_NAME: marks.uncertainty}
 

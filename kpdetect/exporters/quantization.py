@@ -33,7 +33,7 @@ import numpy as np
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.core.images import Pixels
-from kpdetect.exporters.source import TRUNK, Representative, Source
+from kpdetect.exporters.source import TRUNK, CalibrationSet, Source
 from kpdetect.exporters.tflite import converted, finish
 from kpdetect.modelfile import runtime
 from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, RANGES_FROM
@@ -59,7 +59,7 @@ def write_int8(source: Source, path: Path) -> None:
     if faces is None:
         raise KpdetectError("int8: the ranges of its numbers are taken from faces; name some with --representative")
     ranges = _write_int8(source, faces, path)
-    moved = runtime.load(path).mark(faces.crops).keypoints - _points(source.model, faces.crops)
+    moved = runtime.load(path).predict(faces.crops).keypoints - _points(source.model, faces.crops)
     corrected = dataclasses.replace(source, model=_with_points_moved(source.model, -moved.mean(axis=0)))
     _write_int8(corrected, faces, path, ranges)
 
@@ -84,7 +84,7 @@ def _with_points_moved(model: "keras.Model", by: Floats) -> "keras.Model":
 
 
 def _write_int8(
-    source: Source, faces: Representative, path: Path, ranges: dict[str, Any] | None = None
+    source: Source, faces: CalibrationSet, path: Path, ranges: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Writes the file by the ranges that are given, or by those of the faces; returns them."""
     from ai_edge_quantizer import qtyping, quantizer

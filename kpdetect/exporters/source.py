@@ -15,7 +15,7 @@ TRUNK, DECODING = "trunk", "decoding"
 
 
 @dataclass(frozen=True)
-class Representative:
+class CalibrationSet:
     """Crops that integer files take the ranges of their numbers from, and what rounding moves their points by.
 
     Attributes:
@@ -40,7 +40,7 @@ class Source:
 
     model: "keras.Model"
     spec: Spec
-    representative: Representative | None = None
+    representative: CalibrationSet | None = None
     batch: int | None = None
 
 

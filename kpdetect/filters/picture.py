@@ -19,7 +19,7 @@ from kpdetect.core.schema import KeypointSchema
 from kpdetect.filters.fitting import WARPS, fit_affine, too_slanted
 
 SHIPPED = ("sunglasses", "hat", "moustache")
-"""The filters that come with the package; `kpdetect.filters.drawings` draws them."""
+"""The filters that come with the package; `tools.filter_drawings` draws them."""
 
 GREATEST_SIDE = 4096  # pixels of a picture; more would only be shrunk again, and cost memory
 _LEVELS = 6  # halvings that are kept: a picture of 512 pixels is then sharp, and smooth, on a face of 10

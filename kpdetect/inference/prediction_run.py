@@ -32,7 +32,7 @@ JSON_LINES = ".jsonl"
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Marks the faces of photographs, or of a data set: boxes and points, as text, JSON, CSV or drawn."""
+    """Prediction the faces of photographs, or of a data set: boxes and points, as text, JSON, CSV or drawn."""
 
     images: tuple[str, ...] = option((), "photographs, or folders of them (not their subfolders)", positional=True)
     data: str | None = option(
@@ -103,8 +103,8 @@ def gather(options: PredictOptions) -> Work:
     return work
 
 
-def mark(find_faces: FindFaces, schema: KeypointSchema, work: Work, options: PredictOptions) -> int:
-    """Marks every photograph and writes what the options ask for.
+def predict_photographs(find_faces: FindFaces, schema: KeypointSchema, work: Work, options: PredictOptions) -> int:
+    """Prediction every photograph and writes what the options ask for.
 
     Args:
         find_faces: See `FindFaces`.
@@ -177,7 +177,7 @@ def _opened(path: str | None) -> AbstractContextManager[Path | None]:
 
 
 def _mark_all(mark_one: Callable[[Photograph], Marked], photographs: Sequence[Photograph], out: TextIO) -> list[Marked]:
-    """Marks every photograph; a bad one is reported and the others go on.
+    """Prediction every photograph; a bad one is reported and the others go on.
 
     Raises:
         KpdetectError: Not one photograph could be marked.

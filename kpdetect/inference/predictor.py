@@ -23,7 +23,7 @@ from kpdetect.core.geometry import (
 from kpdetect.core.images import Pixels, as_rgb, read_image, to_channels, warp_crop
 from kpdetect.detection import FACE_SCORE, HAAR, Detector, Face, biggest_first, make_detector, scan
 from kpdetect.modelfile.bundle import shipped_model
-from kpdetect.modelfile.runtime import Marks, load
+from kpdetect.modelfile.runtime import Prediction, load
 from kpdetect.modelfile.spec import Spec, face_scores
 
 PathLike = str | os.PathLike[str]
@@ -36,7 +36,7 @@ class Model(Protocol):
     def spec(self) -> Spec:
         """What the model says of itself."""
 
-    def mark(self, crops: npt.NDArray[np.uint8], /) -> Marks:
+    def predict(self, crops: npt.NDArray[np.uint8], /) -> Prediction:
         """Crops (B, H, W, C) to points (B, K, 2) relative to the crop, and what it tells of their errors, (B, K)."""
 
 
@@ -95,7 +95,7 @@ class Predictor:
     def __call__(
         self, image: PathLike | npt.ArrayLike, boxes: npt.ArrayLike | None = None, bgr: bool = False
     ) -> list[Face]:
-        """Marks the faces of one photograph; all of them go through the model as one batch.
+        """Prediction the faces of one photograph; all of them go through the model as one batch.
 
         Args:
             image: A file, or an array: (H, W, 3) RGB, grey, or RGBA, of any type that `kpdetect.core.images.as_rgb`
@@ -119,7 +119,7 @@ class Predictor:
         boxes: Sequence[npt.ArrayLike | None] | None = None,
         bgr: bool = False,
     ) -> list[list[Face]]:
-        """Marks the faces of several photographs, all faces as one batch: what calls one by one would give.
+        """Prediction the faces of several photographs, all faces as one batch: what calls one by one would give.
 
         Args:
             images: Files or arrays; all of them are held in memory.
@@ -220,25 +220,25 @@ class Predictor:
         found = zip(boxes, keypoints, scores, errors_px, strict=True)
         return [Face(box, points, spec.schema, score, errors) for box, points, score, errors in found]
 
-    def _marks(self, view_of: list["_View"], matrices: Matrix) -> Marks:
+    def _marks(self, view_of: list["_View"], matrices: Matrix) -> Prediction:
         """What the model says of crops, keypoints in pixels of the photographs; with `mirror`, seen from both sides."""
         size_hw = self.model.spec.crop.size_hw
         crops = np.stack(
             [warp_crop(view.pixels, matrix, size_hw) for view, matrix in zip(view_of, matrices, strict=True)]
         )
-        relative, uncertainty = self._mirrored_marks(crops, self._swap) if self._swap else self.model.mark(crops)
+        relative, uncertainty = self._predict_mirrored(crops, self._swap) if self._swap else self.model.predict(crops)
         if not np.isfinite(relative).all() or not (uncertainty is None or np.isfinite(uncertainty).all()):
             raise KpdetectError("the model gave numbers that are not finite; its weights are damaged")
-        return Marks(apply_matrix(invert(matrices), to_pixels(relative, size_hw)), uncertainty)
+        return Prediction(apply_matrix(invert(matrices), to_pixels(relative, size_hw)), uncertainty)
 
-    def _mirrored_marks(self, crops: Pixels, swap: Sequence[int]) -> Marks:
+    def _predict_mirrored(self, crops: Pixels, swap: Sequence[int]) -> Prediction:
         """The mean of what the model says of crops and of what it says of them in a mirror."""
         count, swapped = len(crops), list(swap)
-        keypoints, uncertainty = self.model.mark(np.concatenate([crops, crops[:, :, ::-1]]))
+        keypoints, uncertainty = self.model.predict(np.concatenate([crops, crops[:, :, ::-1]]))
         both = np.asarray((keypoints[:count] + mirrored_relative(keypoints[count:], swap)) / 2, np.float32)
         if uncertainty is None:
-            return Marks(both, None)
-        return Marks(both, np.asarray((uncertainty[:count] + uncertainty[count:, swapped]) / 2, np.float32))
+            return Prediction(both, None)
+        return Prediction(both, np.asarray((uncertainty[:count] + uncertainty[count:, swapped]) / 2, np.float32))
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def _score(face: Face) -> float:
 
 def _each_once(faces: Sequence[Face]) -> npt.NDArray[np.int64]:
     """Which faces are left when of several that have their points in one place the one of the highest score counts."""
-    return scan.best_of_overlapping(_tight_boxes(faces), [_score(face) for face in faces])
+    return scan.non_maximum_suppression(_tight_boxes(faces), [_score(face) for face in faces])
 
 
 def _can_be_turned(spec: Spec, keypoints: Floats) -> npt.NDArray[np.bool_]:

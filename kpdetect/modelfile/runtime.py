@@ -20,7 +20,7 @@ Outputs = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Crops], Outputs]
 
 
-class Marks(NamedTuple):
+class Prediction(NamedTuple):
     """What a model says of a batch of crops.
 
     Attributes:
@@ -52,10 +52,10 @@ class Runtime:
     _run: Run = field(repr=False)
 
     def __call__(self, crops: npt.ArrayLike) -> Floats:
-        """Predicts the points alone: `mark` without the uncertainty, (B, K, 2)."""
-        return self.mark(crops).keypoints
+        """Predicts the points alone: `predict` without the uncertainty, (B, K, 2)."""
+        return self.predict(crops).keypoints
 
-    def mark(self, crops: npt.ArrayLike) -> Marks:
+    def predict(self, crops: npt.ArrayLike) -> Prediction:
         """Predicts.
 
         Args:
@@ -72,8 +72,8 @@ class Runtime:
         count, num_keypoints = len(batch), self.spec.num_keypoints
         keypoints = self._checked_output(outputs, OUTPUT_NAME, (count, num_keypoints, 2))
         if not self.spec.uncertainty:
-            return Marks(keypoints, None)
-        return Marks(keypoints, self._checked_output(outputs, UNCERTAINTY_NAME, (count, num_keypoints)))
+            return Prediction(keypoints, None)
+        return Prediction(keypoints, self._checked_output(outputs, UNCERTAINTY_NAME, (count, num_keypoints)))
 
     def _checked_output(self, outputs: Outputs, name: str, shape: tuple[int, ...]) -> Floats:
         if not shape[0]:

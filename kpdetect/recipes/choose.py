@@ -55,7 +55,7 @@ class TrainOptions:
     teacher: str | None = option(
         None,
         "mix this model's marks into the labels, or the mean of several's, half and half; of one set alone: "
-        "--set teaching.data=SET",
+        "--set distillation.data=SET",
         metavar="BUNDLE[,BUNDLE]",
     )
     cache: str | None = option(
@@ -136,7 +136,9 @@ def choose_recipe(options: TrainOptions) -> Recipe:
         patience=_given(options.patience, recipe.patience),
         val_fraction=recipe.val_fraction if options.val_fraction is None else options.val_fraction,
         val_subjects=recipe.val_subjects if options.val_fraction is None else (),
-        teaching=dataclasses.replace(recipe.teaching, models=_teachers(options.teacher) or recipe.teaching.models),
+        distillation=dataclasses.replace(
+            recipe.distillation, models=_teachers(options.teacher) or recipe.distillation.models
+        ),
         align_labels=options.align_labels or recipe.align_labels,
         test_fraction=recipe.test_fraction if options.test_fraction is None else options.test_fraction,
     )

@@ -13,7 +13,7 @@ def compact() -> Recipe:
     (arXiv:1711.06753) in per cent of the crop; much augmentation, since a tenth of the faces of the usual sets is
     blurred, turned or dark. 1,008,384 parameters and 91,470,848 multiply-accumulates for 68 points.
 
-    What ships was trained by it in stages, the last with tighter crops of 160 pixels: see ``benchmarks/compact.py``.
+    What ships was trained by it in stages, the last with tighter crops of 160 pixels: see ``tools/train_compact.py``.
     """
     return Recipe(
         name="compact",

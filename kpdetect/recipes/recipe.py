@@ -27,7 +27,7 @@ class Augmentation:
         blur: Share of crops that are blurred.
         noise: Greatest standard deviation, in grey levels.
         cut_out: Share of crops with a rectangle blotted out.
-        blended: Faces between two others, made before the first epoch, for each face (`kpdetect.data.blended`).
+        morphed: Faces between two others, made before the first epoch, for each face (`kpdetect.data.morphed_faces`).
     """
 
     rotation_deg: float = 0.0
@@ -43,7 +43,7 @@ class Augmentation:
     blur: float = 0.0
     noise: float = 0.0
     cut_out: float = 0.0
-    blended: float = 0.0
+    morphed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class Distillation:
     """How trained models teach another one.
 
     Attributes:
@@ -131,7 +131,7 @@ class Recipe:
         test_fraction: The share of further subjects that a training does not look at, for a test of what is done.
         val_subjects: The subjects that are held out instead, where the data has them.
         align_labels: Train on labels whose set's known shift and convention are taken out.
-        teaching: Whose marks are mixed into the labels.
+        distillation: Whose marks are mixed into the labels.
         demo_data: What to train on when no data is named.
         demo_epochs: How long, then.
     """
@@ -155,11 +155,15 @@ class Recipe:
     test_fraction: float = 0.0
     val_subjects: tuple[str, ...] = ()
     align_labels: bool = False
-    teaching: Teaching = Teaching()
+    distillation: Distillation = Distillation()
     demo_data: str = "synthetic:3000"
     demo_epochs: int = 8
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description."""
-        parts = {"crop": self.crop.to_dict(), "start": self.start.to_dict(), "teaching": self.teaching.to_dict()}
+        parts = {
+            "crop": self.crop.to_dict(),
+            "start": self.start.to_dict(),
+            "distillation": self.distillation.to_dict(),
+        }
         return {**dataclasses.asdict(self), **parts}

@@ -161,7 +161,7 @@ class Tracker:
         return [_smoothed(track, time_s) for track in self._tracks]
 
     def _follow(self, pixels: Pixels) -> None:
-        """Marks the known faces, and takes leave of those that are none any more."""
+        """Prediction the known faces, and takes leave of those that are none any more."""
         if not self._tracks:
             return
         before = np.stack([track.last.box for track in self._tracks])

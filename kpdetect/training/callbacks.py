@@ -16,7 +16,7 @@ EVERY = 100
 """Steps between two states amid an epoch, where nobody says how many: some tens of seconds of work."""
 
 
-class KeepState(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells no types
+class EpochCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells no types
     """At each epoch's end: the log, the last and the best state on disk, and early stopping that survives a resume.
 
     Args:
@@ -60,10 +60,10 @@ class KeepState(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
             write_history(self.history_file, self.progress.history)
 
 
-class KeepSteps(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells no types
+class StepCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells no types
     """Amid an epoch: a state every so many steps, and one before the end that a signal asks for.
 
-    Comes after `KeepState` among the callbacks: a signal while an epoch is validated ends the training after that
+    Comes after `EpochCheckpoint` among the callbacks: a signal while an epoch is validated ends the training after that
     epoch.
 
     Args:
@@ -93,7 +93,7 @@ class KeepSteps(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
         self.first_step = self.progress.step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Keeps a state where it is time to, or where the training is to end; an epoch's last step is `KeepState`'s."""
+        """Saves a state when one is due or a stop was requested; `EpochCheckpoint` saves at the end of an epoch."""
         before, done = self.progress.step, self.first_step + batch + 1
         if self.first_step and before == self.first_step:  # Keras has cleared them, and they are built only now
             add_to_metrics(self.model, self.metrics)
@@ -105,7 +105,7 @@ class KeepSteps(keras.callbacks.Callback):  # type: ignore[misc]  # keras tells 
             self._end_if_asked()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Ends the training where a signal asked for it; `KeepState` has kept the state."""
+        """Ends the training where a signal asked for it; `EpochCheckpoint` has kept the state."""
         self._end_if_asked()
 
     def _end_if_asked(self) -> None:

@@ -15,7 +15,7 @@ from kpdetect.data import Annotations, align
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.evaluator import check_scheme, mirrored_predictions, predict_batches
 from kpdetect.modelfile import runtime
-from kpdetect.recipes import Recipe, Teaching
+from kpdetect.recipes import Distillation, Recipe
 
 Relabel = Callable[[Annotations], Annotations]
 CROPS_AT_ONCE = 512
@@ -28,16 +28,16 @@ def relabelling(recipe: Recipe) -> Relabel | None:
         KpdetectError: A teacher is no model, or their share none.
     """
     steps: list[Relabel] = [align] if recipe.align_labels else []
-    if not 0 <= recipe.teaching.share <= 1:
-        raise KpdetectError(f"teaching.share: expected 0 to 1, received {recipe.teaching.share}")
-    if recipe.teaching.models:
-        with quietly(f"loading {', '.join(recipe.teaching.models)}"):
-            teachers = [runtime.load(model, threads=2) for model in recipe.teaching.models]
-        steps.append(functools.partial(taught, teachers=teachers, teaching=recipe.teaching))
+    if not 0 <= recipe.distillation.share <= 1:
+        raise KpdetectError(f"distillation.share: expected 0 to 1, received {recipe.distillation.share}")
+    if recipe.distillation.models:
+        with quietly(f"loading {', '.join(recipe.distillation.models)}"):
+            teachers = [runtime.load(model, threads=2) for model in recipe.distillation.models]
+        steps.append(functools.partial(taught, teachers=teachers, distillation=recipe.distillation))
     return (lambda faces: functools.reduce(lambda done, step: step(done), steps, faces)) if steps else None
 
 
-def taught(annotations: Annotations, teachers: Sequence[runtime.Runtime], teaching: Teaching) -> Annotations:
+def taught(annotations: Annotations, teachers: Sequence[runtime.Runtime], distillation: Distillation) -> Annotations:
     """The faces with labels between their own and teachers' marks; boxes stay as they are.
 
     Teachers of clean labels mark the faces of coarse ones anew (Hinton et al., arXiv:1503.02531). Each sees each face
@@ -46,12 +46,12 @@ def taught(annotations: Annotations, teachers: Sequence[runtime.Runtime], teachi
     Args:
         annotations: Faces of one set.
         teachers: One or more that mark the same points, each in crops of its own.
-        teaching: Which sets are taught, and the teachers' share.
+        distillation: Which sets are taught, and the teachers' share.
 
     Raises:
         KpdetectError: A teacher marks other points.
     """
-    if teaching.data and not {annotations.name, annotations.kind} & set(teaching.data):
+    if distillation.data and not {annotations.name, annotations.kind} & set(distillation.data):
         return annotations
     for teacher in teachers:
         check_scheme(teacher.spec, annotations)
@@ -59,7 +59,7 @@ def taught(annotations: Annotations, teachers: Sequence[runtime.Runtime], teachi
         [np.mean([_marks(part, teacher) for teacher in teachers], axis=0) for part in _parts(annotations)]
     )
     own, others = annotations.keypoints, np.where(annotations.visible[..., None], marks, annotations.keypoints)
-    mixed = np.asarray((1 - teaching.share) * own + teaching.share * others, np.float32)
+    mixed = np.asarray((1 - distillation.share) * own + distillation.share * others, np.float32)
     who, have = ", ".join(str(teacher.path) for teacher in teachers), "has" if len(teachers) == 1 else "have"
     print(f"{who}: {have} marked {len(annotations)} faces of {annotations.name} anew", file=sys.stderr)
     return dataclasses.replace(annotations, keypoints=mixed)

@@ -11,11 +11,11 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule
 from kpdetect.data import (
     Annotations,
-    blended,
     concatenate,
     labelled,
     load,
     load_sets,
+    morphed_faces,
     on_whole_pictures,
     split_by_rule,
 )
@@ -69,23 +69,23 @@ def load_faces(options: TrainOptions, recipe: Recipe) -> Faces:
         val = readable(val) if options.skip_bad_rows and not _looked_at(recipe) else val
         faces = Faces(train, val, "val by subject (checkpoint chosen on it)", rule)
     _say_faces(faces)
-    return dataclasses.replace(faces, train=with_blends(recipe, faces.train, options.seed))
+    return dataclasses.replace(faces, train=with_morphed_faces(recipe, faces.train, options.seed))
 
 
-def with_blends(recipe: Recipe, train: Annotations, seed: int) -> Annotations:
+def with_morphed_faces(recipe: Recipe, train: Annotations, seed: int) -> Annotations:
     """The faces to learn from, and as many between them as the recipe asks for; the name stays.
 
     Raises:
         KpdetectError: The recipe asks for fewer than none, or the faces cannot be blended.
     """
-    share = recipe.augmentation.blended
+    share = recipe.augmentation.morphed
     if not share >= 0:
-        raise KpdetectError(f"augmentation.blended: expected a number of 0 or more, received {share}")
+        raise KpdetectError(f"augmentation.morphed: expected a number of 0 or more, received {share}")
     count = round(share * len(train))
     if not count:
         return train
     print(f"blended  {count} faces, each between two of these", file=sys.stderr)
-    return dataclasses.replace(concatenate([train, blended(train, count, seed)]), name=train.name)
+    return dataclasses.replace(concatenate([train, morphed_faces(train, count, seed)]), name=train.name)
 
 
 def _given_and_taught(options: TrainOptions, recipe: Recipe) -> tuple[Annotations, Annotations]:
@@ -104,7 +104,7 @@ def _given_and_taught(options: TrainOptions, recipe: Recipe) -> tuple[Annotation
 
 def _looked_at(recipe: Recipe) -> bool:
     """Whether every photograph must be readable before any is cached."""
-    return bool(recipe.teaching.models) or recipe.crop.around == "image"
+    return bool(recipe.distillation.models) or recipe.crop.around == "image"
 
 
 def split_rule(data: Annotations, recipe: Recipe, seed: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from kpdetect.core.signals import stop_on_signals
 from kpdetect.data.pipeline import BatchOptions, FaceCache, Share, open_cache, training_batches
 from kpdetect.modelfile.spec import Spec
 from kpdetect.recipes import Recipe, TrainOptions
-from kpdetect.training.callbacks import EVERY, KeepState, KeepSteps, StopWhenNotFinite
+from kpdetect.training.callbacks import EVERY, EpochCheckpoint, StepCheckpoint, StopWhenNotFinite
 from kpdetect.training.checkpoints import Arrays, Checkpoints, Progress
 from kpdetect.training.compile import compile_model, thaw
 from kpdetect.training.devices import (
@@ -31,11 +31,11 @@ from kpdetect.training.devices import (
 from kpdetect.training.distributed.processes import Place, Processes
 from kpdetect.training.faces import Faces
 from kpdetect.training.feeding import framing_of, transforms_of, validation_batches
-from kpdetect.training.transfer import Stage, Taken
+from kpdetect.training.transfer import Stage, TransferredLayers
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainingSetup:
     """What is trained.
 
     Attributes:
@@ -46,7 +46,7 @@ class Learner:
 
     recipe: Recipe
     spec: Spec
-    taken: Taken
+    taken: TransferredLayers
 
     def network(self) -> keras.Model:
         """The network, with fresh weights."""
@@ -55,7 +55,7 @@ class Learner:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """A model with its best weights, and how it came there.
 
     Attributes:
@@ -76,7 +76,7 @@ class Fitting:
         batches: Gives the training batches from a step on, counted over all epochs.
         validation: Batches to validate on.
         steps: Steps an epoch.
-        every: Steps between two states, as `KeepSteps` takes them.
+        every: Steps between two states, as `StepCheckpoint` takes them.
         checkpoints: Where states are kept.
         keeper: Keeps them at each epoch's end, and knows how far the training has come.
         callbacks: Further ones.
@@ -88,14 +88,14 @@ class Fitting:
     steps: int
     every: int | None
     checkpoints: Checkpoints
-    keeper: KeepState
+    keeper: EpochCheckpoint
     callbacks: tuple[keras.callbacks.Callback, ...]
 
     def fit_stage(self, stage: Stage, metrics: Arrays, stopped: Callable[[], int]) -> None:
         """Fits a compiled model to the stage's end; the rest of an interrupted epoch by itself."""
         progress = self.keeper.progress
         while progress.epoch < stage.end and not self.keeper.out_of_patience:
-            amid = KeepSteps(self.checkpoints, progress, self.every, stopped, metrics)
+            amid = StepCheckpoint(self.checkpoints, progress, self.every, stopped, metrics)
             with contextlib.redirect_stdout(sys.stderr):  # results alone go to stdout
                 self.model.fit(
                     self.batches(progress.epoch * self.steps + progress.step),
@@ -109,7 +109,9 @@ class Fitting:
                 )
 
 
-def fit(options: TrainOptions, learner: Learner, faces: Faces, folder: Path, processes: Processes) -> Trained:
+def fit(
+    options: TrainOptions, learner: TrainingSetup, faces: Faces, folder: Path, processes: Processes
+) -> TrainingResult:
     """Builds, and fits stage by stage; ends with the weights of the best epoch.
 
     Raises:
@@ -127,7 +129,7 @@ def fit(options: TrainOptions, learner: Learner, faces: Faces, folder: Path, pro
     checkpoints = Checkpoints(folder / "checkpoints", fingerprint, writes=place.first)
     newest = processes.shared_file(checkpoints.newest() if options.resume and place.first else None)
     progress = _begin(checkpoints, newest)
-    keeper = KeepState(checkpoints, progress, folder / "history.csv", recipe.patience, taken.freeze_epochs)
+    keeper = EpochCheckpoint(checkpoints, progress, folder / "history.csv", recipe.patience, taken.freeze_epochs)
     batches = _batches(cache, recipe, faces, options.seed, place.share)
     validation = validation_batches(faces.val, recipe, place.share, devices.count)
     with devices.scope():
@@ -141,11 +143,11 @@ def fit(options: TrainOptions, learner: Learner, faces: Faces, folder: Path, pro
         _fit_stages(fitting, learner, newest, options.jit_compile or devices.whole_batch, processes)
         thaw(model)
         checkpoints.restore(processes.shared_file(checkpoints.best) or checkpoints.best, model)
-    return Trained(with_weights_of(network, learner.network()), progress)
+    return TrainingResult(with_weights_of(network, learner.network()), progress)
 
 
 def _fit_stages(
-    fitting: Fitting, learner: Learner, newest: Path | None, jit_compile: bool, processes: Processes
+    fitting: Fitting, learner: TrainingSetup, newest: Path | None, jit_compile: bool, processes: Processes
 ) -> None:
     """Fits stage by stage, from the newest state on."""
     recipe, steps, keeper, checkpoints = learner.recipe, fitting.steps, fitting.keeper, fitting.checkpoints
@@ -175,7 +177,7 @@ def _states_every(options: TrainOptions, place: Place) -> int | None:
     return EVERY if options.checkpoint_every is None and place.count > 1 else options.checkpoint_every
 
 
-def _fingerprint(options: TrainOptions, learner: Learner, faces: int) -> dict[str, Any]:
+def _fingerprint(options: TrainOptions, learner: TrainingSetup, faces: int) -> dict[str, Any]:
     """The settings that a resumed training must share."""
     return {
         "recipe": learner.recipe.to_dict(),

@@ -17,7 +17,7 @@ from kpdetect.data import Annotations
 from kpdetect.evaluation.evaluator import Evaluation, Looks, evaluation_of, mean_face_error, mirrored_predictions
 from kpdetect.evaluation.reporting import region_table, result_row, warn_of_mean_face, write_training_pictures
 from kpdetect.evaluation.results import ResultRow, write_rows
-from kpdetect.evaluation.uncertainty import judge_marks, reliability_table
+from kpdetect.evaluation.uncertainty import judge_predictions, reliability_table
 from kpdetect.modelfile.bundle import WEIGHTS_FILE, save_bundle, write_spec
 from kpdetect.modelfile.spec import SPEC_FILE, Spec
 from kpdetect.models import losses
@@ -25,9 +25,9 @@ from kpdetect.recipes import Recipe, TrainOptions, choose_recipe
 from kpdetect.training.devices import demand_determinism
 from kpdetect.training.distributed.processes import Processes, joined
 from kpdetect.training.faces import Faces, load_faces, suited_to
-from kpdetect.training.fit import Learner, Trained, fit
-from kpdetect.training.transfer import credited, may_have_seen, open_source, open_teacher, take
-from kpdetect.training.uncertainty_calibration import Look, calibrate_by, look_at, marks_of
+from kpdetect.training.fit import TrainingResult, TrainingSetup, fit
+from kpdetect.training.transfer import may_have_seen, open_source, open_teacher, take, with_provenance
+from kpdetect.training.uncertainty_calibration import Look, calibrate_by, look_at, predict_function_of
 
 RUN_FILE, RESULT_FILE = "run.json", "result.csv"
 
@@ -44,7 +44,7 @@ def train(options: TrainOptions) -> Path:
     return _finish(trained, faces, spec, folder) if processes.place.first else folder
 
 
-def _trained(options: TrainOptions, processes: Processes) -> tuple[Trained, Faces, Spec, Path]:
+def _trained(options: TrainOptions, processes: Processes) -> tuple[TrainingResult, Faces, Spec, Path]:
     recipe = choose_recipe(options)
     losses.build(recipe.loss, recipe.loss_unit)  # a wrong name is told before the data are read
     if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
@@ -59,11 +59,14 @@ def _trained(options: TrainOptions, processes: Processes) -> tuple[Trained, Face
     for model, who in ((source, "start"), (teacher, "teacher")):
         if may_have_seen(model, faces.val.name, spec.extra["split"]):
             faces = dataclasses.replace(faces, split=f"{faces.split}; the {who} may have seen some of it")
-    spec, taken = credited(credited(spec, source), teacher, "taught_by"), take(source, spec, recipe.start.freeze_epochs)
+    spec, taken = (
+        with_provenance(with_provenance(spec, source), teacher, "taught_by"),
+        take(source, spec, recipe.start.freeze_epochs),
+    )
     if processes.place.first:
         prepare_folder(folder, options, spec)
     keras.utils.set_random_seed(options.seed)
-    trained = fit(options, Learner(recipe, spec, taken), faces, folder, processes)
+    trained = fit(options, TrainingSetup(recipe, spec, taken), faces, folder, processes)
     return trained, faces, spec, folder
 
 
@@ -115,7 +118,7 @@ def make_spec(options: TrainOptions, recipe: Recipe, faces: Faces) -> Spec:
     )
 
 
-def _finish(trained: Trained, faces: Faces, spec: Spec, folder: Path) -> Path:
+def _finish(trained: TrainingResult, faces: Faces, spec: Spec, folder: Path) -> Path:
     """Measures the best weights, writes everything a run leaves behind, and says where it is."""
     network = trained.model
     look, spec = calibrate_by(look_at(network, faces.val, spec), network, faces.val, spec)
@@ -128,7 +131,7 @@ def _finish(trained: Trained, faces: Faces, spec: Spec, folder: Path) -> Path:
     print(row.sentence())
     print(region_table(measured.regions))
     if spec.uncertainty:
-        judged = judge_marks(look.marks, look.truth, faces.val, spec)
+        judged = judge_predictions(look.marks, look.truth, faces.val, spec)
         print(reliability_table(judged.reliability(), row.normaliser))
     print(f"  the mean face, for comparison: NME {100 * mean_face:.2f} % ({row.normaliser})")
     warn_of_mean_face(measured)
@@ -139,7 +142,7 @@ def _finish(trained: Trained, faces: Faces, spec: Spec, folder: Path) -> Path:
 
 def _measured(look: Look, network: keras.Model, val: Annotations, spec: Spec) -> Evaluation:
     """The errors on faces that the network has marked; only their mirror images are still to be shown to it."""
-    mark, size_hw = marks_of(network), spec.crop.size_hw
+    mark, size_hw = predict_function_of(network), spec.crop.size_hw
     looks = Looks(
         crops=look.crops,
         truth=to_pixels(look.truth, size_hw),

@@ -46,7 +46,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Taken:
+class TransferredLayers:
     """What a model takes of a source; nothing of none.
 
     Attributes:
@@ -133,7 +133,7 @@ def _from_imagenet(recipe: Recipe) -> Source:
     return Source("--weights imagenet", weights, ("imagenet",), IMAGENET_TERMS, {}, {"name": "imagenet"})
 
 
-def take(source: Source | None, spec: Spec, freeze_epochs: int) -> Taken:
+def take(source: Source | None, spec: Spec, freeze_epochs: int) -> TransferredLayers:
     """Matches a source's layers with those of the model to train, by name and shape; says on stderr what fits.
 
     Of a model of grey pictures an RGB one takes the first kernel too, and the other way round.
@@ -148,7 +148,7 @@ def take(source: Source | None, spec: Spec, freeze_epochs: int) -> Taken:
         KpdetectError: Not one layer fits.
     """
     if source is None:
-        return Taken()
+        return TransferredLayers()
     shapes = _layer_shapes(spec)
     weights = {
         name: [_recoloured(array, shape, spec.channels) for array, shape in zip(arrays, shapes[name], strict=True)]
@@ -160,7 +160,7 @@ def take(source: Source | None, spec: Spec, freeze_epochs: int) -> Taken:
     if not fitting:
         raise _nothing_fits(source, spec, shapes)
     _say_taken(source.name, len(fitting), new, freeze_epochs)
-    return Taken(fitting, source.identity, freeze_epochs if new else 0)
+    return TransferredLayers(fitting, source.identity, freeze_epochs if new else 0)
 
 
 def _layer_shapes(spec: Spec) -> dict[str, list[tuple[int, ...]]]:
@@ -230,7 +230,7 @@ def open_teacher(recipe: Recipe) -> Source | None:
     Raises:
         KpdetectError: One is no model.
     """
-    paths = recipe.teaching.models
+    paths = recipe.distillation.models
     if not paths:
         return None
     specs = [bundle.read_spec(path) for path in paths]
@@ -251,7 +251,7 @@ def _split_of(spec: Spec) -> Mapping[str, Any] | None:
     return None if any(origin.get("other_split") for origin in origins) else spec.extra.get("split") or None
 
 
-def credited(spec: Spec, source: Source | None, how: str = "started_from") -> Spec:
+def with_provenance(spec: Spec, source: Source | None, how: str = "started_from") -> Spec:
     """The spec of a model that has learned from a source: its data and terms are the model's own too.
 
     Args:

@@ -12,20 +12,26 @@ from kpdetect import models
 from kpdetect.core.geometry import Floats
 from kpdetect.data import Annotations
 from kpdetect.data.crops import evaluation_crops
-from kpdetect.evaluation.uncertainty import MarkCrops, background_crops, fit_face_score, judge_marks, mark_batches
-from kpdetect.modelfile.runtime import Marks
+from kpdetect.evaluation.uncertainty import (
+    PredictWithUncertainty,
+    background_crops,
+    fit_face_score,
+    judge_predictions,
+    predict_with_uncertainty,
+)
+from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import OUTPUT_NAME, UNCERTAINTY_NAME, Spec
 
 FEWEST_CROPS = 20  # of faces and of background; fewer tell nothing of either
 
 
-def marks_of(network: keras.Model) -> MarkCrops:
+def predict_function_of(network: keras.Model) -> PredictWithUncertainty:
     """A network as a function from crops to marks."""
 
-    def mark(crops: npt.NDArray[np.uint8]) -> Marks:
+    def mark(crops: npt.NDArray[np.uint8]) -> Prediction:
         named = models.split_joined(network.predict_on_batch(crops))
         arrays = {name: np.asarray(array, np.float32) for name, array in named.items()}
-        return Marks(arrays[OUTPUT_NAME], arrays.get(UNCERTAINTY_NAME))
+        return Prediction(arrays[OUTPUT_NAME], arrays.get(UNCERTAINTY_NAME))
 
     return mark
 
@@ -42,19 +48,19 @@ class Look:
 
     crops: npt.NDArray[np.uint8]
     truth: Floats
-    marks: Marks
+    marks: Prediction
 
     def calibrated(self, factors: npt.NDArray[np.float64]) -> "Look":
         """What the network says once its uncertainty is multiplied by (K,) factors."""
         uncertainty = self.marks.uncertainty
         said = None if uncertainty is None else np.asarray(uncertainty * factors, np.float32)
-        return dataclasses.replace(self, marks=Marks(self.marks.keypoints, said))
+        return dataclasses.replace(self, marks=Prediction(self.marks.keypoints, said))
 
 
 def look_at(network: keras.Model, faces: Annotations, spec: Spec) -> Look:
     """Shows faces to a network."""
     crops, truth, _ = evaluation_crops(faces, spec.crop, spec.channels)
-    return Look(crops, truth, mark_batches(marks_of(network), crops))
+    return Look(crops, truth, predict_with_uncertainty(predict_function_of(network), crops))
 
 
 def calibrate(network: keras.Model, val: Annotations, spec: Spec) -> Spec:
@@ -76,12 +82,12 @@ def calibrate_by(look: Look, network: keras.Model, val: Annotations, spec: Spec)
     layer = next((layer for layer in network.layers if isinstance(layer, models.ExpectedError)), None)
     if layer is None:
         return look, spec
-    factors = judge_marks(look.marks, look.truth, val, spec).factors()
+    factors = judge_predictions(look.marks, look.truth, val, spec).factors()
     layer.calibrate(factors)
     look, spec = look.calibrated(factors), dataclasses.replace(spec, uncertainty=True)
     background = background_crops(val, spec)
     if min(len(look.crops), len(background)) < FEWEST_CROPS:
         print(f"no score of a face: {len(look.crops)} faces and {len(background)} crops beside them", file=sys.stderr)
         return look, spec
-    said = look.marks.uncertainty, mark_batches(marks_of(network), background).uncertainty
+    said = look.marks.uncertainty, predict_with_uncertainty(predict_function_of(network), background).uncertainty
     return look, dataclasses.replace(spec, face_score=fit_face_score(*(part for part in said if part is not None)))

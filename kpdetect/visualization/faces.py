@@ -20,7 +20,7 @@ _FAR = 1e6  # OpenCV's coordinates are 32-bit integers; what lies further out sh
 
 
 def draw_faces(image_rgb: npt.ArrayLike, faces: Iterable[Face]) -> Pixels:
-    """Marks faces on a copy of a photograph: their boxes and points, in lines that fit each face's size.
+    """Prediction faces on a copy of a photograph: their boxes and points, in lines that fit each face's size.
 
     Args:
         image_rgb: (H, W, 3) uint8, the photograph that the faces' pixels count in.

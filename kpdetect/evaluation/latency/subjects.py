@@ -39,7 +39,7 @@ class Prepared:
     """A subject that is loaded.
 
     Attributes:
-        run: Marks a batch of so many faces; their crops are ready.
+        run: Prediction a batch of so many faces; their crops are ready.
         file: What runs: in a bundle, the file within it.
         kind: ``tflite``, ``onnx``, ``saved_model`` or ``keras``, or ``dlib``.
         bytes: The size of the file.
@@ -78,7 +78,7 @@ def _model(subject: Subject, batches: Sequence[int]) -> Prepared:
         return onnx_operations(model.path, subject.threads, inputs[batch], runs)
 
     told = operations if kind == "onnx" else None
-    return Prepared(lambda batch: model.mark(inputs[batch]), model.path, kind, model.bytes, told)
+    return Prepared(lambda batch: model.predict(inputs[batch]), model.path, kind, model.bytes, told)
 
 
 def _dlib(subject: Subject, batches: Sequence[int]) -> Prepared:

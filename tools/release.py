@@ -1,8 +1,8 @@
 """Measures every file of the model that ships on faces kept out of its training, and writes what the repository says.
 
-    python benchmarks/release.py EXPORTED [DATA_FOLDER] [--reports DIR]
+    python tools/release.py EXPORTED [DATA_FOLDER] [--reports DIR]
 
-EXPORTED is the bundle that ``benchmarks/compact.py --export`` wrote. Its rows in ``exported_models/results.csv`` and
+EXPORTED is the bundle that ``tools/train_compact.py --export`` wrote. Its rows in ``exported_models/results.csv`` and
 the table in ``README.md`` are made anew; those of other models stay. The data folder is that of KPDETECT_DATA. With
 ``--reports`` everything else that `kpdetect evaluate` tells stays there too, as JSON. Each command is printed; all of
 them take some twenty minutes on two cores, most of it the search for faces.

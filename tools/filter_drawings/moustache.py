@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kpdetect.filters.drawings.canvas import Canvas, Doubles, mirrored, smooth
+from tools.filter_drawings.canvas import Canvas, Doubles, mirrored, smooth
 
 BOX = (-0.71, 0.40, 0.71, 0.95)
 

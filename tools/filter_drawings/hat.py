@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kpdetect.filters.drawings.canvas import Canvas, Doubles, Mask, ellipse, gradient, ring, smooth
+from tools.filter_drawings.canvas import Canvas, Doubles, Mask, ellipse, gradient, ring, smooth
 
 BOX = (-1.55, -2.62, 1.55, -0.36)
 

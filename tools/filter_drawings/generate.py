@@ -11,10 +11,10 @@ from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.images import cv2
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.synthetic.face_shape import face_shape
-from kpdetect.filters.drawings import hat, moustache, sunglasses
-from kpdetect.filters.drawings.canvas import Canvas
+from tools.filter_drawings import hat, moustache, sunglasses
+from tools.filter_drawings.canvas import Canvas
 
-FOLDER = Path(__file__).parents[1] / "pictures"
+FOLDER = Path(__file__).resolve().parents[2] / "kpdetect" / "filters" / "pictures"
 
 
 @dataclass(frozen=True)

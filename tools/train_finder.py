@@ -1,6 +1,6 @@
 """Trains the face finder that ships, and exports it: the one command that makes ``exported_models/finder`` again.
 
-    python benchmarks/finder.py [DATA_FOLDER] [--out runs/finder] [--export DIR]
+    python tools/train_finder.py [DATA_FOLDER] [--out runs/finder] [--export DIR]
 
 The data folder is that of KPDETECT_DATA, with youtube_faces/ and ibug_300w/. Canvases are put together of faces and of
 pieces without one (`kpdetect.training.finder`); people and photographs that the shipped model keeps for validation and

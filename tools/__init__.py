@@ -1,0 +1,1 @@
+"""Scripts that train or prepare what kpdetect ships."""

@@ -1,0 +1,1 @@
+"""Owns how the filters that ship were drawn: ``python -m tools.filter_drawings.generate`` draws them again."""
