@@ -18,13 +18,12 @@ import pytest
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import CropRule
 from kpdetect.core.images import Pixels, write_image
-from kpdetect.data import Annotations, load, read_csv
+from kpdetect.data import Annotations, crops, load, read_csv
 from kpdetect.data.pipeline import (
     BatchOptions,
     FaceCache,
     FaceFraming,
     build_cache,
-    crops,
     open_cache,
     training_batches,
 )
