@@ -1,3 +1,50 @@
-"""kpdetect: train, measure and ship facial keypoint models with Keras."""
+"""Facial keypoint detection with Keras: training, evaluation, export and prediction.
+
+Example:
+    >>> from kpdetect import Predictor, draw_faces
+    >>> faces = Predictor()("photo.jpg")  # doctest: +SKIP
+    >>> faces[0].point("nose_tip")  # doctest: +SKIP
+    array([212.4, 190.7], dtype=float32)
+
+The names of ``__all__`` are imported on first use, so that ``import kpdetect`` loads neither NumPy nor TensorFlow.
+"""
+
+import importlib
+
+TYPE_CHECKING = False  # true for type checkers; the module `typing` takes longer to import than all of this
+if TYPE_CHECKING:
+    from kpdetect.core.schema import KeypointSchema
+    from kpdetect.detection.face import Face
+    from kpdetect.inference.predictor import Predictor
+    from kpdetect.measures import measure
+    from kpdetect.tracking.tracker import Tracker
+    from kpdetect.visualization.faces import draw_faces
 
 __version__ = "0.1.0"
+
+__all__ = ["Face", "KeypointSchema", "Predictor", "Tracker", "__version__", "draw_faces", "measure"]
+
+_MODULES = {
+    "Face": "kpdetect.detection.face",
+    "KeypointSchema": "kpdetect.core.schema",
+    "Predictor": "kpdetect.inference.predictor",
+    "Tracker": "kpdetect.tracking.tracker",
+    "draw_faces": "kpdetect.visualization.faces",
+    "measure": "kpdetect.measures",
+}
+"""The module that defines each lazily imported name."""
+
+if not TYPE_CHECKING:  # type checkers use the imports above, and report a misspelled name
+
+    def __getattr__(name: str) -> object:
+        """Imports a public name on first use (PEP 562)."""
+        if name not in _MODULES:
+            raise AttributeError(f"module 'kpdetect' has no attribute '{name}'")
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+        globals()[name] = value  # later uses do not come here
+        return value
+
+
+def __dir__() -> list[str]:
+    """The module's names, including those that are not imported yet."""
+    return sorted({*globals(), *__all__})

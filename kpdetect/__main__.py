@@ -1,4 +1,4 @@
-"""Owns the command `kpdetect`: one word chooses which command runs; only that one is imported."""
+"""The command `kpdetect`: its first word chooses a command, and only that command's module is imported."""
 
 import importlib
 import sys
@@ -9,23 +9,34 @@ from kpdetect.core.errors import unknown_name
 from kpdetect.core.options import run_command
 
 COMMANDS = {
-    "train": "train a model with a named recipe, on your data or on drawn faces",
-    "tune": "try settings: train a recipe with each, and tell which is best on validation",
+    "train": "train a model with a named recipe, on your data or on synthetic faces",
+    "tune": "train a recipe with several settings and report the best on validation",
     "evaluate": "measure a model on labelled faces",
-    "export": "write SavedModel, TFLite and ONNX files, each checked against Keras",
-    "benchmark": "time model files beside each other, and beside dlib and MediaPipe",
-    "show": "draw labelled faces, transforms, learning curves, predictions and what a model looks at",
-    "predict": "mark the faces of photographs, or of a data set",
-    "label": "mark millions of photographs: Parquet in and out, on many workers, going on after an interruption",
-    "track": "follow the faces of a video or a camera, each with a number of its own",
+    "export": "write SavedModel, TFLite and ONNX files, each compared with Keras",
+    "benchmark": "compare the speed of model files, also with dlib and MediaPipe",
+    "show": "draw labelled faces, augmentations, learning curves, predictions and feature maps",
+    "predict": "find faces and their keypoints in photographs or in a data set",
+    "label": "predict millions of photographs on many workers, into Parquet; can be resumed",
+    "track": "follow the faces of a video or a camera, each with its own number",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command that the first word names."""
+    """Runs the command that the first word names; without a word, prints the list of commands.
+
+    Args:
+        argv: The words after ``kpdetect``; None takes those of the process.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        KpdetectError: There is no such command.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
-        print(_help())
+        lines = [f"  {name:10} {what}" for name, what in COMMANDS.items()]
+        print("\n".join(["usage: kpdetect COMMAND …    (kpdetect COMMAND --help lists its options)", "", *lines]))
         return 0
     if words[0] == "--version":
         print(f"kpdetect {__version__}")
@@ -36,13 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(module.main(words[1:]))
 
 
-def _help() -> str:
-    lines = [f"  {name:10} {what}" for name, what in COMMANDS.items()]
-    return "\n".join(["usage: kpdetect COMMAND …    (kpdetect COMMAND --help tells more)", "", *lines])
-
-
 def command() -> None:
-    """The installed command's entry."""
+    """Entry point of the installed command `kpdetect`."""
     sys.exit(run_command(main))
 
 
