@@ -2,11 +2,12 @@
 
 They are chains: convolutions without padding (unless said), a 2x2 max pool after most, dense layers, and a linear
 layer of 2K numbers. Every convolution and dense layer has a bias, also before batch normalisation, as in the sources:
-their parameter counts tell. Weights start as He et al. draw them (arXiv:1502.01852; Keras cuts the normal's tails at
-two deviations), biases at zero; but where no target scaling brings the points' mean near zero, the last layer starts
-with kernels of zero, and with the middle of the crop in its biases. A last fixed layer undoes the target scaling that a
-project trained with, so that each model speaks keypoints relative to the crop: a loss in the unit 224 / 50 is the
-project's own loss of ``(pixels - 100) / 50``.
+their parameter counts show it. Hidden layers start from He normal kernels (arXiv:1502.01852; Keras truncates the
+normal at two deviations) and zero biases. The last layer of a network with a target scaling starts as the projects
+leave it, at PyTorch's default: kernel and bias uniform within ``1 / sqrt(fan_in)``. Without a target scaling the last
+layer starts from a zero kernel and outputs the middle of the crop. A last fixed layer undoes the target scaling, so
+that each model outputs keypoints relative to the crop: a loss in the unit 224 / 50 is the project's own loss of
+``(pixels - 100) / 50``.
 """
 
 from collections.abc import Sequence
@@ -61,18 +62,25 @@ class TargetScaling:
 PIXELS_LESS_100_BY_50 = TargetScaling(100.0, 50.0)
 
 
-def fourconv(num_keypoints: int, input_shape: Shape, dropout: float = 0.4) -> keras.Model:
-    """Four convolutions, one hidden layer of 1000, dropout after each: 37,239,984 parameters for 68 points at 224.
+def fourconv(
+    num_keypoints: int, input_shape: Shape, dropout: float = 0.4, dropout_everywhere: bool = False
+) -> keras.Model:
+    """Four convolutions and one hidden layer of 1000: 37,239,984 parameters for 68 points at 224.
+
+    The source lists one dropout of 0.4 without a place. On the hidden dense layer alone the network learns. After every
+    pooling as well, which is the other reading and that of the project's public code, it outputs one constant shape.
 
     Args:
         num_keypoints: K.
         input_shape: (height, width, channels).
-        dropout: The share dropped after every hidden layer.
+        dropout: The share dropped after the hidden dense layer.
+        dropout_everywhere: Drop the same share after every pooling too.
 
     Returns:
         Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32.
     """
-    convolutions = [Conv(f, size, dropout=dropout) for f, size in ((32, 5), (64, 4), (128, 3), (256, 2))]
+    after_pooling = dropout if dropout_everywhere else 0.0
+    convolutions = [Conv(f, size, dropout=after_pooling) for f, size in ((32, 5), (64, 4), (128, 3), (256, 2))]
     image, x = image_input(input_shape)
     x = _hidden_layers(x, convolutions, [Hidden(1000, dropout=dropout)])
     return _model("fourconv", image, _keypoints(x, num_keypoints, input_shape, PIXELS_LESS_100_BY_50))
@@ -240,9 +248,13 @@ def _keypoints(x: Tensor, num_keypoints: int, input_shape: Shape, scaling: Targe
 
     In float32 whatever the policy: half precision holds a coordinate to a twentieth of a pixel at best.
     """
-    # From a corner of the crop, and with kernels that pull at the hidden layer before they know where to, the first
-    # steps leave that layer without a unit that is alive: a flatten's many thousand weights move all at once.
-    kernel, bias = ("zeros", keras.initializers.Constant(0.5)) if scaling is None else ("he_normal", "zeros")
+    if scaling is None:
+        # From a corner of the crop, and with a random kernel, the first steps switch off every unit of the hidden
+        # layer: the many thousand weights after the flatten move all at once.
+        kernel, bias = keras.initializers.Zeros(), keras.initializers.Constant(0.5)
+    else:
+        limit = x.shape[-1] ** -0.5
+        kernel, bias = (keras.initializers.RandomUniform(-limit, limit) for _ in range(2))
     x = keras.layers.Dense(
         2 * num_keypoints, kernel_initializer=kernel, bias_initializer=bias, dtype="float32", name="linear"
     )(x)

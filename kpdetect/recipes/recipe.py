@@ -57,6 +57,7 @@ class Optimization:
         warmup_fraction: The share of all steps that the warm-up takes.
         weight_decay: Decoupled decay of kernels (arXiv:1711.05101); biases and normalisation are left out.
         momentum: Of SGD.
+        epsilon: Added to the root in Adam's denominator; Keras' default. PyTorch's is 1e-8.
     """
 
     optimizer: str = "adam"
@@ -65,6 +66,7 @@ class Optimization:
     warmup_fraction: float = 0.0
     weight_decay: float = 0.0
     momentum: float = 0.0
+    epsilon: float = 1e-7
 
 
 @dataclass(frozen=True)

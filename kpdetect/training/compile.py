@@ -70,8 +70,8 @@ def build_optimizer(settings: Optimization, total_steps: int, first_step: int = 
     if settings.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=settings.momentum)
     if settings.optimizer == "adam":
-        return Adam(rate)
-    optimizer = AdamW(rate, weight_decay=settings.weight_decay)
+        return Adam(rate, epsilon=settings.epsilon)
+    optimizer = AdamW(rate, weight_decay=settings.weight_decay, epsilon=settings.epsilon)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
