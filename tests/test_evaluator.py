@@ -9,7 +9,7 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule, Floats, tight_box
 from kpdetect.core.schema import user_schema
 from kpdetect.data import Annotations, split_by_rule
-from kpdetect.evaluation.evaluator import box_jitter_curve, check_scheme, evaluate, mean_face_error
+from kpdetect.evaluation.evaluator import box_jitter_curve, check_scheme, evaluate
 from kpdetect.evaluation.reporting import result_row
 from kpdetect.evaluation.splits import choose_split
 from kpdetect.modelfile.spec import Spec
@@ -94,12 +94,22 @@ def test_a_wrong_box_hurts_only_when_the_face_leaves_the_crop() -> None:
     assert all(error < 0.03 for _, error in (*curve["shift"], *curve["scale"]))
 
 
-def test_the_mean_face_is_exact_on_faces_that_are_all_the_same() -> None:
-    one = squares(1)
-    same = one.take(np.zeros(4, int))
-    shifted = dataclasses.replace(same, keypoints=same.keypoints + 2)
-    assert mean_face_error(same, same, SPEC) < 1e-5
-    assert mean_face_error(shifted, same, SPEC) > 0.1
+def test_the_constant_prediction_is_the_mean_training_target_of_the_spec() -> None:
+    square = np.array([[0.75, 0.25], [0.25, 0.25], [0.75, 0.75], [0.25, 0.75]])  # margin 2: half of the crop
+    exact = dataclasses.replace(SPEC, extra={"mean_target": square.tolist()})
+    aside = dataclasses.replace(SPEC, extra={"mean_target": (square + np.array([0.05, 0])).tolist()})
+    assert evaluate(corners, squares(4), SPEC).constant is None
+    assert evaluate(corners, squares(4), exact).constant == pytest.approx(0, abs=1e-5)
+    moved = evaluate(corners, squares(4), aside)
+    assert moved.constant == pytest.approx(0.1, abs=1e-5)  # a tenth of the side, which normalises
+    row = result_row(aside, "model.tflite", squares(4), moved, ("all", "truth"), 1)
+    assert row.nme_constant == pytest.approx(10, abs=1e-3)
+
+
+@pytest.mark.parametrize("target", [[[0.5, 0.5]], [[0.5, 0.5]] * 3 + [[0.5]], "middle", [["a", "b"]] * 4])
+def test_a_mean_target_of_another_shape_is_an_error_that_names_it(target: object) -> None:
+    with pytest.raises(KpdetectError, match=r"extra\.mean_target: expected 4 pairs"):
+        dataclasses.replace(SPEC, extra={"mean_target": target})
 
 
 def test_a_model_of_other_points_is_refused_by_name() -> None:

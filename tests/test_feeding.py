@@ -7,11 +7,11 @@ import numpy as np
 from kpdetect.core.schema import user_schema
 from kpdetect.data import Annotations, load
 from kpdetect.data.augmentation import CenterCrop, Noise, RandomCrop, RandomFlip
-from kpdetect.data.pipeline import FaceFraming, ImageFraming, Share
+from kpdetect.data.pipeline import FaceCache, FaceFraming, ImageFraming, Share, build_cache
 from kpdetect.recipes import Augmentation
 from kpdetect.recipes.own import compact
 from kpdetect.recipes.student_projects import naimish
-from kpdetect.training.feeding import framing_of, transforms_of, validation_batches
+from kpdetect.training.feeding import framing_of, mean_target, transforms_of, validation_batches
 
 
 def validated(annotations: Annotations) -> list[np.ndarray]:
@@ -66,3 +66,43 @@ def test_augmentation_of_no_amount_is_left_out(capsys) -> None:
     some = transforms_of(varied, blind)
     assert some == (CenterCrop((112, 112)), Noise(4.0))
     assert "no left and right" in capsys.readouterr().err
+
+
+def cache_of(keypoints: list[list[list[float]]], extent_hw: tuple[int, int], visible: list[list[bool]]) -> FaceCache:
+    """Faces on canvases of one extent, without pictures."""
+    count = len(keypoints)
+    return FaceCache(
+        images=np.zeros((count, *extent_hw, 1), np.uint8),
+        keypoints=np.array(keypoints, np.float32),
+        visible=np.array(visible),
+        extents_hw=np.tile(np.float32(extent_hw), (count, 1)),
+        boxes=np.zeros((count, 4), np.float32),
+        rows=np.arange(count),
+    )
+
+
+def test_the_mean_target_of_random_crops_is_that_of_their_mean_place() -> None:
+    recipe = dataclasses.replace(naimish(), augmentation=Augmentation())
+    # 250 x 324: random crops of 224 begin at 0 to 26 and at 0 to 100, at 13 and 50 on average.
+    cache = cache_of([[[100, 60], [5, 5]], [[110, 80], [5, 5]]], (250, 324), [[True, False], [True, False]])
+    points = mean_target(cache, recipe, user_schema(["nose", "unseen"]))
+    np.testing.assert_allclose(points[0], [(105 - 50 + 0.5) / 224, (70 - 13 + 0.5) / 224], atol=1e-6)
+    np.testing.assert_array_equal(points[1], [0.5, 0.5])
+
+
+def test_mirrored_crops_count_half_of_the_mean_target() -> None:
+    faces = load("synthetic:6")
+    cache = build_cache(faces, framing_of(naimish()), 1)
+    swap = list(faces.schema.flip_permutation or ())
+    plain = mean_target(cache, dataclasses.replace(naimish(), augmentation=Augmentation()), faces.schema)
+    expected = (plain + plain[swap] * (-1, 1) + (1, 0)) / 2
+    np.testing.assert_allclose(mean_target(cache, naimish(), faces.schema), expected, atol=1e-5)
+
+
+def test_the_mean_target_of_face_crops_is_the_mean_label_of_evaluation() -> None:
+    faces = load("synthetic:6")
+    recipe = dataclasses.replace(compact(), augmentation=Augmentation())
+    crops = validation_batches(faces, recipe)
+    relative = np.concatenate([np.asarray(labels) for _, labels, _ in crops])[: len(faces)]
+    cache = build_cache(faces, framing_of(recipe), 1)
+    np.testing.assert_allclose(mean_target(cache, recipe, faces.schema), relative.mean(axis=0), atol=1e-5)

@@ -259,10 +259,31 @@ def test_layers_are_known_by_name(name):
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_kernels_start_as_he_et_al_draw_them(name):
     for layer in fresh_model(name).layers:
+        if layer.name == "linear":
+            continue  # see the next two tests
         if hasattr(layer, "kernel") and np.prod(layer.kernel.shape) > 2000 and np.any(layer.get_weights()[0]):
             fan_in = np.prod(layer.kernel.shape[:-1])
             spread = np.std(layer.get_weights()[0])
             assert spread == pytest.approx(np.sqrt(2 / fan_in), rel=0.1), layer.name
+
+
+@pytest.mark.parametrize("name", ["fourconv", "batchnorm", "twoconv", "naimish"])
+def test_the_last_layer_of_a_target_scaling_starts_at_the_default_of_pytorch(name):
+    kernel, bias = fresh_model(name).get_layer("linear").get_weights()
+    limit = len(kernel) ** -0.5
+    assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.05)
+    assert 0.95 * limit < np.abs(kernel).max() <= limit
+    assert 0 < np.abs(bias).max() <= limit
+
+
+def test_fourconv_drops_after_the_dense_layer_alone_unless_told_otherwise():
+    def dropped(**options):
+        model = models.build("fourconv", *SMALL["fourconv"], options)
+        return {layer.name: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+
+    assert dropped() == {"dense1_dropout": 0.4}
+    everywhere = [*(f"conv{number}_dropout" for number in range(1, 5)), "dense1_dropout"]
+    assert dropped(dropout_everywhere=True, dropout=0.3) == dict.fromkeys(everywhere, 0.3)
 
 
 @pytest.mark.parametrize("name", ["imm-nose", "imm-full", "ibug-large"])

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kpdetect.recipes import Optimization
 from kpdetect.training import optimizers
+from kpdetect.training.compile import build_optimizer
 
 
 def trained(optimizer: keras.optimizers.Optimizer, steps: int = 5) -> list[np.ndarray]:
@@ -26,3 +28,11 @@ def test_one_op_does_what_keras_does(name: str) -> None:
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-5)  # a weight moves by 0.1 a step
     assert not np.allclose(ours[0], trained(getattr(optimizers, name)(schedule), steps=4)[0])
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_epsilon_is_the_recipes(name: str) -> None:
+    assert build_optimizer(Optimization(name), 10).epsilon == 1e-7
+    assert build_optimizer(Optimization(name, epsilon=1e-3), 10).epsilon == 1e-3
+    few, many = (build_optimizer(Optimization(name, 0.1, epsilon=epsilon), 10) for epsilon in (1e-8, 1.0))
+    assert np.abs(trained(few)[0] - trained(many)[0]).max() > 1e-3

@@ -45,6 +45,15 @@ def test_a_new_measurement_replaces_the_old_one_of_the_same_file_and_protocol(tm
     assert [(row.file, row.nme) for row in read_rows(file)] == [("compact.onnx", 5.25), ("compact.tflite", 4.0)]
 
 
+def test_a_file_without_the_column_of_the_constant_prediction_is_read(tmp_path: Path) -> None:
+    row = dataclasses.replace(ROW, nme_constant=40.25)
+    write_rows(tmp_path / "new.csv", [row])
+    assert read_rows(tmp_path / "new.csv") == [row]
+    lines = (tmp_path / "new.csv").read_text().splitlines()
+    (tmp_path / "old.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
+    assert read_rows(tmp_path / "old.csv") == [ROW]
+
+
 def test_another_header_is_an_error_that_names_the_columns(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("model,nme\ncompact,5\n")
     with pytest.raises(KpdetectError, match="expected the columns model,file,dataset"):
@@ -55,6 +64,8 @@ def test_every_figure_of_the_table_stands_beside_its_normaliser_split_and_boxes(
     line = markdown_table([ROW]).splitlines()[-1]
     assert "5.25 / - / 5.00 / 4.50 % inter-ocular" in line
     assert "synthetic, all, truth" in line
+    assert "| - |" in line
+    assert "| 40.25 % |" in markdown_table([dataclasses.replace(ROW, nme_constant=40.25)])
 
 
 def test_a_page_without_marks_is_an_error() -> None:

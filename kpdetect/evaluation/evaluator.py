@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.geometry import Floats, apply_matrix, jitter_boxes, mirrored_relative, to_pixels
+from kpdetect.core.geometry import Floats, jitter_boxes, mirrored_relative, to_pixels
 from kpdetect.data import Annotations, on_whole_pictures
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.metrics import Summary, nme_per_face, nme_per_point, summary
@@ -38,6 +38,8 @@ class Evaluation:
             labels stand from what a flip-trained model sees.
         regions: Mean error per group of points.
         missed: Faces that no box was found for.
+        constant: Mean error of predicting `Spec.mean_target` for every face, the error that any training has to beat;
+            None where the spec has none.
     """
 
     crops: npt.NDArray[np.uint8]
@@ -51,6 +53,7 @@ class Evaluation:
     label_shift: tuple[float, float] | None
     regions: dict[str, float]
     missed: int = 0
+    constant: float | None = None
 
 
 def predict_batches(predict: PredictCrops, crops: npt.NDArray[np.uint8]) -> Floats:
@@ -126,6 +129,7 @@ def evaluation_of(looks: Looks, annotations: Annotations, spec: Spec, missed: in
         label_shift=None if mirrored is None else measure.label_shift(truth, predicted, mirrored),
         regions=measure.regions(truth, predicted),
         missed=missed,
+        constant=measure.constant(truth),
     )
 
 
@@ -171,6 +175,14 @@ class Measure:
         """(N,) plain error of each face."""
         width = float(self.spec.crop.size_hw[1])
         return nme_per_face(truth, predicted, self.annotations.visible, self.annotations.schema, width)
+
+    def constant(self, truth: Floats) -> float | None:
+        """The mean error of predicting the mean training target for every face; None where the spec has none."""
+        target = self.spec.mean_target
+        if target is None:
+            return None
+        predicted = np.broadcast_to(to_pixels(target, self.spec.crop.size_hw), truth.shape)
+        return float(np.nanmean(self.per_face(truth, predicted)))
 
     def normalizers(self, truth: Floats) -> npt.NDArray[np.float64]:
         """(N, 1, 1), what each face's residuals are divided by."""
@@ -234,24 +246,6 @@ def mirrored_predictions(predict: PredictCrops, crops: npt.NDArray[np.uint8], sp
         return None
     relative = predict_batches(predict, crops[:, :, ::-1])  # a view: each batch is turned by itself
     return to_pixels(mirrored_relative(relative, swap), spec.crop.size_hw)
-
-
-def mean_face_error(train: Annotations, annotations: Annotations, spec: Spec) -> float:
-    """The error of a model that always answers with the training faces' mean: what any training has to beat.
-
-    Args:
-        train: The faces that the mean is of; where a recipe cuts random crops, the mean is still that of the crops
-            that prediction would cut.
-        annotations: The faces to measure on.
-        spec: How a box becomes a crop.
-    """
-    truth, known = (apply_matrix(spec.crop.matrix(part.boxes), part.keypoints) for part in (annotations, train))
-    known = np.where(train.visible[..., None], known, np.float32(np.nan))
-    height, width = spec.crop.size_hw
-    # A point that no training face shows is guessed in the middle.
-    mean = _mean_over_faces(known)
-    mean = np.where(np.isnan(mean), (width / 2 - 0.5, height / 2 - 0.5), mean).astype(np.float32)
-    return float(np.nanmean(Measure(annotations, spec).per_face(truth, np.broadcast_to(mean, truth.shape))))
 
 
 def box_jitter_curve(

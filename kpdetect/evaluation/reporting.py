@@ -45,6 +45,7 @@ def result_row(
         nme_mirrored=None if measured.mirrored is None else 100 * measured.mirrored,
         nme_centred=100 * measured.centred,
         nme_point_centred=100 * measured.point_centred,
+        nme_constant=None if measured.constant is None else 100 * measured.constant,
         median=100 * plain.median,
         auc8=plain.auc8,
         fr8=100 * plain.fr8,

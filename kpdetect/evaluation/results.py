@@ -41,6 +41,8 @@ class ResultRow:
         bytes: The file's size.
         seed: The training's seed.
         date: The day of the measurement.
+        nme_constant: The plain error of a constant prediction, the mean training target in the recipe's own crops;
+            empty for models that do not record it.
     """
 
     model: str
@@ -63,16 +65,18 @@ class ResultRow:
     bytes: int
     seed: int
     date: str
+    nme_constant: float | None = None
 
     def sentence(self) -> str:
         """The row for people."""
         mirrored = "-" if self.nme_mirrored is None else f"{self.nme_mirrored:.2f} %"
         missed = f", {self.missed} without a box" if self.missed else ""
+        constant = "" if self.nme_constant is None else f"; a constant prediction {self.nme_constant:.2f} %"
         return (
             f"{self.model} on {self.dataset}, {self.split}, {self.n} faces{missed}, boxes: {self.boxes}\n"
             f"  NME {self.nme:.2f} % ({self.normaliser}); mirrored {mirrored}; centred {self.nme_centred:.2f} %; "
             f"point-centred {self.nme_point_centred:.2f} %; median {self.median:.2f} %; "
-            f"AUC@8 {self.auc8:.3f}; FR@8 {self.fr8:.1f} %"
+            f"AUC@8 {self.auc8:.3f}; FR@8 {self.fr8:.1f} %{constant}"
         )
 
 
@@ -101,15 +105,18 @@ def read_rows(path: str | os.PathLike[str]) -> list[ResultRow]:
     """Reads what `write_rows` wrote; no file is no rows.
 
     Raises:
-        KpdetectError: The header is another one.
+        KpdetectError: The header is another one. Columns of fields that have a default may be absent.
     """
     file = Path(path)
     if not file.exists():
         return []
-    names = [field.name for field in dataclasses.fields(ResultRow)]
+    fields = dataclasses.fields(ResultRow)
+    names = [field.name for field in fields]
+    required = {field.name for field in fields if field.default is dataclasses.MISSING}
     with file.open(newline="", encoding="utf-8") as handle:
         reader = csv.DictReader(handle)
-        if reader.fieldnames is None or list(reader.fieldnames) != names:
+        found = list(reader.fieldnames or [])
+        if found != [name for name in names if name in found] or not required.issubset(found):
             raise KpdetectError(f"{file}: expected the columns {','.join(names)}, received {reader.fieldnames}")
         return [_row(record) for record in reader]
 
@@ -117,14 +124,15 @@ def read_rows(path: str | os.PathLike[str]) -> list[ResultRow]:
 def markdown_table(rows: Sequence[ResultRow]) -> str:
     """The rows as the README shows them."""
     errors = "NME plain / mirrored / centred / point-centred"
-    head = f"| model, file | data, split, boxes | faces | {errors} | FR@8 | parameters | size |"
-    lines = [head, "|---|---|---|---|---|---|---|"]
+    head = f"| model, file | data, split, boxes | faces | {errors} | constant | FR@8 | parameters | size |"
+    lines = [head, "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         mirrored = "-" if row.nme_mirrored is None else f"{row.nme_mirrored:.2f}"
+        constant = "-" if row.nme_constant is None else f"{row.nme_constant:.2f} %"
         errors = f"{row.nme:.2f} / {mirrored} / {row.nme_centred:.2f} / {row.nme_point_centred:.2f} % {row.normaliser}"
         lines.append(
             f"| {row.model}, `{row.file}` | {row.dataset}, {row.split}, {row.boxes} | {row.n} | {errors} "
-            f"| {row.fr8:.1f} % | {row.parameters / 1e6:.2f} M | {row.bytes / 1e6:.1f} MB |"
+            f"| {constant} | {row.fr8:.1f} % | {row.parameters / 1e6:.2f} M | {row.bytes / 1e6:.1f} MB |"
         )
     return "\n".join(lines)
 
@@ -151,6 +159,8 @@ def _text(value: object) -> str:
 def _row(record: dict[str, str]) -> ResultRow:
     values: dict[str, object] = dict(record)
     for field in dataclasses.fields(ResultRow):
+        if field.name not in record:
+            continue
         text = record[field.name]
         if field.type is int:
             values[field.name] = int(text)

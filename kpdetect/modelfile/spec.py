@@ -122,6 +122,7 @@ class Spec:
         for name, record in self.files.items():
             _check_file_record(name, record)
         _must_be("uncertainty", self.uncertainty, bool)
+        _ = self.mean_target  # raises where it is wrong
         if self.face_score is not None:
             for name in ("middle", "slope"):
                 _must_be(f"face_score.{name}", self.face_score.get(name), float)
@@ -131,6 +132,24 @@ class Spec:
         """Who was trained on, as `kpdetect.data.split_by_rule` takes it; training's usual, if untold."""
         rule: Mapping[str, Any] | None = self.extra.get("split")
         return rule or {"val_fraction": 0.1, "seed": 0}
+
+    @property
+    def mean_target(self) -> npt.NDArray[np.float32] | None:
+        """(K, 2), the mean label over the training crops, relative to the crop; None where it was not recorded.
+
+        Raises:
+            KpdetectError: It is not K pairs of finite numbers.
+        """
+        target = self.extra.get("mean_target")
+        if target is None:
+            return None
+        try:
+            points = np.array(target, np.float32)
+        except (TypeError, ValueError) as error:
+            raise _mismatch("extra.mean_target", f"{self.num_keypoints} pairs of numbers", target) from error
+        if points.shape != (self.num_keypoints, 2) or not np.isfinite(points).all():
+            raise _mismatch("extra.mean_target", f"{self.num_keypoints} pairs of finite numbers", points.shape)
+        return points
 
     @property
     def num_keypoints(self) -> int:

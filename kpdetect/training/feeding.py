@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from kpdetect.core.geometry import mirrored_relative
+from kpdetect.core.geometry import Floats, mirrored_relative, to_relative
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.data import Annotations
 from kpdetect.data.augmentation import (
@@ -27,7 +27,7 @@ from kpdetect.data.augmentation import (
     Transform,
 )
 from kpdetect.data.crops import evaluation_crops
-from kpdetect.data.pipeline import ALL_ROWS, FaceFraming, Framing, ImageFraming, Share
+from kpdetect.data.pipeline import ALL_ROWS, FaceCache, FaceFraming, Framing, ImageFraming, Share
 from kpdetect.data.pipeline.batches import without_rewriting
 from kpdetect.recipes import Recipe
 
@@ -94,3 +94,29 @@ def validation_batches(val: Annotations, recipe: Recipe, share: Share = ALL_ROWS
     own = share.of(np.arange(len(relative) + -len(relative) % devices))
     batches = tf.data.Dataset.from_tensor_slices(own).batch(recipe.batch_size // share.count).map(take)
     return batches.with_options(without_rewriting())
+
+
+def mean_target(cache: FaceCache, recipe: Recipe, schema: KeypointSchema) -> Floats:
+    """The mean label over the crops that a recipe trains on: of constant predictions, the one of least squared error.
+
+    Of random crops of whole frames it is the mean over all places, of mirrored crops the mean of both kinds. Turns,
+    scales and shifts are symmetric about the crop and are left out.
+
+    Args:
+        cache: The training faces.
+        recipe: Tells the crop, and whether crops are mirrored.
+        schema: The scheme of the points.
+
+    Returns:
+        (K, 2) relative to the crop; the middle of the crop for a point that no face shows.
+    """
+    room_hw = cache.extents_hw - np.array(recipe.crop.size_hw, np.float32)
+    corner_hw = np.where(room_hw > 0, np.floor(room_hw), room_hw) / 2  # as RandomCrop and CenterCrop place it
+    relative = to_relative(cache.keypoints - corner_hw[:, None, ::-1], recipe.crop.size_hw)
+    visible, swap = cache.visible, schema.flip_permutation
+    if recipe.augmentation.flip and swap is not None:
+        relative = np.concatenate([relative, mirrored_relative(relative, swap)])
+        visible = np.concatenate([visible, visible[:, list(swap)]])
+    count = visible.sum(axis=0)[:, None]
+    total = np.where(visible[..., None], relative, 0).sum(axis=0, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), 0.5).astype(np.float32)

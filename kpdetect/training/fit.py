@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpdetect import __version__, models
+from kpdetect.core.geometry import Floats
 from kpdetect.core.signals import stop_on_signals
 from kpdetect.data.pipeline import BatchOptions, FaceCache, Share, open_cache, training_batches
 from kpdetect.modelfile.spec import Spec
@@ -30,7 +31,7 @@ from kpdetect.training.devices import (
 )
 from kpdetect.training.distributed.processes import Place, Processes
 from kpdetect.training.faces import Faces
-from kpdetect.training.feeding import framing_of, transforms_of, validation_batches
+from kpdetect.training.feeding import framing_of, mean_target, transforms_of, validation_batches
 from kpdetect.training.transfer import Stage, TransferredLayers
 
 
@@ -61,10 +62,12 @@ class TrainingResult:
     Attributes:
         model: The network.
         progress: Its history.
+        mean_target: (K, 2), see `kpdetect.training.feeding.mean_target`.
     """
 
     model: keras.Model
     progress: Progress
+    mean_target: Floats
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,8 @@ def fit(
         _fit_stages(fitting, learner, newest, options.jit_compile or devices.whole_batch, processes)
         thaw(model)
         checkpoints.restore(processes.shared_file(checkpoints.best) or checkpoints.best, model)
-    return TrainingResult(with_weights_of(network, learner.network()), progress)
+    target = mean_target(cache, recipe, faces.train.schema)
+    return TrainingResult(with_weights_of(network, learner.network()), progress, target)
 
 
 def _fit_stages(

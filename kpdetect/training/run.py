@@ -14,7 +14,7 @@ from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.geometry import to_pixels
 from kpdetect.data import Annotations
-from kpdetect.evaluation.evaluator import Evaluation, Looks, evaluation_of, mean_face_error, mirrored_predictions
+from kpdetect.evaluation.evaluator import Evaluation, Looks, evaluation_of, mirrored_predictions
 from kpdetect.evaluation.reporting import region_table, result_row, warn_of_mean_face, write_training_pictures
 from kpdetect.evaluation.results import ResultRow, write_rows
 from kpdetect.evaluation.uncertainty import judge_predictions, reliability_table
@@ -123,9 +123,9 @@ def _finish(trained: TrainingResult, faces: Faces, spec: Spec, folder: Path) -> 
     network = trained.model
     look, spec = calibrate_by(look_at(network, faces.val, spec), network, faces.val, spec)
     cost = {"parameters": models.count_parameters(network), "macs": models.count_macs(network)}
-    spec = dataclasses.replace(spec, extra={**spec.extra, **cost, "epochs": trained.progress.best_epoch})
+    learned = {"epochs": trained.progress.best_epoch, "mean_target": trained.mean_target.round(5).tolist()}
+    spec = dataclasses.replace(spec, extra={**spec.extra, **cost, **learned})
     measured = _measured(look, network, faces.val, spec)
-    mean_face = mean_face_error(faces.train, faces.val, spec)
     row = _write_bundle(network, spec, faces, measured, folder)
     pictures = write_training_pictures(trained.progress.history, measured, folder)
     print(row.sentence())
@@ -133,7 +133,6 @@ def _finish(trained: TrainingResult, faces: Faces, spec: Spec, folder: Path) -> 
     if spec.uncertainty:
         judged = judge_predictions(look.marks, look.truth, faces.val, spec)
         print(reliability_table(judged.reliability(), row.normaliser))
-    print(f"  the mean face, for comparison: NME {100 * mean_face:.2f} % ({row.normaliser})")
     warn_of_mean_face(measured)
     for file in (folder / WEIGHTS_FILE, folder / "history.csv", folder / RESULT_FILE, *pictures):
         print(f"  {file}")
