@@ -33,8 +33,14 @@ NOTEBOOKS = [
     "ipykernel>=6.29",  # the Python that a notebook's cells run in
     "scikit-image>=0.24",  # ships a photograph in the public domain
 ]
+DOCS = [
+    "mkdocs>=1.6,<2",  # builds the pages of docs/
+    "mkdocs-material>=9.5",  # their theme
+    "mkdocstrings[python]>=0.26",  # the API reference, from docstrings
+]
 TEST = [
     *NOTEBOOKS,
+    *DOCS,
     *LABEL,
     *JAX,
     "hypothesis>=6",  # properties of the geometry
@@ -84,6 +90,7 @@ setup(
         "jax": [*TRAIN, *JAX],
         "label": LABEL,
         "notebooks": NOTEBOOKS,
+        "docs": DOCS,
         "test": TEST,
     },
     entry_points={"console_scripts": ["kpdetect = kpdetect.__main__:command"]},

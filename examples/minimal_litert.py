@@ -5,8 +5,8 @@
 
 The box (x0, y0, x1, y1) is the tight box of the points, for 68 points from brow to chin and from ear to ear, in pixels
 of the photograph as it is seen. A detector's box is usually another one: turn it into this first.
-As accurate as kpdetect's Predictor, whose resampling is another: on 151 faces of 300-W kept out of training both have
-3.39 % NME, and 99 % of the points agree within 0.25 pixels of the crop.
+Its points agree with those of kpdetect's Predictor within a fraction of a pixel of the crop: the two resample in
+different ways.
 """
 
 import json

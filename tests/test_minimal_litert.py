@@ -121,7 +121,7 @@ def test_colours_sizes_and_types_are_those_of_the_spec(example, tmp_path, monkey
 
 def test_the_page_for_phones_states_the_shipped_crop_rule():
     crop = read_spec(shipped_model()).crop
-    page = (EXAMPLE.parents[1] / "exported_models" / "compact" / "PHONE.md").read_text(encoding="utf-8")
+    page = (EXAMPLE.parents[1] / "docs" / "phone.md").read_text(encoding="utf-8")
     for words in ("side = {0}f * maxOf", "const val SIZE = {1}", "side = {0} * max(", "static let size = {1}"):
         assert page.count(words.format(f"{crop.margin:g}", crop.size_hw[0])) == 1, words
 

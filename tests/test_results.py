@@ -6,7 +6,6 @@ import pytest
 from kpdetect.core.errors import KpdetectError
 from kpdetect.evaluation.results import ResultRow, append_row, markdown_table, read_rows, with_table, write_rows
 
-ROOT = Path(__file__).resolve().parents[1]
 ROW = ResultRow(
     model="compact",
     file="compact.tflite",
@@ -71,10 +70,3 @@ def test_every_figure_of_the_table_stands_beside_its_normaliser_split_and_boxes(
 def test_a_page_without_marks_is_an_error() -> None:
     with pytest.raises(KpdetectError, match="no marks"):
         with_table("no table here", [ROW])
-
-
-def test_the_readmes_table_is_the_one_of_the_results_file() -> None:
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = read_rows(ROOT / "exported_models" / "results.csv")
-    assert rows
-    assert with_table(page, rows) == page

@@ -3,7 +3,7 @@
     python tools/release.py EXPORTED [DATA_FOLDER] [--reports DIR]
 
 EXPORTED is the bundle that ``tools/train_compact.py --export`` wrote. Its rows in ``exported_models/results.csv`` and
-the table in ``README.md`` are made anew; those of other models stay. The data folder is that of KPDETECT_DATA. With
+the tables of the documents are rewritten; the rows of other models stay. The data folder is that of KPDETECT_DATA. With
 ``--reports`` everything else that `kpdetect evaluate` tells stays there too, as JSON. Each command is printed; all of
 them take some twenty minutes on two cores, most of it the search for faces.
 """
@@ -19,11 +19,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kpdetect.evaluation.results import ResultRow, read_rows, with_table, write_rows
+from kpdetect.evaluation.results import ResultRow, read_rows, write_rows
 from kpdetect.modelfile import bundle
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS, PAGE = ROOT / "exported_models" / "results.csv", ROOT / "README.md"
+ROWS, TABLES = ROOT / "exported_models" / "results.csv", ROOT / "tools" / "results_tables.py"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def main() -> None:
     names = {row.model for row in measured}
     kept = [row for row in read_rows(ROWS) if row.model not in names]
     write_rows(ROWS, [*measured, *kept])
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), [*measured, *kept]), encoding="utf-8")
+    subprocess.run([sys.executable, str(TABLES)], check=True)
     print(f"{ROWS}: {len(measured)} rows of {', '.join(sorted(names))}, {len(kept)} of others")
 
 

@@ -1,6 +1,6 @@
 """Owns `compact`, the network that ships: a small residual net that reads each point off its own heatmap.
 
-Tried on the way (``benchmarks/compact.md`` has the figures): refining what came down by a convolution at stride 4
+Tried on the way (``docs/development/compact.md`` has the figures): refining what came down by a convolution at stride 4
 learned slower than a linear sum of heatmaps, and a residual block at stride 8 before that sum faster.
 """
 

@@ -44,12 +44,11 @@ def efficientnet() -> Recipe:
 
     They come with kpdetect (1.4 MB); ``--weights none`` begins at random. Loss and heatmaps are those of `compact`,
     crops tighter, pictures varied less. ``--set channels=1`` takes grey crops and begins with the same weights. 816,432
-    parameters and 184,054,400 multiply-accumulates for 68 points; on one thread 5.6 ms in float32, where
-    `compact` at 128 pixels takes 2.7, and 1.1 in integers.
+    parameters and 184,054,400 multiply-accumulates for 68 points, but slower than `compact` of the same cost, since its
+    depthwise convolutions gain little from integers.
 
-    Two cores take some 50 faces a second: an hour for 100 epochs of 300-W. Measured so (40 epochs with the
-    augmentation of `compact`, then 65 milder ones): 3.05 % on the validation faces of ``benchmarks/compact.md``, where
-    the shipped `compact` has 3.12 %.
+    Two cores process some 50 faces per second: an hour for 100 epochs of 300-W. It was a teacher of the model that
+    ships; ``docs/development/compact.md`` has its errors.
     """
     return Recipe(
         name="efficientnet",
@@ -75,9 +74,8 @@ def mobilenet() -> Recipe:
     ``--weights none`` begins at random. For two epochs the head learns alone. Crops, augmentation and loss are those
     of `compact`, in RGB, which the ImageNet weights expect.
 
-    Two cores take about 270 faces a second: 11 minutes for 60 epochs of 3,000 faces. Measured from random weights
-    alone, 8 epochs of 1,353 drawn faces: NME 10.9 % on 147 others (the mean face: 17.6 %). With ImageNet weights, or
-    on photographs, it is not measured.
+    Two cores process about 270 faces per second: 11 minutes for 60 epochs of 3,000 faces. Its error on photographs was
+    not measured.
     """
     return Recipe(
         name="mobilenet",

@@ -21,7 +21,7 @@ DETERMINISTIC_OPS = "--xla_gpu_deterministic_ops=true"
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 BFLOAT16_RECIPES = {"compact"}
-"""Whose validation error was measured to be the same in bfloat16; see ``benchmarks/training.md``."""
+"""Whose validation error was measured to be the same in bfloat16; see ``docs/development/training.md``."""
 
 
 @dataclass(frozen=True)
