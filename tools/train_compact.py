@@ -5,8 +5,8 @@
 The data folder is that of KPDETECT_DATA, with youtube_faces/ and ibug_300w/. A tenth of the people and photographs is
 kept out of everything for the test, a twentieth validates. Each stage is a `kpdetect.train` of its own, whose command
 is printed; a stage that is done is not done again, and one that was broken off goes on where it was. What each stage is
-for, and what it gave, is in ``docs/development/compact.md``. Two cores take some ten hours; with ``--short``, which trains
-two teachers and then a student from random weights, an hour and a half, for an error that is a little greater.
+for, and what it gave, is in ``docs/development/compact.md``. Two cores take some ten hours; with ``--short``, which
+trains two teachers and then a student from random weights, an hour and a half, for an error that is a little greater.
 """
 
 import argparse

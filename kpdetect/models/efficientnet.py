@@ -1,7 +1,8 @@
 """Owns `efficientnet`: the greater part of an EfficientNet-Lite0, under the heatmaps of `compact`.
 
 Its trunk begins with weights learned on ImageNet, which come with kpdetect. From 300-W alone, at 160
-pixels, it learns in 40 epochs what `compact` needs hundreds for (``docs/development/compact.md``), and takes longer to run.
+pixels, it learns in 40 epochs what `compact` needs hundreds for, and takes longer to run
+(``docs/development/compact.md``).
 """
 
 from collections.abc import Sequence
