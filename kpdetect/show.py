@@ -167,7 +167,7 @@ def draw_predictions(options: PredictionsOptions) -> None:
 
     made = predictions_of(options.model, options.load(), options.split, count)
     visualization.prediction_sheet(
-        made.crops, made.true_px, made.predicted_px, made.per_face, options.out, made.caption
+        made.crops, made.true_px, made.predicted_px, made.per_face, options.out, made.caption, made.faces.schema
     )
 
 

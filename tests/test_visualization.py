@@ -8,9 +8,12 @@ import pytest
 
 from kpdetect import visualization
 from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.core.geometry import tight_box
 from kpdetect.core.images import read_image
-from kpdetect.core.schema import user_schema
+from kpdetect.core.schema import IBUG68, IMM58, user_schema
+from kpdetect.data import synthetic
 from kpdetect.detection import Face
+from kpdetect.visualization import curves
 
 SCHEMA = user_schema(["left", "right"])
 
@@ -25,38 +28,66 @@ def center_of(mask: np.ndarray) -> list[float]:
 
 class TestFaces:
     def test_points_stand_where_they_are(self):
-        photo = np.full((200, 300, 3), 90, np.uint8)
-        drawn = visualization.draw_faces(photo, [face([20, 20, 180, 180], [[60, 50], [120, 130]])])
+        photo = np.full((600, 900, 3), 90, np.uint8)
+        drawn = visualization.draw_faces(photo, [face([0, 0, 9, 9], [[60, 50], [460, 450]])], boxes=False)
         green = (drawn == visualization.POINT_RGB).all(axis=2)
         np.testing.assert_allclose(center_of(green[:, :90]), [60, 50], atol=0.3)
-        assert green[130, 120]
+        np.testing.assert_allclose(center_of(green[400:]), [460, 50], atol=0.3)
 
-    def test_the_box_is_drawn_on_its_sides_alone(self):
-        drawn = visualization.draw_faces(
-            np.zeros((100, 100, 3), np.uint8), [face([10, 20, 90, 80], [[50, 50], [50, 50]])]
-        )
-        yellow = (np.abs(drawn - np.float32(visualization.BOX_RGB)) < 30).all(
-            axis=2
-        )  # an antialiased line is a little fainter
+    def test_the_box_is_the_tight_box_of_the_points(self):
+        photo = np.zeros((100, 100, 3), np.uint8)
+        drawn = visualization.draw_faces(photo, [face([0, 0, 5, 5], [[10, 20], [90, 80]])], points=False)
+        # An antialiased line is a little fainter.
+        yellow = (np.abs(drawn - np.float32(visualization.BOX_RGB)) < 40).all(axis=2)
         assert yellow[20, 15:85].all()
         assert yellow[25:75, 90].all()
-        assert not yellow[30:70, 20:80].any()
+        assert not drawn[24:76, 14:86].any()
+        assert not drawn[:16].any()
 
-    def test_marks_grow_with_the_face(self):
-        photo = np.zeros((1000, 1000, 3), np.uint8)
-        points = [[500, 500], [500, 500]]
-        inked = [
-            int(
-                (
-                    visualization.draw_faces(photo, [face([500 - r, 500 - r, 500 + r, 500 + r], points)])[
-                        490:511, 490:511
-                    ]
-                    > 0
-                ).sum()
-            )
-            for r in (40, 200, 480)
-        ]
-        assert inked[0] < inked[1] < inked[2]
+    def test_a_single_point_shows_the_box_of_the_face(self):
+        single = Face(np.float32([10, 20, 90, 80]), np.float32([[50, 50]]), user_schema(["nose"]))
+        drawn = visualization.draw_faces(np.zeros((100, 100, 3), np.uint8), [single])
+        assert drawn[20, 50].any()
+        assert drawn[50, 50].any()
+
+    @pytest.mark.parametrize("side", [25, 80, 300, 900])
+    def test_points_take_their_share_of_the_face_at_every_size(self, side):
+        photo = np.full((1000, 1000, 3), 128, np.uint8)
+        marked = [face([0, 0, 9, 9], [[20, 20], [20 + side, 20 + side]])]
+        drawn = visualization.draw_faces(photo, marked, boxes=False)
+        changed = (drawn != photo).any(axis=2)[: 20 + side // 2]
+        extent = max(np.ptp(places) + 1 for places in np.nonzero(changed))
+        assert extent <= 0.015 * side + 2  # an antialiased disc touches one pixel more on each side
+        opaque = visualization.draw_faces(0 * photo, marked, boxes=False)[..., 1].sum() / (2 * 255)
+        assert opaque <= 1.1 * np.pi / 4 * (0.015 * side) ** 2
+
+    def test_contours_join_neighbours_below_the_points(self):
+        points = 20 + 400 * synthetic.render(seed=1, index=0, size=100)[1] / 100
+        marked = Face(tight_box(points), points.astype(np.float32), IBUG68)
+        photo = np.zeros((440, 440, 3), np.uint8)
+        lines = visualization.draw_faces(photo, [marked], points=False, boxes=False)
+        for start, end in visualization.contour_edges(IBUG68):
+            x, y = np.rint((points[start] + points[end]) / 2).astype(int)
+            assert lines[y - 1 : y + 2, x - 1 : x + 2].any()
+        assert not visualization.draw_faces(photo, [marked], points=False, boxes=False, contours=False).any()
+        both = visualization.draw_faces(photo, [marked], boxes=False)
+        x, y = np.rint(points[8]).astype(int)
+        assert (both[y, x] == visualization.POINT_RGB).all()
+
+    def test_points_of_no_known_scheme_have_no_contours(self):
+        photo, own = np.zeros((90, 90, 3), np.uint8), [face([9, 9, 80, 80], [[9, 9], [80, 80]])]
+        with_lines = visualization.draw_faces(photo, own)
+        np.testing.assert_array_equal(with_lines, visualization.draw_faces(photo, own, contours=False))
+
+    def test_colours_and_sizes_are_options(self):
+        photo, own = np.zeros((500, 500, 3), np.uint8), [face([0, 0, 9, 9], [[50, 50], [450, 450]])]
+        red = visualization.draw_faces(photo, own, point_rgb=(255, 0, 0), box_rgb=(0, 0, 255), point_size=0.05)
+        assert red[50, 50].tolist() == [255, 0, 0]
+        assert red[50, 250].tolist() == [0, 0, 255]
+        assert red[50, 56].tolist() == [255, 0, 0]
+        for wrong in ({"point_size": 0.0}, {"line_width": 0.2}, {"point_size": float("nan")}):
+            with pytest.raises(KpdetectError, match=next(iter(wrong))):
+                visualization.draw_faces(photo, own, **wrong)
 
     def test_the_photograph_is_left_alone(self):
         photo = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
@@ -66,11 +97,30 @@ class TestFaces:
         assert (drawn != photo).any()
         np.testing.assert_array_equal(visualization.draw_faces(photo, []), photo)
 
-    def test_what_lies_outside_shows_nothing(self):
+    def test_faces_outside_or_not_finite_show_nothing(self):
         photo = np.zeros((50, 50, 3), np.uint8)
-        far = face([1e9, 1e9, 1e9 + 1e5, 1e9 + 1e5], [[1e12, -1e12], [-1e12, 5]])
-        assert not visualization.draw_faces(photo, [far]).any()
+        far = face([1e9, 1e9, 1e9 + 1e5, 1e9 + 1e5], [[1e12, -1e12], [1e12 + 1e8, -1e13]])
+        nowhere = face([5, 5, 40, 40], [[np.nan, 9], [20, 20]])
+        assert not visualization.draw_faces(photo, [far, nowhere]).any()
         assert visualization.draw_faces(photo, [face([-20, -20, 30, 30], [[-5, 5], [49, 49]])]).any()
+
+
+class TestContours:
+    @pytest.mark.parametrize(("schema", "count"), [(IBUG68, 63), (IMM58, 54)])
+    def test_a_mirrored_face_has_the_same_contours(self, schema, count):
+        edges, swap = visualization.contour_edges(schema), schema.flip_permutation
+        assert len(edges) == count
+        assert {frozenset((swap[a], swap[b])) for a, b in edges} == {frozenset(edge) for edge in edges}
+
+    def test_contours_do_not_cross_from_part_to_part(self):
+        for schema in (IBUG68, IMM58):
+            parts = [set(part) for part in schema.groups.values()]
+            assert all(any({*edge} <= part for part in parts) for edge in visualization.contour_edges(schema))
+
+    def test_a_subset_keeps_the_edges_between_its_points(self):
+        names = IBUG68.point_names[:3] + IBUG68.point_names[4:6]
+        assert visualization.contour_edges(IBUG68.subset(names)) == ((0, 1), (1, 2), (3, 4))
+        assert visualization.contour_edges(SCHEMA) == ()
 
 
 class TestReports:
@@ -107,6 +157,29 @@ class TestReports:
         for (x, y), pixel in ((green, 10), (pink, 30)):
             assert abs((x - left) / (right - left) - (pixel + 0.5) / 40) < 0.03
             assert abs((y - top) / (bottom - top) - (pixel + 0.5) / 40) < 0.03
+
+    def test_the_sheet_draws_contours_of_a_known_scheme(self, tmp_path):
+        points = synthetic.render(seed=1, index=0, size=64)[1][None]
+        crops, moved = np.zeros((1, 64, 64, 1), np.uint8), points + 8
+        for name, schema in (("points.png", None), ("contours.png", IBUG68)):
+            visualization.prediction_sheet(crops, points, moved, [0.1], tmp_path / name, schema=schema)
+        pictures = [read_image(tmp_path / name).astype(int) for name in ("points.png", "contours.png")]
+        green = [int((picture[..., 1] - picture[..., 0] > 60).sum()) for picture in pictures]
+        assert green[1] > 1.3 * green[0] > 0
+
+    @pytest.mark.parametrize("epochs", [1, 2, 3, 8, 101])
+    def test_epochs_are_whole_and_the_legend_covers_no_panel(self, epochs, tmp_path, monkeypatch):
+        figures = []
+        monkeypatch.setattr(curves, "save_figure", lambda figure, path: figures.append(figure))
+        values = np.linspace(2, 1, epochs)
+        visualization.learning_curves({"loss": values, "val_loss": values + 0.1, "nme": values}, tmp_path / "l.png")
+        (figure,) = figures
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        for axis in figure.axes:
+            assert all(tick == round(tick) for tick in axis.get_xticks())
+            assert not legend.get_window_extent().overlaps(axis.get_window_extent())
+        assert figure.axes[1].lines[0].get_ydata()[0] == pytest.approx(200)  # per cent
 
     def test_no_global_state_and_no_screen(self, tmp_path, monkeypatch):
         monkeypatch.delenv("DISPLAY", raising=False)

@@ -1,4 +1,4 @@
-"""Owns figures of Matplotlib as such: made without a screen and without global state, written whole or not at all."""
+"""Matplotlib figures: created without a screen or global state, and written atomically."""
 
 import os
 import textwrap
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 
 DOTS_PER_INCH = 120
-CAPTION_LETTERS = 13  # of a caption in an inch
+CAPTION_LETTERS = 13  # letters of a caption per inch
 
 
 def new_figure(
     rows: int, columns: int, panel_inches: tuple[float, float], width_ratios: tuple[float, ...] | None = None
 ) -> tuple["Figure", list["Axes"]]:
-    """A figure of its own: pyplot would keep it in a global list, and might look for a screen.
+    """Creates a figure without pyplot, which would keep it in a global list and might look for a screen.
 
     Args:
         rows: Rows of panels.
         columns: Columns of panels.
-        panel_inches: Each panel's (width, height).
-        width_ratios: How the columns share the width, where not evenly.
+        panel_inches: (width, height) of each panel.
+        width_ratios: Relative widths of the columns; equal by default.
 
     Returns:
         The figure, and its rows * columns panels, row by row.
@@ -53,21 +53,21 @@ def save_figure(figure: "Figure", path: PathLike) -> None:
     """Writes a figure in the format of the path's suffix.
 
     Raises:
-        KpdetectError: The suffix names no format, or the folder cannot be written to.
+        KpdetectError: The suffix is not that of a known format, or the folder cannot be written to.
     """
     with atomic_file(path) as temporary:
         try:
             figure.savefig(temporary)
-        except ValueError as error:  # a suffix that names no format
+        except ValueError as error:  # an unknown suffix
             raise KpdetectError(f"{path}: {str(error).splitlines()[0]}") from error
 
 
 def check_target(path: PathLike) -> None:
-    """Makes sure that a picture can be written under this name, before the work that it takes.
+    """Checks that a picture can be written to a path, before the work that it takes.
 
     Raises:
         MissingExtra: Matplotlib is not installed.
-        KpdetectError: The suffix names no format, or it is a folder.
+        KpdetectError: The suffix is not that of a known format, or the path is a folder.
     """
     _need_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -77,11 +77,11 @@ def check_target(path: PathLike) -> None:
     if suffix.removeprefix(".").lower() not in known:
         raise KpdetectError(f"{path}: expected a suffix of {', '.join(known)}, received '{suffix}'")
     if Path(path).is_dir():
-        raise KpdetectError(f"{path}: expected the name of a file to write, received that of a folder")
+        raise KpdetectError(f"{path}: expected a file to write, received a folder")
 
 
 def show_picture(axis: "Axes", picture: npt.ArrayLike) -> None:
-    """Shows a picture without ticks, in its own pixels: centres on integers, y down, and nothing moves its borders.
+    """Shows a picture without ticks, in its own pixel coordinates: centres on integers, y down, fixed limits.
 
     Args:
         axis: The panel.
@@ -95,7 +95,7 @@ def show_picture(axis: "Axes", picture: npt.ArrayLike) -> None:
 
 
 def write_captions(figure: "Figure", above: str, below: str = "") -> None:
-    """Writes what is shown above the panels and how to read it below them, in lines that fit the figure's width."""
+    """Writes captions above and below the panels, in lines that fit the width of the figure."""
     letters = max(20, int(CAPTION_LETTERS * figure.get_figwidth()))
     above, below = ("\n".join(textwrap.fill(line, letters) for line in text.split("\n")) for text in (above, below))
     if above:
@@ -112,6 +112,6 @@ def hide_unused(axes: list["Axes"], used: int) -> None:
 
 def _need_matplotlib() -> None:
     try:
-        import matplotlib.figure  # noqa: F401 - whether it is there
+        import matplotlib.figure  # noqa: F401 - checks that it is installed
     except ImportError as error:
         raise MissingExtra("matplotlib", "train", "drawing curves and sheets") from error

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 
 def first_convolution(model: "keras.Model") -> "keras.layers.Conv2D":
-    """The first convolution that pixels go through.
+    """The first convolution of a network.
+
+    Args:
+        model: A Keras model of images.
 
     Raises:
-        KpdetectError: The network has none, or it takes something else than grey or RGB.
+        KpdetectError: The network has no convolution, or its first one does not take 1 or 3 channels.
     """
     import keras
 
@@ -27,7 +30,15 @@ def first_convolution(model: "keras.Model") -> "keras.layers.Conv2D":
 
 
 def feature_maps_of(model: "keras.Model", crop: Pixels) -> Floats:
-    """What the first convolution gives for a crop (H, W, C) uint8, before anything follows it: (h, w, N)."""
+    """The output of the first convolution, before normalisation and activation.
+
+    Args:
+        model: A Keras model of images.
+        crop: (H, W, C) uint8, a crop of the model's input size.
+
+    Returns:
+        (h, w, N) float32, one map per kernel.
+    """
     import keras
 
     part = keras.Model(model.input, first_convolution(model).output)

@@ -1,4 +1,4 @@
-"""Owns pictures of a scheme without a photograph: its points by number and name, and its errors on the mean face."""
+"""Pictures of a keypoint scheme without a photograph: its points by number and name, and errors on a mean face."""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.core.schema import KeypointSchema
+from kpdetect.visualization.contours import contour_edges
 from kpdetect.visualization.figures import PathLike, new_figure, save_figure, write_captions
 from kpdetect.visualization.marks import OUTLINE, draw_numbers, part_colors
 
@@ -19,27 +20,32 @@ if TYPE_CHECKING:
 
 FACE_INCHES = 7.0
 ROWS_OF_NAMES = 34  # two columns hold 68 names
-NAMES_INCHES = 2.4  # a column of them
+NAMES_INCHES = 2.4  # per column
 WORST_POINTS = 10
 
-BACKGROUND = "#3a3f47"  # dark, so that the parts' bright colours show as they do on photographs
+BACKGROUND = "#3a3f47"  # dark, because the bright colours of the groups are made for photographs
 LINE_COLOR = "#7a828e"
-ERROR_COLORS = ("#fff6c2", "#ffb01a", "#ff2222")  # from none to the greatest; bright on the dark background
-LARGEST_CIRCLE = 0.07  # radius as a share of the panel: beyond, the circles of a bad model would cover the face
-CLOSED_GAP = 1.5  # a part whose ends are no farther apart than this many of its longest steps is a ring
+ERROR_COLORS = ("#fff6c2", "#ffb01a", "#ff2222")  # from 0 to the largest error
+LARGEST_CIRCLE = 0.07  # radius as a share of the panel; larger circles would cover the face
 
 
 def scheme_page(layout: npt.ArrayLike, schema: KeypointSchema, path: PathLike) -> None:
-    """Draws a scheme: its points by number where they lie, which change places in a mirrored picture, and their names.
+    """Draws a scheme: numbered points on a typical face, left-right pairs, and the names of the points.
 
     Args:
-        layout: (K, 2), where the points of a typical face lie, in any unit that is the same in x and y; y down.
+        layout: (K, 2), the points of a typical face, in any unit that is the same in x and y; y points down.
         schema: The scheme.
-        path: Where to; the suffix tells the format.
+        path: The file to write; its suffix sets the format.
 
     Raises:
+        KpdetectError: The layout has another number of points, or the file cannot be written.
         MissingExtra: Matplotlib is not installed.
-        KpdetectError: The layout is of another number of points.
+
+    Example:
+        ```python
+        faces = load("synthetic:500")
+        scheme_page(typical_layout(faces), faces.schema, "scheme.png")
+        ```
     """
     points = _checked(layout, schema, path)
     names_inches = NAMES_INCHES * math.ceil(schema.num_keypoints / ROWS_OF_NAMES)
@@ -48,7 +54,7 @@ def scheme_page(layout: npt.ArrayLike, schema: KeypointSchema, path: PathLike) -
     colors = part_colors(schema)
     _empty_face(face, points)
     _draw_swaps(face, points, schema)
-    _draw_parts(face, points, schema)
+    _draw_contours(face, points, schema)
     alone = _own_partners(schema)
     for marker, chosen in (("o", ~alone), ("D", alone)):
         shown = np.flatnonzero(chosen)
@@ -63,35 +69,40 @@ def scheme_page(layout: npt.ArrayLike, schema: KeypointSchema, path: PathLike) -
 def point_errors(
     layout: npt.ArrayLike, errors: npt.ArrayLike, schema: KeypointSchema, caption: str, path: PathLike
 ) -> None:
-    """Draws the mean error of each point on a typical face, and the greatest by name.
+    """Draws the mean error of each point on a typical face, and the largest errors as bars with names.
 
-    The radius of a circle is the error itself, at the scale of the face: a prediction lies on the circle's line,
-    on average. Errors so great that the circles would cover the face are drawn smaller, all alike.
+    The radius of a circle is the mean error at the scale of the face. If circles would cover the face, all are drawn
+    smaller by the same factor, which the caption states.
 
     Args:
-        layout: (K, 2), where the points of a typical face lie, in crop widths for a scheme of one point and in any
-            unit for others; y down.
-        errors: (K,) mean error of each point, fractions of the normaliser; NaN where no face shows the point.
+        layout: (K, 2), the points of a typical face, in crop widths for a scheme of one point and in any unit for
+            others; y points down.
+        errors: (K,) mean error of each point as a fraction of the normaliser; NaN where no face shows the point.
         schema: The scheme.
-        caption: What was measured, on what.
-        path: Where to; the suffix tells the format.
+        caption: The model, the data and the protocol; written above the picture.
+        path: The file to write; its suffix sets the format.
 
     Raises:
+        KpdetectError: The layout or the errors have another number of points, or the file cannot be written.
         MissingExtra: Matplotlib is not installed.
-        KpdetectError: The layout or the errors are of another number of points.
+
+    Example:
+        ```python
+        point_errors(typical_layout(faces), np.full(68, 0.03), faces.schema, "compact on 300-W", "errors.png")
+        ```
     """
     points, values = _checked(layout, schema, path), np.asarray(errors, np.float64)
     if values.shape != (schema.num_keypoints,):
         raise KpdetectError(f"{path}: expected errors of {schema.num_keypoints} points, received {values.shape}")
     figure, (face, bars) = new_figure(1, 2, (FACE_INCHES * 0.75, FACE_INCHES), (1.0, 0.5))
     _empty_face(face, points)
-    _draw_parts(face, points, schema)
+    _draw_contours(face, points, schema)
     colors = _error_colors(figure, face, values)
     scale = _draw_circles(face, points, _radii(points, values, schema), colors)
     draw_numbers(face, points, ["#ffffff"] * len(points), 7.5, _unit(face))
     _bars_of_worst(bars, values, schema, colors)
     size = "at" if scale == 1 else f"at {scale:.2g} times"
-    write_captions(figure, caption, f"a circle's radius is the mean error of its point, {size} the scale of the face")
+    write_captions(figure, caption, f"radius of a circle: mean error of the point, {size} the scale of the face")
     save_figure(figure, path)
 
 
@@ -106,28 +117,24 @@ def _checked(layout: npt.ArrayLike, schema: KeypointSchema, path: PathLike) -> F
 
 
 def _empty_face(axis: "Axes", points: Floats) -> None:
-    """A square panel with some room about the points."""
+    """Prepares a square panel with a margin around the points."""
     low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
     center, half = (low + high) / 2, 0.57 * max(float((high - low).max()), 1e-3)
     if len(points) == 1:
-        half = 0.5  # the unit of the layout is then the crop's width
+        half = 0.5  # the unit of the layout is the width of the crop
     axis.set(xlim=(center[0] - half, center[0] + half), ylim=(center[1] + half, center[1] - half), aspect="equal")
     axis.set(xticks=[], yticks=[], facecolor=BACKGROUND)
 
 
 def _unit(axis: "Axes") -> float:
-    """How many units of a square panel a typographic point takes."""
+    """The size of a typographic point (1/72 inch) in units of a square panel."""
     left, right = axis.get_xlim()
     return (right - left) / (72 * FACE_INCHES)
 
 
-def _draw_parts(axis: "Axes", points: Floats, schema: KeypointSchema) -> None:
-    for part in schema.groups.values():
-        line = points[list(part)]
-        steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
-        if len(line) > 3 and np.linalg.norm(line[-1] - line[0]) <= CLOSED_GAP * steps.max():
-            line = np.concatenate([line, line[:1]])
-        axis.plot(line[:, 0], line[:, 1], color=LINE_COLOR, linewidth=1.0, zorder=1)
+def _draw_contours(axis: "Axes", points: Floats, schema: KeypointSchema) -> None:
+    for edge in contour_edges(schema):
+        axis.plot(*points[list(edge)].T, color=LINE_COLOR, linewidth=1.0, zorder=1)
 
 
 def _draw_swaps(axis: "Axes", points: Floats, schema: KeypointSchema) -> None:
@@ -138,7 +145,7 @@ def _draw_swaps(axis: "Axes", points: Floats, schema: KeypointSchema) -> None:
 
 
 def _own_partners(schema: KeypointSchema) -> npt.NDArray[np.bool_]:
-    """(K,) whether a point lies on the middle line: a mirrored picture leaves it its name."""
+    """(K,) whether a point is on the middle line and keeps its number in a mirrored picture."""
     if schema.flip_permutation is None:
         return np.zeros(schema.num_keypoints, bool)
     return np.equal(schema.flip_permutation, np.arange(schema.num_keypoints))
@@ -146,10 +153,10 @@ def _own_partners(schema: KeypointSchema) -> npt.NDArray[np.bool_]:
 
 def _swap_in_words(schema: KeypointSchema) -> str:
     if schema.flip_permutation is None:
-        return "no left and right are known, so that these points are never mirrored"
+        return "this scheme has no left-right pairs; its points are never mirrored"
     return (
-        "dotted: the two change places in a mirrored picture (⇄ in the list); a diamond is its own partner\n"
-        "left and right are the pictured person's own"
+        "dotted lines and ⇄: pairs that are exchanged in a mirrored picture; diamonds: points on the middle line\n"
+        "left and right are those of the pictured person"
     )
 
 
@@ -165,7 +172,7 @@ def _list_names(axis: "Axes", schema: KeypointSchema, colors: Sequence[str]) -> 
 
 
 def _error_colors(figure: "Figure", axis: "Axes", values: npt.NDArray[np.float64]) -> list[str]:
-    """A colour for each error, and the bar beside the panel that tells which is which."""
+    """The colour of each error; adds a colour bar beside the panel."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize, to_hex
 
@@ -176,13 +183,13 @@ def _error_colors(figure: "Figure", axis: "Axes", values: npt.NDArray[np.float64
 
 
 def _radii(points: Floats, values: npt.NDArray[np.float64], schema: KeypointSchema) -> npt.NDArray[np.float64]:
-    """Errors as lengths on the typical face."""
+    """Errors as lengths in units of the layout."""
     whole = np.where(np.isfinite(points), points, np.nanmean(points, axis=0))
     return values * float(schema.normalizers(whole[None], 1.0)[0])
 
 
 def _draw_circles(axis: "Axes", points: Floats, radii: npt.NDArray[np.float64], colors: Sequence[str]) -> float:
-    """Draws a circle about each point, smaller than its radius where they would cover the face; gives their scale."""
+    """Draws a circle around each point; returns the factor by which the radii were reduced, 1 if they were not."""
     from matplotlib.patches import Circle
 
     left, right = axis.get_xlim()
@@ -201,6 +208,5 @@ def _bars_of_worst(
     axis.barh(np.arange(len(worst)), 100 * values[worst], color=[colors[point] for point in worst])
     axis.set_yticks(np.arange(len(worst)), [f"{schema.point_names[point]}  {point}" for point in worst], fontsize=8)
     axis.invert_yaxis()
-    axis.axvline(100 * float(np.nanmean(values)), color=OUTLINE, linestyle=":", label="mean of all points")
-    axis.set(title="the greatest", xlabel="mean error, %")
-    axis.legend(fontsize="small", loc="lower right")
+    axis.axvline(100 * float(np.nanmean(values)), color=OUTLINE, linestyle=":")
+    axis.set(title=f"{len(worst)} largest errors", xlabel="mean error, %  (dotted: mean of all points)")

@@ -1,4 +1,4 @@
-"""Owns looks inside a network: the kernels of its first layer, and a photograph as they see it."""
+"""Pictures of the first layer of a network: its kernels, and the feature maps of a crop."""
 
 import math
 from typing import TYPE_CHECKING
@@ -21,23 +21,28 @@ from kpdetect.visualization.figures import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-KERNEL_COLUMNS = range(10, 5, -1)  # of these, the number that leaves the fewest panels empty
+KERNEL_COLUMNS = range(10, 5, -1)  # the first that leaves the fewest panels empty is taken
 MAP_COLUMNS = range(6, 3, -1)
 SIGNED_COLORS = "RdBu_r"  # blue below zero, white at zero, red above
-MAP_PERCENTILES = (0.5, 99.5)  # what becomes black and white: a single bright pixel must not fade the rest of a map
+MAP_PERCENTILES = (0.5, 99.5)  # shown black and white; outliers would make the rest of a map grey
 
 
 def kernel_sheet(kernels: npt.ArrayLike, title: str, path: PathLike) -> None:
-    """Draws the kernels of a first layer: blue weights are negative, red ones positive; those of RGB in colour.
+    """Draws the kernels of a first layer: grey ones in blue (negative) and red (positive), RGB ones in colour.
 
     Args:
-        kernels: (height, width, C, N), N kernels over a grey (C = 1) or an RGB picture (C = 3).
-        title: What they are.
-        path: Where to; the suffix tells the format.
+        kernels: (height, width, C, N), N kernels of a grey (C = 1) or an RGB picture (C = 3).
+        title: The model and the layer.
+        path: The file to write; its suffix sets the format.
 
     Raises:
+        KpdetectError: The shape is not as expected, or the file cannot be written.
         MissingExtra: Matplotlib is not installed.
-        KpdetectError: The shape is another one.
+
+    Example:
+        ```python
+        kernel_sheet(np.asarray(first_convolution(model).kernel), "compact, first layer", "kernels.png")
+        ```
     """
     weights = _checked_kernels(kernels, path)
     count = weights.shape[3]
@@ -51,7 +56,7 @@ def kernel_sheet(kernels: npt.ArrayLike, title: str, path: PathLike) -> None:
         axes[number].set_title(str(number), fontsize="small", pad=2)
     if weights.shape[2] == 1:
         figure.colorbar(axes[0].images[0], ax=axes, location="bottom", aspect=40, shrink=0.5, label="weight")
-        note = "a kernel that is red on one side and blue on the other answers to edges"
+        note = "a kernel that is red on one side and blue on the other responds to edges"
     else:
         note = f"red, green and blue weights as a colour: grey is 0, black and full colours are ±{limit:.2g}"
     write_captions(figure, title, note)
@@ -59,18 +64,24 @@ def kernel_sheet(kernels: npt.ArrayLike, title: str, path: PathLike) -> None:
 
 
 def feature_maps(crop: npt.ArrayLike, kernels: npt.ArrayLike, maps: npt.ArrayLike, title: str, path: PathLike) -> None:
-    """Draws a photograph filtered by the kernels of a first layer, each map beside its kernel.
+    """Draws a crop and the feature maps of a first layer, each map with its kernel.
 
     Args:
-        crop: (H, W, C) uint8, what the network saw.
+        crop: (H, W, C) uint8, the input of the network.
         kernels: (height, width, C, N).
-        maps: (h, w, N), what the layer gave, before anything follows it; each is stretched from black to white.
-        title: What they are.
-        path: Where to; the suffix tells the format.
+        maps: (h, w, N), the output of the convolution; each map is scaled from black to white.
+        title: The model and the layer.
+        path: The file to write; its suffix sets the format.
 
     Raises:
+        KpdetectError: The shapes do not agree, or the file cannot be written.
         MissingExtra: Matplotlib is not installed.
-        KpdetectError: The shapes do not fit each other.
+
+    Example:
+        ```python
+        kernels = np.asarray(first_convolution(model).kernel)
+        feature_maps(crop, kernels, feature_maps_of(model, crop), "compact, first layer", "maps.png")
+        ```
     """
     weights, answers = _checked_kernels(kernels, path), np.asarray(maps, np.float32)
     count = weights.shape[3]
@@ -80,13 +91,13 @@ def feature_maps(crop: npt.ArrayLike, kernels: npt.ArrayLike, maps: npt.ArrayLik
     figure, axes = new_figure(math.ceil((count + 1) / columns), columns, (2.2, 1.8))
     hide_unused(axes, count + 1)
     show_picture(axes[0], np.asarray(crop))
-    axes[0].set_title("what the network sees", fontsize="small", pad=2)
+    axes[0].set_title("input", fontsize="small", pad=2)
     limit = float(np.abs(weights).max()) or 1.0
     for number, axis in enumerate(axes[1 : count + 1]):
         _show_map(axis, answers[..., number])
         _show_kernel(axis.inset_axes((-0.3, 0.365, 0.27, 0.27)), weights[..., number], limit)
         axis.set_title(str(number), fontsize="small", pad=2)
-    note = "left of each map its kernel (red: positive, blue: negative); the brighter, the better it fits what is there"
+    note = "left of each map: its kernel (red: positive, blue: negative); bright: large output"
     write_captions(figure, title, note)
     save_figure(figure, path)
 
@@ -99,7 +110,7 @@ def _checked_kernels(kernels: npt.ArrayLike, path: PathLike) -> Floats:
 
 
 def _show_kernel(axis: "Axes", kernel: Floats, limit: float) -> None:
-    """Shows (height, width, C) weights between -limit and limit, in a frame."""
+    """Shows a kernel (height, width, C) with weights from -limit to limit, in a frame."""
     if kernel.shape[2] == 1:
         axis.imshow(kernel[..., 0], cmap=SIGNED_COLORS, vmin=-limit, vmax=limit)
     else:
@@ -114,5 +125,5 @@ def _show_map(axis: "Axes", answer: Floats) -> None:
 
 
 def _columns(count: int, choices: range) -> int:
-    """The number of columns that leaves the fewest panels empty; few panels stand in one row."""
+    """The number of columns that leaves the fewest panels empty; few panels form one row."""
     return count if count <= choices[0] else min(choices, key=lambda columns: -count % columns)

@@ -1,4 +1,4 @@
-"""Owns the picture of a search: which value of which setting gave which error."""
+"""The picture of a search over settings: the error of each trial by the value of each setting."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,24 +13,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 3
-MOST_TICKS = 8  # more different numbers than this stand on a scale, not side by side
+MOST_TICKS = 8  # up to this many different numbers are evenly spaced; more are placed on a numeric axis
 TRIAL_COLOR, BEST_COLOR, FAILED_COLOR = "#4477aa", "#cc3311", "#888888"
 
 
 def setting_panels(columns: Mapping[str, Sequence[str]], errors: npt.ArrayLike, caption: str, path: PathLike) -> None:
-    """Draws a panel for each setting: every trial as a dot, the best red, those that failed as crosses at the top.
+    """Draws a panel per setting: a dot for each trial, red for the best, a cross at the top for a failed one.
 
-    Where values stand side by side, a line joins the lowest error of each.
+    If a setting has few values, a line joins the lowest error of each.
 
     Args:
-        columns: By the setting's name, each trial's value in words; (N,) each.
+        columns: The values of each setting as text, by the name of the setting; N of them, one per trial.
         errors: (N,), in per cent; NaN for a trial that failed.
-        caption: What the errors are of.
-        path: Where to; the suffix tells the format.
+        caption: The data and protocol of the errors; written below the panels.
+        path: The file to write; its suffix sets the format.
 
     Raises:
+        KpdetectError: There is no trial or no setting, the lengths differ, or the file cannot be written.
         MissingExtra: Matplotlib is not installed.
-        KpdetectError: There is no trial or no setting, or the numbers differ.
+
+    Example:
+        ```python
+        setting_panels({"learning_rate": ["1e-3", "1e-4"]}, [4.1, 5.0], "8 epochs, synthetic:300", "search.png")
+        ```
     """
     values = np.asarray(errors, np.float64)
     counts = {len(values), *(len(column) for column in columns.values())}
@@ -45,7 +50,7 @@ def setting_panels(columns: Mapping[str, Sequence[str]], errors: npt.ArrayLike, 
     for axis in axes[::across]:
         axis.set_ylabel("validation NME, %")
     hide_unused(axes, len(columns))
-    figure.supxlabel(f"{caption}; red: the best, cross: failed, line: each value's best", fontsize="x-small")
+    figure.supxlabel(f"{caption}; red: best trial, cross: failed, line: lowest error of each value", fontsize="x-small")
     save_figure(figure, path)
 
 
@@ -53,7 +58,7 @@ def _draw_setting(axis: "Axes", words: Sequence[str], errors: npt.NDArray[np.flo
     places = _places(axis, words)
     done = np.isfinite(errors)
     axis.scatter(places[done], errors[done], s=28, color=TRIAL_COLOR, alpha=0.75, zorder=3)
-    # A cross has no error: it stands at the top edge, whatever the scale.
+    # A failed trial has no error; its cross is at the top edge.
     axis.plot(
         places[~done], np.full((~done).sum(), 0.97), "x", color=FAILED_COLOR, transform=axis.get_xaxis_transform()
     )
@@ -68,7 +73,7 @@ def _draw_setting(axis: "Axes", words: Sequence[str], errors: npt.NDArray[np.flo
 
 
 def _places(axis: "Axes", words: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Where values stand: side by side, sorted; many different numbers on a scale, logarithmic over decades."""
+    """Positions of the values on the axis: evenly spaced and sorted; many numbers on a numeric axis."""
     numbers = [_number(word) for word in words]
     known = [number for number in numbers if number is not None]
     if len(known) == len(words) and len(set(known)) > MOST_TICKS:
@@ -89,7 +94,7 @@ def _number(word: str) -> float | None:
 
 
 def _share_scale(axis: "Axes", errors: npt.NDArray[np.float64]) -> None:
-    """The same scale in every panel, with room above for crosses; logarithmic where some trial did not learn."""
+    """Sets the same y axis in every panel, with room for crosses; logarithmic if errors differ by a factor of 5."""
     known = errors[np.isfinite(errors)]
     if not len(known):
         axis.set_yticks([])
