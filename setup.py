@@ -51,8 +51,7 @@ TEST = [
     "ruff>=0.12",
     "types-tqdm",
 ]
-FOLDERS = {"shipped": "compact", "finder": "finder", "imagenet": "imagenet"}
-SHIPPED = {f"kpdetect._{name}": f"exported_models/{folder}" for name, folder in FOLDERS.items()}
+SHIPPED = {f"kpdetect._{folder}": f"exported_models/{folder}" for folder in ("compact", "finder", "imagenet")}
 
 setup(
     name="kpdetect",
@@ -72,7 +71,7 @@ setup(
         "kpdetect.data": ["label_alignment.json"],
         "kpdetect.data.synthetic": ["face_shape.json"],
         "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],
-        "kpdetect._shipped": ["compact_int8.tflite", "spec.json"],
+        "kpdetect._compact": ["compact_int8.tflite", "model.weights_fp16.npz", "spec.json"],
         "kpdetect._finder": ["finder.tflite"],
         "kpdetect._imagenet": ["efficientnet_lite0.npz"],
     },

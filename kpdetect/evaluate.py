@@ -29,7 +29,11 @@ from kpdetect.modelfile import runtime
 class EvaluateOptions:
     """Measures a model on labelled faces: plain, mirrored and centred, per group of points, and as boxes go wrong."""
 
-    model: str = option(dataclasses.MISSING, "run or bundle folder, .tflite, .onnx or SavedModel", positional=True)
+    model: str = option(
+        dataclasses.MISSING,
+        "run or bundle folder, .tflite, .onnx, SavedModel, or a packaged model such as compact-160-v1",
+        positional=True,
+    )
     data: str = option(dataclasses.MISSING, "labelled faces, such as youtube-faces:DIR, csv:FILE or synthetic:500")
     split: str = option("all", "every face, or the subjects held out of training", choices=("all", "val", "test"))
     boxes: str = option(

@@ -23,6 +23,7 @@ from kpdetect.exporters.calibration_set import calibration_faces
 from kpdetect.exporters.parity import NUM_PROBES, Comparison, Difference, check_difference, probe_crops
 from kpdetect.modelfile import bundle
 from kpdetect.modelfile.inspection import description, draw_points
+from kpdetect.modelfile.registry import PathLike, resolve
 from kpdetect.modelfile.spec import SPEC_FILE, FileRecord, Spec
 
 DEFAULT_FORMATS = (SAVED_MODEL, "tflite", "onnx")
@@ -34,7 +35,9 @@ FOLDERS = {SAVED_MODEL: "saved_model.pb", web_page.WEB: web_page.MODEL_FILE}
 class ExportOptions:
     """Writes a model as SavedModel, TFLite and ONNX; each file is run in its own runtime and compared with Keras."""
 
-    model: str = option(dataclasses.MISSING, "bundle folder with its weights", positional=True)
+    model: str = option(
+        dataclasses.MISSING, "bundle folder with its weights, or the name of a packaged model", positional=True
+    )
     out: str = option(dataclasses.MISSING, "folder to write; it becomes a bundle too", metavar="DIR")
     formats: tuple[str, ...] = option(
         DEFAULT_FORMATS, "comma-separated: saved_model, tflite, onnx, keras, web (a page for browsers)", metavar="LIST"
@@ -127,8 +130,8 @@ class _File:
 
 
 def export_model(
-    bundle_folder: bundle.PathLike,
-    out: bundle.PathLike,
+    bundle_folder: PathLike,
+    out: PathLike,
     formats: Sequence[str] = DEFAULT_FORMATS,
     tolerance_px: float = 0.01,
     overwrite: bool = False,
@@ -158,8 +161,8 @@ def export_model(
         MissingExtra: TensorFlow or a converter is not installed.
     """
     files = _chosen_files(formats, quantization)
-    bundle.checked_weights(bundle_folder)  # a wrong path is told before TensorFlow takes seconds to start
-    _check_out(Path(bundle_folder), Path(out), overwrite)
+    bundle.checked_weights(bundle_folder)  # a wrong path is reported before TensorFlow takes seconds to start
+    _check_out(resolve(bundle_folder), Path(out), overwrite)
     kept = _files_of_others(Path(out))
     with quietly("starting TensorFlow"):
         need_tensorflow("export", "kpdetect export")

@@ -20,6 +20,7 @@ from kpdetect.data import Annotations, labelled, load, morphed_faces
 from kpdetect.data.labelled_faces import cropped, read_history, spread, typical_layout
 from kpdetect.inference.model_input import face_of_data, face_of_image
 from kpdetect.modelfile.bundle import load_bundle, read_spec
+from kpdetect.modelfile.inspection import shipped_models_table
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.visualization.first_layer import feature_maps_of, first_convolution
 
@@ -116,6 +117,14 @@ class ErrorsOptions(MeasuredFaces):
     """Draws a model's mean error of each point on the typical face."""
 
     out: str = option("out/errors.png", "the picture", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class ModelsOptions:
+    """Prints a table of the packaged models: name, points, input, size and error."""
+
+
+MODELS = "models"  # the one subcommand that draws no picture
 
 
 def draw_keypoints(options: KeypointsOptions) -> None:
@@ -241,8 +250,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_help())
         return 0
+    if words[0] == MODELS:
+        parse_options(ModelsOptions, words[1:], f"show {MODELS}", f"python -m kpdetect.show {MODELS}")
+        print(shipped_models_table())
+        return 0
     if words[0] not in PICTURES:
-        raise unknown_name("picture", words[0], PICTURES)
+        raise unknown_name("picture", words[0], [*PICTURES, MODELS])
     picture = PICTURES[words[0]]
     example = f"python -m kpdetect.show {words[0]} {picture.example} --out picture.png"
     options: Any = parse_options(picture.options, words[1:], f"show {words[0]}", example)
@@ -254,6 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _help() -> str:
     lines = [f"  {name:13} {picture.options.__doc__}" for name, picture in PICTURES.items()]
+    lines.append(f"  {MODELS:13} {ModelsOptions.__doc__}")
     usage = "usage: kpdetect show PICTURE …    (kpdetect show PICTURE --help tells more)"
     return "\n".join([usage, "", *lines, "", "example:\n  python -m kpdetect.show keypoints --count 6 --out faces.png"])
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,15 +19,21 @@ from kpdetect.core.atomic_write import atomic_folder
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule, apply_matrix
 from kpdetect.core.schema import IBUG68
+from kpdetect.evaluation.results import read_rows
 from kpdetect.modelfile import bundle
 from kpdetect.modelfile.bundle import (
+    HALF_WEIGHTS_FILE,
     WEIGHTS_FILE,
     Spec,
+    add_half_weights,
+    checked_weights,
+    file_record,
     load_bundle,
     model_kind,
     read_spec,
     save_bundle,
     shipped_model,
+    write_spec,
 )
 from kpdetect.modelfile.spec import SPEC_FILE, face_scores
 
@@ -34,6 +41,7 @@ from kpdetect.modelfile.spec import SPEC_FILE, face_scores
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 DIGEST = "0" * 64
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -363,9 +371,93 @@ def test_a_shipped_file_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypa
 
 def test_the_shipped_model_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(assets, "PACKAGE", tmp_path / "kpdetect")
-    with pytest.raises(KpdetectError, match=r"no model ships with this kpdetect .*python -m kpdetect.train"):
+    with pytest.raises(KpdetectError, match=r"spec\.json .*_compact, .*python -m kpdetect.train"):
         shipped_model()
-    for place in ("exported_models/compact", "kpdetect/_shipped"):
+    for place in ("exported_models/compact", "kpdetect/_compact"):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / SPEC_FILE).write_text("{}")
         assert shipped_model() == tmp_path / place
+
+
+@pytest.mark.parametrize("name", ["compact", "compact-160-v1"])
+def test_a_packaged_model_is_found_by_its_name(name, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)  # no folder of that name is near
+    assert model_kind(name) == "bundle"
+    assert read_spec(name).input_shape == (160, 160, 1)
+    assert checked_weights(name)[1] == shipped_model() / WEIGHTS_FILE
+
+
+def test_a_path_comes_before_a_packaged_model_of_the_same_name(folder, tmp_path, monkeypatch) -> None:
+    shutil.copytree(folder, tmp_path / "compact")
+    monkeypatch.chdir(tmp_path)
+    assert read_spec("compact").recipe == "small"
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("compct", "compact"), ("compact-160-v2", "compact-160-v1")])
+def test_an_unknown_name_suggests_the_nearest_packaged_model(name, nearest) -> None:
+    with pytest.raises(KpdetectError, match=rf"^{name}: no such .*'{nearest}'\?.*compact, compact-160-v1$"):
+        read_spec(name)
+
+
+def test_the_spec_of_the_packaged_model_holds_its_result_rows() -> None:
+    rows = {
+        (row.dataset, row.split, row.boxes): row
+        for row in read_rows(ROOT / "exported_models" / "results.csv")
+        if row.model == "compact" and row.file == "compact_int8.tflite"
+    }
+    errors = read_spec("compact-160-v1").errors
+    assert len(errors) == len(rows) > 3
+    for error in errors:
+        row = rows[error["dataset"], error["split"], error["boxes"]]
+        assert {key: getattr(row, key) for key in error} == error
+
+
+def test_half_weights_are_read_where_a_bundle_has_no_others(folder, tmp_path) -> None:
+    import keras
+
+    copy = shutil.copytree(folder, tmp_path / "half")
+    assert HALF_WEIGHTS_FILE in add_half_weights(copy).files
+    exact, _ = load_bundle(copy)
+    (copy / WEIGHTS_FILE).unlink()
+    rounded, spec = load_bundle(copy)
+    crops = np.random.default_rng(0).uniform(0, 255, (4, *spec.input_shape)).astype(np.float32)
+    a, b = (keras.tree.map_structure(np.asarray, model(crops, training=False)) for model in (exact, rounded))
+    assert np.abs(a["keypoints"] - b["keypoints"]).max() * max(spec.crop.size_hw) < 0.01
+
+
+def test_half_weights_of_the_packaged_model_predict_the_same_within_a_hundredth_of_a_pixel(tmp_path) -> None:
+    from kpdetect.data import synthetic
+    from kpdetect.data.crops import evaluation_crops
+
+    exact, spec = load_bundle("compact-160-v1")
+    for name in (SPEC_FILE, HALF_WEIGHTS_FILE):
+        shutil.copy(shipped_model() / name, tmp_path)
+    rounded, _ = load_bundle(tmp_path)
+    crops, _, _ = evaluation_crops(synthetic.annotations(24), spec.crop, spec.channels)
+    a, b = (np.asarray(model(crops.astype(np.float32), training=False)["keypoints"]) for model in (exact, rounded))
+    assert 0 < np.abs(a - b).max() * 160 < 0.01
+
+
+def test_half_weights_of_another_architecture_are_refused(folder, tmp_path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "half")
+    add_half_weights(copy)
+    (copy / WEIGHTS_FILE).unlink()
+    with np.load(copy / HALF_WEIGHTS_FILE) as file:
+        arrays = dict(file)
+    first = next(iter(arrays))
+    for wrong, part in ((arrays[first][..., :-1], "shape"), (np.full_like(arrays[first], np.inf), "finite")):
+        np.savez(copy / HALF_WEIGHTS_FILE, **{**arrays, first: wrong})
+        _renew_record(copy)
+        with pytest.raises(KpdetectError, match=f"{HALF_WEIGHTS_FILE}: {first}: expected .*{part}"):
+            load_bundle(copy)
+    del arrays[first]
+    np.savez(copy / HALF_WEIGHTS_FILE, **arrays)
+    _renew_record(copy)
+    with pytest.raises(KpdetectError, match=f"{HALF_WEIGHTS_FILE}: .*{first}"):
+        load_bundle(copy)
+
+
+def _renew_record(folder: Path) -> None:
+    spec = read_spec(folder)
+    record = file_record(folder / HALF_WEIGHTS_FILE)
+    write_spec(dataclasses.replace(spec, files={**spec.files, HALF_WEIGHTS_FILE: record}), folder)

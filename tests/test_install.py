@@ -23,8 +23,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_ships_the_model_but_no_test_and_no_training_file(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert "kpdetect/_shipped/spec.json" in names
-    assert "kpdetect/_shipped/compact_int8.tflite" in names
+    assert "kpdetect/_compact/spec.json" in names
+    assert "kpdetect/_compact/compact_int8.tflite" in names
+    assert "kpdetect/_compact/model.weights_fp16.npz" in names
     assert "kpdetect/_finder/finder.tflite" in names
     assert "kpdetect/_imagenet/efficientnet_lite0.npz" in names
     assert "kpdetect/py.typed" in names
@@ -57,6 +58,10 @@ def test_the_predictor_works_from_the_wheel_in_another_folder(wheel: Path, tmp_p
         "face, = Predictor()(image, boxes=[(*points.min(0), *points.max(0))])\n"
         "assert face.keypoints.shape == (68, 2), face.keypoints.shape\n"
         "assert 'tensorflow' not in sys.modules\n"
+        "assert Predictor('compact-160-v1').model.path.name == 'compact_int8.tflite'\n"
+        "from kpdetect.modelfile.bundle import load_bundle\n"
+        "model, spec = load_bundle('compact')  # as --init-from compact does\n"
+        "assert model.output_shape['keypoints'] == (None, 68, 2), model.output_shape\n"
         "print('ok')\n"
     )
     done = subprocess.run(

@@ -388,3 +388,12 @@ def test_real_faces(shared_data, tmp_path):
     ]
     assert run_command(main, ["keypoints", *words]) == 0
     assert read_image(tmp_path / "k.png").shape[1] > 800
+
+
+def test_the_packaged_models_are_listed_with_their_size_and_error(capsys) -> None:
+    assert main(["models"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["name", "alias", "points", "input", "bytes", "error"]
+    (row,) = rows
+    assert row.split()[:6] == ["compact-160-v1", "compact", "68", "160x160", "grey", "1133707"]
+    assert "NME 3.19 % (inter-ocular) on 151 faces" in row

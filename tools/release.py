@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,10 @@ from kpdetect.modelfile import bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, TABLES = ROOT / "exported_models" / "results.csv", ROOT / "tools" / "results_tables.py"
+ERROR_KEYS = (
+    "file", "dataset", "split", "boxes", "n", "missed", "nme", "auc8", "fr8", "normaliser", "date",
+)  # fmt: skip
+"""What ``spec.json`` holds of a result row."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,14 @@ def measure(one: Measurement, reports: Path) -> ResultRow:
     return dataclasses.replace(read_rows(rows)[-1], **one.told_as)  # type: ignore[arg-type]
 
 
+def record_errors(exported: Path, rows: Sequence[ResultRow]) -> None:
+    """Writes the rows of the file that `Predictor` runs into the bundle's ``spec.json``."""
+    spec = bundle.read_spec(exported)
+    first = next(name for name in spec.files if name.endswith(".tflite"))
+    errors = [{key: getattr(row, key) for key in ERROR_KEYS} for row in rows if row.file == first]
+    bundle.write_spec(dataclasses.replace(spec, errors=tuple(errors)), exported)
+
+
 def main() -> None:
     """Measures, and writes the rows and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -96,6 +108,8 @@ def main() -> None:
     kept = [row for row in read_rows(ROWS) if row.model not in names]
     write_rows(ROWS, [*measured, *kept])
     subprocess.run([sys.executable, str(TABLES)], check=True)
+    bundle.add_half_weights(arguments.exported)
+    record_errors(arguments.exported, measured)
     print(f"{ROWS}: {len(measured)} rows of {', '.join(sorted(names))}, {len(kept)} of others")
 
 

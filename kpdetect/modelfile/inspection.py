@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -12,8 +11,9 @@ from kpdetect.core.options import quietly
 from kpdetect.data import on_whole_pictures, synthetic
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.modelfile import runtime
-from kpdetect.modelfile.bundle import PathLike, model_kind, read_spec
+from kpdetect.modelfile.bundle import model_kind, read_spec
 from kpdetect.modelfile.graphs import Graph, Signature, read_graph
+from kpdetect.modelfile.registry import SHIPPED_MODELS, PathLike, ShippedModel, resolve
 from kpdetect.modelfile.spec import OUTPUT_NAME, RANGES_FROM, Spec
 from kpdetect.modelfile.spec_text import (
     FACE_SCORE_IN_WORDS,
@@ -45,13 +45,34 @@ def description(path: PathLike) -> str:
         KpdetectError: It is no model, or carries no spec.
         MissingExtra: The file needs a package that is not installed.
     """
-    kind, spec = model_kind(path), read_spec(path)
+    place = resolve(path)
+    kind, spec = model_kind(place), read_spec(place)
     with quietly(f"reading {path}"):
-        graph = read_graph(Path(path), kind, spec)
-    lines = [f"{path}: {KINDS_IN_WORDS[kind]}, {runtime.size_of(Path(path))} bytes"]
+        graph = read_graph(place, kind, spec)
+    lines = [f"{path}: {KINDS_IN_WORDS[kind]}, {runtime.size_of(place)} bytes"]
     for title, text in [*_spec_rows(spec), *_file_rows(spec), *_graph_rows(graph)]:
         lines.append(textwrap.fill(text, WIDTH, initial_indent=title.ljust(INDENT), subsequent_indent=" " * INDENT))
     return "\n".join(lines)
+
+
+def shipped_models_table() -> str:
+    """Returns a table of the packaged models: name, alias, points, input, bytes of the file that runs, and error."""
+    header = ("name", "alias", "points", "input", "bytes", "error")
+    rows = [header, *(_shipped_row(shipped) for shipped in SHIPPED_MODELS)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _shipped_row(shipped: ShippedModel) -> tuple[str, ...]:
+    spec = read_spec(shipped.path)
+    file = next(name for name in spec.files if name.endswith(".tflite"))
+    height, width, _ = spec.input_shape
+    color = "grey" if spec.channels == 1 else "RGB"
+    error = _error_in_words(spec.errors[0]) if spec.errors else "-"
+    size = str(spec.files[file]["bytes"])
+    return shipped.name, shipped.alias, str(spec.num_keypoints), f"{height}x{width} {color}", size, error
 
 
 def draw_points(path: PathLike, target: PathLike) -> None:

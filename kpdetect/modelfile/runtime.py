@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError, MissingExtra
-from kpdetect.modelfile.bundle import WEIGHTS_FILE, PathLike, checked_file, load_bundle, model_kind, read_spec
+from kpdetect.modelfile.bundle import checked_file, checked_weights, load_bundle, model_kind, read_spec
+from kpdetect.modelfile.registry import PathLike, resolve
 from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
 
 Crops = npt.NDArray[Any]  # uint8 or float32
@@ -104,7 +105,8 @@ def load(path: PathLike, threads: int = 1) -> Runtime:
 
     Args:
         path: A bundle folder (the first TFLite of its list runs, or else its weights in Keras), a ``.tflite``,
-            ``.onnx`` or ``.keras`` file, or a SavedModel folder. Bundles with a TFLite, and ``.tflite`` and ``.onnx``
+            ``.onnx`` or ``.keras`` file, a SavedModel folder, or the name of a packaged model such as
+            ``compact-160-v1`` (see `kpdetect.modelfile.registry`). Bundles with a TFLite, and ``.tflite`` and ``.onnx``
             files, need no TensorFlow.
         threads: How many threads one batch may use in TFLite and ONNX; TensorFlow keeps its own setting.
 
@@ -114,7 +116,8 @@ def load(path: PathLike, threads: int = 1) -> Runtime:
     """
     if threads < 1:
         raise KpdetectError(f"threads: expected 1 or more, received {threads}")
-    source, kind, spec = Path(path), model_kind(path), read_spec(path)
+    source = resolve(path)
+    kind, spec = model_kind(source), read_spec(source)
     if kind == "bundle":
         return _load_bundle(source, spec, threads)
     return Runtime(spec, source, size_of(source), _LOADERS[kind](source, threads))
@@ -127,7 +130,7 @@ def _load_bundle(folder: Path, spec: Spec, threads: int) -> Runtime:
             return Runtime(spec, file, size_of(file), _load_tflite(file, threads))
     _quiet_tensorflow()
     model, spec = load_bundle(folder)
-    weights = folder / WEIGHTS_FILE
+    _, weights = checked_weights(folder)
     return Runtime(spec, weights, size_of(weights), _keras_function(model))
 
 

@@ -113,7 +113,7 @@ def _from_bundle(recipe: Recipe, folder: str, run_folder: Path) -> Source:
             f"--init-from {folder}: expected architecture '{recipe.architecture}', as recipe '{recipe.name}' has it, "
             f"received '{spec.architecture}'"
         )
-    if Path(folder).resolve() == run_folder.resolve():
+    if bundle.resolve(folder).resolve() == run_folder.resolve():
         raise KpdetectError(f"--init-from {folder}: is the folder of this very run; choose another --out")
     with quietly(f"reading {folder}"):
         model, spec = bundle.load_bundle(folder)

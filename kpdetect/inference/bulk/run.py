@@ -20,6 +20,7 @@ from kpdetect.inference.bulk.sources import Columns, Part, find_parts, fingerpri
 from kpdetect.inference.bulk.tables import Counts
 from kpdetect.inference.bulk.worker import Job, LabelParts, Look, Outcome
 from kpdetect.modelfile.bundle import file_record, shipped_model
+from kpdetect.modelfile.registry import resolve
 
 FAILED_IN_A_ROW = 3
 """So many parts that fail one after another have a cause in common, such as a full disk: the run ends."""
@@ -64,7 +65,8 @@ def label(options: LabelOptions, engine: Engine) -> int:
 
 def look_of(options: LabelOptions) -> Look:
     """How faces are looked for, with paths that hold wherever a worker starts."""
-    model, detector = (None if place is None else os.path.abspath(place) for place in (options.model, options.detector))
+    model = None if options.model is None else os.path.abspath(resolve(options.model))
+    detector = None if options.detector is None else os.path.abspath(options.detector)
     return Look(model, detector, options.mirror, options.min_score, options.max_megapixels)
 
 

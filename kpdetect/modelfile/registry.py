@@ -1,0 +1,75 @@
+"""The models that are packaged with kpdetect: their names, and the folders that hold their files."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpdetect.core.assets import shipped_file
+from kpdetect.core.errors import KpdetectError, unknown_name
+
+PathLike = str | os.PathLike[str]
+
+SPEC_FILE = "spec.json"
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A packaged model.
+
+    Attributes:
+        name: Its name with a version. A later model gets a new name; this one always means the same weights.
+        alias: A short name, which means the newest model of its kind.
+        folder: Its folder in ``exported_models``.
+        description: What it is, in one line.
+    """
+
+    name: str
+    alias: str
+    folder: str
+    description: str
+
+    @property
+    def path(self) -> Path:
+        """The folder of its files, in an installed package or in a checkout.
+
+        Raises:
+            KpdetectError: The files are in neither place.
+        """
+        instead = "train a model with: python -m kpdetect.train"
+        return shipped_file(self.folder, SPEC_FILE, instead).parent
+
+
+SHIPPED_MODELS = (
+    ShippedModel(
+        name="compact-160-v1",
+        alias="compact",
+        folder="compact",
+        description="68 points (iBUG scheme) with uncertainty, from grey crops of 160x160 pixels",
+    ),
+)
+"""Every packaged model; the first one is the default of `kpdetect.Predictor`."""
+
+
+def resolve(model: PathLike) -> Path:
+    """Returns the path of a model that is given as a path or as the name of a packaged model.
+
+    A path that exists is returned as it is, also if a packaged model has the same name.
+
+    Args:
+        model: A path, or a name or alias of `SHIPPED_MODELS`.
+
+    Raises:
+        KpdetectError: There is no such path and no packaged model of that name.
+
+    >>> resolve("compact") == resolve("compact-160-v1")
+    True
+    """
+    path = Path(model)
+    if path.exists():
+        return path
+    text = os.fspath(model)
+    for shipped in SHIPPED_MODELS:
+        if text in (shipped.name, shipped.alias):
+            return shipped.path
+    names = [name for shipped in SHIPPED_MODELS for name in (shipped.name, shipped.alias)]
+    raise KpdetectError(f"{text}: no such model file or folder; {unknown_name('packaged model', text, names)}")
