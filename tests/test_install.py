@@ -61,7 +61,7 @@ def test_the_predictor_works_from_the_wheel_in_another_folder(wheel: Path, tmp_p
         "assert Predictor('compact-160-v1').model.path.name == 'compact_int8.tflite'\n"
         "from kpdetect.modelfile.bundle import load_bundle\n"
         "model, spec = load_bundle('compact')  # as --init-from compact does\n"
-        "assert model.output_shape['keypoints'] == (None, 68, 2), model.output_shape\n"
+        "assert model.input_shape == (None, 160, 160, 1), model.input_shape\n"
         "print('ok')\n"
     )
     done = subprocess.run(

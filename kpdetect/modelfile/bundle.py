@@ -6,7 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def add_half_weights(folder: PathLike) -> Spec:
     from kpdetect import models
 
     model, spec = load_bundle(folder)
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{layer}/{number}": array.astype(np.float16) if array.size >= WORTH_HALVING else array
         for layer, weights in models.weights_of(model).items()
         for number, array in enumerate(weights)

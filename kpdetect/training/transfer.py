@@ -16,6 +16,7 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import GREY_OF_RGB
 from kpdetect.core.options import quietly
 from kpdetect.modelfile import bundle
+from kpdetect.modelfile.registry import resolve
 from kpdetect.modelfile.spec import Spec
 from kpdetect.recipes import Recipe
 
@@ -113,7 +114,7 @@ def _from_bundle(recipe: Recipe, folder: str, run_folder: Path) -> Source:
             f"--init-from {folder}: expected architecture '{recipe.architecture}', as recipe '{recipe.name}' has it, "
             f"received '{spec.architecture}'"
         )
-    if bundle.resolve(folder).resolve() == run_folder.resolve():
+    if resolve(folder).resolve() == run_folder.resolve():
         raise KpdetectError(f"--init-from {folder}: is the folder of this very run; choose another --out")
     with quietly(f"reading {folder}"):
         model, spec = bundle.load_bundle(folder)
