@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from kpdetect.core.geometry import apply_matrix, rotation, tight_box
+from kpdetect.core.geometry import apply_matrix, rotation
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.synthetic.face_shape import face_shape
 from kpdetect.detection import Face
@@ -27,7 +27,7 @@ def face_of(width: float) -> Face:
     mean = face_shape().mean
     middle = (WIDTH / 2, HEIGHT * 0.6)
     points = apply_matrix(rotation(20, middle), mean * (width / np.ptp(mean[:, 0])) + middle)
-    return Face(tight_box(points), points, IBUG68)
+    return Face(points, IBUG68)
 
 
 def milliseconds(image: np.ndarray, faces: Sequence[Face], filters: Sequence[Filter], repeats: int) -> float:

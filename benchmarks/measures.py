@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kpdetect import measures
-from kpdetect.core.geometry import Floats, tight_box
+from kpdetect.core.geometry import Floats
 from kpdetect.core.images import cv2
 from kpdetect.core.schema import IBUG68
 from kpdetect.data import Annotations, load
@@ -32,7 +32,7 @@ CLOSED_LABEL, OPEN_LABEL = 0.12, 0.22  # aspect ratios of labelled eyes that are
 def drawn_faces(count: int, size: int) -> list[Face]:
     """The points of drawn faces on pictures of a size."""
     points = [np.asarray(place_face(0, index).points * size, np.float32) for index in range(count)]
-    return [Face(tight_box(one), one, IBUG68) for one in points]
+    return [Face(one, IBUG68) for one in points]
 
 
 def print_times(count: int) -> None:
@@ -94,8 +94,7 @@ def print_mirrored(predictor: Predictor, faces: Annotations, sample: int) -> Non
 
 def print_closed_eyes(predictor: Predictor, faces: Annotations, sample: int) -> None:
     """Prints which share of shut and of open eyes each threshold calls closed."""
-    labels = zip(faces.boxes, faces.keypoints, strict=True)
-    ratios = np.array([measures.eye_openness(Face(box, points, faces.schema)).mean for box, points in labels])
+    ratios = np.array([measures.eye_openness(Face(points, faces.schema)).mean for points in faces.keypoints])
     random, found = np.random.default_rng(0), []
     for rows in (np.flatnonzero(ratios < CLOSED_LABEL), np.flatnonzero(ratios > OPEN_LABEL)):
         chosen = random.choice(rows, min(len(rows), 3 * sample), replace=False)

@@ -96,7 +96,7 @@ Image("out/crops.png")
 # %%
 relative = predictor.model(crops)
 keypoints = apply_matrix(invert(to_crop), to_pixels(relative, spec.crop.size_hw))
-found = [Face(box, points, spec.schema) for box, points in zip(boxes, keypoints, strict=True)]
+found = [Face(points, spec.schema, detection_box=box) for points, box in zip(keypoints, boxes, strict=True)]
 print("points", keypoints.shape, "in pixels of the photograph")
 
 write_image("out/marked.jpg", visualization.draw_faces(photograph, found))
@@ -128,8 +128,7 @@ for face in found:
 corner, opposite = found[0].box[:2] - 40, found[0].box[2:] + 40
 closer = scaling(4) @ translation(*-corner)
 width, height = np.rint(4 * (opposite - corner)).astype(int)
-box = apply_matrix(closer, found[0].box.reshape(2, 2)).reshape(4)
-enlarged = Face(box, apply_matrix(closer, found[0].keypoints), spec.schema)
+enlarged = Face(apply_matrix(closer, found[0].keypoints), spec.schema)
 write_image("out/closer.jpg", visualization.draw_faces(warp_crop(photograph, closer, (height, width)), [enlarged]))
 Image("out/closer.jpg", width=480)
 

@@ -13,7 +13,15 @@ from kpdetect.core.geometry import intersection_over_union
 from kpdetect.core.images import read_image
 from kpdetect.core.schema import IBUG68, user_schema
 from kpdetect.data import read_youtube_faces
-from kpdetect.detection import CASCADES, Cascade, Face, HaarDetector, biggest_first, haar, merge_boxes
+from kpdetect.detection import (
+    CASCADES,
+    Cascade,
+    Face,
+    HaarDetector,
+    haar,
+    largest_first,
+    weighted_non_maximum_suppression,
+)
 from kpdetect.detection import boxes as face_boxes
 
 number = st.floats(0, 300, width=32)
@@ -29,7 +37,7 @@ def detector() -> HaarDetector:
 
 
 def face() -> Face:
-    return Face(np.float32([1, 2, 3, 4]), np.arange(136, dtype=np.float32).reshape(68, 2), IBUG68, 0.5)
+    return Face(np.arange(136, dtype=np.float32).reshape(68, 2), IBUG68, 0.5)
 
 
 class TestFace:
@@ -45,13 +53,13 @@ class TestFace:
 
     def test_description_is_whole(self):
         report = face().to_dict()
-        assert report["box"] == [1, 2, 3, 4]
+        assert (report["box"], report["detection_box"]) == ([0, 1, 134, 135], None)
         assert report["score"] == 0.5
         assert dict(zip(report["names"], report["keypoints"], strict=True))["nose_tip"] == [60, 61]
 
     def test_what_a_model_does_not_tell_is_none(self):
         assert (face().uncertainty, face().to_dict()["uncertainty"]) == (None, None)
-        plain = Face(np.zeros(4, np.float32), np.zeros((1, 2), np.float32), user_schema(["a"]))
+        plain = Face(np.zeros((1, 2), np.float32), user_schema(["a"]))
         assert (plain.score, plain.to_dict()["score"]) == (None, None)
 
     def test_uncertainties_stand_in_the_order_of_the_points(self):
@@ -61,11 +69,29 @@ class TestFace:
         assert report["score"] == 0.9877
         assert json.loads(json.dumps(report)) == report
 
+    def test_the_box_is_that_of_the_points_and_follows_them(self):
+        one = dataclasses.replace(face(), detection_box=np.float32([5, 5, 9, 9]))
+        moved = dataclasses.replace(one, keypoints=one.keypoints + np.float32([10, 0]))
+        assert (one.box.tolist(), moved.box.tolist()) == ([0, 1, 134, 135], [10, 1, 144, 135])
+        assert moved.detection_box is not None
+        assert moved.detection_box.tolist() == [5, 5, 9, 9]
+        assert one.box.dtype == np.float32
+
+    def test_printed_it_is_three_lines_of_numbers(self):
+        lines = str(dataclasses.replace(face(), uncertainty=np.full(68, 1.25, np.float32))).splitlines()
+        assert lines[0].split(": ")[1] == "(0.0, 1.0, 134.0, 135.0), 134.0 x 134.0 px"
+        assert lines[1].split(": ")[1] == "0.50"
+        assert all(part in lines[2] for part in ("68", "ibug68", "inter-ocular distance 25.5 px", "error 1.2 px"))
+        assert len(lines) == 3
+        assert repr(face()) == "Face(68 keypoints of 'ibug68', box=(0.0, 1.0, 134.0, 135.0), score=0.50)"
+
     def test_shapes_that_do_not_fit(self):
+        with pytest.raises(KpdetectError, match=r"detection box of shape \(4,\)"):
+            dataclasses.replace(face(), detection_box=np.zeros((1, 4), np.float32))
         with pytest.raises(KpdetectError, match=r"keypoints of shape \(1, 2\)"):
-            Face(np.zeros(4, np.float32), np.zeros((2, 2), np.float32), user_schema(["a"]))
+            Face(np.zeros((2, 2), np.float32), user_schema(["a"]))
         for shape in ((1,), (68, 1), (69,), ()):
-            with pytest.raises(KpdetectError, match=r"expected an uncertainty of shape \(68,\), received \("):
+            with pytest.raises(KpdetectError, match=r"uncertainty of shape \(68,\) .*received \("):
                 dataclasses.replace(face(), uncertainty=np.zeros(shape, np.float32))
 
 
@@ -74,7 +100,7 @@ class TestMerging:
     @given(boxes, st.randoms())
     def test_votes_make_few_boxes_in_whatever_order(self, rows, random):
         votes = np.array([random.randint(1, 20) for _ in rows])
-        merged, sums = merge_boxes(rows, votes)
+        merged, sums = weighted_non_maximum_suppression(rows, votes)
         assert 1 <= len(merged) == len(sums) <= len(rows)
         assert sums.sum() <= votes.sum()
         # A merged box is a mean, so it stays within what was merged.
@@ -82,31 +108,33 @@ class TestMerging:
         assert (merged >= rows.min(axis=0) - tolerance).all()
         assert (merged <= rows.max(axis=0) + tolerance).all()
         order = random.sample(range(len(rows)), len(rows))
-        again, again_sums = merge_boxes(rows[order], votes[order])
+        again, again_sums = weighted_non_maximum_suppression(rows[order], votes[order])
         np.testing.assert_allclose(again, merged, rtol=1e-5)
         np.testing.assert_allclose(again_sums, sums)
 
     @quick
     @given(boxes)
     def test_no_two_results_show_one_face(self, rows):
-        merged, _ = merge_boxes(rows, np.ones(len(rows)))
+        merged, _ = weighted_non_maximum_suppression(rows, np.ones(len(rows)))
         overlap = intersection_over_union(merged, merged)
         np.fill_diagonal(overlap, 0)
-        assert overlap.max() <= face_boxes.INSIDE
+        assert overlap.max() <= face_boxes.CONTAINED
 
     def test_by_hand(self):
-        merged, votes = merge_boxes([[0, 0, 10, 10], [1, 0, 11, 10], [40, 0, 50, 10], [42, 2, 46, 6]], [3, 1, 2, 1])
+        merged, votes = weighted_non_maximum_suppression(
+            [[0, 0, 10, 10], [1, 0, 11, 10], [40, 0, 50, 10], [42, 2, 46, 6]], [3, 1, 2, 1]
+        )
         # Two windows on one face, weighed 3 to 1; a small one within another face is dropped.
         np.testing.assert_allclose(merged, [[0.25, 0, 10.25, 10], [40, 0, 50, 10]])
         assert votes.tolist() == [4, 2]
 
     def test_nothing_stays_nothing(self):
-        merged, votes = merge_boxes(np.zeros((0, 4)), [])
+        merged, votes = weighted_non_maximum_suppression(np.zeros((0, 4)), [])
         assert (merged.shape, votes.shape) == ((0, 4), (0,))
-        assert biggest_first([]).shape == (0, 4)
+        assert largest_first([]).shape == (0, 4)
 
     def test_biggest_first(self):
-        assert biggest_first([[0, 0, 1, 1], [0, 0, 3, 3], [5, 5, 7, 7]])[:, 2].tolist() == [3, 7, 1]
+        assert largest_first([[0, 0, 1, 1], [0, 0, 3, 3], [5, 5, 7, 7]])[:, 2].tolist() == [3, 7, 1]
 
 
 class TestCascade:

@@ -46,7 +46,7 @@ def finder(shift_x: float = 0.0, only_columns: range = range(100), box_shift: fl
         corner = bright & ~np.roll(bright, 1, 0) & ~np.roll(bright, 1, 1)
         found = [points_of(x, y) for y, x in zip(*np.nonzero(corner), strict=True) if x in only_columns]
         return [
-            Face(tight_box(points) + np.float32(box_shift), points + np.float32([shift_x, 0]), SQUARE)
+            Face(points + np.float32([shift_x, 0]), SQUARE, detection_box=tight_box(points) + np.float32(box_shift))
             for points in found
         ]
 

@@ -10,7 +10,7 @@ import pytest
 from kpdetect import predict
 from kpdetect.core.assets import PACKAGE
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.geometry import apply_matrix, rotation, scaling, tight_box, translation
+from kpdetect.core.geometry import apply_matrix, rotation, scaling, translation
 from kpdetect.core.images import read_image, write_image
 from kpdetect.core.schema import IBUG68, IMM58, user_schema
 from kpdetect.data import load
@@ -31,7 +31,7 @@ def mean_face(width: float = 100.0, center: tuple[float, float] = (150.0, 180.0)
 
 
 def face_of(points: np.ndarray) -> Face:
-    return Face(tight_box(points), np.asarray(points, np.float32), IBUG68)
+    return Face(np.asarray(points, np.float32), IBUG68)
 
 
 def grey(height: int = 300, width: int = 300) -> np.ndarray:
@@ -141,7 +141,7 @@ def test_a_face_beyond_the_border_leaves_the_photograph() -> None:
 def test_faces_of_no_extent_or_not_finite_are_left_alone() -> None:
     image = noise()
     flat = face_of(np.full((68, 2), 50.0, np.float32))
-    nowhere = Face(np.zeros(4, np.float32), np.full((68, 2), np.nan, np.float32), IBUG68)
+    nowhere = Face(np.full((68, 2), np.nan, np.float32), IBUG68)
     np.testing.assert_array_equal(apply_filters(image, [flat, nowhere], SHIPPED), image)
 
 

@@ -176,13 +176,13 @@ class TestLabels:
 
     def test_models_that_tell_neither_score_nor_uncertainty(self):
         scheme = user_schema(["left", "right"])
-        untold = Face(np.float32([0, 1, 2, 3]), np.float32([[1, 2], [3, 4]]), scheme)
-        told = Face(untold.box, untold.keypoints, scheme, 0.25, np.float32([5, 6]))
+        untold = Face(np.float32([[1, 2], [3, 4]]), scheme)
+        told = Face(untold.keypoints, scheme, 0.25, np.float32([5, 6]), np.float32([0, 1, 2, 3]))
         rows = faces_table([Labelled("a", (10, 20), [untold, told]), Labelled("b", (1, 1), [])], scheme).to_pylist()
-        shared = {"image": "a", "width": 20, "height": 10, "box": [0, 1, 2, 3], "keypoints": [[1, 2], [3, 4]]}
+        shared = {"image": "a", "width": 20, "height": 10, "box": [1, 2, 3, 4], "keypoints": [[1, 2], [3, 4]]}
         assert rows == [
-            {**shared, "score": None, "uncertainty": None},
-            {**shared, "score": 0.25, "uncertainty": [5, 6]},
+            {**shared, "detection_box": None, "score": None, "uncertainty": None},
+            {**shared, "detection_box": [0, 1, 2, 3], "score": 0.25, "uncertainty": [5, 6]},
         ]
 
     def test_one_that_cannot_be_marked_leaves_the_others_of_its_batch(self, photos, tmp_path, monkeypatch):

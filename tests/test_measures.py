@@ -8,7 +8,7 @@ import pytest
 
 from kpdetect import measures, predict
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.geometry import CropRule, apply_matrix, horizontal_flip, rotation, scaling, tight_box, to_relative
+from kpdetect.core.geometry import CropRule, apply_matrix, horizontal_flip, rotation, scaling, to_relative
 from kpdetect.core.images import read_image, write_image
 from kpdetect.core.options import run_command
 from kpdetect.core.schema import IBUG68, IMM58, KeypointSchema, user_schema
@@ -28,7 +28,7 @@ FACES = [place_face(3, index) for index in range(60)]
 
 def face_of(points: np.ndarray, schema: KeypointSchema = IBUG68) -> Face:
     points = np.asarray(points, np.float32)
-    return Face(tight_box(points), points, schema)
+    return Face(points, schema)
 
 
 def turned(yaw: float, pitch: float = 0.0, roll: float = 0.0, shape: np.ndarray = MEAN) -> Face:
@@ -115,7 +115,7 @@ class TestHeadPose:
         points = turned(0).keypoints.copy()
         points[IBUG68.index("chin")] = np.nan
         with pytest.raises(KpdetectError, match=r"finite points, received .* for 'chin'"):
-            head_pose(Face(np.float32([0, 0, 1, 1]), points, IBUG68))
+            head_pose(Face(points, IBUG68))
 
 
 class TestExpression:

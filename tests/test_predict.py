@@ -1,6 +1,7 @@
 """From a photograph to points in its own pixels, with a model and a detector whose answers are known."""
 
 import dataclasses
+import inspect
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpdetect import predict
+from kpdetect.core.assets import PACKAGE
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule, apply_matrix, horizontal_flip
 from kpdetect.core.images import read_image, write_image
@@ -84,7 +86,8 @@ class TestPredictor:
         (face,) = Predictor(ConstantModel(), no_detector)(PHOTO, boxes=[(40, 30, 60, 50)])
         np.testing.assert_allclose(face.keypoints, [[50, 40], [30, 20], [70, 50]], atol=1e-4)
         assert face.keypoints.dtype == np.float32
-        assert face.box.tolist() == [40, 30, 60, 50]
+        np.testing.assert_allclose(face.box, [30, 20, 70, 50], atol=1e-4)
+        assert face.detection_box.tolist() == [40, 30, 60, 50]
         assert face.schema is SCHEMA
 
     @settings(max_examples=40, deadline=None)
@@ -124,9 +127,9 @@ class TestPredictor:
     def test_detected_faces_come_biggest_first_and_own_boxes_in_their_order(self):
         boxes = [(0, 0, 10, 10), (50, 50, 90, 90), (20, 20, 40, 40)]
         found = Predictor(ConstantModel(), finds(*boxes))(PHOTO)
-        assert [face.box[2] for face in found] == [90, 40, 10]
+        assert [face.detection_box[2] for face in found] == [90, 40, 10]
         given_boxes = Predictor(ConstantModel(), no_detector)(PHOTO, boxes)
-        assert [face.box[2] for face in given_boxes] == [10, 90, 40]
+        assert [face.detection_box[2] for face in given_boxes] == [10, 90, 40]
 
     @pytest.mark.parametrize("boxes", [None, [], np.zeros((0, 4))])
     def test_no_face_is_an_empty_list_and_the_model_does_not_run(self, boxes):
@@ -145,8 +148,8 @@ class TestPredictor:
             ([(0, 0, 9)], r"expected shape \(N, 4\)"),
             ([(0, 0, 9), (1, 2, 3, 4)], "expected numbers"),
             ([("a", 0, 9, 9)], "expected numbers"),
-            ([(5, 5, 9, 9), (-20, 5, -9, 9)], r"number 2 lies beside it: \[-20\.0, 5\.0, -9\.0, 9\.0\]"),
-            ([(5, 5000, 9, 5009)], "number 1 lies beside it"),
+            ([(5, 5, 9, 9), (-20, 5, -9, 9)], r"200 x 100 .* box 2 .*\[-20\.0, 5\.0, -9\.0, 9\.0\]"),
+            ([(5, 5000, 9, 5009)], "200 x 100 .* box 1 "),
         ],
     )
     def test_boxes_that_are_none(self, boxes, message):
@@ -158,7 +161,7 @@ class TestPredictor:
             def predict(self, crops):
                 return Prediction(np.full((len(crops), 3, 2), np.nan, np.float32), None)
 
-        with pytest.raises(KpdetectError, match="not finite"):
+        with pytest.raises(KpdetectError, match="finite numbers"):
             Predictor(Broken())(PHOTO, [(0, 0, 9, 9)])
 
     def test_uncertainty_by_hand(self):
@@ -259,6 +262,30 @@ class TestPredictor:
         (mirrored,) = Predictor(model)(photo[:, ::-1], [mirrored_box])
         np.testing.assert_allclose(apply_matrix(flip, mirrored.keypoints), plain.keypoints, atol=1.01)
 
+    @pytest.mark.parametrize(
+        ("image", "named"),
+        [
+            ([PHOTO, PHOTO], [r"list of 2", r"\.batch\("]),
+            (["one.jpg"], [r"list of 1", r"\.batch\("]),
+            (np.stack([PHOTO, PHOTO]), [r"\(2, 100, 200, 3\)", r"\.batch\("]),
+            (None, ["None", "cv2.imread"]),
+            ("https://example.com/face.jpg", ["https://example.com/face.jpg", "urlretrieve"]),
+        ],
+    )
+    def test_what_is_not_a_photograph_is_named_with_the_way_out(self, image, named):
+        for pattern in named:
+            with pytest.raises(KpdetectError, match=pattern):
+                Predictor(ConstantModel())(image)
+
+    @pytest.mark.parametrize("images", [None, "photo.jpg", Path("photo.jpg"), PHOTO, PHOTO[..., 0]])
+    def test_a_batch_of_a_single_photograph_is_told(self, images):
+        with pytest.raises(KpdetectError, match=r"predictor\(image\)"):
+            Predictor(ConstantModel()).batch(images)
+
+    def test_rows_of_plain_numbers_are_a_photograph(self):
+        (face,) = Predictor(ConstantModel())([[0.5] * 40] * 30, [(0, 0, 9, 9)])
+        assert face.keypoints.shape == (3, 2)
+
     def test_a_path_is_loaded_with_its_threads_and_none_is_the_shipped_model(self, monkeypatch):
         loaded = []
         monkeypatch.setattr(predictor_module, "shipped_model", lambda: Path("shipped"))
@@ -334,7 +361,7 @@ class TestMirror:
         model = ConstantModel()
         model.spec = dataclasses.replace(model.spec, schema=user_schema(["tip", "base", "root"]))
         Predictor(model)
-        with pytest.raises(KpdetectError, match=r"mirror: scheme .* no left and right"):
+        with pytest.raises(KpdetectError, match=r"mirror: .* left and right points, .*'user'"):
             Predictor(model, mirror=True)
 
 
@@ -427,7 +454,8 @@ class TestMinScore:
     def found(self, **options) -> list[tuple[float, ...]]:
         detector = finds(self.SURE, self.UNSURE)
         return [
-            tuple(face.box.tolist()) for face in Predictor(TellingModel(FACE_SCORE), detector, **options)(self.PHOTO)
+            tuple(face.detection_box.tolist())
+            for face in Predictor(TellingModel(FACE_SCORE), detector, **options)(self.PHOTO)
         ]
 
     def test_what_the_model_calls_no_face_is_left_out(self):
@@ -451,8 +479,8 @@ class TestCommand:
     def test_prints_what_it_found(self, command, photos, capsys):
         assert command(photos / "a.jpg", photos / "b.png") == 0
         assert capsys.readouterr().out.splitlines() == [
-            f"{photos}/a.jpg: 1 face [10 10 30 30]",
-            f"{photos}/b.png: 1 face [10 10 30 30]",
+            f"{photos}/a.jpg: 1 face [0 0 40 30]",
+            f"{photos}/b.png: 1 face [0 0 40 30]",
         ]
 
     def test_json_on_stdout_is_json_alone(self, command, photos, capsys):
@@ -461,7 +489,8 @@ class TestCommand:
         assert [Path(report["image"]).name for report in reports] == ["a.jpg", "b.png"]
         assert (reports[0]["width"], reports[0]["height"], reports[0]["scheme"]) == (60, 51, "user")
         (face,) = reports[0]["faces"]
-        assert face["box"] == [10, 10, 30, 30]
+        assert face["box"] == [0, 0, 40, 30]
+        assert face["detection_box"] == [10, 10, 30, 30]
         assert dict(zip(face["names"], face["keypoints"], strict=True))["left"] == [20, 20]
 
     def test_json_and_drawings_in_files(self, command, photos, tmp_path):
@@ -476,7 +505,7 @@ class TestCommand:
         assert command(photos, "--max-megapixels", "0.003") == 2
         captured = capsys.readouterr()
         assert "a.jpg: expected a picture of at most 0.003 megapixels, received 60 x 51" in captured.err
-        assert captured.out == f"{photos}/b.png: 1 face [10 10 30 30]\n"
+        assert captured.out == f"{photos}/b.png: 1 face [0 0 40 30]\n"
 
     def test_one_drawing_in_a_file(self, command, photos, tmp_path):
         assert command(photos / "a.jpg", "--draw", tmp_path / "one.png") == 0
@@ -596,6 +625,33 @@ def test_real_photographs_end_to_end(shared_data, tmp_path, monkeypatch, capsys)
     x0, y0, x1, y1 = report["faces"][0]["box"]
     assert 0 < x0 < x1 < report["width"]
     assert 0 < y0 < y1 < report["height"]
+
+
+@pytest.mark.parametrize("detector", [None, lambda image: [(20, 20, 100, 100)]])
+def test_few_frames_lie_between_a_call_and_the_interpreter(detector, monkeypatch):
+    """Of this package's own, at each run of a model: the face finder, the keypoint model and its second look."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    depths, invoke = [], Interpreter.invoke
+
+    def counted(self):
+        depths.append(sum(Path(frame.filename).is_relative_to(PACKAGE) for frame in inspect.stack(0)))
+        return invoke(self)
+
+    faces = load("synthetic:1")
+    predictor = Predictor(detector=detector)
+    monkeypatch.setattr(Interpreter, "invoke", counted)
+    assert len(predictor(faces.read(faces.paths[0]))) == 1
+    assert len(depths) >= 2
+    assert max(depths) <= 5
+
+
+def test_signatures_name_their_types():
+    for function in (Predictor, Predictor.__call__, Predictor.batch):
+        text = str(inspect.signature(function))
+        assert "Union" not in text
+        assert "numpy" not in text
+    assert "image: 'Image'" in str(inspect.signature(Predictor.__call__))
 
 
 def test_any_object_that_acts_like_a_runtime_will_do():

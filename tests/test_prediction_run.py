@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kpdetect import predict
-from kpdetect.core.geometry import CropRule, image_box
+from kpdetect.core.geometry import CropRule, image_box, tight_box
 from kpdetect.core.images import read_image, write_image
 from kpdetect.core.options import run_command
 from kpdetect.core.schema import IBUG68, KeypointSchema, user_schema
@@ -100,17 +100,17 @@ class TestData:
             (70, 50, 1),
             (80, 50, 1),
         ]
-        boxes = [face["box"] for report in reports for face in report["faces"]]
+        boxes = [face["detection_box"] for report in reports for face in report["faces"]]
         np.testing.assert_allclose(boxes, BOXES[[0, 2, 1, 3]])
         for face in reports[0]["faces"]:
-            x0, y0, x1, y1 = face["box"]
+            x0, y0, x1, y1 = face["detection_box"]
             np.testing.assert_allclose(face["keypoints"], [[x0, y0], [(x0 + x1) / 2, (y0 + y1) / 2]], atol=1e-3)
 
     def test_a_line_per_photograph(self, command, data, capsys):
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}") == 0
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 3
-        assert lines[0].endswith("a/one.png: 2 faces [10 10 30 30], [40 20 50 30]")
+        assert lines[0].endswith("a/one.png: 2 faces [10 10 20 20], [40 20 45 25]")
 
     def test_drawings_keep_the_folders_of_the_set(self, command, data, tmp_path):
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}", "--draw", tmp_path / "marked") == 0
@@ -122,7 +122,9 @@ class TestData:
         assert command(IBUG68, "--data", "synthetic:2", "--draw", tmp_path / "m", "--json", tmp_path / "p.json") == 0
         assert sorted(file.name for file in (tmp_path / "m").iterdir()) == ["0_size_128.png", "1_size_128.png"]
         reports = json.loads((tmp_path / "p.json").read_text())
-        np.testing.assert_allclose([one["faces"][0]["box"] for one in reports], load("synthetic:2").boxes, atol=1e-3)
+        np.testing.assert_allclose(
+            [one["faces"][0]["detection_box"] for one in reports], load("synthetic:2").boxes, atol=1e-3
+        )
 
     def test_drawings_that_would_replace_the_set(self, command, data, capsys):
         before = (data.parent / "photos" / "a" / "one.png").read_bytes()
@@ -174,20 +176,21 @@ class TestFaces:
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}", "--csv", file) == 0
         again, order = load(f"csv:{file}"), [0, 2, 1, 3]  # by photograph
         assert again.schema.point_names == NOSE_AND_CHIN.point_names
-        np.testing.assert_allclose(again.boxes, BOXES[order], atol=1e-3)
-        np.testing.assert_allclose(again.keypoints, expected_points(BOXES, 2)[order], atol=1e-3)
+        points = expected_points(BOXES, 2)[order]
+        np.testing.assert_allclose(again.boxes, tight_box(points), atol=1e-3)
+        np.testing.assert_allclose(again.keypoints, points, atol=1e-3)
         assert [Path(path).resolve() for path in again.paths] == [
             (data.parent / "photos" / name).resolve() for name in ("a/one.png", "a/one.png", "b/one.png", "b/two.png")
         ]
 
     def test_the_score_is_its_last_column_and_empty_without_one(self, tmp_path):
         points = np.float32([[1, 2], [3, 4.5]])
-        faces = [Face(np.float32([0, 1, 2, 3]), points, NOSE_AND_CHIN, score) for score in (0.25, None)]
+        faces = [Face(points, NOSE_AND_CHIN, score, detection_box=np.float32([0, 1, 2, 3])) for score in (0.25, None)]
         text = faces_csv([Marked(Photograph("drawn"), (9, 9), faces)], NOSE_AND_CHIN, tmp_path)
         assert text.splitlines() == [
             "image,nose_x,nose_y,chin_x,chin_y,box_x0,box_y0,box_x1,box_y1,score",
-            "drawn,1.000,2.000,3.000,4.500,0.000,1.000,2.000,3.000,0.2500",
-            "drawn,1.000,2.000,3.000,4.500,0.000,1.000,2.000,3.000,",
+            "drawn,1.000,2.000,3.000,4.500,1.000,2.000,3.000,4.500,0.2500",
+            "drawn,1.000,2.000,3.000,4.500,1.000,2.000,3.000,4.500,",
         ]
 
     def test_json_lines_are_the_same_reports(self, command, data, tmp_path):
@@ -290,7 +293,7 @@ class TestOtherSchemes:
     def test_a_single_point_of_the_whole_photograph(self):
         predictor = Predictor(CornerModel(user_schema(["nose"])), lambda image: [image_box(image.shape[:2])])
         (face,) = predictor(np.zeros((40, 60, 3), np.uint8))
-        assert face.box.tolist() == [-0.5, -0.5, 59.5, 39.5]
+        assert face.detection_box.tolist() == [-0.5, -0.5, 59.5, 39.5]
         # The crop is square, so that it reaches 10 pixels over the upper and the lower border.
         np.testing.assert_allclose(face.keypoints, [[-0.5, -10.5]], atol=1e-4)
 

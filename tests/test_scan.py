@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kpdetect.core.geometry import CropRule, intersection_over_union
 from kpdetect.core.schema import user_schema
 from kpdetect.data import load, split_by_rule
-from kpdetect.detection import scan
+from kpdetect.detection import non_maximum_suppression, scan
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
@@ -110,7 +110,7 @@ def test_very_small_pictures_have_no_windows() -> None:
 def test_what_is_left_overlaps_nothing_else_that_is_left(rows) -> None:
     boxes = np.float32([[x, y, x + side, y + side] for x, y, side in rows])
     scores = np.linspace(0, 1, len(boxes))
-    kept = scan.non_maximum_suppression(boxes, scores)
+    kept = non_maximum_suppression(boxes, scores)
     overlap = intersection_over_union(boxes[kept], boxes[kept]) - np.eye(len(kept))
     assert overlap.max() < scan.SAME_FACE
     assert kept[0] == len(boxes) - 1

@@ -81,7 +81,7 @@ class World:
                 points = self.seen()[overlap.argmax()]
             else:
                 points = points_at(*((box[:2] + box[2:]) / 2), side=float((box[2:] - box[:2]).max()))
-            faces.append(Face(box, points, IBUG68, (0.9 if there else 0.1) if self.scored else None))
+            faces.append(Face(points, IBUG68, (0.9 if there else 0.1) if self.scored else None, detection_box=box))
         self.marked.append(len(faces))
         return faces
 

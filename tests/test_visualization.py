@@ -19,7 +19,7 @@ SCHEMA = user_schema(["left", "right"])
 
 
 def face(box: list[float], points: list[list[float]]) -> Face:
-    return Face(np.float32(box), np.float32(points), SCHEMA)
+    return Face(np.float32(points), SCHEMA, detection_box=np.float32(box))
 
 
 def center_of(mask: np.ndarray) -> list[float]:
@@ -45,7 +45,7 @@ class TestFaces:
         assert not drawn[:16].any()
 
     def test_a_single_point_shows_the_box_of_the_face(self):
-        single = Face(np.float32([10, 20, 90, 80]), np.float32([[50, 50]]), user_schema(["nose"]))
+        single = Face(np.float32([[50, 50]]), user_schema(["nose"]), detection_box=np.float32([10, 20, 90, 80]))
         drawn = visualization.draw_faces(np.zeros((100, 100, 3), np.uint8), [single])
         assert drawn[20, 50].any()
         assert drawn[50, 50].any()

@@ -187,7 +187,7 @@ def saved_points(page: Any) -> dict[str, Any]:
 
 def faces_of(report: dict[str, Any]) -> list[Face]:
     return [
-        Face(np.array(face["box"], np.float32), np.array(face["keypoints"], np.float32), IBUG68, face["score"])
+        Face(np.array(face["keypoints"], np.float32), IBUG68, face["score"], None, np.array(face["box"], np.float32))
         for face in report["faces"]
     ]
 
@@ -202,7 +202,7 @@ def crop_pixels_apart(first: Face, second: Face) -> float:
 def assert_equals_python(page: Any, path: Path) -> list[Face]:
     open_picture(page, path)
     faces = faces_of(saved_points(page))
-    expected = Predictor(FLOATS, second_look=True)(path, boxes=[face.box for face in faces])
+    expected = Predictor(FLOATS, second_look=True)(path, boxes=[face.detection_box for face in faces])
     for face, same in zip(faces, expected, strict=True):
         assert crop_pixels_apart(face, same) < TOLERANCE_PX
         assert face.score == pytest.approx(same.score, abs=0.02)
@@ -234,7 +234,7 @@ def test_points_and_boxes_equal_python(page: Any, drawn: Path) -> None:
     boxes = HaarDetector(min_votes=JUDGED_VOTES)(read_image(drawn))
     for face in faces:
         # OpenCV.js and OpenCV may differ by a step of a cascade's window.
-        assert np.abs(boxes - face.box).max(axis=1).min() < 0.05 * np.ptp(face.box[[0, 2]])
+        assert np.abs(boxes - face.detection_box).max(axis=1).min() < 0.05 * np.ptp(face.detection_box[[0, 2]])
     assert page.locator("#time-model").inner_text().endswith(" ms")
 
 

@@ -1,70 +1,94 @@
-"""Owns boxes that several looks at a photograph gave: which of them show one face, and their order."""
-
-from typing import Any
+"""Suppression of overlapping boxes, and their order by size."""
 
 import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.geometry import Floats, intersection_over_union
 
-SAME_FACE = 0.35  # intersection over union from which two boxes are votes for one face
-INSIDE = 0.5  # share of the smaller box from which it is a part of the greater one's face
+SAME_FACE = 0.4  # intersection over union from which `non_maximum_suppression` takes two boxes for one face
+FUSED = 0.35  # and from which `weighted_non_maximum_suppression` averages two boxes
+CONTAINED = 0.5  # share of the smaller box's area from which it is a part of the other box's face
 
 
-def merge_boxes(boxes_xyxy: npt.ArrayLike, votes: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Makes one box of boxes that show the same face.
-
-    The box of most votes takes in those that overlap it, weighed by their votes; then a box that lies mostly in
-    another of more votes, or around it, is dropped with its votes.
+def non_maximum_suppression(
+    boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike, max_overlap: float = SAME_FACE
+) -> npt.NDArray[np.int64]:
+    """Keeps the box of the highest score among boxes that overlap.
 
     Args:
         boxes_xyxy: (N, 4).
-        votes: (N,), positive.
+        scores: (N,).
+        max_overlap: Boxes whose intersection over union with a kept one is at least this are suppressed.
 
     Returns:
-        Boxes (M, 4) and the sums of their votes (M,).
+        The indices of the kept boxes, by falling score.
 
-    >>> merge_boxes([[0, 0, 10, 10], [0, 0, 10, 12], [50, 50, 60, 60]], [3, 1, 2])[1]
-    array([4., 2.], dtype=float32)
+    Example:
+        >>> non_maximum_suppression([[0, 0, 9, 9], [0, 0, 9, 8], [20, 0, 29, 9]], [0.5, 0.9, 0.7])
+        array([1, 2])
+    """
+    boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
+    overlap = intersection_over_union(boxes, boxes)
+    kept: list[int] = []
+    for index in np.argsort(-np.asarray(scores, np.float64), kind="stable").tolist():
+        if (overlap[index, kept] < max_overlap).all():
+            kept.append(index)
+    return np.array(kept, np.int64)
+
+
+def weighted_non_maximum_suppression(boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Averages overlapping boxes, weighted by their scores, and drops averages that another one contains.
+
+    The box of the highest score absorbs all boxes that overlap it by `FUSED`; the rest follows in the same way. Then a
+    box that shares more than `CONTAINED` of its area, or of the other's, with one of a higher summed score is dropped.
+    The averaging is that of BlazeFace (Bazarevsky et al. 2019, https://arxiv.org/abs/1907.05047).
+
+    Args:
+        boxes_xyxy: (N, 4).
+        scores: (N,), positive: a network's scores, or counts of a cascade's windows.
+
+    Returns:
+        Boxes (M, 4) and the sums of their scores (M,), by falling sum.
+
+    Example:
+        >>> weighted_non_maximum_suppression([[0, 0, 10, 10], [0, 0, 10, 12], [50, 50, 60, 60]], [3, 1, 2])[1]
+        array([4., 2.], dtype=float32)
     """
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
-    weights = np.asarray(votes, np.float64).reshape(-1)
-    order = np.lexsort((*boxes.T, -weights))  # by votes, then by place: the order of the input does not matter
+    weights = np.asarray(scores, np.float64).reshape(-1)
+    order = np.lexsort((*boxes.T, -weights))  # by score, then by place, so that the order of the input does not matter
     boxes, weights = boxes[order], weights[order]
-    merged, sums = _join(boxes, weights)
-    kept = _not_within_another(merged, sums)
-    return np.asarray(merged[kept], np.float32), np.asarray(sums[kept], np.float32)
+
+    overlap = intersection_over_union(boxes, boxes)
+    free = np.ones(len(boxes), bool)
+    averages, sums = [], []
+    for index in range(len(boxes)):
+        if free[index]:
+            group = free & (overlap[index] >= FUSED)
+            group[index] = True  # a box without area does not even overlap itself
+            free &= ~group
+            averages.append(np.average(boxes[group], axis=0, weights=weights[group]))
+            sums.append(weights[group].sum())
+    fused, totals = np.reshape(averages, (-1, 4)), np.array(sums, np.float64)
+
+    area = np.prod(fused[:, 2:] - fused[:, :2], axis=1)
+    kept: list[int] = []
+    for index in np.argsort(-totals, kind="stable").tolist():
+        low = np.maximum(fused[index, :2], fused[kept, :2])
+        high = np.minimum(fused[index, 2:], fused[kept, 2:])
+        common = np.prod(np.clip(high - low, 0, None), axis=1)
+        if (common <= CONTAINED * np.minimum(area[index], area[kept])).all():
+            kept.append(index)
+    return np.asarray(fused[kept], np.float32), np.asarray(totals[kept], np.float32)
 
 
-def biggest_first(boxes_xyxy: npt.ArrayLike) -> Floats:
-    """Boxes (N, 4) by area, the greatest first."""
+def largest_first(boxes_xyxy: npt.ArrayLike) -> Floats:
+    """Boxes (N, 4) by falling area; equal ones keep their order.
+
+    Example:
+        >>> largest_first([[0, 0, 1, 1], [0, 0, 3, 3]]).tolist()
+        [[0.0, 0.0, 3.0, 3.0], [0.0, 0.0, 1.0, 1.0]]
+    """
     boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     return np.asarray(boxes[np.argsort(-area, kind="stable")])
-
-
-def _join(boxes: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> tuple[Any, Any]:
-    overlap = intersection_over_union(boxes, boxes)
-    free = np.ones(len(boxes), bool)
-    merged, sums = [], []
-    for index in range(len(boxes)):
-        if free[index]:
-            group = free & (overlap[index] >= SAME_FACE)
-            group[index] = True  # a box without area overlaps not even itself
-            free &= ~group
-            merged.append(np.average(boxes[group], axis=0, weights=weights[group]))
-            sums.append(weights[group].sum())
-    return np.reshape(merged, (-1, 4)), np.array(sums)
-
-
-def _not_within_another(boxes: npt.NDArray[np.float64], votes: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Indices of the boxes that share at most `INSIDE` of the smaller area with any box of more votes."""
-    kept: list[int] = []
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    for index in np.argsort(-votes, kind="stable").tolist():
-        low = np.maximum(boxes[index, :2], boxes[kept, :2])
-        high = np.minimum(boxes[index, 2:], boxes[kept, 2:])
-        common = np.prod(np.clip(high - low, 0, None), axis=1)
-        if (common <= INSIDE * np.minimum(area[index], area[kept])).all():
-            kept.append(index)
-    return np.array(kept, np.int64)

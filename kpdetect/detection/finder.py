@@ -1,4 +1,4 @@
-"""Owns the detector that is there by default: a small network of our own over a pyramid of sizes, run by LiteRT."""
+"""`FaceFinder`, the default detector: a small network, run by LiteRT on an image pyramid."""
 
 import os
 import threading
@@ -13,42 +13,46 @@ from kpdetect.core.assets import shipped_file
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.core.images import Pixels, as_rgb, cv2, to_channels
-from kpdetect.detection.boxes import biggest_first, merge_boxes
+from kpdetect.detection.boxes import largest_first, weighted_non_maximum_suppression
 
 FINDER_FILE = "finder.tflite"
 
 CELL = 8
-"""Pixels of the squares of which the network tells one each: for a face, its centre from the square's, in squares."""
-SIZE_UNIT = 32.0  # pixels; the network tells the logarithms of a box's width and height in this unit
-STRIDE = 16  # a picture's height and width are multiples of it
+"""Pixels of a cell's side. The network predicts one face per cell: its centre relative to the cell's, in cells."""
+SIZE_UNIT = 32.0  # pixels; the network predicts the logarithms of a box's width and height in this unit
+STRIDE = 16  # the height and width of the network's input are multiples of it
 
 SMALLEST_SEEN = 20.0
-"""Pixels of the smallest face as the network sees it. It has learned from 12 on, and finds 97 % of those of 16 on
-canvases of validation faces; but of eight in a group's photograph it missed three that it saw at 16 to 20, and at 23
-none."""
-SMALLEST_FACE = 16.0  # pixels of the photograph; what is smaller still holds too little to tell points from
-LAST_LEVEL = 96  # pixels of the pyramid's last picture at most: a face that fills the photograph is seen there
-GAP = 16  # pixels between the pyramid's pictures
-MIN_FACE = 0.03  # of the longer side
-MIN_SCORE = 0.5  # of a square, where nothing else judges what is found
-JUDGED_SCORE = 0.25  # of a square, where a model does
+"""Pixels of the smallest face after scaling. The network was trained on faces from 12 pixels on and finds 97 % of those
+of 16 on canvases of validation faces; in a photograph of eight people it missed three at 16 to 20 pixels, and none at
+23."""
+SMALLEST_FACE = 16.0  # pixels of the photograph; smaller faces have too little detail for keypoints
+LAST_LEVEL = 96  # pixels of the longer side of the pyramid's last level, where a face may fill the photograph
+GAP = 16  # pixels between the levels
+MIN_FACE = 0.03  # of the photograph's longer side
+MIN_SCORE = 0.5  # of a cell, if no keypoint model judges the detections
+JUDGED_SCORE = 0.25  # of a cell, if one does
 
 
 class FaceFinder:
-    """Finds faces with a small network of kpdetect's own.
+    """Finds faces with a small network that comes with kpdetect.
 
-    It sees the photograph in several sizes at once, each half of the one before, as one grey picture. How it was
-    trained and what it finds is on its card, ``exported_models/finder``. Safe to call from several threads: one
-    photograph goes through the network at a time.
+    The network's input is an image pyramid: the grey photograph in several sizes, each half of the one before, side by
+    side in one picture. The card in ``exported_models/finder`` describes its training and accuracy. Calls from several
+    threads are safe and run one after the other.
 
     Args:
-        min_face: The smallest face that is looked for, as a share of the photograph's longer side, in (0, 1], but
-            at least 16 pixels. Half as much takes four times as long.
-        min_score: The least score of a face, in (0, 1); more finds fewer faces and fewer mistakes.
-        threads: How many one photograph may use.
+        min_face: The smallest face to find, as a share of the photograph's longer side, in (0, 1], but at least 16
+            pixels. Half of it takes four times as long.
+        min_score: The lowest score of a face, in (0, 1). A higher one finds fewer faces and fewer false ones.
+        threads: The number of threads for one photograph.
 
     Raises:
         KpdetectError: An option is out of range, or the network's file is missing.
+
+    Example:
+        >>> FaceFinder()(np.zeros((120, 160, 3), np.uint8)).shape
+        (0, 4)
     """
 
     def __init__(self, min_face: float = MIN_FACE, min_score: float = MIN_SCORE, threads: int = 1) -> None:
@@ -59,7 +63,7 @@ class FaceFinder:
             )
         self.min_face = min_face
         self.min_score = min_score
-        self._network = _Network(shipped_file("finder", FINDER_FILE, "name another detector"), threads)
+        self._network = _Network(shipped_file("finder", FINDER_FILE, "choose another detector"), threads)
 
     def __call__(self, image_rgb: npt.NDArray[np.uint8]) -> Floats:
         """Finds the faces of a photograph.
@@ -68,14 +72,21 @@ class FaceFinder:
             image_rgb: (H, W, 3) uint8.
 
         Returns:
-            (N, 4) float32 tight boxes in pixels, biggest first; they may reach over the border. (0, 4) for no face.
+            (N, 4) float32 tight boxes (x0, y0, x1, y1) in pixels, largest first; they may reach over the border.
         """
-        return biggest_first(merge_boxes(*self.guesses(image_rgb))[0])
+        return largest_first(weighted_non_maximum_suppression(*self.proposals(image_rgb))[0])
 
-    def guesses(self, image_rgb: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
-        """What each square says, before any merging: boxes (N, 4) in pixels of the photograph, and scores (N,)."""
+    def proposals(self, image_rgb: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        """The boxes of all cells above `min_score`, before suppression.
+
+        Args:
+            image_rgb: (H, W, 3) uint8.
+
+        Returns:
+            Boxes (N, 4) in pixels of the photograph, and scores (N,) in [0, 1].
+        """
         pyramid = Pyramid.of(to_channels(as_rgb(image_rgb), 1)[..., 0], self.min_face)
-        boxes, scores = boxes_of(self._network(pyramid.picture), self.min_score)
+        boxes, scores = decode_cells(self._network(pyramid.picture), self.min_score)
         boxes = pyramid.to_photograph(boxes)
         center = (boxes[:, :2] + boxes[:, 2:]) / 2
         within = ((center > -0.5) & (center < np.array(image_rgb.shape[1::-1]) - 0.5)).all(axis=1)
@@ -84,12 +95,12 @@ class FaceFinder:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """A photograph in several sizes, beside and below each other in one picture.
+    """A photograph in several sizes, side by side in one picture.
 
     Attributes:
-        picture: (H, W) uint8 grey, height and width multiples of 16.
-        places: (L, 4) where each of them lies, as (x0, y0, x1, y1) in pixels' edges.
-        scales_xy: (L, 2) its pixels for one of the photograph.
+        picture: (H, W) uint8 grey; height and width are multiples of 16.
+        places: (L, 4) where each level lies, (x0, y0, x1, y1) in pixel edges.
+        scales_xy: (L, 2) pixels of each level per pixel of the photograph, in x and y.
     """
 
     picture: Pixels
@@ -98,7 +109,12 @@ class Pyramid:
 
     @classmethod
     def of(cls, grey: Pixels, min_face: float) -> "Pyramid":
-        """The pyramid of a photograph (H, W) whose smallest faces have a share of its longer side, and 16 pixels."""
+        """Makes the pyramid of a photograph.
+
+        Args:
+            grey: (H, W) uint8.
+            min_face: The smallest face to find, as a share of the longer side; `SMALLEST_FACE` is the limit.
+        """
         levels = _levels(grey, SMALLEST_SEEN / max(min_face * max(grey.shape), SMALLEST_FACE))
         places = _places([(level.shape[0], level.shape[1]) for level in levels])
         width, height = (-(-int(extent) // STRIDE) * STRIDE for extent in places[:, 2:].max(axis=0))
@@ -109,32 +125,32 @@ class Pyramid:
         return cls(picture, places, np.array(scales))
 
     def to_photograph(self, boxes: Floats) -> Floats:
-        """Boxes (N, 4) of this picture in the photograph's pixels; each belongs where its centre lies."""
+        """Converts boxes (N, 4) of `picture` to the photograph's pixels, by the level nearest to each centre."""
         center = (boxes[:, :2] + boxes[:, 2:]) / 2
         middles = (self.places[:, :2] + self.places[:, 2:]) / 2
         halves = (self.places[:, 2:] - self.places[:, :2]) / 2
         beside = np.maximum(np.abs(center[:, None] - middles) - halves, 0).sum(axis=2)
         level = beside.argmin(axis=1)
         origin, scale = np.tile(self.places[level, :2], 2), np.tile(self.scales_xy[level], 2)
-        # A resize counts pixels' edges, which stand half a pixel before their centres.
+        # A resize maps pixel edges, which are half a pixel before the centres.
         return np.asarray((boxes + 0.5 - origin) / scale - 0.5, np.float32)
 
 
-def boxes_of(said: Floats, min_score: float) -> tuple[Floats, Floats]:
-    """What the network says of squares as boxes.
+def decode_cells(output: Floats, min_score: float) -> tuple[Floats, Floats]:
+    """Converts the network's output to boxes.
 
     Args:
-        said: (h, w, 20), cells of four quarters; see `kpdetect.models.finder`.
-        min_score: What is scored below is left out.
+        output: (h, w, 20), five values for each of the 2 x 2 cells of a position; see `kpdetect.models.finder`.
+        min_score: Cells with a lower score are left out.
 
     Returns:
         Boxes (N, 4) in pixels of the picture, and scores (N,) in [0, 1].
     """
-    height, width, _ = said.shape
-    squares = said.reshape(height, width, 2, 2, 5).transpose(0, 2, 1, 3, 4).reshape(2 * height, 2 * width, 5)
-    scores = 1 / (1 + np.exp(-np.clip(squares[..., 0], -50, 50)))
+    height, width, _ = output.shape
+    cells = output.reshape(height, width, 2, 2, 5).transpose(0, 2, 1, 3, 4).reshape(2 * height, 2 * width, 5)
+    scores = 1 / (1 + np.exp(-np.clip(cells[..., 0], -50, 50)))
     rows, columns = np.nonzero(scores >= min_score)
-    values = squares[rows, columns]
+    values = cells[rows, columns]
     center = (np.stack([columns, rows], axis=1) + 0.5 + values[:, 1:3]) * CELL - 0.5
     half = np.exp(np.clip(values[:, 3:], -3, 3)) * SIZE_UNIT / 2
     boxes = np.concatenate([center - half, center + half], axis=1)
@@ -142,7 +158,7 @@ def boxes_of(said: Floats, min_score: float) -> tuple[Floats, Floats]:
 
 
 def _levels(grey: Pixels, scale: float) -> list[Pixels]:
-    """The photograph scaled, then half of each, until a face as large as the photograph is small enough to be seen."""
+    """The scaled photograph, then each level half of the one before, until the longer side is at most `LAST_LEVEL`."""
     levels: list[Pixels] = []
     source = grey
     while not levels or max(levels[-1].shape) > LAST_LEVEL:
@@ -155,7 +171,7 @@ def _levels(grey: Pixels, scale: float) -> list[Pixels]:
 
 
 def _places(sizes_hw: list[tuple[int, int]]) -> npt.NDArray[np.int64]:
-    """The first picture at the top left; the others in a column beside it, or in a row below a wide one."""
+    """Places the first level at the top left, and the others in a column beside it, or in a row below a wide one."""
     (height, width), *rest = sizes_hw
     tall = height >= width
     places, along = [(0, 0, width, height)], 0
@@ -167,7 +183,7 @@ def _places(sizes_hw: list[tuple[int, int]]) -> npt.NDArray[np.int64]:
 
 
 class _Network:
-    """LiteRT's interpreter, resized to each picture of another size than the one before."""
+    """LiteRT's interpreter, resized if a picture's size differs from the one before."""
 
     def __init__(self, path: Path, threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter

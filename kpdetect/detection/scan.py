@@ -1,26 +1,34 @@
-"""Owns where a model looks by itself for large faces, when no detector has found any: windows all over a photograph."""
+"""Square windows that cover a photograph, for large faces that the detector missed."""
 
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.core.geometry import Floats, intersection_over_union
+from kpdetect.core.geometry import Floats
+from kpdetect.detection.boxes import SAME_FACE
 
-SIDES = (0.6, 0.4)
-"""Of the photograph's shorter side; smaller windows are soon hundreds, and cascades are good at small faces."""
-STEP = 0.4  # of a window's side: what a model still makes a face out of is off by less than half of it
+__all__ = ["LEAST_SCORE", "LONGEST", "SAME_FACE", "SIDES", "SMALLEST", "STEP", "windows"]
+
+SIDES = (0.6, 0.4)  # of the photograph's shorter side; smaller windows are many, and detectors find small faces
+STEP = 0.4  # of a window's side; the model still finds a face whose centre is off by half of it
 SMALLEST = 20  # pixels of a window's side
-LONGEST = 4  # longer over shorter side of a photograph; windows all over a longer one would be hundreds
-SAME_FACE = 0.4  # intersection over union from which two finds are one face
+LONGEST = 4  # longer over shorter side of a photograph; a longer one would take hundreds of windows
 LEAST_SCORE = 0.02
-"""Of what a window shows, which is a face cut anyhow; the crop about the points then found is judged like any other."""
+"""Score of a window that may contain a face: windows cut faces off. The tight crop that follows is judged as usual."""
 
 
 def windows(size_hw: tuple[int, int]) -> Floats:
-    """Square boxes of `SIDES` all over a photograph, evenly, in steps of at most `STEP` of their sides.
+    """Square boxes of `SIDES` that cover a photograph evenly, in steps of at most `STEP` of their side.
+
+    Args:
+        size_hw: The photograph's (height, width) in pixels.
 
     Returns:
-        (N, 4) float32 as (x0, y0, x1, y1) in pixels; none reaches over the border. A photograph of 4:3 has 50, a very
-        small or long one has none.
+        (N, 4) float32 (x0, y0, x1, y1) in pixels, all within the photograph: 50 for a photograph of 4:3, none for a
+        very small or long one.
+
+    Example:
+        >>> windows((300, 400)).shape
+        (50, 4)
     """
     height, width = size_hw
     boxes = [np.zeros((0, 4))]
@@ -32,21 +40,6 @@ def windows(size_hw: tuple[int, int]) -> Floats:
         corners = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2) - 0.5
         boxes.append(np.concatenate([corners, corners + side], axis=1))
     return np.asarray(np.concatenate(boxes), np.float32)
-
-
-def non_maximum_suppression(boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Which of boxes (N, 4) are left without those that show the face of one with a higher score; the highest first.
-
-    >>> non_maximum_suppression([[0, 0, 9, 9], [0, 0, 9, 8], [20, 0, 29, 9]], [0.5, 0.9, 0.7])
-    array([1, 2])
-    """
-    boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
-    overlap = intersection_over_union(boxes, boxes)
-    kept: list[int] = []
-    for index in np.argsort(-np.asarray(scores, np.float64), kind="stable").tolist():
-        if (overlap[index, kept] < SAME_FACE).all():
-            kept.append(index)
-    return np.array(kept, np.int64)
 
 
 def _starts(extent: float, side: float) -> npt.NDArray[np.float64]:

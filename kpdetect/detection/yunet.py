@@ -1,4 +1,4 @@
-"""Owns YuNet as a detector: OpenCV runs a model file that the user names, and five points become a face box."""
+"""`YuNetDetector`: YuNet, run by OpenCV from a file of the user's, with its five points converted to a face box."""
 
 import os
 from pathlib import Path
@@ -10,31 +10,33 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.core.images import Pixels, as_rgb, cv2
-from kpdetect.detection.boxes import biggest_first
+from kpdetect.detection.boxes import largest_first
 
 LEAN, DROP, SIZE_WH = -1.21, 0.147, (2.18, 2.11)
-"""How five points (eyes, tip of the nose, corners of the mouth) tell the tight box of 68: see `boxes_of_five_points`.
-Means over three labelled sets (YouTube Faces, 300-W, whole AFW photographs), as ``benchmarks/detector_boxes.py``
-measures them: the boxes so told have a mean intersection over union of 0.84 with the labels' own."""
+"""Coefficients of `boxes_of_five_points`: means over three labelled sets (YouTube Faces, 300-W, whole AFW photographs),
+measured by ``benchmarks/detector_boxes.py``. The boxes have a mean intersection over union of 0.84 with the labels'."""
 
-SAME_FACE = 0.3  # OpenCV's default: of two boxes that overlap by more, the one of less score is dropped
+MAX_OVERLAP = 0.3  # OpenCV's default for its non-maximum suppression
 MOST_CANDIDATES = 5000  # OpenCV's default
 
 
 class YuNetDetector:
-    """Finds faces with YuNet (Wu et al., doi:10.1007/s11633-023-1423-y), a small network that OpenCV runs.
+    """Finds faces with YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y), a small network that OpenCV runs.
 
-    Its model file is not part of kpdetect or of OpenCV: take ``face_detection_yunet_2023mar.onnx`` of OpenCV's zoo,
-    https://github.com/opencv/opencv_zoo. An object of this class is for one thread at a time.
+    Neither kpdetect nor OpenCV contains its model file: download ``face_detection_yunet_2023mar.onnx`` from
+    https://github.com/opencv/opencv_zoo. Use an object of this class from one thread at a time.
 
     Args:
         model: The ONNX file.
-        min_score: The least score of a face, from 0 to 1.
-        longest_side: Photographs are looked at with their longer side scaled down to so many pixels; a face needs
-            some ten of them.
+        min_score: The lowest score of a face, in [0, 1].
+        longest_side: Larger photographs are scaled down to this longer side in pixels. A face needs about ten of
+            these pixels.
 
     Raises:
         KpdetectError: An option is out of range, or OpenCV cannot read the file.
+
+    Example:
+        >>> boxes = YuNetDetector("face_detection_yunet_2023mar.onnx")(photograph)  # doctest: +SKIP
     """
 
     def __init__(self, model: str | os.PathLike[str], min_score: float = 0.6, longest_side: int = 640) -> None:
@@ -45,13 +47,13 @@ class YuNetDetector:
         self.model = Path(model)
         self.longest_side = longest_side
         if not self.model.is_file():
-            raise KpdetectError(f"{model}: expected YuNet's ONNX file, found none")
+            raise KpdetectError(f"{model}: expected YuNet's ONNX file, but there is no such file")
         try:
             self._network = cv2.FaceDetectorYN.create(
-                str(model), "", (longest_side, longest_side), min_score, SAME_FACE, MOST_CANDIDATES
+                str(model), "", (longest_side, longest_side), min_score, MAX_OVERLAP, MOST_CANDIDATES
             )
         except cv2.error as error:
-            raise self._no_yunet(error) from error
+            raise self._failed(error) from error
 
     def __call__(self, image_rgb: npt.NDArray[np.uint8]) -> Floats:
         """Finds the faces of a photograph.
@@ -60,40 +62,44 @@ class YuNetDetector:
             image_rgb: (H, W, 3) uint8.
 
         Returns:
-            (N, 4) float32 tight boxes in pixels, biggest first. (0, 4) for no face.
+            (N, 4) float32 tight boxes (x0, y0, x1, y1) in pixels, largest first.
 
         Raises:
-            KpdetectError: The file is no YuNet.
+            KpdetectError: The model file is not YuNet.
         """
         working, scale_xy = _working(as_rgb(image_rgb), self.longest_side)
         try:
             self._network.setInputSize((working.shape[1], working.shape[0]))
             _, rows = self._network.detect(working)
         except cv2.error as error:
-            raise self._no_yunet(error) from error
+            raise self._failed(error) from error
         if rows is None:
             return np.zeros((0, 4), np.float32)
         points = np.asarray(rows, np.float64)[:, 4:14].reshape(-1, 5, 2)
-        # The network counts from the pixels' corners, half a pixel before their centres.
-        return biggest_first(boxes_of_five_points(points / scale_xy - 0.5))
+        # The network's coordinates are those of pixel edges, half a pixel before the centres.
+        return largest_first(boxes_of_five_points(points / scale_xy - 0.5))
 
-    def _no_yunet(self, error: Any) -> KpdetectError:
+    def _failed(self, error: Any) -> KpdetectError:
         reason = str(error.err or error).splitlines()[0]
         return KpdetectError(f"{self.model}: OpenCV cannot run this file as YuNet: {reason}")
 
 
 def boxes_of_five_points(points: npt.ArrayLike) -> Floats:
-    """The tight boxes of 68 points, as far as five of them tell.
+    """Estimates the tight boxes of 68 keypoints from five of them.
 
-    The unit is the distance of the eyes, or from eyes to mouth where that is longer, as on a face in profile. The box
-    stands about the middle of eyes and mouth, a little further down, and moved against the nose, which leads the way
-    when a head turns.
+    The unit is the distance between the eyes, or between eyes and mouth if that is longer, as in a profile. The box is
+    centred between eyes and mouth, shifted down by `DROP` units, and sideways by `LEAN` times the offset of the nose,
+    which grows as the head turns.
 
     Args:
         points: (N, 5, 2) in pixels: eyes, tip of the nose, corners of the mouth; each pair in either order.
 
     Returns:
-        (N, 4) float32 boxes (x0, y0, x1, y1).
+        (N, 4) float32 boxes (x0, y0, x1, y1) in pixels.
+
+    Example:
+        >>> boxes_of_five_points([[[40, 40], [60, 40], [50, 50], [42, 60], [58, 60]]]).round().astype(int).tolist()
+        [[28, 32, 72, 74]]
     """
     five = np.asarray(points, np.float64).reshape(-1, 5, 2)
     eyes, mouth = five[:, :2].mean(axis=1), five[:, 3:].mean(axis=1)
@@ -108,7 +114,7 @@ def boxes_of_five_points(points: npt.ArrayLike) -> Floats:
 
 
 def _working(image_rgb: Pixels, longest_side: int) -> tuple[Pixels, tuple[float, float]]:
-    """The picture that the network looks at, in OpenCV's order of colours, and its scale in x and y."""
+    """The network's input, scaled down and BGR, and its scale in x and y."""
     height, width = image_rgb.shape[:2]
     scale = min(1.0, longest_side / max(height, width))
     size_xy = (max(round(width * scale), 1), max(round(height * scale), 1))

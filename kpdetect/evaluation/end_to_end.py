@@ -82,12 +82,12 @@ def _found(find_faces: FindFaces, annotations: Annotations, mirrored: bool) -> _
     for path in tqdm(np.unique(annotations.paths).tolist(), label, unit="photo", disable=None):
         rows = np.flatnonzero(annotations.paths == path)
         faces = _faces_of(as_rgb(annotations.read(path)), find_faces, mirrored)
-        boxes = np.reshape([face.box for face in faces], (-1, 4))
+        boxes = np.reshape([_detected_box(face) for face in faces], (-1, 4))
         overlap = intersection_over_union(annotations.boxes[rows], boxes)
         for row, each in zip(rows, overlap, strict=True):
             if each.max(initial=0) >= MATCH_OVERLAP:
                 face = faces[int(each.argmax())]
-                found.boxes[row], found.keypoints[row], found.hit[row] = face.box, face.keypoints, True
+                found.boxes[row], found.keypoints[row], found.hit[row] = _detected_box(face), face.keypoints, True
     return found
 
 
@@ -101,7 +101,12 @@ def _faces_of(photograph: Pixels, find_faces: FindFaces, mirrored: bool) -> Sequ
 
 def _turned_back(face: Face, matrix: npt.NDArray[np.float64]) -> Face:
     """A face as it is in the mirror of the picture that it was found in."""
-    corners = apply_matrix(matrix, face.box.reshape(2, 2))
+    corners = apply_matrix(matrix, _detected_box(face).reshape(2, 2))
     box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
     keypoints = apply_matrix(matrix, face.keypoints)[list(face.schema.flip_permutation or ())]
-    return Face(box, keypoints, face.schema)
+    return Face(keypoints, face.schema, detection_box=box)
+
+
+def _detected_box(face: Face) -> Floats:
+    """The detector's box, or the tight box of the keypoints if there was no detector; (4,)."""
+    return face.box if face.detection_box is None else face.detection_box

@@ -63,7 +63,7 @@ def yaws(annotations: Annotations) -> Doubles:
     """How far each face is turned to the side, in degrees, by its labelled points; NaN where they tell no pose."""
 
     def yaw(row: int) -> float:
-        face = Face(annotations.boxes[row], annotations.keypoints[row], annotations.schema)
+        face = Face(annotations.keypoints[row], annotations.schema)
         try:
             return head_pose(face).yaw_deg
         except KpdetectError:

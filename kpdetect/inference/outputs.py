@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kpdetect.core.geometry import Floats
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.data.readers.columns import BOX_COLUMNS, SCORE_COLUMN
 from kpdetect.detection import Face
@@ -79,9 +80,19 @@ def faces_csv(marked: Sequence[Marked], schema: KeypointSchema, folder: Path) ->
     return text.getvalue()
 
 
+def face_box(face: Face) -> Floats:
+    """The face box to train on: (4,) (x0, y0, x1, y1) in pixels.
+
+    It is the tight box of the keypoints. If they are only some of a face's (see `KeypointSchema.subset`), or a single
+    one, their tight box is not a face; then it is the box that they were predicted from.
+    """
+    partial = face.schema.num_keypoints == 1 or face.schema.name.endswith(")")
+    return face.box if face.detection_box is None or not partial else face.detection_box
+
+
 def _cells(face: Face) -> Iterator[str]:
-    """A face's numbers, pixels to a thousandth; the score is empty where there is none."""
-    for value in (*face.keypoints.ravel().tolist(), *face.box.tolist()):
+    """A face's numbers, in pixels with three decimals; the score is empty if there is none."""
+    for value in (*face.keypoints.ravel().tolist(), *face_box(face).tolist()):
         yield f"{value:.3f}"
     yield "" if face.score is None else f"{face.score:.4f}"
 

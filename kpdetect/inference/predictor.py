@@ -1,68 +1,85 @@
-"""`Predictor`: from a photograph to the keypoints of its faces."""
+"""`Predictor`: from photographs to the keypoints of their faces.
+
+`Predictor.batch` is the pipeline: detect, crop, infer, refine, filter. The steps are the functions below it.
+"""
+
+from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.geometry import (
-    Floats,
-    Matrix,
-    apply_matrix,
-    image_box,
-    invert,
-    mirrored_relative,
-    tight_box,
-    to_pixels,
-)
+from kpdetect.core.geometry import Floats, Matrix, apply_matrix, image_box, invert, mirrored_relative, to_pixels
 from kpdetect.core.images import Pixels, as_rgb, read_image, to_channels, warp_crop
-from kpdetect.detection import FACE_SCORE, HAAR, Detector, Face, biggest_first, make_detector, scan
+from kpdetect.detection import (
+    FACE_SCORE,
+    HAAR,
+    Detector,
+    Face,
+    largest_first,
+    make_detector,
+    non_maximum_suppression,
+    scan,
+)
 from kpdetect.modelfile.bundle import shipped_model
 from kpdetect.modelfile.runtime import Prediction, load
 from kpdetect.modelfile.spec import Spec, face_scores
 
 PathLike = str | os.PathLike[str]
+Image = PathLike | npt.ArrayLike
+"""A photograph's file, or its pixels: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), see `kpdetect.core.images.as_rgb`."""
+Boxes = npt.ArrayLike
+"""Face boxes (N, 4) as (x0, y0, x1, y1) in pixels of the photograph."""
 
 
 class Model(Protocol):
-    """What predicts: `kpdetect.modelfile.runtime.Runtime`, or anything that acts like one."""
+    """A loaded model: `kpdetect.modelfile.runtime.Runtime`, or any object with these two members."""
 
     @property
     def spec(self) -> Spec:
-        """What the model says of itself."""
+        """The model's description: its schema, crop rule and channels."""
 
     def predict(self, crops: npt.NDArray[np.uint8], /) -> Prediction:
-        """Crops (B, H, W, C) to points (B, K, 2) relative to the crop, and what it tells of their errors, (B, K)."""
+        """Predicts crops (B, H, W, C) uint8: keypoints (B, K, 2) relative to the crop, and uncertainties (B, K)."""
 
 
 class Predictor:
-    """Finds the faces of photographs and their points.
+    """Finds the faces of photographs and predicts their keypoints.
 
-    One object serves many calls, also from several threads: each thread has a detector of its own (one that you give
-    is shared, and has to allow that), and the model's runtime runs one batch at a time.
+    One object serves many calls, also from several threads: each thread gets its own detector (a function of yours is
+    shared, so it has to be thread-safe), and the model runs one batch at a time.
 
     Args:
-        model: A bundle or SavedModel folder, a ``.tflite``, ``.onnx`` or ``.keras`` file, or a loaded model; by
-            default the one that ships with the package.
-        detector: Gives the face boxes of a photograph: any function (see `kpdetect.detection.Detector`), ``"haar"`` for
-            OpenCV's cascades, or YuNet's ONNX file; by default `kpdetect.detection.FaceFinder`. Where that or the
-            cascades find nothing that the model takes for a face, the model looks for large faces itself, in windows
-            all over the photograph. A model of whole pictures (``spec.crop.around`` is ``image``) needs none.
-        threads: How many threads the model's runtime may use.
-        mirror: Look at every face in a mirror too, and give the mean: twice the time, a little more accurate.
-        second_look: Look at every face again, in a crop about its first points, turned upright: twice the time, and
-            more accurate the more the box is off or the face is turned. By default, faces that the detector found get
-            one, and boxes of your own do not.
-        min_score: Leave out what the detector found where the model says, by a lower `Face.score`, that it is no
-            face. Boxes of your own, and models that tell no score, are not judged. 0 leaves out nothing.
+        model: A bundle or SavedModel folder, a ``.tflite``, ``.onnx`` or ``.keras`` file, or a loaded model; None for
+            the packaged one, which needs no TensorFlow.
+        detector: Gives the face boxes of a photograph: a function (see `kpdetect.detection.Detector`), ``"haar"`` for
+            OpenCV's cascades, or the path of YuNet's ONNX file; None for `kpdetect.detection.FaceFinder`. If that
+            or the cascades find no face, the model searches for large ones in windows that cover the photograph. A
+            model of whole pictures (``spec.crop.around`` is ``image``) needs no detector.
+        threads: The number of threads of the model's runtime.
+        mirror: Predict each face and its mirror image and average them: twice the time, slightly more accurate.
+        second_look: Predict each face a second time, in an upright crop around its first keypoints: twice the time,
+            and more accurate for inexact boxes and tilted heads. None does so for detected faces but not for boxes of
+            your own.
+        min_score: Detected faces with a lower `Face.score`, in [0, 1], are left out; 0 keeps all. Boxes of your own,
+            and faces of models without a score, are kept.
 
     Raises:
-        KpdetectError: There is no such model or detector, its scheme cannot be mirrored, or the score is not in [0, 1].
+        KpdetectError: There is no such model or detector, `mirror` is used with a schema without left and right, or
+            `min_score` is not in [0, 1].
+        MissingExtra: The model needs a package that is not installed.
+
+    Example:
+        >>> predictor = Predictor()
+        >>> faces = predictor(np.zeros((90, 120, 3), np.uint8), boxes=[(40, 20, 80, 60)])
+        >>> faces[0].keypoints.shape
+        (68, 2)
     """
 
     def __init__(
@@ -80,175 +97,152 @@ class Predictor:
             self.model: Model = load(shipped_model() if model is None else model, threads=threads)
         else:
             self.model = model
-        self._detector = os.fspath(detector) if isinstance(detector, str | os.PathLike) else detector
-        self._own = threading.local()
+        self._flip_permutation = self.model.spec.schema.flip_permutation if mirror else None
+        if mirror and self._flip_permutation is None:
+            name = self.model.spec.schema.name
+            raise KpdetectError(f"mirror: expected a schema with left and right points, received '{name}'")
         self._second_look = second_look
         self._min_score = min_score
-        self._swap = self.model.spec.schema.flip_permutation if mirror else None
-        if mirror and self._swap is None:
-            raise KpdetectError(
-                f"mirror: scheme '{self.model.spec.schema.name}' tells no left and right, so no face can be mirrored"
-            )
+        self._detector = os.fspath(detector) if isinstance(detector, str | os.PathLike) else detector
+        self._of_thread = threading.local()
         if isinstance(self._detector, str):
-            self._own.detector = make_detector(self._detector, self._judged)  # a wrong one is told at once
+            self._detect_function()  # so that a wrong name is an error now
 
-    def __call__(
-        self, image: PathLike | npt.ArrayLike, boxes: npt.ArrayLike | None = None, bgr: bool = False
-    ) -> list[Face]:
-        """Prediction the faces of one photograph; all of them go through the model as one batch.
+    def __call__(self, image: Image, boxes: Boxes | None = None, bgr: bool = False) -> list[Face]:
+        """Predicts the faces of one photograph.
 
         Args:
-            image: A file, or an array: (H, W, 3) RGB, grey, or RGBA, of any type that `kpdetect.core.images.as_rgb`
-                takes.
-            boxes: Face boxes of your own, (N, 4) as (x0, y0, x1, y1) in pixels; then no detector runs. A face box is
-                the tight box of the points: for 68 points from brow to chin and from ear to ear.
-            bgr: The array's colours come as OpenCV reads them.
+            image: A file's path, or an array: (H, W, 3) RGB, grey or RGBA, of a type that
+                `kpdetect.core.images.as_rgb` accepts.
+            boxes: Your own face boxes, (N, 4) as (x0, y0, x1, y1) in pixels, instead of a detector's. A face box is the
+                tight box of the keypoints: for 68 of them, from brow to chin and from ear to ear.
+            bgr: The array is BGR, as OpenCV reads it.
 
         Returns:
-            The faces, biggest first; faces of your own boxes in the order of the boxes. An empty list for no face. A
-            model of whole pictures takes the whole picture instead of each box, and once where none are given.
+            The faces, largest first, or in the order of `boxes`; empty if there is none. A model of whole pictures uses
+            the whole picture instead of each box, and predicts one face if there are no boxes.
 
         Raises:
-            KpdetectError: The file is no image, or a box is none.
+            KpdetectError: The file or array is not a picture, or a box has no area or lies outside the photograph.
+
+        Example:
+            >>> faces = Predictor()("photo.jpg")  # doctest: +SKIP
         """
         return self.batch([image], [boxes], bgr)[0]
 
     def batch(
-        self,
-        images: Sequence[PathLike | npt.ArrayLike],
-        boxes: Sequence[npt.ArrayLike | None] | None = None,
-        bgr: bool = False,
+        self, images: Sequence[Image], boxes: Sequence[Boxes | None] | None = None, bgr: bool = False
     ) -> list[list[Face]]:
-        """Prediction the faces of several photographs, all faces as one batch: what calls one by one would give.
+        """Predicts the faces of several photographs, with all their faces in one batch of the model.
 
         Args:
-            images: Files or arrays; all of them are held in memory.
-            boxes: For each photograph face boxes of your own, or None to look for faces.
-            bgr: The arrays' colours come as OpenCV reads them.
+            images: Files or arrays, as for a single call; all of them are held in memory.
+            boxes: For each photograph its face boxes, or None to detect them.
+            bgr: The arrays are BGR.
 
         Returns:
-            For each photograph its faces.
+            For each photograph its faces: the same as single calls give.
 
         Raises:
-            KpdetectError: A file is no image, a box is none, or there are not as many boxes as images.
-        """
-        given = [None] * len(images) if boxes is None else list(boxes)
-        if len(given) != len(images):
-            raise KpdetectError(f"boxes: expected those of {len(images)} images, received those of {len(given)}")
-        views = [self._view(image, own, bgr) for image, own in zip(images, given, strict=True)]
-        found = self._marked(views)
-        empty = [at for at, view in enumerate(views) if not found[at] and view.detected and self._scans]
-        again = dict(zip(empty, self._marked([self._scanned(views[at]) for at in empty]), strict=True))
-        return [again.get(at, faces) for at, faces in enumerate(found)]
+            KpdetectError: As for a single call, or `boxes` and `images` differ in length.
 
-    def _marked(self, views: list["_View"]) -> list[list[Face]]:
-        """For each photograph the faces of its boxes; of those that a detector found, each once and no mistakes."""
-        faces = iter(self._faces([view for view in views for _ in view.boxes], views))
-        return [self._kept([next(faces) for _ in view.boxes], view) for view in views]
+        Example:
+            >>> faces_of_each = Predictor().batch(["one.jpg", "two.jpg"])  # doctest: +SKIP
+        """
+        check_images(images)
+        boxes_of_images = [None] * len(images) if boxes is None else list(boxes)
+        if len(boxes_of_images) != len(images):
+            raise KpdetectError(
+                f"boxes: expected those of {len(images)} images, received those of {len(boxes_of_images)}"
+            )
+        spec = self.model.spec
+
+        photographs = []
+        for image, given in zip(images, boxes_of_images, strict=True):
+            pixels = read_photograph(image, bgr)
+            if given is not None:
+                own_boxes = boxes_within(given, pixels)
+            elif spec.crop.around == "face":
+                own_boxes = largest_first(as_boxes(self._detect_function()(pixels)))
+            if spec.crop.around == "image":  # one face a picture, or one for each box that was given
+                count = 1 if given is None else len(own_boxes)
+                own_boxes = np.tile(image_box(size_hw(pixels)), (count, 1))
+            photographs.append(Photograph(to_channels(pixels, spec.channels), own_boxes, given is None))
+        faces = [self._filter(one, found) for one, found in zip(photographs, self._predict(photographs), strict=True)]
+
+        # If the detector found no face, look for large ones: windows first, then crops around the keypoints in them.
+        missed = [i for i, one in enumerate(photographs) if self._scans and one.detected and not faces[i]]
+        retried = []
+        for i in missed:
+            windows = replace(photographs[i], boxes=scan.windows(size_hw(photographs[i].pixels)), detected=False)
+            retried.append(replace(photographs[i], boxes=likely_boxes(self._predict([windows])[0])))
+        for i, one, found in zip(missed, retried, self._predict(retried), strict=True):
+            faces[i] = self._filter(one, found)
+        return faces
+
+    def _predict(self, photographs: Sequence[Photograph]) -> list[list[Face]]:
+        """Crop, infer, refine: the faces of all boxes of all photographs, in their order."""
+        owners = [one for one in photographs for _ in one.boxes]
+        if not owners:
+            return [[] for _ in photographs]
+        spec, swap = self.model.spec, self._flip_permutation
+        boxes = np.concatenate([one.boxes for one in photographs])
+        matrices = spec.crop.matrix(boxes)
+
+        crops = crop(owners, matrices, spec)
+        prediction = self.model.predict(crops if swap is None else with_mirrored(crops))
+        keypoints, uncertainty = to_photographs(prediction, matrices, spec, swap)
+
+        wanted = [one.detected if self._second_look is None else self._second_look for one in owners]
+        again = np.flatnonzero(np.array(wanted) & spans_area(keypoints, spec))
+        if len(again):
+            matrices[again] = spec.crop.upright_matrix(keypoints[again], eye_directions(keypoints[again], spec))
+            crops = crop([owners[i] for i in again], matrices[again], spec)
+            prediction = self.model.predict(crops if swap is None else with_mirrored(crops))
+            keypoints[again], refined = to_photographs(prediction, matrices[again], spec, swap)
+            if uncertainty is not None and refined is not None:
+                uncertainty[again] = refined
+
+        faces = iter(as_faces(boxes, keypoints, uncertainty, matrices, spec))
+        return [[next(faces) for _ in one.boxes] for one in photographs]
+
+    def _filter(self, photograph: Photograph, faces: list[Face]) -> list[Face]:
+        """Leaves out false detections and second detections of one face; the largest face comes first."""
+        if not photograph.detected:
+            return faces
+        if self.model.spec.face_score is not None:
+            faces = [face for face in faces if score_of(face) >= self._min_score]
+            faces = [faces[i] for i in sorted(suppress(faces))]
+        return sorted(faces, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2])))
 
     @property
-    def _judged(self) -> bool:
-        """Whether the model says of a detector's finds which are faces."""
+    def _judges(self) -> bool:
+        """Whether the model's score rejects false detections, so that the detector's threshold can be lower."""
         return self.model.spec.face_score is not None and self._min_score >= FACE_SCORE
 
     @property
     def _scans(self) -> bool:
-        """Whether the model looks for large faces by itself where the face finder or the cascades find none."""
-        return self._detector in (None, HAAR) and self._judged and self.model.spec.crop.around == "face"
+        """Whether the model searches for large faces if the detector found none."""
+        return self._detector in (None, HAAR) and self._judges and self.model.spec.crop.around == "face"
 
-    def _scanned(self, view: "_View") -> "_View":
-        """A photograph with boxes of what the model may take for faces, in windows all over it."""
-        windows = replace(view, boxes=scan.windows((view.pixels.shape[0], view.pixels.shape[1])), detected=False)
-        faces = self._faces([windows] * len(windows.boxes), [windows])
-        likely = [face for face in faces if _score(face) >= scan.LEAST_SCORE]
-        return replace(view, boxes=biggest_first(_tight_boxes(likely)[_each_once(likely)]))
-
-    def _view(self, image: PathLike | npt.ArrayLike, boxes: npt.ArrayLike | None, bgr: bool) -> "_View":
-        """A photograph and what to crop of it: all of it, the boxes that were given, or those that a detector finds."""
-        pixels = read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image, bgr)
-        channels = to_channels(pixels, self.model.spec.channels)
-        given = None if boxes is None else _checked(boxes)
-        if given is not None:
-            _check_within(given, (pixels.shape[0], pixels.shape[1]))
-        if self.model.spec.crop.around == "image":
-            whole = image_box((pixels.shape[0], pixels.shape[1]))
-            return _View(channels, np.repeat(whole[None], 1 if given is None else len(given), axis=0), given is None)
-        if given is None:
-            return _View(channels, biggest_first(_checked(self._detect(pixels))), True)
-        return _View(channels, given, False)
-
-    def _detect(self, pixels: Pixels) -> npt.ArrayLike:
+    def _detect_function(self) -> Callable[[Pixels], npt.ArrayLike]:
+        """The user's detector, or this thread's own, made on first use: calls with boxes need none."""
         if callable(self._detector):
-            return self._detector(pixels)
-        if not hasattr(self._own, "detector"):  # not before it is needed: callers with boxes of their own never do
-            self._own.detector = make_detector(self._detector, self._judged)
-        found: npt.ArrayLike = self._own.detector(pixels)
-        return found
-
-    def _kept(self, faces: list[Face], view: "_View") -> list[Face]:
-        if not view.detected or self.model.spec.face_score is None:
-            return faces
-        kept = [face for face in faces if _score(face) >= self._min_score]
-        return [kept[index] for index in sorted(_each_once(kept))]
-
-    def _faces(self, view_of: list["_View"], views: list["_View"]) -> list[Face]:
-        """The faces of all boxes, with their points in pixels of their photographs.
-
-        Args:
-            view_of: Each box's photograph.
-            views: The photographs.
-        """
-        if not view_of:
-            return []
-        spec = self.model.spec
-        boxes = np.concatenate([view.boxes for view in views])
-        matrices = spec.crop.matrix(boxes)
-        keypoints, uncertainty = self._marks(view_of, matrices)
-        again = np.array([view.detected if self._second_look is None else self._second_look for view in view_of])
-        again &= _can_be_turned(spec, keypoints)
-        if again.any():
-            matrices[again] = spec.crop.upright_matrix(keypoints[again], _across(spec, keypoints[again]))
-            looked_at = [view for view, chosen in zip(view_of, again, strict=True) if chosen]
-            keypoints[again], more = self._marks(looked_at, matrices[again])
-            if uncertainty is not None and more is not None:
-                uncertainty[again] = more
-        if uncertainty is None:
-            return [Face(box, points, spec.schema) for box, points in zip(boxes, keypoints, strict=True)]
-        sides_px = max(spec.crop.size_hw) / np.sqrt(np.linalg.det(matrices[:, :2, :2]))
-        errors_px = np.asarray(uncertainty * sides_px[:, None], np.float32)
-        scores = [None] * len(boxes) if spec.face_score is None else face_scores(uncertainty, spec.face_score).tolist()
-        found = zip(boxes, keypoints, scores, errors_px, strict=True)
-        return [Face(box, points, spec.schema, score, errors) for box, points, score, errors in found]
-
-    def _marks(self, view_of: list["_View"], matrices: Matrix) -> Prediction:
-        """What the model says of crops, keypoints in pixels of the photographs; with `mirror`, seen from both sides."""
-        size_hw = self.model.spec.crop.size_hw
-        crops = np.stack(
-            [warp_crop(view.pixels, matrix, size_hw) for view, matrix in zip(view_of, matrices, strict=True)]
-        )
-        relative, uncertainty = self._predict_mirrored(crops, self._swap) if self._swap else self.model.predict(crops)
-        if not np.isfinite(relative).all() or not (uncertainty is None or np.isfinite(uncertainty).all()):
-            raise KpdetectError("the model gave numbers that are not finite; its weights are damaged")
-        return Prediction(apply_matrix(invert(matrices), to_pixels(relative, size_hw)), uncertainty)
-
-    def _predict_mirrored(self, crops: Pixels, swap: Sequence[int]) -> Prediction:
-        """The mean of what the model says of crops and of what it says of them in a mirror."""
-        count, swapped = len(crops), list(swap)
-        keypoints, uncertainty = self.model.predict(np.concatenate([crops, crops[:, :, ::-1]]))
-        both = np.asarray((keypoints[:count] + mirrored_relative(keypoints[count:], swap)) / 2, np.float32)
-        if uncertainty is None:
-            return Prediction(both, None)
-        return Prediction(both, np.asarray((uncertainty[:count] + uncertainty[count:, swapped]) / 2, np.float32))
+            return self._detector
+        if not hasattr(self._of_thread, "detector"):
+            self._of_thread.detector = make_detector(self._detector, self._judges)
+        detector: Detector = self._of_thread.detector
+        return detector
 
 
-@dataclass(frozen=True)
-class _View:
-    """A photograph as the model takes it, and the boxes to look at.
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """A photograph as the model takes it, and the boxes to predict.
 
     Attributes:
-        pixels: (H, W, C), C as the model's.
-        boxes: (N, 4).
-        detected: Whether a detector found them.
+        pixels: (H, W, C) uint8, with the model's number of channels.
+        boxes: (N, 4) in pixels.
+        detected: Whether a detector found the boxes, so that they may be inexact or false.
     """
 
     pixels: Pixels
@@ -256,38 +250,66 @@ class _View:
     detected: bool
 
 
-def _tight_boxes(faces: Sequence[Face]) -> Floats:
-    """The boxes of the faces' points, (N, 4)."""
-    return tight_box([face.keypoints for face in faces]) if faces else np.zeros((0, 4), np.float32)
+def check_images(images: Any) -> None:
+    """Checks that `Predictor.batch` received several photographs.
+
+    Raises:
+        KpdetectError: It received one, or None.
+    """
+    single = images is None or isinstance(images, str | os.PathLike) or not hasattr(images, "__len__")
+    if single or (isinstance(images, np.ndarray) and images.ndim < 4):
+        raise KpdetectError(
+            f"images: expected a list of files or arrays, received {describe(images)}; for one photograph call "
+            "predictor(image)"
+        )
 
 
-def _score(face: Face) -> float:
-    return 1.0 if face.score is None else face.score
+def read_photograph(image: Any, bgr: bool = False) -> Pixels:
+    """Reads a file, or converts an array, to (H, W, 3) uint8 RGB.
+
+    Raises:
+        KpdetectError: It is not a picture; the message says what it is.
+    """
+    if image is None:
+        raise KpdetectError(
+            "image: expected a file's path or an array, received None, which cv2.imread returns for a file that it "
+            "cannot read"
+        )
+    if isinstance(image, str) and "://" in image and not os.path.exists(image):
+        raise KpdetectError(
+            f"image: expected a file's path or an array, received the address {image}; download it first, for example "
+            "with urllib.request.urlretrieve(address, 'photo.jpg')"
+        )
+    several = isinstance(image, list | tuple) and any(
+        isinstance(one, str | os.PathLike) or (isinstance(one, np.ndarray) and one.ndim > 1) for one in image
+    )
+    if several or (isinstance(image, np.ndarray) and image.ndim == 4):
+        raise KpdetectError(
+            f"image: expected one photograph, received {describe(image)}; for several call predictor.batch(images)"
+        )
+    return read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image, bgr)
 
 
-def _each_once(faces: Sequence[Face]) -> npt.NDArray[np.int64]:
-    """Which faces are left when of several that have their points in one place the one of the highest score counts."""
-    return scan.non_maximum_suppression(_tight_boxes(faces), [_score(face) for face in faces])
+def size_hw(pixels: Pixels) -> tuple[int, int]:
+    """The (height, width) of a picture."""
+    return pixels.shape[0], pixels.shape[1]
 
 
-def _can_be_turned(spec: Spec, keypoints: Floats) -> npt.NDArray[np.bool_]:
-    """Which faces' points tell a crop of their own: they span an area. None does for models of whole pictures."""
-    extent = keypoints.max(axis=1) - keypoints.min(axis=1)
-    across = np.linalg.norm(_across(spec, keypoints), axis=1)
-    return np.asarray((spec.crop.around == "face") & (extent.min(axis=1) > 1) & (across > 0))
+def describe(value: Any) -> str:
+    """Says what a wrong argument is, briefly: ``a list of 2``, ``an array of shape (9, 9)``."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{value!r}" if value is None or isinstance(value, str | os.PathLike) else f"a {type(value).__name__}"
 
 
-def _across(spec: Spec, keypoints: Floats) -> Floats:
-    """Towards the right of the picture from eye to eye, (N, 2), by the two points that normalise errors; or level."""
-    if spec.schema.normalizer_points is None:
-        return np.tile(np.array([1, 0], np.float32), (len(keypoints), 1))
-    first, second = spec.schema.normalizer_points
-    across = keypoints[:, second] - keypoints[:, first]
-    return np.where(across[:, :1] < 0, -across, across)
+def as_boxes(boxes: Boxes) -> Floats:
+    """Boxes as (N, 4) float32; the crop rule checks their values.
 
-
-def _checked(boxes: npt.ArrayLike) -> Floats:
-    """Boxes as (N, 4); their values are checked where they become crops."""
+    Raises:
+        KpdetectError: They are not numbers, or have another shape.
+    """
     try:
         array = np.asarray(boxes, np.float32)
     except (TypeError, ValueError) as error:
@@ -299,13 +321,122 @@ def _checked(boxes: npt.ArrayLike) -> Floats:
     return array
 
 
-def _check_within(boxes: Floats, size_hw: tuple[int, int]) -> None:
-    """Refuses boxes beside the photograph, which are another photograph's, or have x and y exchanged."""
-    height, width = size_hw
-    beside = (boxes[:, :2] >= (width, height)).any(axis=1) | (boxes[:, 2:] <= 0).any(axis=1)
-    beside &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # other boxes are none at all, which the crop rule tells
-    if beside.any():
+def boxes_within(boxes: Boxes, pixels: Pixels) -> Floats:
+    """The caller's boxes as (N, 4) float32.
+
+    Raises:
+        KpdetectError: A box lies outside the photograph, as one of another photograph, or with x and y exchanged, does.
+    """
+    array = as_boxes(boxes)
+    height, width = size_hw(pixels)
+    outside = (array[:, :2] >= (width, height)).any(axis=1) | (array[:, 2:] <= 0).any(axis=1)
+    outside &= (array[:, 2:] > array[:, :2]).all(axis=1)  # the crop rule reports boxes without an area
+    if outside.any():
+        first = int(outside.argmax())
         raise KpdetectError(
-            f"face boxes: expected boxes in the photograph, of {width} x {height} pixels; number {beside.argmax() + 1} "
-            f"lies beside it: {boxes[beside.argmax()].tolist()}"
+            f"face boxes: expected boxes within the photograph of {width} x {height} pixels; box {first + 1} lies "
+            f"outside: {array[first].tolist()}"
         )
+    return array
+
+
+def crop(owners: Sequence[Photograph], matrices: Matrix, spec: Spec) -> Pixels:
+    """Crops a face from each photograph.
+
+    Args:
+        owners: The photograph of each of the N crops.
+        matrices: (N, 3, 3), photograph to crop.
+        spec: The model's description.
+
+    Returns:
+        (N, height, width, C) uint8.
+    """
+    crops = [warp_crop(one.pixels, matrix, spec.crop.size_hw) for one, matrix in zip(owners, matrices, strict=True)]
+    return np.stack(crops)
+
+
+def with_mirrored(crops: Pixels) -> Pixels:
+    """Crops (N, H, W, C) followed by their mirror images: (2N, H, W, C)."""
+    return np.concatenate([crops, crops[:, :, ::-1]])
+
+
+def to_photographs(
+    prediction: Prediction, matrices: Matrix, spec: Spec, flip_permutation: Sequence[int] | None = None
+) -> tuple[Floats, Floats | None]:
+    """Converts a model's prediction of crops to the photographs' coordinates.
+
+    Args:
+        prediction: Of N crops; or of 2N, the second half mirrored, whose means are taken.
+        matrices: (N, 3, 3), photograph to crop.
+        spec: The model's description.
+        flip_permutation: The schema's left-right permutation if the second half is mirrored, otherwise None.
+
+    Returns:
+        Keypoints (N, K, 2) in pixels of the photographs, and uncertainties (N, K) relative to the crop, or None.
+
+    Raises:
+        KpdetectError: A number is not finite.
+    """
+    relative, uncertainty = prediction
+    if not np.isfinite(relative).all() or not (uncertainty is None or np.isfinite(uncertainty).all()):
+        raise KpdetectError("model: expected finite numbers, received NaN or infinity; the weights are damaged")
+    if flip_permutation is not None:
+        count, swap = len(matrices), list(flip_permutation)
+        relative = np.asarray((relative[:count] + mirrored_relative(relative[count:], swap)) / 2, np.float32)
+        if uncertainty is not None:
+            uncertainty = np.asarray((uncertainty[:count] + uncertainty[count:, swap]) / 2, np.float32)
+    return apply_matrix(invert(matrices), to_pixels(relative, spec.crop.size_hw)), uncertainty
+
+
+def spans_area(keypoints: Floats, spec: Spec) -> npt.NDArray[np.bool_]:
+    """Which faces (N,) can be cropped around their keypoints (N, K, 2); none for models of whole pictures."""
+    extent = keypoints.max(axis=1) - keypoints.min(axis=1)
+    eyes_apart = np.linalg.norm(eye_directions(keypoints, spec), axis=1) > 0
+    return np.asarray((spec.crop.around == "face") & (extent.min(axis=1) > 1) & eyes_apart)
+
+
+def eye_directions(keypoints: Floats, spec: Spec) -> Floats:
+    """The direction from eye to eye, towards the right of the picture, (N, 2), in pixels.
+
+    The eyes are the schema's two normalizer points; without them the direction is the x axis.
+    """
+    if spec.schema.normalizer_points is None:
+        return np.tile(np.array([1, 0], np.float32), (len(keypoints), 1))
+    first, second = spec.schema.normalizer_points
+    across = keypoints[:, second] - keypoints[:, first]
+    return np.where(across[:, :1] < 0, -across, across)
+
+
+def as_faces(boxes: Floats, keypoints: Floats, uncertainty: Floats | None, matrices: Matrix, spec: Spec) -> list[Face]:
+    """Makes the results.
+
+    Args:
+        boxes: (N, 4), what the keypoints were predicted from.
+        keypoints: (N, K, 2) in pixels of the photographs.
+        uncertainty: (N, K) relative to the crop, or None.
+        matrices: (N, 3, 3), photograph to crop.
+        spec: The model's description.
+    """
+    if uncertainty is None:
+        return [Face(points, spec.schema, detection_box=box) for points, box in zip(keypoints, boxes, strict=True)]
+    crop_sides_px = max(spec.crop.size_hw) / np.sqrt(np.linalg.det(matrices[:, :2, :2]))
+    errors_px = np.asarray(uncertainty * crop_sides_px[:, None], np.float32)
+    scores = [None] * len(boxes) if spec.face_score is None else face_scores(uncertainty, spec.face_score).tolist()
+    results = zip(keypoints, scores, errors_px, boxes, strict=True)
+    return [Face(points, spec.schema, score, errors, box) for points, score, errors, box in results]
+
+
+def suppress(faces: Sequence[Face]) -> npt.NDArray[np.int64]:
+    """The indices of the faces that are left if, of several in one place, the one of the highest score is kept."""
+    return non_maximum_suppression([face.box for face in faces], [score_of(face) for face in faces])
+
+
+def likely_boxes(faces: Sequence[Face]) -> Floats:
+    """The tight boxes (N, 4) of the faces of windows that may be faces, largest first."""
+    likely = [face for face in faces if score_of(face) >= scan.LEAST_SCORE]
+    return largest_first([likely[i].box for i in suppress(likely)])
+
+
+def score_of(face: Face) -> float:
+    """A face's score; 1 if its model has none."""
+    return 1.0 if face.score is None else face.score

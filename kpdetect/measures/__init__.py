@@ -1,7 +1,7 @@
 """Owns the measures of a marked face: head pose, eye and mouth openness, blinks, smile, and the aligned face chip.
 
 All take a `Face` of any scheme that has the points they name; for points of your own,
-``Face(tight_box(points), points, schema)``. *Right* and *left* are the pictured person's own.
+``Face(points, schema)``. *Right* and *left* are the pictured person's own.
 """
 
 from collections.abc import Callable

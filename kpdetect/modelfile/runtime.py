@@ -159,22 +159,20 @@ class _TFLite:
         self._batch = 0  # none is allocated yet
 
     def __call__(self, crops: Crops) -> Outputs:
+        batch = _as_type(crops, self._dtype)
         with self._lock:
-            return self._invoke(_as_type(crops, self._dtype))
-
-    def _invoke(self, crops: Crops) -> Outputs:
-        try:
-            if len(crops) != self._batch:
-                if self.fixed_batch is None:
-                    self._interpreter.resize_tensor_input(self._input, crops.shape)
-                self._interpreter.allocate_tensors()
-                self._batch = len(crops)
-            self._interpreter.set_tensor(self._input, crops)
-            self._interpreter.invoke()
-            return {name: np.asarray(self._interpreter.get_tensor(index)) for name, index in self._outputs.items()}
-        except (ValueError, RuntimeError) as error:
-            self._batch = 0  # whatever is allocated now, the next batch starts afresh
-            raise KpdetectError(f"{self._path}: cannot run a batch of {len(crops)}: {_line(error)}") from error
+            try:
+                if len(batch) != self._batch:
+                    if self.fixed_batch is None:
+                        self._interpreter.resize_tensor_input(self._input, batch.shape)
+                    self._interpreter.allocate_tensors()
+                    self._batch = len(batch)
+                self._interpreter.set_tensor(self._input, batch)
+                self._interpreter.invoke()
+                return {name: np.asarray(self._interpreter.get_tensor(index)) for name, index in self._outputs.items()}
+            except (ValueError, RuntimeError) as error:
+                self._batch = 0  # whatever is allocated now, the next batch starts afresh
+                raise KpdetectError(f"{self._path}: cannot run a batch of {len(batch)}: {_line(error)}") from error
 
 
 def _outputs_of(interpreter: Any) -> dict[str, int]:

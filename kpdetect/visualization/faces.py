@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.geometry import Floats, tight_box
+from kpdetect.core.geometry import Floats
 from kpdetect.core.images import Pixels, as_rgb, cv2
 from kpdetect.detection import Face
 from kpdetect.visualization.contours import contour_edges
@@ -58,7 +58,7 @@ def draw_faces(
         faces: Faces as `Predictor` returns them.
         points: Draw the keypoints.
         contours: Draw lines along jaw, eyebrows, eyes, nose and lips, for schemes that have them (`contour_edges`).
-        boxes: Draw the tight box of each face's keypoints; for a scheme of one point, ``face.box``.
+        boxes: Draw the tight box of each face's keypoints; for a scheme of one point, ``face.detection_box``.
         point_rgb: Colour of the keypoints, 0 to 255.
         contour_rgb: Colour of the contours.
         box_rgb: Colour of the boxes.
@@ -82,7 +82,8 @@ def draw_faces(
             raise KpdetectError(f"draw_faces: {name}: expected a share above 0 and at most {LARGEST_MARK}, got {share}")
     canvas = np.array(as_rgb(image_rgb))
     for face in faces:
-        box = tight_box(face.keypoints) if face.schema.num_keypoints > 1 else face.box
+        single = face.schema.num_keypoints == 1 and face.detection_box is not None
+        box = np.asarray(face.detection_box) if single else face.box
         if not np.isfinite(face.keypoints).all() or not np.isfinite(box).all():
             continue
         side = float((box[2:] - box[:2]).max())
