@@ -8,7 +8,6 @@ import pytest
 
 from kpdetect import visualization
 from kpdetect.core.errors import KpdetectError, MissingExtra
-from kpdetect.core.geometry import tight_box
 from kpdetect.core.images import read_image
 from kpdetect.core.schema import IBUG68, IMM58, user_schema
 from kpdetect.data import synthetic
@@ -63,7 +62,7 @@ class TestFaces:
 
     def test_contours_join_neighbours_below_the_points(self):
         points = 20 + 400 * synthetic.render(seed=1, index=0, size=100)[1] / 100
-        marked = Face(tight_box(points), points.astype(np.float32), IBUG68)
+        marked = Face(points.astype(np.float32), IBUG68)
         photo = np.zeros((440, 440, 3), np.uint8)
         lines = visualization.draw_faces(photo, [marked], points=False, boxes=False)
         for start, end in visualization.contour_edges(IBUG68):

@@ -137,8 +137,8 @@ def _detector(folder: Path) -> dict[str, Any]:
         "smallest_window": haar.SMALLEST_WINDOW,
         "smallest_face": haar.SMALLEST_FACE,
         "border": haar.BORDER,
-        "same_face": boxes.SAME_FACE,
-        "inside": boxes.INSIDE,
+        "same_face": boxes.FUSED,
+        "inside": boxes.CONTAINED,
         "min_votes": haar.MIN_VOTES,
         "judged_votes": haar.JUDGED_VOTES,
     }

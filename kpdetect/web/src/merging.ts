@@ -1,4 +1,4 @@
-/** Owns how the boxes that cascades found become faces, as kpdetect.detection.merge_boxes does it. */
+/** Owns how the boxes that cascades found become faces, as kpdetect.detection.weighted_non_maximum_suppression does it. */
 
 import { area, commonArea, intersectionOverUnion, type Box, type Point } from "./geometry";
 import type { Cascade, DetectorSettings } from "./spec";
