@@ -18,7 +18,7 @@ import numpy as np
 
 from kpdetect.core.geometry import Floats, to_pixels
 from kpdetect.core.images import Pixels
-from kpdetect.data import Annotations, labelled, load
+from kpdetect.data import Annotations, drop_unlabelled, load
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.evaluator import Measure, as_model_sees, predict_batches
 from kpdetect.evaluation.splits import choose_split
@@ -74,7 +74,7 @@ def main() -> None:
     models = [runtime.load(arguments.exported / name) for name in names]
     spec = models[0].spec
     for data in SETS:
-        faces = as_model_sees(spec, labelled(load(data.format(arguments.data)), "measure"))
+        faces = as_model_sees(spec, drop_unlabelled(load(data.format(arguments.data)), "measure"))
         compare(models, *choose_split(faces, spec, arguments.split))
     crop = np.random.default_rng(0).integers(0, 256, spec.input_shape, dtype=np.uint8)
     print("one crop on one thread")

@@ -12,7 +12,7 @@ import numpy as np
 from kpdetect.core.atomic_write import write_json
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.options import option, parse_options, quietly, run_command
-from kpdetect.data import Annotations, labelled, load
+from kpdetect.data import Annotations, drop_unlabelled, load
 from kpdetect.detection import HAAR
 from kpdetect.evaluation.end_to_end import evaluate_end_to_end
 from kpdetect.evaluation.evaluator import Evaluation, as_model_sees, box_jitter_curve, evaluate
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise KpdetectError(
             f"--boxes {options.boxes}: the model takes whole pictures, so no boxes are looked for; leave it out"
         )
-    known = as_model_sees(model.spec, labelled(load(options.data, options.skip_bad_rows), "evaluate"))
+    known = as_model_sees(model.spec, drop_unlabelled(load(options.data, options.skip_bad_rows), "evaluate"))
     annotations, split = choose_split(known, model.spec, options.split)
     measured, faces = _measure(model, annotations, options.boxes)
     row = result_row(model.spec, model.path.name, faces, measured, (split, options.boxes), model.bytes)

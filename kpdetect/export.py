@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kpdetect.core.atomic_write import atomic_folder
 from kpdetect.core.errors import KpdetectError, MissingExtra, unknown_name
-from kpdetect.core.keras_backend import need_tensorflow
+from kpdetect.core.keras_backend import require_tensorflow
 from kpdetect.core.options import option, parse_options, quietly, run_command
 from kpdetect.exporters import FORMATS, QUANTIZATIONS, SAVED_MODEL, CalibrationSet, Kind, Source, web_page
 from kpdetect.exporters.calibration_set import calibration_faces
@@ -165,7 +165,7 @@ def export_model(
     _check_out(resolve(bundle_folder), Path(out), overwrite)
     kept = _files_of_others(Path(out))
     with quietly("starting TensorFlow"):
-        need_tensorflow("export", "kpdetect export")
+        require_tensorflow("export", "kpdetect export")
     _check_packages(files)
     with quietly(f"reading {bundle_folder}"):
         model, spec = bundle.load_bundle(bundle_folder)

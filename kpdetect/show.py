@@ -16,8 +16,8 @@ from kpdetect.core.geometry import CropRule
 from kpdetect.core.keras_backend import start_tensorflow
 from kpdetect.core.options import option, parse_options, quietly, run_command
 from kpdetect.core.schema import SCHEMAS
-from kpdetect.data import Annotations, labelled, load, morphed_faces
-from kpdetect.data.labelled_faces import cropped, read_history, spread, typical_layout
+from kpdetect.data import Annotations, drop_unlabelled, load, morphed_faces
+from kpdetect.data.labelled_faces import crop_faces, mean_layout, read_history, select_evenly
 from kpdetect.inference.model_input import face_of_data, face_of_image
 from kpdetect.modelfile.bundle import load_bundle, read_spec
 from kpdetect.modelfile.inspection import shipped_models_table
@@ -36,7 +36,7 @@ class LabelledFaces:
 
     def load(self) -> Annotations:
         """Reads them; faces without a single point are left out."""
-        return labelled(load(self.data, self.skip_bad_rows), "show")
+        return drop_unlabelled(load(self.data, self.skip_bad_rows), "show")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +130,8 @@ MODELS = "models"  # the one subcommand that draws no picture
 def draw_keypoints(options: KeypointsOptions) -> None:
     """Labelled faces, numbered."""
     count, labels = _positive("count", options.count), options.load()
-    faces = morphed_faces(labels, count) if options.morphed else spread(labels, count)
-    crops, points = cropped(faces, LABEL_CROP)
+    faces = morphed_faces(labels, count) if options.morphed else select_evenly(labels, count)
+    crops, points = crop_faces(faces, LABEL_CROP)
     titles = [_short(path) for path in faces.paths.tolist()]
     visualization.keypoint_sheet(crops, points, faces.schema, titles, options.out)
 
@@ -140,19 +140,19 @@ def draw_scheme(options: SchemeOptions) -> None:
     """A scheme on a typical face: that of the data, or where none is named, of drawn faces."""
     if options.scheme is not None and options.scheme not in SCHEMAS:
         raise unknown_name("scheme", options.scheme, SCHEMAS)
-    faces = labelled(load(options.data or "synthetic:500", options.skip_bad_rows), "show")
+    faces = drop_unlabelled(load(options.data or "synthetic:500", options.skip_bad_rows), "show")
     if options.scheme not in (None, faces.schema.name):
         raise KpdetectError(
             f"--scheme {options.scheme}: where its points lie is taken from labelled faces, but '{faces.name}' is "
             f"labelled with scheme '{faces.schema.name}'; name faces of scheme '{options.scheme}' by --data"
         )
-    visualization.scheme_page(typical_layout(faces), faces.schema, options.out)
+    visualization.scheme_page(mean_layout(faces), faces.schema, options.out)
 
 
 def draw_transforms(options: TransformsOptions) -> None:
     """Faces before and after each transform."""
     recipe = choose_recipe(TrainOptions(recipe=options.recipe))
-    faces = spread(options.load(), _positive("count", options.count))
+    faces = select_evenly(options.load(), _positive("count", options.count))
     _start_tensorflow("transforms")
     from kpdetect.training.augmentation_preview import transform_rows
 
@@ -214,7 +214,7 @@ def draw_errors(options: ErrorsOptions) -> None:
     from kpdetect.evaluation.predictions import predictions_of
 
     made = predictions_of(options.model, options.load(), options.split)
-    visualization.point_errors(typical_layout(made.faces), made.per_point, made.faces.schema, made.caption, options.out)
+    visualization.point_errors(mean_layout(made.faces), made.per_point, made.faces.schema, made.caption, options.out)
 
 
 @dataclass(frozen=True)

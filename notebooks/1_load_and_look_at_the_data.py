@@ -32,7 +32,7 @@ from kpdetect import visualization
 from kpdetect.core.geometry import CropRule, apply_matrix, horizontal_flip
 from kpdetect.data import load, split_by_subject
 from kpdetect.data.crops import evaluation_crops
-from kpdetect.data.labelled_faces import cropped, spread, typical_layout
+from kpdetect.data.labelled_faces import crop_faces, mean_layout, select_evenly
 from kpdetect.evaluation.metrics import nme_per_face
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training.augmentation_preview import transform_rows
@@ -67,8 +67,8 @@ print("nose tip  ", faces.keypoints[0, faces.schema.index("nose_tip")].round(1))
 # mouth.
 
 # %%
-two = spread(faces, 2)
-pictures, points = cropped(two, CropRule((480, 480), 1.25))
+two = select_evenly(faces, 2)
+pictures, points = crop_faces(two, CropRule((480, 480), 1.25))
 visualization.keypoint_sheet(pictures, points, faces.schema, two.subjects.tolist(), "out/keypoints.jpg")
 Image("out/keypoints.jpg")
 
@@ -78,7 +78,7 @@ Image("out/keypoints.jpg")
 # mirrored picture; more on that below.
 
 # %%
-visualization.scheme_page(typical_layout(faces), faces.schema, "out/scheme.jpg")
+visualization.scheme_page(mean_layout(faces), faces.schema, "out/scheme.jpg")
 Image("out/scheme.jpg")
 
 # %% [markdown]
@@ -141,7 +141,7 @@ Image("out/flip.jpg")
 # come apart. See that the colours, which stand for left and right, trade places in a mirrored picture.
 
 # %%
-rows = transform_rows(spread(faces, 3), choose_recipe(TrainOptions(recipe="naimish")), seed=1)
+rows = transform_rows(select_evenly(faces, 3), choose_recipe(TrainOptions(recipe="naimish")), seed=1)
 visualization.transform_sheet(rows, faces.schema, "recipe naimish", "out/naimish.jpg")
 Image("out/naimish.jpg")
 

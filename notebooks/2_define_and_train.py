@@ -33,7 +33,7 @@ from skimage.data import astronaut
 from kpdetect import models, visualization
 from kpdetect.core.images import write_image
 from kpdetect.data import load, split_by_rule
-from kpdetect.data.labelled_faces import read_history, spread, typical_layout
+from kpdetect.data.labelled_faces import mean_layout, read_history, select_evenly
 from kpdetect.evaluation.evaluator import evaluate
 from kpdetect.evaluation.predictions import predictions_of
 from kpdetect.inference.model_input import face_of_image
@@ -133,7 +133,7 @@ Image("out/curves.png")
 model = runtime.load(run)
 faces = load(SPEC)
 seen, unseen, _ = split_by_rule(faces, model.spec.extra["split"])  # the model remembers whom it was not trained on
-for name, part in (("trained on", spread(seen, 100)), ("held out", unseen)):
+for name, part in (("trained on", select_evenly(seen, 100)), ("held out", unseen)):
     measured = evaluate(model, part, model.spec)
     print(f"{name:10} {len(part):5} faces: NME {100 * measured.plain.mean:.2f} %")
 print(f"last epoch: training loss {history['loss'][-1]:.2f}, validation loss {history['val_loss'][-1]:.2f}")
@@ -156,7 +156,7 @@ Image("out/predictions.jpg")
 
 # %%
 whole = predictions_of(str(run), faces, "val")
-visualization.point_errors(typical_layout(whole.faces), whole.per_point, faces.schema, whole.caption, "out/errors.jpg")
+visualization.point_errors(mean_layout(whole.faces), whole.per_point, faces.schema, whole.caption, "out/errors.jpg")
 Image("out/errors.jpg", width=720)
 
 # %% [markdown]

@@ -34,7 +34,7 @@ from kpdetect import visualization
 from kpdetect.core.geometry import apply_matrix, invert, scaling, to_pixels, translation
 from kpdetect.core.images import read_image, to_channels, warp_crop, write_image
 from kpdetect.data import load
-from kpdetect.data.labelled_faces import spread
+from kpdetect.data.labelled_faces import select_evenly
 from kpdetect.detection import Face, FaceFinder
 from kpdetect.evaluation import evaluator
 from kpdetect.evaluation.end_to_end import evaluate_end_to_end
@@ -158,7 +158,7 @@ print("no face:", predictor(astronaut()[300:]))
 # it was trained on most, so the figures then say how well it remembers.
 
 # %%
-faces = spread(load(SPEC), 60)
+faces = select_evenly(load(SPEC), 60)
 measured = evaluator.evaluate(predictor.model, faces, spec)
 print(f"{faces.name}, {len(faces)} faces, the labels' own boxes:")
 print(f"  plain    {100 * measured.plain.mean:.2f} %")

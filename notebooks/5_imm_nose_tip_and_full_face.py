@@ -31,7 +31,7 @@ from IPython.display import Image
 from kpdetect import models, visualization
 from kpdetect.core.geometry import CropRule
 from kpdetect.data import load
-from kpdetect.data.labelled_faces import cropped, read_history, spread, typical_layout
+from kpdetect.data.labelled_faces import crop_faces, mean_layout, read_history, select_evenly
 from kpdetect.evaluation.predictions import predictions_of
 from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.recipes import TrainOptions, choose_recipe
@@ -44,8 +44,8 @@ SPEC = f"imm:{os.environ['KPDETECT_DATA']}/imm_face_db" if os.getenv("KPDETECT_D
 faces = load(SPEC)
 print(f"{faces.name}: {len(faces)} faces of {len(np.unique(faces.subjects))} people, scheme {faces.schema.name}")
 
-two = spread(faces, 2)
-pictures, points = cropped(two, CropRule((480, 480), 1.25))
+two = select_evenly(faces, 2)
+pictures, points = crop_faces(two, CropRule((480, 480), 1.25))
 visualization.keypoint_sheet(pictures, points, faces.schema, two.subjects.tolist(), "out/faces.jpg")
 Image("out/faces.jpg")
 
@@ -111,7 +111,7 @@ Image("out/nose.jpg")
 # by heart.
 
 # %%
-rows = transform_rows(spread(faces, 3), choose_recipe(TrainOptions(recipe="imm-full")), seed=0)
+rows = transform_rows(select_evenly(faces, 3), choose_recipe(TrainOptions(recipe="imm-full")), seed=0)
 visualization.transform_sheet(rows, faces.schema, "recipe imm-full", "out/transforms.jpg")
 Image("out/transforms.jpg", width=720)
 
@@ -152,7 +152,7 @@ Image("out/full.jpg")
 # %%
 whole = predictions_of(str(full_run), faces, "val")
 visualization.point_errors(
-    typical_layout(whole.faces), whole.per_point, whole.faces.schema, whole.caption, "out/errors.jpg"
+    mean_layout(whole.faces), whole.per_point, whole.faces.schema, whole.caption, "out/errors.jpg"
 )
 Image("out/errors.jpg", width=720)
 

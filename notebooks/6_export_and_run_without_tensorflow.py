@@ -36,7 +36,7 @@ from kpdetect import visualization
 from kpdetect.core.geometry import to_pixels
 from kpdetect.data import load, split_by_rule
 from kpdetect.data.crops import evaluation_crops
-from kpdetect.data.labelled_faces import spread
+from kpdetect.data.labelled_faces import select_evenly
 from kpdetect.evaluation.metrics import nme_per_face
 from kpdetect.export import export_model
 from kpdetect.modelfile import runtime
@@ -112,7 +112,7 @@ print("output ", spec.num_keypoints, "points, relative to the crop:", ", ".join(
 # since the middle of a pixel is the whole number.
 
 # %%
-faces = spread(split_by_rule(load(SPEC), spec.extra["split"])[1], 5)  # not trained on
+faces = select_evenly(split_by_rule(load(SPEC), spec.extra["split"])[1], 5)  # not trained on
 crops, relative, _ = evaluation_crops(faces, spec.crop, spec.channels)
 
 app = Interpreter(model_path=TFLITE).get_signature_runner()

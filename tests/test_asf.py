@@ -103,11 +103,11 @@ def changed(line: int, text: str | None) -> list[str]:
         (changed(FIRST, "0 4 .5 x 0 0 1"), f":{FIRST}: expected x and y as finite numbers, received '.5 x'"),
         (
             changed(FIRST, "0 4 320 99 0 0 1"),
-            f":{FIRST}: expected x and y relative to the picture, 0 to 1, received '320",
+            f":{FIRST}: expected x and y relative to the image, 0 to 1, received '320",
         ),
-        (["# nothing"], ": expected the number of points, 58, found no line that is no comment"),
+        (["# nothing"], ": expected the number of points, 58, found comments only"),
         (["58"], ":1: expected 58 lines of points for scheme 'imm58', received 0"),
-        (lines_of(np.full((58, 2), 0.5)), ": its visible points lie on one line, so they tell no face box"),
+        (lines_of(np.full((58, 2), 0.5)), ": its visible points lie on one line, so they have no face box"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(tmp_path, lines, problem):
@@ -144,9 +144,9 @@ def test_places_without_such_files(tmp_path):
         with pytest.raises(KpdetectError, match=message):
             read_imm(str(place))
     file = put(tmp_path, "01-1m")
-    with pytest.raises(KpdetectError, match="found a file of that name"):
+    with pytest.raises(KpdetectError, match="found a file"):
         read_imm(str(file))
-    with pytest.raises(KpdetectError, match=re.escape("none of its 1 .asf files is of the persons 33-40")):
+    with pytest.raises(KpdetectError, match=re.escape("expected .asf files of persons 33-40, found 1 of others")):
         read_imm(str(tmp_path), "val")
     with pytest.raises(KpdetectError, match="expected one of all, train, val, received 'test'"):
         read_imm(str(tmp_path), "test")

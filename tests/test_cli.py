@@ -149,7 +149,7 @@ def test_atomic_file_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(KpdetectError, match="cannot write there"), atomic_file(tmp_path / "file" / "below"):
         pass
-    with pytest.raises(KpdetectError, match="received that of a folder"), atomic_file(tmp_path):
+    with pytest.raises(KpdetectError, match="received a folder"), atomic_file(tmp_path):
         pass
 
 
@@ -161,7 +161,7 @@ def test_atomic_folder_is_whole_or_not_at_all(tmp_path):
     with atomic_folder(target) as temporary:
         (temporary / "a").write_text("1")
     assert (target / "a").read_text() == "1"
-    with pytest.raises(KpdetectError, match="is there already"), atomic_folder(target):
+    with pytest.raises(KpdetectError, match="already exists"), atomic_folder(target):
         pass
     with atomic_folder(target, overwrite=True) as temporary:
         (temporary / "b").write_text("2")

@@ -15,13 +15,13 @@ from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import tight_box
 from kpdetect.core.images import write_image
 from kpdetect.core.schema import IBUG68
-from kpdetect.data import align, labelled, load, read_ibug, split_by_subject
-from kpdetect.data.duplicates import COPY_OF
+from kpdetect.data import align, drop_unlabelled, load, read_ibug, split_by_subject
+from kpdetect.data.duplicates import DUPLICATE_OF
 from kpdetect.data.readers.ibug import photograph_of
 
 SIZE_HW = (90, 120)
 NUMBERS = ":7: expected left, top, width, height as finite numbers, received "
-IN_IMAGE = ":7: expected a face in the image of 120 x 90, received one at"
+IN_IMAGE = ":7: expected a face inside the image of 120 x 90, received one at"
 XML_HEAD = (
     "<?xml version='1.0' encoding='ISO-8859-1'?>\n<?xml-stylesheet type='text/xsl' href='look.xsl'?>\n<dataset>\n"
 )
@@ -115,7 +115,7 @@ class TestPts:
             (["1 2 3", *bare(points())[1:]], ":1: expected x and y as finite numbers, received '1 2 3'"),
             (["1 1e99", *bare(points())[1:]], ":1: expected x and y as finite numbers, received '1 1e99'"),
             ([""], ": expected 68 points for scheme 'ibug68', received 0"),
-            (bare(np.full((68, 2), 7)), ": its visible points lie on one line, so they tell no face box"),
+            (bare(np.full((68, 2), 7)), ": its visible points lie on one line, so they have no face box"),
         ],
     )
     def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(self, tmp_path, lines, problem):
@@ -210,7 +210,7 @@ class TestXml:
         [
             (box(attributes="top='1' left='2' width='9'"), f"{NUMBERS}['2', '1', '9', '']"),
             (box(attributes="top='1' left='nan' width='9' height='9'"), f"{NUMBERS}['nan', '1', '9', '9']"),
-            (box(attributes="top='1' left='2' width='0' height='9'"), ":7: expected a box of 2 pixels and more"),
+            (box(attributes="top='1' left='2' width='0' height='9'"), ":7: expected a box of at least 2 x 2 pixels"),
             (box(attributes="top='1' left='120' width='9' height='9'"), f"{IN_IMAGE} x 120 to 128, y 1 to 9"),
             (box(attributes="top='-9' left='2' width='9' height='9'"), f"{IN_IMAGE} x 2 to 10, y -9 to -1"),
             (box(parts(points() + 500)), IN_IMAGE),
@@ -347,13 +347,13 @@ class TestPhotographs:
 
 class TestCopies:
     def test_every_copy_counts_as_the_first_and_the_first_as_itself(self):
-        assert not set(COPY_OF) & set(COPY_OF.values())
-        for copy, first in COPY_OF.items():
+        assert not set(DUPLICATE_OF) & set(DUPLICATE_OF.values())
+        for copy, first in DUPLICATE_OF.items():
             assert photograph_of(place_of(copy)) == photograph_of(place_of(first)) == first
 
     def test_they_are_of_the_training_part_alone(self):
         """LFPW numbers its test photographs anew."""
-        for copy in COPY_OF:
+        for copy in DUPLICATE_OF:
             tested = place_of(copy).replace("trainset", "testset")
             if tested != place_of(copy):
                 assert photograph_of(tested) == copy.replace("trainset", "testset")
@@ -369,7 +369,7 @@ class TestCopies:
 
     @pytest.mark.parametrize("seed", range(5))
     def test_no_split_parts_them(self, tmp_path, seed):
-        photographs = sorted({*list(COPY_OF)[:30], *list(COPY_OF.values())[:30]})
+        photographs = sorted({*list(DUPLICATE_OF)[:30], *list(DUPLICATE_OF.values())[:30]})
         for photograph in photographs:
             put_pts(tmp_path, place_of(photograph).removesuffix(".png"), bare(points()))
         faces = read_ibug(str(tmp_path))
@@ -388,10 +388,10 @@ def place_of(photograph: str) -> str:
 class TestFacesWithoutPoints:
     def test_they_are_left_out_where_points_are_needed(self, folder, capsys):
         faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
-        assert len(labelled(faces, "train")) == 1
+        assert len(drop_unlabelled(faces, "train")) == 1
         assert "left out 1 of 2 faces: no visible point" in capsys.readouterr().err
         full = faces.take([1])
-        assert labelled(full, "train") is full
+        assert drop_unlabelled(full, "train") is full
 
     def test_aligning_leaves_them_as_they_are(self, folder):
         faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
@@ -401,8 +401,8 @@ class TestFacesWithoutPoints:
 
     def test_a_set_without_any_is_refused(self, folder):
         faces = read_ibug(put_xml(folder, image(box(), box())))
-        with pytest.raises(KpdetectError, match="expected visible points to train on, but none of its 2 faces has one"):
-            labelled(faces, "train")
+        with pytest.raises(KpdetectError, match="expected visible points to train on, found none in its 2"):
+            drop_unlabelled(faces, "train")
 
     def test_nothing_learns_from_them_or_measures_by_them(self, folder):
         from small_models import small_spec

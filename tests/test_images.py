@@ -110,7 +110,7 @@ def test_what_breaks_off_is_no_whole_image(tmp_path, name):
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     whole = save(tmp_path / name, noise).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(KpdetectError, match=f"{name}: expected a whole image"):
+    with pytest.raises(KpdetectError, match=f"{name}: expected a complete image"):
         read_image(tmp_path / name)
 
 
@@ -132,7 +132,7 @@ def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path, monkeypatch
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     path = tmp_path / f"bomb{suffix}"
     path.write_bytes(promising(60000, 50000, suffix))
-    with pytest.raises(KpdetectError, match=r"at most 250 megapixels, received 60000 x 50000; --max-megapixels"):
+    with pytest.raises(KpdetectError, match=r"at most 250 megapixels, received 60000 x 50000; .*--max-megapixels"):
         read_image(path)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kpdetect.core.geometry import apply_matrix, rotation, scaling
 from kpdetect.core.schema import IBUG68
 from kpdetect.data import align, synthetic
-from kpdetect.data.label_alignment import aligned_keypoints, conventions, upright
+from kpdetect.data.label_alignment import align_keypoints, label_offsets, rotate_upright
 
 quick = settings(max_examples=25, deadline=None)
 angle = st.floats(-180, 180)
@@ -32,7 +32,7 @@ def eye_distances(keypoints: np.ndarray) -> np.ndarray:
 class TestAlignedKeypoints:
     @pytest.mark.parametrize("points", [None, np.zeros((68, 2))], ids=["none", "zeros"])
     def test_no_shift_and_no_offsets_are_the_identity(self, points):
-        moved = aligned_keypoints(faces(), 0.0, points)
+        moved = align_keypoints(faces(), 0.0, points)
         np.testing.assert_array_equal(moved, faces())
         assert moved.dtype == np.float32
 
@@ -42,7 +42,7 @@ class TestAlignedKeypoints:
         keypoints[0, RIGHT_EYE], keypoints[0, LEFT_EYE] = (100, 10), (100, 60)
         points = np.zeros((68, 2))
         points[5] = (0.1, 0.02)
-        moved = aligned_keypoints(keypoints, 0.04, points)
+        moved = align_keypoints(keypoints, 0.04, points)
         np.testing.assert_allclose(moved[0, 5], [-1 - 2, 5], atol=1e-5)  # 0.02 down in the face is left here
         np.testing.assert_allclose(moved[0, 6], [-2, 0], atol=1e-5)  # the shift is the picture's
 
@@ -50,22 +50,22 @@ class TestAlignedKeypoints:
     @given(angle, st.integers(0, 9))
     def test_offsets_turn_with_the_face(self, angle_deg, seed):
         turn = rotation(angle_deg, (64, 50))
-        turned_first = aligned_keypoints(apply_matrix(turn, faces()), 0.0, offsets(seed))
-        turned_last = apply_matrix(turn, aligned_keypoints(faces(), 0.0, offsets(seed)))
+        turned_first = align_keypoints(apply_matrix(turn, faces()), 0.0, offsets(seed))
+        turned_last = apply_matrix(turn, align_keypoints(faces(), 0.0, offsets(seed)))
         np.testing.assert_allclose(turned_first, turned_last, atol=1e-3)
 
     @quick
     @given(st.floats(0.1, 20), st.floats(-0.1, 0.1))
     def test_everything_grows_with_the_picture(self, scale, shift_x):
-        scaled_first = aligned_keypoints(apply_matrix(scaling(scale), faces()), shift_x, offsets())
-        scaled_last = apply_matrix(scaling(scale), aligned_keypoints(faces(), shift_x, offsets()))
+        scaled_first = align_keypoints(apply_matrix(scaling(scale), faces()), shift_x, offsets())
+        scaled_last = apply_matrix(scaling(scale), align_keypoints(faces(), shift_x, offsets()))
         np.testing.assert_allclose(scaled_first, scaled_last, atol=1e-4 * max(scale, 1) * 128)
 
     @quick
     @given(angle, st.floats(-0.1, 0.1))
     def test_the_shift_is_along_the_picture_however_the_face_is_turned(self, angle_deg, shift_x):
         keypoints = apply_matrix(rotation(angle_deg, (64, 50)), faces())
-        moved = aligned_keypoints(keypoints, shift_x, offsets()) - aligned_keypoints(keypoints, 0.0, offsets())
+        moved = align_keypoints(keypoints, shift_x, offsets()) - align_keypoints(keypoints, 0.0, offsets())
         expected = np.broadcast_to(-shift_x * eye_distances(keypoints) * [1, 0], moved.shape)
         np.testing.assert_allclose(moved, expected, atol=1e-3)
 
@@ -73,30 +73,30 @@ class TestAlignedKeypoints:
     @given(angle, st.integers(0, 9))
     def test_upright_is_its_inverse(self, angle_deg, seed):
         keypoints = apply_matrix(rotation(angle_deg, (64, 50)), faces())
-        moved = aligned_keypoints(keypoints, 0.0, offsets(seed)).astype(np.float64) - keypoints
-        found = upright(moved, keypoints) / eye_distances(keypoints)
+        moved = align_keypoints(keypoints, 0.0, offsets(seed)).astype(np.float64) - keypoints
+        found = rotate_upright(moved, keypoints) / eye_distances(keypoints)
         np.testing.assert_allclose(found, np.broadcast_to(offsets(seed), found.shape), atol=1e-4)
 
     def test_faces_without_points_stay_where_they_are(self):
         empty = np.zeros((2, 68, 2), np.float32)
-        np.testing.assert_array_equal(aligned_keypoints(empty, 0.03, offsets()), empty)
+        np.testing.assert_array_equal(align_keypoints(empty, 0.03, offsets()), empty)
 
 
 class TestFigures:
-    @pytest.mark.parametrize("name", conventions()["sets"])
+    @pytest.mark.parametrize("name", label_offsets()["sets"])
     def test_offsets_are_their_own_mirror_image(self, name):
-        points = np.array(conventions()["sets"][name].get("points", np.zeros((68, 2))))
+        points = np.array(label_offsets()["sets"][name].get("points", np.zeros((68, 2))))
         assert points.shape == (68, 2)
         np.testing.assert_allclose(points[list(IBUG68.flip_permutation)] * (-1, 1), points, atol=1e-9)
 
-    @pytest.mark.parametrize("name", conventions()["sets"])
+    @pytest.mark.parametrize("name", label_offsets()["sets"])
     def test_figures_are_small_shares_of_the_eye_distance(self, name):
-        known = conventions()["sets"][name]
+        known = label_offsets()["sets"][name]
         assert 0 < known["shift_x"] < 0.05
         assert np.abs(np.array(known.get("points", 0.0))).max() < 0.1
 
     def test_the_reference_keeps_its_own_convention(self):
-        assert "points" not in conventions()["sets"][conventions()["reference"]]
+        assert "points" not in label_offsets()["sets"][label_offsets()["reference"]]
 
 
 class TestAlign:
@@ -109,13 +109,13 @@ class TestAlign:
         nose = dataclasses.replace(synthetic.annotations(3).select(["nose_tip"]), name="ibug")
         assert align(nose) is nose
 
-    @pytest.mark.parametrize("name", conventions()["sets"])
+    @pytest.mark.parametrize("name", label_offsets()["sets"])
     @pytest.mark.parametrize("place", ["", ":test"])
     def test_a_known_set_has_its_points_moved_and_nothing_else(self, name, place):
         annotations = dataclasses.replace(synthetic.annotations(3), name=name + place)
         aligned = align(annotations)
-        known = conventions()["sets"][name]
-        expected = aligned_keypoints(annotations.keypoints, known["shift_x"], known.get("points"))
+        known = label_offsets()["sets"][name]
+        expected = align_keypoints(annotations.keypoints, known["shift_x"], known.get("points"))
         np.testing.assert_array_equal(aligned.keypoints, expected)
         assert not np.array_equal(aligned.keypoints, annotations.keypoints)
         np.testing.assert_array_equal(aligned.boxes, annotations.boxes)

@@ -504,7 +504,7 @@ class TestCommand:
     def test_a_photograph_above_the_limit_is_reported_before_it_is_decoded(self, command, photos, capsys):
         assert command(photos, "--max-megapixels", "0.003") == 2
         captured = capsys.readouterr()
-        assert "a.jpg: expected a picture of at most 0.003 megapixels, received 60 x 51" in captured.err
+        assert "a.jpg: expected an image of at most 0.003 megapixels, received 60 x 51" in captured.err
         assert captured.out == f"{photos}/b.png: 1 face [0 0 40 30]\n"
 
     def test_one_drawing_in_a_file(self, command, photos, tmp_path):

@@ -17,7 +17,7 @@ from small_models import tiny
 
 from kpdetect import models, tune
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.keras_backend import choose_backend, need_tensorflow
+from kpdetect.core.keras_backend import choose_backend, require_tensorflow
 from kpdetect.core.options import run_command
 from kpdetect.export import export_model
 from kpdetect.modelfile.bundle import load_bundle
@@ -174,7 +174,7 @@ def test_the_backend_is_settled_before_keras(
         choose_backend(None)
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     with pytest.raises(KpdetectError, match=r"to run on jax; .* KERAS_BACKEND=tensorflow kpdetect export"):
-        need_tensorflow("export", "kpdetect export")
+        require_tensorflow("export", "kpdetect export")
 
 
 @needs_jax

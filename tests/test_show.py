@@ -18,7 +18,7 @@ from kpdetect.core.images import read_image, write_image
 from kpdetect.core.options import run_command
 from kpdetect.core.schema import IBUG68, KeypointSchema, user_schema
 from kpdetect.data import Annotations, load
-from kpdetect.data.labelled_faces import cropped, read_history, spread, typical_layout
+from kpdetect.data.labelled_faces import crop_faces, mean_layout, read_history, select_evenly
 from kpdetect.modelfile.bundle import load_bundle, save_bundle
 from kpdetect.modelfile.spec import Spec
 from kpdetect.recipes import RECIPES, Recipe, TrainOptions, choose_recipe
@@ -120,7 +120,7 @@ class TestCommand:
             ("keypoints --out .", "suffix"),
             ("scheme --scheme ibug86", "did you mean 'ibug68'"),
             ("transforms --recipe compct", "did you mean 'compact'"),
-            ("curves nowhere", "no log of a training"),
+            ("curves nowhere", "nowhere: not found"),
             ("predictions --model nowhere", "no such model"),
             ("errors --model nowhere", "no such model"),
             ("errors --model RGB", "name a model or data whose scheme fits"),
@@ -223,28 +223,28 @@ class TestMarks:
 class TestExhibits:
     def test_a_choice_is_spread_over_the_set(self):
         faces = load("synthetic:10")
-        assert spread(faces, 3).paths.tolist() == faces.paths[[0, 4, 9]].tolist()
-        assert len(spread(faces, 99)) == 10
-        with pytest.raises(KpdetectError, match="no face"):
-            spread(faces.take([]), 3)
+        assert select_evenly(faces, 3).paths.tolist() == faces.paths[[0, 4, 9]].tolist()
+        assert len(select_evenly(faces, 99)) == 10
+        with pytest.raises(KpdetectError, match=r"synthetic.*at least one face"):
+            select_evenly(faces.take([]), 3)
 
     def test_the_typical_face_is_the_mean_whatever_place_and_size(self):
         shape = np.float32([[0, 0], [4, 0], [2, 3]])
         faces = own_faces(np.stack([shape, 5 * shape + 7, 0.5 * shape - 3]))
         expected = (shape - [2, 1.5]) / 4
-        np.testing.assert_allclose(typical_layout(faces), expected, atol=1e-5)
+        np.testing.assert_allclose(mean_layout(faces), expected, atol=1e-5)
 
     def test_hidden_points_weigh_nothing(self):
         shape = np.float32([[0, 0], [4, 0], [2, 3]])
         hidden = np.array([[True, True, True], [True, True, False], [True, True, False]])
         faces = own_faces(np.stack([shape, shape, shape]), hidden)
-        np.testing.assert_allclose(typical_layout(faces), (shape - [2, 1.5]) / 4, atol=1e-5)
+        np.testing.assert_allclose(mean_layout(faces), (shape - [2, 1.5]) / 4, atol=1e-5)
         never = own_faces(shape[None], np.array([[True, True, False]]))
-        assert np.isnan(typical_layout(never)).all(axis=1).tolist() == [False, False, True]
+        assert np.isnan(mean_layout(never)).all(axis=1).tolist() == [False, False, True]
 
     def test_crops_show_what_is_under_the_points(self):
-        faces = spread(load("synthetic:8"), 3)
-        crops, points = cropped(faces, CropRule((64, 64), 1.5))
+        faces = select_evenly(load("synthetic:8"), 3)
+        crops, points = crop_faces(faces, CropRule((64, 64), 1.5))
         assert crops.shape == (3, 64, 64, 3)
         box = tight_box(points)
         np.testing.assert_allclose((box[:, :2] + box[:, 2:]) / 2, 31.5, atol=0.01)
@@ -305,7 +305,7 @@ class TestInspection:
         from kpdetect.training.augmentation_preview import transform_rows
 
         recipe: Recipe = choose_recipe(TrainOptions(recipe=name))
-        rows = transform_rows(spread(faces, 1), recipe, seed=1)
+        rows = transform_rows(select_evenly(faces, 1), recipe, seed=1)
         assert all(np.isfinite(row.keypoints).all() for row in rows)
         assert rows[-1].images[0].shape == (*recipe.crop.size_hw, recipe.channels)
 

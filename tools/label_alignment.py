@@ -24,7 +24,7 @@ from kpdetect.core.geometry import to_pixels
 from kpdetect.core.schema import IBUG68
 from kpdetect.data import Annotations, align, load, split_by_rule
 from kpdetect.data.crops import evaluation_crops
-from kpdetect.data.label_alignment import CONVENTIONS_FILE, upright
+from kpdetect.data.label_alignment import OFFSETS_FILE, rotate_upright
 from kpdetect.evaluation.evaluator import mirrored_predictions, predict_batches
 from kpdetect.modelfile import runtime
 
@@ -51,7 +51,7 @@ def shift_of(model: runtime.Runtime, faces: Annotations) -> float:
 def offsets_of(model: runtime.Runtime, faces: Annotations, shift_x: float) -> np.ndarray:
     """(K, 2), the mean residual of each point in upright faces without the shift, made symmetric."""
     residual, truth = residuals(model, faces)
-    mean = upright(residual - (shift_x, 0.0), truth).mean(axis=0)
+    mean = rotate_upright(residual - (shift_x, 0.0), truth).mean(axis=0)
     return (mean + mean[SWAP] * (-1, 1)) / 2
 
 
@@ -98,7 +98,7 @@ def main() -> None:
         print(f"{name}: labels stand {100 * shift_x:+.2f} % to the right; points off 300-W's by", end=" ")
         print(f"{100 * apart.mean():.2f} % on the mean, {100 * apart.max():.2f} % at worst")
     if arguments.write:
-        file = Path(__file__).resolve().parents[1] / "kpdetect" / "data" / CONVENTIONS_FILE
+        file = Path(__file__).resolve().parents[1] / "kpdetect" / "data" / OFFSETS_FILE
         file.write_text(document(found), encoding="utf-8")
         return
     for name, (shift_x, offsets) in measure(model, Path(arguments.data), align).items():

@@ -1,4 +1,4 @@
-"""Owns where the files are that come with kpdetect: in an installed package, or in a checkout."""
+"""Finds the model files that are distributed with kpdetect, in an installed package or in a checkout."""
 
 from pathlib import Path
 
@@ -8,22 +8,28 @@ PACKAGE = Path(__file__).resolve().parents[1]
 """The folder of the package `kpdetect`."""
 
 
-def shipped_file(folder: str, name: str, instead: str) -> Path:
-    """A file of ``exported_models/<folder>``, which an installed package holds as ``kpdetect/_<folder>``.
+def packaged_file(folder: str, name: str, hint: str) -> Path:
+    """Returns the path of a file of ``exported_models/<folder>/``.
+
+    ``setup.py`` installs that folder as the data package ``kpdetect/_<folder>``. The installed
+    copy is preferred; a checkout has only ``exported_models/``.
+
+    Example:
+        ``packaged_file("finder", "finder.tflite", "name another detector with --detector")``
 
     Args:
-        folder: Such as ``finder``.
-        name: The file's.
-        instead: What a user can do without the file, as the end of "install kpdetect anew, or …".
+        folder: Folder name in ``exported_models/``, such as ``finder``.
+        name: File name in that folder.
+        hint: What the user can do without the file. It ends the error message "reinstall kpdetect, or …".
 
     Raises:
-        KpdetectError: It is in neither place.
+        KpdetectError: The file is in neither place.
     """
     places = (PACKAGE / f"_{folder}", PACKAGE.parent / "exported_models" / folder)
     for place in places:
         if (place / name).is_file():
             return place / name
     raise KpdetectError(
-        f"no {name} ships with this kpdetect (looked in {', '.join(map(str, places))}); install kpdetect anew, "
-        f"or {instead}"
+        f"{name} is not part of this installation of kpdetect (looked in {', '.join(map(str, places))}); "
+        f"reinstall kpdetect, or {hint}"
     )

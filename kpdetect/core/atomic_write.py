@@ -1,4 +1,4 @@
-"""Owns writing that leaves nothing half done: to a temporary name beside the target, then renamed."""
+"""Atomic writing of files and folders: to a temporary name beside the target, which is then renamed."""
 
 import errno
 import json
@@ -12,24 +12,30 @@ from typing import Any
 
 from kpdetect.core.errors import KpdetectError
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers for a full disk, an exhausted quota and a file above the size limit."""
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary path of the same suffix beside `path`; renames it to `path` when the block ends well.
+    """Yields a temporary path with the same suffix beside `path`, and renames it to `path` if the block succeeds.
+
+    If the block fails, the temporary file is removed and an existing `path` is unchanged.
 
     >>> with atomic_file("/tmp/kpdetect_doctest.txt") as temporary:
     ...     _ = temporary.write_text("whole")
     >>> Path("/tmp/kpdetect_doctest.txt").read_text()
     'whole'
 
+    Args:
+        path: The file to write. Missing parent folders are created.
+
     Raises:
-        KpdetectError: The folder cannot be written to, the disk is full, or `path` is a folder itself.
+        KpdetectError: The folder is not writable, the disk is full, or `path` is a folder.
     """
     target = Path(path)
     if target.is_dir():
-        raise KpdetectError(f"{target}: expected the name of a file to write, received that of a folder")
+        raise KpdetectError(f"{target}: expected a file name to write to, received a folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
@@ -39,24 +45,29 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _open_to_all(temporary)
+        _set_default_permissions(temporary)
         os.replace(temporary, target)
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in DISK_FULL:
             raise
         raise KpdetectError(
-            f"{target}: cannot be written: {error.strerror}; what was there before stays as it was: make room and go on"
+            f"{target}: cannot be written: {error.strerror}; an existing file is unchanged. Free space and try again"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_json(target: str | None, document: Any) -> None:
-    """Writes what a command found out.
+    """Writes a JSON document where an option ``--json`` says.
+
+    >>> write_json("-", {"faces": 2})
+    {
+     "faces": 2
+    }
 
     Args:
-        target: A file, ``-`` for stdout, or None for nowhere: the value of an option ``--json``.
-        document: Anything that JSON can say.
+        target: A file, ``-`` for stdout, or None to write nothing.
+        document: A JSON-serialisable value.
 
     Raises:
         KpdetectError: The file cannot be written.
@@ -71,14 +82,23 @@ def write_json(target: str | None, document: Any) -> None:
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
-    """Gives an empty temporary folder beside `path`; renames it to `path` when the block ends well.
+    """Yields an empty temporary folder beside `path`, and renames it to `path` if the block succeeds.
+
+    Example::
+
+        with atomic_folder("bundle") as temporary:
+            (temporary / "spec.json").write_text("{}")
+
+    Args:
+        path: The folder to write.
+        overwrite: Replace an existing folder.
 
     Raises:
-        KpdetectError: The folder is there already (without `overwrite`), or it cannot be written to.
+        KpdetectError: The folder exists (without `overwrite`), or its parent is not writable.
     """
     target = Path(path)
     if target.exists() and not overwrite:
-        raise KpdetectError(f"{target}: is there already; choose another folder or remove it")
+        raise KpdetectError(f"{target}: already exists; choose another folder or remove this one")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -92,15 +112,15 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _open_to_all(path: Path) -> None:
-    """Gives a temporary file, which is private, the rights a plainly written file would have."""
+def _set_default_permissions(path: Path) -> None:
+    """Sets the permissions that a file created by ``open`` has; `tempfile` creates private ones."""
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)
 
 
 def _replace_folder(source: Path, target: Path) -> None:
-    """Puts `source` in the place of `target`; a folder that was there is removed only once the new one stands."""
+    """Renames `source` to `target`; an old folder is removed only after the new one is in place."""
     if not target.exists():
         os.replace(source, target)
         return

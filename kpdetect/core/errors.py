@@ -1,21 +1,34 @@
-"""Owns the exceptions that stand for a user's mistake: commands print them as one line and end non-zero."""
+"""Exceptions for errors that the user can fix. Commands print them as one line and exit with a non-zero status."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 
 
 class KpdetectError(ValueError):
-    """Something the user can put right; its text says what, where, expected, received and the way out."""
+    """Base class of the errors that a user can fix.
+
+    The message says what is wrong, where, what was expected and received, and how to fix it.
+
+    >>> raise KpdetectError("faces.csv:3: expected 4 coordinates, received 3")
+    Traceback (most recent call last):
+    kpdetect.core.errors.KpdetectError: faces.csv:3: expected 4 coordinates, received 3
+    """
 
 
 class DataError(KpdetectError):
-    """Problems found in labelled data, all of them at once.
+    """All problems found in a set of labelled faces.
+
+    >>> DataError(["faces.csv:3: expected 4 coordinates, received 3"]).problems
+    ('faces.csv:3: expected 4 coordinates, received 3',)
 
     Args:
-        problems: One line per problem, each with file and row: ``faces.csv:412: expected …, received …``.
+        problems: One line per problem, each with its file and line: ``faces.csv:412: expected …, received …``.
+
+    Attributes:
+        problems: All of them; the message shows the first `SHOWN` and counts the rest.
     """
 
-    SHOWN = 20  # enough to see a pattern; the count tells the rest
+    SHOWN = 20  # enough to see a pattern
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -23,17 +36,20 @@ class DataError(KpdetectError):
         if len(self.problems) > self.SHOWN:
             shown.append(f"… and {len(self.problems) - self.SHOWN} more problems")
         if len(self.problems) > 1:
-            shown.append(f"{len(self.problems)} problems in all; --skip-bad-rows goes on without those rows")
+            shown.append(f"{len(self.problems)} problems in all; --skip-bad-rows leaves out those rows")
         super().__init__("\n".join(shown))
 
 
 class MissingExtra(KpdetectError):
     """An optional package is not installed.
 
+    >>> str(MissingExtra("TensorFlow", "train", "training"))
+    'training needs TensorFlow: pip install "kpdetect[train]"'
+
     Args:
-        package: The package that could not be imported, such as ``tensorflow``.
-        extra: The extra of kpdetect that brings it, such as ``train``.
-        needed_for: What the user was trying to do.
+        package: Name of the missing package.
+        extra: The extra of kpdetect that installs it, such as ``train``.
+        needed_for: What the user tried to do.
     """
 
     def __init__(self, package: str, extra: str, needed_for: str) -> None:
@@ -41,23 +57,31 @@ class MissingExtra(KpdetectError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A command was asked to stop, and has saved what it had.
+    """A command was stopped by a signal after it saved its state.
 
     Args:
-        message: How far it came and how it goes on.
-        signal_number: Who asked: 2 for Ctrl-C, 15 for SIGTERM.
+        message: What was saved and how to continue.
+        signal_number: 2 for SIGINT (Ctrl-C), 15 for SIGTERM.
+
+    Attributes:
+        status: Exit status of the command, ``128 + signal_number`` as in a shell.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
-        self.status = 128 + signal_number  # as a shell tells it
+        self.status = 128 + signal_number
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> KpdetectError:
-    """An error for a name that does not exist, which names the nearest one that does.
+    """Returns an error for an unknown name that suggests the most similar known name.
 
     >>> str(unknown_name("recipe", "compct", ["compact", "naimish"]))
     "no recipe 'compct': did you mean 'compact'? There are: compact, naimish"
+
+    Args:
+        kind: What the name stands for, such as ``recipe``.
+        name: The unknown name.
+        known: All valid names; the message lists them in alphabetical order.
     """
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)

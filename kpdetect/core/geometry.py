@@ -1,8 +1,8 @@
-"""Owns the coordinate contract: boxes, 3x3 matrices, and how a face box becomes a crop. NumPy alone.
+"""Geometry of keypoints, boxes, 3x3 matrices and crops, in NumPy.
 
-A keypoint is ``(x, y)`` in pixels, float32, 0-based, with **the pixel's centre on the integer**. So a flip is
-``W - 1 - x``, a resize by s is ``(x + 0.5) * s - 0.5``, and relative is ``(x + 0.5) / W``. A matrix is a forward
-one: it takes source pixels to target pixels.
+A keypoint is ``(x, y)`` in pixels, float32, 0-based, with **the pixel centre on the integer**. So a flip is
+``W - 1 - x``, a resize by s is ``(x + 0.5) * s - 0.5``, and a relative coordinate is ``(x + 0.5) / W``. Matrices map
+source pixels to target pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ Matrix = npt.NDArray[np.float64]
 
 
 def apply_matrix(matrix: npt.ArrayLike, points: npt.ArrayLike) -> Floats:
-    """Moves points by a 3x3 matrix.
+    """Applies an affine 3x3 matrix to points.
 
     Args:
         matrix: (3, 3), or (N, 3, 3) for N sets of points.
         points: (..., K, 2), or (N, K, 2).
 
     Returns:
-        Points of the same shape, float32.
+        Transformed points of the same shape, float32.
 
     >>> apply_matrix(scaling(2.0), [[0.0, 3.0]])
     array([[0.5, 6.5]], dtype=float32)
@@ -38,23 +38,43 @@ def apply_matrix(matrix: npt.ArrayLike, points: npt.ArrayLike) -> Floats:
 
 
 def invert(matrix: npt.ArrayLike) -> Matrix:
-    """The inverse of one (3, 3) or of many (N, 3, 3) matrices."""
+    """Returns the inverse of one (3, 3) or of N (N, 3, 3) matrices, float64.
+
+    >>> invert(translation(2, 0))[0].tolist()
+    [1.0, 0.0, -2.0]
+    """
     return np.asarray(np.linalg.inv(np.asarray(matrix, np.float64)))
 
 
 def translation(dx: float, dy: float) -> Matrix:
-    """A shift by (dx, dy) pixels."""
+    """Returns the (3, 3) matrix of a shift by (dx, dy) pixels.
+
+    >>> apply_matrix(translation(2, 3), [[0, 0]]).tolist()
+    [[2.0, 3.0]]
+    """
     return np.array([[1, 0, dx], [0, 1, dy], [0, 0, 1]], np.float64)
 
 
 def scaling(scale: float) -> Matrix:
-    """A resize by `scale`: ``(x + 0.5) * scale - 0.5``."""
+    """Returns the (3, 3) matrix of a resize by `scale`: ``(x + 0.5) * scale - 0.5``.
+
+    >>> apply_matrix(scaling(2), [[0, 0]]).tolist()
+    [[0.5, 0.5]]
+    """
     shift = 0.5 * scale - 0.5
     return np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]], np.float64)
 
 
 def rotation(angle_deg: float, center_xy: tuple[float, float]) -> Matrix:
-    """A turn about a point; positive angles turn the picture clockwise as it is seen (y points down)."""
+    """Returns the (3, 3) matrix of a rotation about a point.
+
+    >>> apply_matrix(rotation(90, (0, 0)), [[1, 0]]).round(6).tolist()
+    [[0.0, 1.0]]
+
+    Args:
+        angle_deg: Degrees; positive angles turn the displayed image clockwise, because y points down.
+        center_xy: The centre of rotation in pixels.
+    """
     cos, sin = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
     turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float64)
     x, y = center_xy
@@ -62,12 +82,18 @@ def rotation(angle_deg: float, center_xy: tuple[float, float]) -> Matrix:
 
 
 def horizontal_flip(width: float) -> Matrix:
-    """A mirror image of a picture `width` pixels wide: ``width - 1 - x``."""
+    """Returns the (3, 3) matrix that mirrors an image of `width` pixels: ``width - 1 - x``.
+
+    >>> apply_matrix(horizontal_flip(10), [[0, 4]]).tolist()
+    [[9.0, 4.0]]
+    """
     return np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], np.float64)
 
 
 def fit_similarity(source: npt.ArrayLike, target: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Matrix | None:
-    """The turn, size and shift that take points to others best: the least weighted squares, in complex numbers.
+    """Fits the rotation, scale and translation that map points to other points with the least weighted squared error.
+
+    Points are treated as complex numbers, where a similarity is ``a * z + b``.
 
     >>> fit_similarity([[0, 0], [1, 0]], [[5, 5], [5, 7]]).round(6).tolist()
     [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0], [0.0, 0.0, 1.0]]
@@ -75,44 +101,58 @@ def fit_similarity(source: npt.ArrayLike, target: npt.ArrayLike, weights: npt.Ar
     Args:
         source: (n, 2).
         target: (n, 2).
-        weights: (n,); all the same where there are none.
+        weights: (n,), non-negative; None weighs all points equally.
 
     Returns:
-        (3, 3); None where the source's points fall together.
+        (3, 3) float64, or None if all source points coincide.
     """
     z, w = np.asarray(source, np.float64) @ (1, 1j), np.asarray(target, np.float64) @ (1, 1j)
     weight = np.ones(len(z)) if weights is None else np.asarray(weights, np.float64)
-    middle_z, middle_w = np.average(z, weights=weight), np.average(w, weights=weight)
-    spread = (weight * abs(z - middle_z) ** 2).sum()
-    if spread < 1e-9:
+    mean_z, mean_w = np.average(z, weights=weight), np.average(w, weights=weight)
+    variance = (weight * abs(z - mean_z) ** 2).sum()
+    if variance < 1e-9:
         return None
-    turn = (weight * np.conj(z - middle_z) * (w - middle_w)).sum() / spread
-    shift = middle_w - turn * middle_z
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag], [0, 0, 1]])
+    a = (weight * np.conj(z - mean_z) * (w - mean_w)).sum() / variance
+    b = mean_w - a * mean_z
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0, 0, 1]])
 
 
 def to_relative(points: npt.ArrayLike, size_hw: tuple[int, int]) -> Floats:
-    """Pixels to [0, 1]: ``(x + 0.5) / width``.
+    """Converts pixels to coordinates relative to the image, [0, 1] inside it: ``(x + 0.5) / width``.
 
     >>> to_relative([[0.0, 49.5]], (100, 200))
     array([[0.0025, 0.5   ]], dtype=float32)
+
+    Args:
+        points: (..., 2) in pixels.
+        size_hw: (height, width) of the image in pixels.
+
+    Returns:
+        (..., 2) float32.
     """
     height, width = size_hw
     return np.asarray((np.asarray(points, np.float64) + 0.5) / (width, height), np.float32)
 
 
 def to_pixels(relative: npt.ArrayLike, size_hw: tuple[int, int]) -> Floats:
-    """[0, 1] to pixels, the inverse of `to_relative`."""
+    """Converts relative coordinates to pixels; the inverse of `to_relative`.
+
+    >>> to_pixels([[0.5, 0.5]], (100, 200)).tolist()
+    [[99.5, 49.5]]
+    """
     height, width = size_hw
     return np.asarray(np.asarray(relative, np.float64) * (width, height) - 0.5, np.float32)
 
 
 def mirrored_relative(relative: npt.ArrayLike, swap: Sequence[int]) -> Floats:
-    """Points relative to a crop (…, K, 2) as they are in its mirror image; twice gives them back.
+    """Mirrors relative points and exchanges left and right ones. Applied twice, it is the identity.
 
     Args:
-        relative: In the scheme's order.
-        swap: The scheme's left-right permutation.
+        relative: (..., K, 2), relative to the crop, in [0, 1].
+        swap: The scheme's flip permutation, K indices.
+
+    Returns:
+        (..., K, 2) float32.
 
     >>> mirrored_relative([[0.25, 0.5], [1.0, 0.5]], [1, 0])
     array([[0.  , 0.5 ],
@@ -124,28 +164,31 @@ def mirrored_relative(relative: npt.ArrayLike, swap: Sequence[int]) -> Floats:
 
 
 def tight_box(keypoints: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:
-    """The face box of a scheme's points: the smallest box around them.
+    """Returns the face box of a set of points: the smallest axis-aligned box that contains them.
+
+    >>> tight_box([[1, 5], [3, 2]]).tolist()
+    [1.0, 2.0, 3.0, 5.0]
 
     Args:
         keypoints: (..., K, 2) in pixels.
-        visible: (..., K) of bool; points that are not visible do not count, unless none is.
+        visible: (..., K) bool; only visible points count. Faces without a visible point use all points.
 
     Returns:
-        (..., 4) as (x0, y0, x1, y1), float32.
+        (..., 4) float32, (x0, y0, x1, y1) in pixels.
     """
     points = np.asarray(keypoints, np.float32)
     if visible is not None:
-        seen = np.asarray(visible, bool)
-        seen = seen | ~seen.any(axis=-1, keepdims=True)
-        low = np.where(seen[..., None], points, np.inf).min(axis=-2)
-        high = np.where(seen[..., None], points, -np.inf).max(axis=-2)
+        used = np.asarray(visible, bool)
+        used = used | ~used.any(axis=-1, keepdims=True)
+        low = np.where(used[..., None], points, np.inf).min(axis=-2)
+        high = np.where(used[..., None], points, -np.inf).max(axis=-2)
     else:
         low, high = points.min(axis=-2), points.max(axis=-2)
     return np.asarray(np.concatenate([low, high], axis=-1), np.float32)
 
 
 def image_box(size_hw: tuple[int, int]) -> Floats:
-    """The box of a whole image (4,), border to border: what stands for the tight box of a single point.
+    """Returns the box of a whole image, (4,) float32, from border to border. It replaces the tight box of one point.
 
     >>> image_box((480, 640)).tolist()
     [-0.5, -0.5, 639.5, 479.5]
@@ -155,12 +198,18 @@ def image_box(size_hw: tuple[int, int]) -> Floats:
 
 
 def jitter_boxes(boxes_xyxy: npt.ArrayLike, shift_xy: npt.ArrayLike, scale: npt.ArrayLike) -> Floats:
-    """Boxes moved and scaled about their centres, as a detector's boxes are off.
+    """Shifts and scales boxes about their centres, to simulate the errors of a face detector.
+
+    >>> jitter_boxes([[0, 0, 10, 20]], (0.1, 0), 2).tolist()
+    [[-4.0, -10.0, 16.0, 30.0]]
 
     Args:
-        boxes_xyxy: (N, 4).
+        boxes_xyxy: (N, 4), (x0, y0, x1, y1).
         shift_xy: (N, 2) or (2,), as a fraction of each box's width and height.
         scale: (N,) or a number; 1 keeps the size.
+
+    Returns:
+        (N, 4) float32.
     """
     boxes = np.asarray(boxes_xyxy, np.float64)
     size = boxes[..., 2:] - boxes[..., :2]
@@ -170,7 +219,11 @@ def jitter_boxes(boxes_xyxy: npt.ArrayLike, shift_xy: npt.ArrayLike, scale: npt.
 
 
 def intersection_over_union(first_xyxy: npt.ArrayLike, second_xyxy: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Overlap of every box of one list with every box of another: (N, 4), (M, 4) -> (N, M) in [0, 1]."""
+    """Returns the intersection over union of each pair of boxes: (N, 4), (M, 4) -> (N, M) float64 in [0, 1].
+
+    >>> intersection_over_union([[0, 0, 2, 2]], [[0, 0, 2, 1]]).round(3).tolist()
+    [[0.5]]
+    """
     first = np.asarray(first_xyxy, np.float64).reshape(-1, 1, 4)
     second = np.asarray(second_xyxy, np.float64).reshape(1, -1, 4)
     low = np.maximum(first[..., :2], second[..., :2])
@@ -182,16 +235,22 @@ def intersection_over_union(first_xyxy: npt.ArrayLike, second_xyxy: npt.ArrayLik
 
 @dataclass(frozen=True)
 class CropRule:
-    """How a face box becomes the crop a model sees: centred on the box, upright, `margin` times its longer side.
+    """Rule for the model's input crop: centred on a face box, upright, its side `margin` times the box's longer side.
 
-    For a crop that is not square, the side that is shorter relative to the crop is extended, so that pixels stay
-    square. The crop may reach over the photograph's border; what lies outside is black.
+    For a crop that is not square, the box side that is shorter relative to the crop is extended, so that pixels stay
+    square. The crop may extend beyond the image; pixels outside are black.
+
+    >>> CropRule(size_hw=(100, 100), margin=1.0).matrix([0, 0, 50, 50])[:2].tolist()
+    [[2.0, 0.0, -0.5], [0.0, 2.0, -0.5]]
 
     Attributes:
-        size_hw: The crop's (height, width) in pixels.
-        margin: The crop's side over the box's longer side; 1 is a tight crop.
-        around: What the box is: ``face``, the tight box of the points, or ``image``, the whole picture (`image_box`),
-            for models of pictures that show one face each.
+        size_hw: (height, width) of the crop in pixels.
+        margin: Side of the crop divided by the longer side of the box; 1 is a tight crop.
+        around: What the box contains: ``face``, the tight box of the points, or ``image``, the whole image
+            (`image_box`), for models of images with one face each.
+
+    Raises:
+        KpdetectError: The size, the margin or `around` is invalid.
     """
 
     size_hw: tuple[int, int]
@@ -205,7 +264,7 @@ class CropRule:
             raise KpdetectError(f"crop rule: expected a positive size and margin, received {self}")
 
     def matrix(self, box_xyxy: npt.ArrayLike) -> Matrix:
-        """The photograph-to-crop matrix of one box (4,) or of many (N, 4).
+        """Returns the image-to-crop matrix of one box, (4,) -> (3, 3), or of N boxes, (N, 4) -> (N, 3, 3).
 
         Raises:
             KpdetectError: A box has no area, or a coordinate is not finite.
@@ -221,28 +280,29 @@ class CropRule:
         center = (boxes[..., :2] + boxes[..., 2:]) / 2
         matrix = np.zeros((*boxes.shape[:-1], 3, 3))
         matrix[..., 0, 0] = matrix[..., 1, 1] = scale
-        # The box's centre falls on the crop's: relative 0.5, which is pixel W / 2 - 0.5.
+        # The box centre maps to the crop centre: relative 0.5, which is pixel W / 2 - 0.5.
         matrix[..., :2, 2] = np.array([width / 2 - 0.5, height / 2 - 0.5]) - center * scale[..., None]
         matrix[..., 2, 2] = 1
         return matrix
 
     def upright_matrix(self, keypoints: npt.ArrayLike, across_xy: npt.ArrayLike) -> Matrix:
-        """The photograph-to-crop matrices of faces whose points are known: turned level, about the points' tight box.
+        """Returns image-to-crop matrices that rotate each face upright, around the tight box of its rotated points.
 
         Args:
-            keypoints: (N, K, 2), in pixels of the photograph.
-            across_xy: (N, 2), what is to run along the crop's x axis, such as from eye to eye; any length but zero.
+            keypoints: (N, K, 2), in pixels of the image.
+            across_xy: (N, 2), the direction that becomes the crop's x axis, such as from eye to eye; any non-zero
+                length.
 
         Returns:
-            (N, 3, 3).
+            (N, 3, 3) float64.
 
         Raises:
-            KpdetectError: The points of a face span no area, or a direction has no length.
+            KpdetectError: The points of a face span no area, or a direction is zero or not finite.
         """
         across = np.asarray(across_xy, np.float64)
         length = np.linalg.norm(across, axis=-1)
         if not np.isfinite(length).all() or (length <= 0).any():
-            raise KpdetectError("upright crop: expected directions of some length, received one of none")
+            raise KpdetectError("upright crop: expected non-zero, finite direction vectors")
         cos, sin = (across / length[:, None]).T
         turn = np.zeros((len(across), 3, 3))
         turn[:, 0, 0], turn[:, 0, 1], turn[:, 1, 0], turn[:, 1, 1], turn[:, 2, 2] = cos, sin, -sin, cos, 1
@@ -251,11 +311,11 @@ class CropRule:
         return np.asarray(self.matrix(boxes) @ turn, np.float64)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description; `from_dict` reads it back."""
+        """Returns a JSON-serialisable description, which `from_dict` reads."""
         return {"size_hw": list(self.size_hw), "margin": self.margin, "around": self.around}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "CropRule":
-        """Reads what `to_dict` wrote."""
+        """Returns the rule that `to_dict` described."""
         height, width = description["size_hw"]
         return cls((int(height), int(width)), float(description["margin"]), str(description.get("around", "face")))

@@ -1,4 +1,4 @@
-"""Owns pixels outside TensorFlow: decoding a photograph by its content, and cutting antialiased crops out of it."""
+"""Reads images of any format as RGB arrays, writes images, and cuts antialiased crops. Uses OpenCV, not TensorFlow."""
 
 import io
 import math
@@ -17,7 +17,7 @@ from kpdetect.core.geometry import Matrix, apply_matrix, invert
 
 try:
     import cv2
-except ImportError as error:  # the common one is "libGL.so.1: cannot open shared object file", on servers and in Docker
+except ImportError as error:  # usually "libGL.so.1: cannot open shared object file", on servers and in Docker
     raise KpdetectError(
         f"import cv2 failed ({error}); on a machine without a display: "
         "pip uninstall opencv-python && pip install opencv-python-headless"
@@ -39,70 +39,78 @@ __all__ = [
 
 Pixels = npt.NDArray[np.uint8]
 GREY_OF_RGB = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in a grey picture (ITU-R BT.601), as OpenCV has them."""
+"""Weights of red, green and blue in a grey level (ITU-R BT.601), as in OpenCV."""
 
 MAX_PIXELS = 250_000_000
-"""More than any camera's photograph has; 750 MB as RGB. A file of a few kilobytes can promise any number."""
+"""Default limit of an image's size; 750 MB as RGB. More than any camera produces, but a small file can declare more."""
 
-MIN_BLUR_PX = 0.1  # a lesser standard deviation leaves the next pixel no weight
+MIN_BLUR_PX = 0.1  # a Gaussian of a smaller standard deviation gives the next pixel no weight
 
 
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Reads a photograph as it is meant to be seen.
+    """Reads an image file as an RGB array.
 
-    The content decides the format and not the suffix; EXIF's orientation is applied; grey and CMYK become RGB, 16 bits
-    become 8, of an animation the first frame counts, and an alpha channel is dropped: the colours under it stay as they
-    are (the published frames with an alpha channel are opaque, and there is no background that would be right for every
-    cut-out).
+    The format is detected from the content, not from the suffix. The EXIF orientation is applied. Grey and CMYK become
+    RGB, 16 bits become 8, and the first frame of an animation is used. An alpha channel is dropped and the colours
+    under it are kept, since no background is right for every cut-out.
+
+    Example:
+        ``read_image("photo.jpg").shape`` is ``(480, 640, 3)`` for a photograph of 640 x 480 pixels.
 
     Args:
-        path: A file of any format OpenCV decodes: JPEG, PNG, WebP, TIFF, BMP, GIF, …
-        max_pixels: A file whose header promises more pixels is refused before any of it is decoded.
+        path: A file of any format that OpenCV decodes: JPEG, PNG, WebP, TIFF, BMP, GIF, …
+        max_pixels: A file whose header declares more pixels is refused before it is decoded.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        KpdetectError: The file cannot be read, it is no image or not a whole one, or its picture is too large.
+        KpdetectError: The file cannot be read, is not a complete image, or is too large.
     """
     return decode_image(_read_bytes(path), path, max_pixels)
 
 
 def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Decodes the bytes of a photograph's file, as `read_image` does.
+    """Decodes the bytes of an image file, as `read_image` does.
+
+    Example:
+        ``decode_image(response.content, "upload")``
 
     Args:
-        data: The whole file.
-        name: What errors call it.
+        data: The content of the file.
+        name: Name of the image in error messages.
         max_pixels: As for `read_image`.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        KpdetectError: It is no image or not a whole one, or its picture is too large.
+        KpdetectError: The data is not a complete image, or the image is too large.
     """
     _check_size(name, data, max_pixels)
     try:
-        # IMREAD_COLOR, since IMREAD_UNCHANGED would leave EXIF's orientation unapplied.
+        # IMREAD_UNCHANGED would not apply the EXIF orientation.
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error as error:  # such as a header that promises more pixels than OpenCV allows
+    except cv2.error as error:  # such as a header that declares more pixels than OpenCV allows
         raise KpdetectError(f"{name}: cannot be decoded: {error.err or error}") from error
     if image is None:
         found = f"{len(data)} bytes that begin with {data[:8]!r}" if data else "an empty file"
-        raise KpdetectError(f"{name}: expected a whole image (JPEG, PNG, WebP, TIFF, BMP), received {found}")
+        raise KpdetectError(f"{name}: expected a complete image (JPEG, PNG, WebP, TIFF, BMP), received {found}")
     return _uint8(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 def write_image(path: str | os.PathLike[str], image_rgb: npt.ArrayLike) -> None:
-    """Writes an image in the format of the path's suffix, whole or not at all.
+    """Writes an image atomically, in the format of the path's suffix.
+
+    Example:
+        ``write_image("grey.png", np.zeros((480, 640), np.uint8))``
 
     Args:
-        path: Where to; ``.png``, ``.jpg``, ``.webp``, …
+        path: The file to write: ``.png``, ``.jpg``, ``.webp``, …
         image_rgb: (H, W, 3) RGB or (H, W) grey, uint8.
 
     Raises:
-        KpdetectError: The suffix names no known format, or the folder cannot be written to.
+        KpdetectError: The suffix is not a known format, or the folder is not writable.
     """
     pixels = cv2.cvtColor(as_rgb(image_rgb), cv2.COLOR_RGB2BGR)
     try:
@@ -115,15 +123,15 @@ def write_image(path: str | os.PathLike[str], image_rgb: npt.ArrayLike) -> None:
 
 
 def as_rgb(image: npt.ArrayLike, bgr: bool = False) -> Pixels:
-    """Any usual picture array as RGB of 8 bits.
+    """Converts an image array of any usual shape and type to 8-bit RGB.
 
     Args:
-        image: (H, W) or (H, W, 1) grey, (H, W, 3) colour, or (H, W, 4) colour and alpha, which is dropped. Of uint8;
-            of uint16, 0-65535; of bool; or of floats, which reach from 0 to 1, or to 255 where any is above 1.
-        bgr: Colour comes as blue, green, red, as OpenCV reads it.
+        image: (H, W) or (H, W, 1) grey, (H, W, 3) colour, or (H, W, 4) colour and alpha, which is dropped. The type is
+            uint8, uint16 (0-65535), bool or float; floats are 0-1, or 0-255 if a value exceeds 1.
+        bgr: The channels are blue, green, red, as in images that OpenCV reads.
 
     Returns:
-        (H, W, 3) uint8; a view of the input itself where it is RGB of 8 bits already.
+        (H, W, 3) uint8; a view of the input if it is 8-bit RGB already.
 
     >>> as_rgb(np.array([[7]], np.uint8))
     array([[[7, 7, 7]]], dtype=uint8)
@@ -131,12 +139,12 @@ def as_rgb(image: npt.ArrayLike, bgr: bool = False) -> Pixels:
     array([[[51, 51, 51]]], dtype=uint8)
 
     Raises:
-        KpdetectError: Another shape or type, or values out of range.
+        KpdetectError: The shape or type is another one, or values are out of range.
     """
     pixels = np.asarray(image)
     shaped = pixels[..., None] if pixels.ndim == 2 else pixels
     if shaped.ndim != 3 or shaped.shape[2] not in (1, 3, 4) or 0 in shaped.shape:
-        raise _no_picture(f"{pixels.dtype} of shape {pixels.shape}")
+        raise _not_an_image(f"{pixels.dtype} of shape {pixels.shape}")
     eight_bits = _as_eight_bits(shaped)
     if eight_bits.shape[2] == 1:
         return np.repeat(eight_bits, 3, axis=2)
@@ -144,7 +152,7 @@ def as_rgb(image: npt.ArrayLike, bgr: bool = False) -> Pixels:
 
 
 def _as_eight_bits(pixels: npt.NDArray[Any]) -> Pixels:
-    """Grey levels of any type that a picture comes in as 0-255."""
+    """Converts levels of any supported type to 0-255."""
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype == np.uint16:
@@ -152,14 +160,14 @@ def _as_eight_bits(pixels: npt.NDArray[Any]) -> Pixels:
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * np.uint8(255)
     if not np.issubdtype(pixels.dtype, np.floating):
-        raise _no_picture(f"{pixels.dtype} of shape {pixels.shape}")
+        raise _not_an_image(f"{pixels.dtype} of shape {pixels.shape}")
     low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0 and high <= 255):  # NaN is neither
-        raise _no_picture(f"{pixels.dtype} from {low:g} to {high:g}")
+    if not (low >= 0 and high <= 255):  # true for NaN, too
+        raise _not_an_image(f"{pixels.dtype} from {low:g} to {high:g}")
     return np.asarray(np.rint(pixels if high > 1 else pixels * 255.0), np.uint8)
 
 
-def _no_picture(received: str) -> KpdetectError:
+def _not_an_image(received: str) -> KpdetectError:
     return KpdetectError(
         "image: expected shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or floats from 0 to 1 "
         f"or to 255, received {received}"
@@ -167,7 +175,10 @@ def _no_picture(received: str) -> KpdetectError:
 
 
 def to_channels(image_rgb: Pixels, channels: int) -> Pixels:
-    """RGB as a model of one or of three channels takes it.
+    """Converts RGB to the number of channels that a model takes.
+
+    >>> to_channels(np.full((1, 1, 3), 7, np.uint8), 1).tolist()
+    [[[7]]]
 
     Args:
         image_rgb: (H, W, 3) uint8.
@@ -177,7 +188,7 @@ def to_channels(image_rgb: Pixels, channels: int) -> Pixels:
         (H, W, channels) uint8.
 
     Raises:
-        KpdetectError: Another number of channels.
+        KpdetectError: `channels` is neither 1 nor 3.
     """
     if channels == 3:
         return image_rgb
@@ -189,31 +200,33 @@ def to_channels(image_rgb: Pixels, channels: int) -> Pixels:
 def warp_crop(
     image: Pixels, matrix_photo_to_crop: npt.ArrayLike, size_hw: tuple[int, int], channels: int | None = None
 ) -> Pixels:
-    """Cuts a crop out of a photograph: what prediction, evaluation and the training cache all feed.
+    """Cuts a crop out of an image; used by prediction, evaluation and the training cache.
 
-    Bilinear, pixel centres on integers, black outside the photograph. Where it shrinks, it first takes the mean of
-    whole blocks of pixels and then blurs for the rest, so that fine texture does not alias; neither step moves
-    anything.
+    Bilinear, with pixel centres on integers and black outside the image. When it shrinks, it averages whole blocks of
+    pixels and then blurs for the remaining factor, so that fine texture does not alias. Neither step shifts the image.
+
+    Example:
+        ``warp_crop(image, rule.matrix(face.box), rule.size_hw)`` with a `kpdetect.core.geometry.CropRule`.
 
     Args:
         image: (H, W, C) or (H, W) uint8.
-        matrix_photo_to_crop: (3, 3) affine, as `CropRule.matrix` gives it.
-        size_hw: The crop's (height, width).
-        channels: Of the crop, from an RGB photograph: 1 for grey, which is the same as a crop of the grey photograph,
-            and a third of the work of one in RGB; 3 for RGB. None leaves the image's own.
+        matrix_photo_to_crop: (3, 3) affine matrix from image to crop pixels, as returned by `CropRule.matrix`.
+        size_hw: (height, width) of the crop in pixels.
+        channels: Channels of the crop from an RGB image: 1 for grey (equal to a crop of the grey image, with a third
+            of the work), 3 for RGB. None keeps the image's channels.
 
     Returns:
         (height, width, C) uint8.
 
     Raises:
-        KpdetectError: The matrix cannot be inverted, or an RGB photograph cannot have so many channels.
+        KpdetectError: The matrix is not invertible, or `channels` is neither 1 nor 3.
     """
     matrix = np.asarray(matrix_photo_to_crop, np.float64)
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
         raise KpdetectError(f"crop: expected an invertible 3x3 matrix, received {matrix.tolist()}")
     shaped = image[..., None] if image.ndim == 2 else image
     shrink_xy = np.maximum(np.linalg.norm(invert(matrix)[:2, :2], axis=1), 1.0)
-    # Blocks take half of the shrink: their mean alone lets waves through, the blur after it does not.
+    # Blocks do at most half of the shrinking: a block mean alone aliases, the blur after it does not.
     blocks_xy = np.maximum(np.floor(shrink_xy / 2 + 1e-6), 1).astype(int)
     region, corner_xy = _region(shaped, matrix, size_hw, blocks_xy)
     if region.size == 0:
@@ -221,26 +234,26 @@ def warp_crop(
     if channels is not None:
         region = to_channels(region, channels)
     blurred = _blur(_block_means(region, blocks_xy), shrink_xy / blocks_xy)
-    # A pixel of the shrunken region stands at the middle of its block of the photograph.
+    # The centre of a pixel of the reduced region is the centre of its block in the image.
     to_photo = np.diag([blocks_xy[0], blocks_xy[1], 1.0])
     to_photo[:2, 2] = corner_xy + (blocks_xy - 1) / 2
     crop = cv2.warpAffine(blurred, (matrix @ to_photo)[:2], size_hw[::-1], flags=cv2.INTER_LINEAR)
-    whole = crop if crop.dtype == np.uint8 else np.rint(crop)  # NumPy would round bytes by way of float16, slowly
-    return _uint8(whole).reshape(*size_hw, channels or shaped.shape[2])
+    rounded = crop if crop.dtype == np.uint8 else np.rint(crop)  # np.rint converts bytes to float16, which is slow
+    return _uint8(rounded).reshape(*size_hw, channels or shaped.shape[2])
 
 
 def _region(
     image: Pixels, matrix: Matrix, size_hw: tuple[int, int], blocks_xy: npt.NDArray[np.int_]
 ) -> tuple[Pixels, npt.NDArray[np.int_]]:
-    """The part of the photograph that a crop sees, in whole blocks, black beyond the border; and its first pixel."""
+    """Returns the part of the image that a crop needs, in whole blocks, padded with black, and its first pixel."""
     height, width = size_hw
     corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
-    seen = apply_matrix(invert(matrix), corners)
-    reach = 8 * blocks_xy  # the blur and the interpolation look this far
+    corners_in_image = apply_matrix(invert(matrix), corners)
+    reach = 8 * blocks_xy  # support of the blur and of the interpolation
     extent_xy = np.array(image.shape[1::-1])
-    low = np.maximum(np.floor(seen.min(axis=0)) - reach, -reach).astype(int)
-    low = low // blocks_xy * blocks_xy  # blocks count from the photograph's corner, whatever the crop
-    high = np.minimum(np.ceil(seen.max(axis=0)) + 1 + reach, extent_xy + reach).astype(int)
+    low = np.maximum(np.floor(corners_in_image.min(axis=0)) - reach, -reach).astype(int)
+    low = low // blocks_xy * blocks_xy  # blocks are aligned to the image's corner for every crop
+    high = np.minimum(np.ceil(corners_in_image.max(axis=0)) + 1 + reach, extent_xy + reach).astype(int)
     if (high <= 0).any() or (low >= extent_xy).any():
         return image[:0, :0], low
     high = low + -(-(high - low) // blocks_xy) * blocks_xy
@@ -252,7 +265,7 @@ def _region(
 
 
 def _block_means(region: Pixels, blocks_xy: npt.NDArray[np.int_]) -> Pixels:
-    """The mean of each block; the region holds whole blocks, so that the area resize is exactly that."""
+    """Returns the mean of each block. The region consists of whole blocks, so that an area resize is exact."""
     if (blocks_xy == 1).all():
         return region
     height, width = region.shape[:2]
@@ -261,30 +274,30 @@ def _block_means(region: Pixels, blocks_xy: npt.NDArray[np.int_]) -> Pixels:
 
 
 def _blur(image: Pixels, shrink_xy: npt.NDArray[np.float64]) -> Pixels | npt.NDArray[np.float32]:
-    """Blurs for the shrink that is still to come.
+    """Blurs for the remaining shrink factor.
 
-    A photograph is taken to have a blur of half a pixel (Lowe 2004, "Distinctive image features", 3.3); this adds
-    what makes it half a pixel of the crop.
+    An image is assumed to have a blur of half a pixel (Lowe 2004, "Distinctive image features", 3.3). The blur added
+    here makes it half a pixel of the crop.
     """
     sigma_x, sigma_y = (0.5 * math.sqrt(max(shrink**2 - 1, 0)) for shrink in shrink_xy.tolist())
     if max(sigma_x, sigma_y) < MIN_BLUR_PX:
         return image
-    # Bytes between two steps would be rounded twice, which biases slow gradients by a quarter of a grey level.
-    # A sigma of 0 would mean "choose one" to OpenCV.
+    # 8-bit values between the two steps would be rounded twice, which biases slow gradients by a quarter of a level.
+    # OpenCV replaces a sigma of 0 by one of its own choice.
     blurred = cv2.GaussianBlur(image.astype(np.float32), (0, 0), max(sigma_x, 1e-3), sigmaY=max(sigma_y, 1e-3))
     return np.asarray(blurred, np.float32)
 
 
 def _check_size(name: str | os.PathLike[str], data: bytes, max_pixels: int) -> None:
-    """Refuses what its header says is too large; headers that tell no size are left to the decoder, and its limits."""
+    """Refuses an image whose header declares too many pixels; a header without a size is left to the decoder."""
     try:
         width, height = imagesize.get(io.BytesIO(data))
-    except (ValueError, IndexError, struct.error):  # a damaged header, of which the decoder tells
+    except (ValueError, IndexError, struct.error):  # a damaged header, for which the decoder raises an error
         return
     if width * height > max_pixels:
         raise KpdetectError(
-            f"{name}: expected a picture of at most {max_pixels / 1e6:g} megapixels, received {width} x {height}; "
-            "--max-megapixels, or max_pixels of kpdetect.core.images.read_image, sets another limit"
+            f"{name}: expected an image of at most {max_pixels / 1e6:g} megapixels, received {width} x {height}; "
+            "raise the limit with --max-megapixels, or with max_pixels of kpdetect.core.images.read_image"
         )
 
 
@@ -296,5 +309,5 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def _uint8(array: npt.ArrayLike) -> Pixels:
-    """What OpenCV returns, as the type it is."""
+    """Returns the array with its static type, which OpenCV does not declare."""
     return np.asarray(array, np.uint8)

@@ -1,4 +1,4 @@
-"""Owns Keras' backend, TensorFlow or JAX: it is settled before Keras is imported, once for a process."""
+"""Chooses the Keras backend, TensorFlow or JAX. Keras fixes it at import, once per process."""
 
 import importlib.util
 import os
@@ -12,16 +12,18 @@ VARIABLE = "KERAS_BACKEND"
 
 
 def choose_backend(name: str | None) -> None:
-    """Settles which backend Keras will have, and makes sure that what a training needs is installed.
+    """Sets the Keras backend of this process and checks that the packages for training are installed.
+
+    Call it before Keras is imported, for example ``choose_backend("jax")``.
 
     Args:
-        name: One of `BACKENDS`; None leaves it to Keras, which asks the variable ``KERAS_BACKEND`` and then its own
-            settings file, and else takes TensorFlow.
+        name: One of `BACKENDS`. None leaves the choice to Keras: the variable ``KERAS_BACKEND``, then Keras' settings
+            file, then TensorFlow.
 
     Raises:
-        KpdetectError: Keras is imported already, with another backend, or the variable names one that cannot train
-            here.
-        MissingExtra: TensorFlow, which feeds every training, or JAX is not installed.
+        KpdetectError: Keras is already imported with another backend, or ``KERAS_BACKEND`` names a backend that this
+            package cannot train with.
+        MissingExtra: TensorFlow, which every training uses for its input pipeline, or JAX is not installed.
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise MissingExtra("TensorFlow", "train", "training")
@@ -29,44 +31,48 @@ def choose_backend(name: str | None) -> None:
     if wanted == JAX and importlib.util.find_spec("jax") is None:
         raise MissingExtra("JAX", "jax", "training with --backend jax")
     if wanted not in (None, *BACKENDS):
-        raise KpdetectError(f"{VARIABLE}={wanted}: expected {' or '.join(BACKENDS)}, which can train here")
+        raise KpdetectError(f"{VARIABLE}={wanted}: expected {' or '.join(BACKENDS)}")
     if name is not None and "keras" in sys.modules and running_backend() != name:
         raise KpdetectError(
-            f"--backend {name}: this Python has imported Keras with {running_backend()} already; "
-            f"set {VARIABLE}={name} before it starts"
+            f"--backend {name}: this process has already imported Keras with the backend {running_backend()}; "
+            f"set {VARIABLE}={name} before the process starts"
         )
     if name is not None:
         os.environ[VARIABLE] = name
 
 
 def running_backend() -> str:
-    """What Keras computes with; imports it."""
+    """Returns the name of the backend that Keras uses, such as ``tensorflow``. Imports Keras."""
     import keras
 
     return str(keras.backend.backend())
 
 
-def need_tensorflow(what: str, command: str) -> None:
-    """Makes sure that Keras computes with TensorFlow.
+def require_tensorflow(task: str, command: str) -> None:
+    """Checks that Keras uses TensorFlow, for tasks that only TensorFlow can do.
+
+    Example:
+        ``require_tensorflow("exporting", "kpdetect export")``
 
     Args:
-        what: What needs it.
-        command: The command that does it.
+        task: What needs TensorFlow.
+        command: The command that does it, shown in the error with the right setting.
 
     Raises:
-        KpdetectError: It computes with another backend.
+        KpdetectError: Keras uses another backend.
     """
-    named = os.environ.get(VARIABLE) or TENSORFLOW  # asked first: to import Keras on a missing backend would fail
+    # The variable is read first: importing Keras fails if the backend that it names is not installed.
+    named = os.environ.get(VARIABLE) or TENSORFLOW
     backend = running_backend() if named == TENSORFLOW else named
     if backend != TENSORFLOW:
         raise KpdetectError(
-            f"{what} needs Keras on TensorFlow, and it is to run on {backend}; the weights are the same: "
+            f"{task} needs Keras with TensorFlow, but the backend is {backend}; weights are the same for both, so run "
             f"{VARIABLE}={TENSORFLOW} {command} …"
         )
 
 
 def start_tensorflow() -> None:
-    """Makes TensorFlow look for its devices now, so that a caller can hide the messages that it prints."""
+    """Makes TensorFlow find its devices now, so that the caller can suppress the messages that it prints then."""
     import tensorflow as tf
 
     tf.config.list_logical_devices()

@@ -1,4 +1,4 @@
-"""Owns what every command shares: options declared once as a frozen dataclass, and errors as one line."""
+"""Command lines: options declared as fields of a frozen dataclass, and user errors printed as one line."""
 
 import argparse
 import dataclasses
@@ -28,13 +28,16 @@ def option(
 ) -> Any:
     """Declares a field of a command's options dataclass.
 
+    Example:
+        ``epochs: int = option(30, "number of epochs")`` becomes ``--epochs EPOCHS``.
+
     Args:
-        default: The default; ``dataclasses.MISSING`` makes the option required.
-        help_text: What it means; the page of ``--help`` adds the default.
-        choices: The words that are accepted.
-        metavar: How the value is called in ``--help``.
-        positional: TransferredLayers by place and not by ``--name``. A field of type ``tuple[str, ...]`` takes several.
-        words: For ``tuple[str, ...]``: ``--name`` takes several words, so that each may hold commas.
+        default: The default value; ``dataclasses.MISSING`` makes the option required.
+        help_text: Description for ``--help``, which appends the default.
+        choices: The accepted values; empty accepts any.
+        metavar: Name of the value in ``--help``.
+        positional: Take the value by position and not by ``--name``. A field of type ``tuple[str, ...]`` takes several.
+        words: For ``tuple[str, ...]``: ``--name`` takes several words, so that a value may contain commas.
     """
     metadata = {
         "help": help_text,
@@ -47,16 +50,20 @@ def option(
 
 
 def parse_options(cls: type[Options], argv: Sequence[str] | None, command: str, example: str) -> Options:
-    """Reads a command line into an options dataclass.
+    """Parses a command line into an options dataclass.
 
-    Its docstring is the command's description. Fields may be ``str``, ``int``, ``float``, ``bool`` (a flag),
-    one of these ``| None``, or ``tuple[str, ...]`` (comma-separated; by place, or with ``words``: several words).
+    The docstring of the dataclass is the command's description. Fields may be ``str``, ``int``, ``float``, ``bool``
+    (a flag), one of these ``| None``, or ``tuple[str, ...]`` (comma-separated; several words if it is positional or
+    declared with ``words``).
 
     Args:
         cls: A frozen dataclass whose fields were made by `option`.
-        argv: The words after the command's name; None takes the process's.
+        argv: The words after the command's name; None reads ``sys.argv``.
         command: The command's name, such as ``train``.
-        example: One or more lines that run, shown at the end of ``--help``.
+        example: One or more complete command lines for the end of ``--help``.
+
+    Returns:
+        An instance of `cls`. Invalid arguments end the process with status 2, as `argparse` does.
     """
     parser = argparse.ArgumentParser(
         prog=f"kpdetect {command}",
@@ -66,29 +73,42 @@ def parse_options(cls: type[Options], argv: Sequence[str] | None, command: str, 
     )
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        _add(parser, field, hints[field.name])
+        _add_argument(parser, field, hints[field.name])
     values = vars(parser.parse_args(argv))
-    # argparse gathers several words in a list, which a frozen dataclass should not hold.
+    # argparse collects several words in a list; a frozen dataclass should contain a tuple.
     return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def command_line(options: Any, command: str) -> str:
-    """The command that gives these options: what `parse_options` reads back to the same, without the defaults.
+    """Returns a command line that `parse_options` parses to these options. Defaults are left out.
 
     Args:
-        options: An options dataclass, its fields made by `option`.
+        options: An instance of an options dataclass whose fields were made by `option`.
         command: The command's name, such as ``train``.
     """
     words = ["kpdetect", command]
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if value != field.default:
-            words += _words(field, value)
+            words += _option_words(field, value)
     return shlex.join(words)
 
 
 def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Runs a command: a user's mistake becomes one line on stderr and status 2, Ctrl-C 130, SIGTERM once saved 143."""
+    """Runs a command and returns its exit status.
+
+    A `KpdetectError` is printed to stderr as one line without a traceback.
+
+    >>> run_command(lambda argv: 0, [])
+    0
+
+    Args:
+        main: The command, from its words to its status.
+        argv: The words after the command's name; None reads ``sys.argv``.
+
+    Returns:
+        The status of `main`; 2 for a `KpdetectError`, 130 after Ctrl-C, 143 after SIGTERM.
+    """
     try:
         return main(argv)
     except KpdetectError as error:
@@ -104,29 +124,36 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
 
 @contextmanager
 def quietly(step: str) -> Iterator[None]:
-    """Says what is being done, and holds back what C++ libraries print meanwhile; if it fails, all of it is shown."""
+    """Prints `step` to stderr and suppresses what C++ libraries write to stderr in the block.
+
+    If the block fails with anything but a `KpdetectError`, the suppressed output is printed.
+
+    Example:
+        ``with quietly("starting TensorFlow"): import tensorflow``
+    """
     print(f"kpdetect: {step}", file=sys.stderr, flush=True)
-    visible = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    stderr_copy = os.dup(2)
+    with tempfile.TemporaryFile() as suppressed:
+        os.dup2(suppressed.fileno(), 2)
         try:
             yield
-        except KpdetectError:  # a user's mistake is told in its own line
+        except KpdetectError:  # its message is complete
             raise
         except Exception:
-            held.seek(0)
-            os.write(visible, held.read())
+            suppressed.seek(0)
+            os.write(stderr_copy, suppressed.read())
             raise
         finally:
             sys.stderr.flush()
-            os.dup2(visible, 2)
-            os.close(visible)
+            os.dup2(stderr_copy, 2)
+            os.close(stderr_copy)
 
 
-def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> None:
+def _add_argument(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> None:
+    """Adds the `argparse` argument of one field."""
     meta = field.metadata
     base, several = _value_type(hint)
-    settings: dict[str, Any] = {"help": _help(field, base)}
+    settings: dict[str, Any] = {"help": _help_text(field, base)}
     if meta["choices"]:
         settings["choices"] = meta["choices"]
     if meta["metavar"]:
@@ -136,7 +163,7 @@ def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint:
     flag = "--" + field.name.replace("_", "-")
     if meta["positional"]:
         if several or not required:
-            settings["nargs"] = {(True, True): "+", (True, False): "*", (False, False): "?"}[several, required]
+            settings["nargs"] = "?" if not several else "+" if required else "*"
         parser.add_argument(field.name, type=base, default=default, **settings)
     elif meta["words"]:
         parser.add_argument(flag, nargs="+", default=default, required=required, **settings)
@@ -148,7 +175,7 @@ def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint:
         parser.add_argument(flag, type=convert, default=default, required=required, **settings)
 
 
-def _help(field: "dataclasses.Field[Any]", base: type) -> str:
+def _help_text(field: "dataclasses.Field[Any]", base: type) -> str:
     text: str = field.metadata["help"].replace("%", "%%")  # argparse formats help texts
     default = field.default
     if default is dataclasses.MISSING or default is None or default in ("", ()) or base is bool:
@@ -157,8 +184,8 @@ def _help(field: "dataclasses.Field[Any]", base: type) -> str:
     return f"{text} (default: {shown})"
 
 
-def _words(field: "dataclasses.Field[Any]", value: Any) -> list[str]:
-    """One option as it is written."""
+def _option_words(field: "dataclasses.Field[Any]", value: Any) -> list[str]:
+    """Returns the words of one option on a command line."""
     name = field.name.replace("_", "-")
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
@@ -170,7 +197,7 @@ def _words(field: "dataclasses.Field[Any]", value: Any) -> list[str]:
 
 
 def _value_type(hint: Any) -> tuple[type, bool]:
-    """The type of one value, and whether the field takes several."""
+    """Returns the type of one value, and whether the field takes several."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         inner = [arm for arm in typing.get_args(hint) if arm is not type(None)]

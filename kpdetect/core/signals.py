@@ -1,4 +1,4 @@
-"""Owns stopping when asked to: Ctrl-C and SIGTERM let what is under way be finished and saved."""
+"""Graceful stopping: SIGINT (Ctrl-C) and SIGTERM set a flag that a loop checks between two steps."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,24 +8,38 @@ from types import FrameType
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int]]:
-    """Gives a function that tells which of SIGINT (Ctrl-C) and SIGTERM came, 0 for none; a second interrupts at once.
+    """Records SIGINT and SIGTERM instead of interrupting; a second signal raises `KeyboardInterrupt` at once.
 
-    So a frame or a step is always finished, and the files after it; an interruption amid them could leave a video
-    without its index, which nothing plays.
+    A loop finishes the step (a video frame, an optimiser step, a file) that it has begun, and then stops. Outside
+    the main thread, where Python delivers no signals, the block runs unchanged.
+
+    Example::
+
+        with stop_on_signals() as received:
+            for frame in frames:
+                write(frame)
+                if received():
+                    break
+
+    Yields:
+        A function that returns the number of the signal received so far, 0 for none.
+
+    Raises:
+        KeyboardInterrupt: A second signal arrives.
     """
-    came: list[int] = []
+    received: list[int] = []
 
-    def note(number: int, _: FrameType | None) -> None:
-        if came:
+    def record(number: int, _: FrameType | None) -> None:
+        if received:
             raise KeyboardInterrupt
-        came.append(number)
+        received.append(number)
 
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, where no signal arrives anyway
-        before = {}
+        previous = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # signal.signal works in the main thread only
+        previous = {}
     try:
-        yield lambda: came[0] if came else 0
+        yield lambda: received[0] if received else 0
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,13 +1,13 @@
-"""Owns the readers: labelled faces of each format as one `Annotations` struct."""
+"""Labelled faces: readers of label formats, `Annotations`, splits, label alignment and face morphing."""
 
 from kpdetect.data.annotations import (
     Annotations,
     concatenate,
-    kind_of,
-    labelled,
-    on_whole_pictures,
+    dataset_of,
+    drop_unlabelled,
     split_by_rule,
     split_by_subject,
+    with_image_boxes,
 )
 from kpdetect.data.face_morphing import morphed_faces
 from kpdetect.data.label_alignment import align
@@ -20,16 +20,16 @@ __all__ = [
     "Annotations",
     "align",
     "concatenate",
-    "kind_of",
-    "labelled",
+    "dataset_of",
+    "drop_unlabelled",
     "load",
     "load_sets",
     "morphed_faces",
-    "on_whole_pictures",
     "read_csv",
     "read_ibug",
     "read_imm",
     "read_youtube_faces",
     "split_by_rule",
     "split_by_subject",
+    "with_image_boxes",
 ]

@@ -1,4 +1,4 @@
-"""Owns `Annotations`, the one struct that every reader gives, and its splits by subject. No pixels, no TensorFlow."""
+"""`Annotations`, the result of every reader, and its splits by subject. Uses no TensorFlow."""
 
 import dataclasses
 import hashlib
@@ -21,23 +21,27 @@ ReadImage = Callable[[str], npt.NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Annotations:
-    """Labelled faces: one row per face, N rows of K points.
+    """Labelled faces: N faces of K points each.
+
+    Example:
+        ``annotations.take(annotations.subjects == "ann").keypoints`` are the points of one person's faces.
 
     Attributes:
-        schema: The scheme of the points.
-        name: The data set's name as results print it, such as ``youtube-faces``.
-        paths: (N,) of str; a photograph with several faces stands in several rows.
-        keypoints: (N, K, 2) float32, in the photograph's pixels (EXIF turned), centres on integers.
-        visible: (N, K) bool; a point that is not visible weighs nothing in losses and errors.
-        boxes: (N, 4) float32, the face boxes as (x0, y0, x1, y1): the tight box of the points unless the set says more.
-        subjects: (N,) of str, who is pictured; splits keep a subject together.
-        boxes_around: What the boxes are: ``face``, or ``image`` where they are whole pictures.
-        terms: The terms under which the data may be used, for model cards.
-        read: Gives the photograph of a path as RGB uint8 (H, W, 3); drawn sets draw it instead of reading a file.
-        skipped: How many bad rows were left out.
+        schema: The schema of the points.
+        name: Name of the data set in results, such as ``youtube-faces``.
+        paths: (N,) str, path of each face's image. An image with several faces occurs several times.
+        keypoints: (N, K, 2) float32, in pixels of the image after its EXIF rotation, pixel centres on integers.
+        visible: (N, K) bool. A point that is not visible has zero weight in losses and metrics.
+        boxes: (N, 4) float32, face boxes as (x0, y0, x1, y1) in pixels: the tight box of the points unless the data set
+            has its own.
+        subjects: (N,) str, the person or the photograph; splits keep a subject together.
+        boxes_around: What the boxes contain: ``face``, or ``image`` for whole images.
+        terms: Terms of use of the data, for model cards.
+        read: Returns the image of a path as RGB uint8 (H, W, 3). Synthetic sets render it.
+        skipped: Number of invalid rows that were left out.
 
     Raises:
-        KpdetectError: The arrays do not fit each other.
+        KpdetectError: The shapes of the arrays do not match.
     """
 
     schema: KeypointSchema
@@ -66,12 +70,20 @@ class Annotations:
         return len(self.paths)
 
     @property
-    def kind(self) -> str:
-        """Which set it is a part of; see `kind_of`."""
-        return kind_of(self.name)
+    def dataset(self) -> str:
+        """Name of the data set without its part; see `dataset_of`."""
+        return dataset_of(self.name)
 
     def take(self, rows: npt.ArrayLike, name: str | None = None) -> "Annotations":
-        """The rows of a mask or of a list of indices, in that order."""
+        """Returns some of the faces.
+
+        Example:
+            ``annotations.take([2, 0])`` or ``annotations.take(annotations.visible.all(axis=1))``
+
+        Args:
+            rows: Indices in the order wanted, or an (N,) bool mask.
+            name: Name of the result; None keeps the name.
+        """
         index = np.asarray(rows)
         if index.dtype != bool:
             index = index.astype(np.int64)
@@ -79,13 +91,16 @@ class Annotations:
         return dataclasses.replace(self, name=name or self.name, **arrays)
 
     def select(self, point_names: Sequence[str]) -> "Annotations":
-        """The same faces with some of their points alone, such as ``["nose_tip"]``; the boxes stay as they are.
+        """Returns the faces with some of their points. The boxes are unchanged.
+
+        Example:
+            ``annotations.select(["nose_tip"]).keypoints`` has the shape (N, 1, 2).
 
         Args:
-            point_names: Unique names of points of the scheme, in the order wanted.
+            point_names: Unique names of points of the schema, in the order wanted.
 
         Raises:
-            KpdetectError: A name is unknown or there twice, or there is none.
+            KpdetectError: A name is unknown or repeated, or there is none.
         """
         schema = self.schema.subset(point_names)
         index = [self.schema.index(name) for name in schema.point_names]
@@ -94,11 +109,11 @@ class Annotations:
         )
 
 
-def on_whole_pictures(annotations: Annotations) -> Annotations:
-    """The same faces with whole pictures for boxes, for models of pictures that show one face each.
+def with_image_boxes(annotations: Annotations) -> Annotations:
+    """Returns the faces with whole images as boxes, for models of images with one face each.
 
     Raises:
-        DataError: Images cannot be read; all of them are named.
+        DataError: Images cannot be read; the error lists all of them.
     """
     boxes: dict[str, Floats] = {}
     problems: list[str] = []
@@ -110,25 +125,25 @@ def on_whole_pictures(annotations: Annotations) -> Annotations:
             problems.append(str(error))
     if problems:
         raise DataError(problems)
-    whole = np.stack([boxes[path] for path in annotations.paths.tolist()])
-    return dataclasses.replace(annotations, boxes=whole, boxes_around="image")
+    image_boxes = np.stack([boxes[path] for path in annotations.paths.tolist()])
+    return dataclasses.replace(annotations, boxes=image_boxes, boxes_around="image")
 
 
-def labelled(annotations: Annotations, purpose: str) -> Annotations:
-    """The faces with at least one visible point; sets without points are for prediction alone.
+def drop_unlabelled(annotations: Annotations, purpose: str) -> Annotations:
+    """Returns the faces with at least one visible point, and prints the number of the others to stderr.
 
     Args:
-        annotations: Faces, with points or without.
-        purpose: What the points are needed for, such as ``train``: for the error.
+        annotations: Faces with or without labelled points.
+        purpose: What the points are needed for, such as ``train``, for the error message.
 
     Raises:
-        KpdetectError: No face has a point.
+        KpdetectError: No face has a visible point.
     """
     has_points = annotations.visible.any(axis=1)
     if not has_points.any():
         raise KpdetectError(
-            f"'{annotations.name}': expected visible points to {purpose} on, but none of its {len(annotations)} faces "
-            "has one; such a set is for prediction (python -m kpdetect.predict --data)"
+            f"'{annotations.name}': expected visible points to {purpose} on, found none in its {len(annotations)} "
+            "faces; use such a set for prediction (python -m kpdetect.predict --data)"
         )
     if has_points.all():
         return annotations
@@ -138,17 +153,20 @@ def labelled(annotations: Annotations, purpose: str) -> Annotations:
 
 
 def concatenate(parts: list[Annotations]) -> Annotations:
-    """Several sets of one scheme as one.
+    """Concatenates sets of the same schema.
+
+    Example:
+        ``concatenate(load_sets("ibug:300w,synthetic:500"))``
 
     Raises:
-        KpdetectError: Their schemes differ.
+        KpdetectError: The schemas differ.
     """
     first = parts[0]
     for other in parts[1:]:
         if other.schema != first.schema:
             raise KpdetectError(
-                f"'{first.name}' has the points of scheme '{first.schema.name}', "
-                f"'{other.name}' those of '{other.schema.name}': train them apart"
+                f"'{first.name}' has the points of scheme '{first.schema.name}', '{other.name}' those of "
+                f"'{other.schema.name}'; sets can be used together only if their points are the same"
             )
     if len(parts) == 1:
         return first
@@ -171,53 +189,63 @@ def concatenate(parts: list[Annotations]) -> Annotations:
 def split_by_subject(
     annotations: Annotations, val_fraction: float, seed: int = 0, test_fraction: float = 0.0
 ) -> tuple[Annotations, Annotations, Annotations]:
-    """Train, validation and test rows; every subject lies in one of them alone.
+    """Splits faces into training, validation and test parts without a common subject.
 
-    A subject's place follows from a hash of its name and the seed: it stays the same when rows are added,
-    left out or shuffled, and in every set where the subject appears. (Only where a share would catch nobody
-    or everybody, as in a small set, the nearest subject is taken or left.) The test part comes first, so that who is
-    in it does not depend on how many are validated on.
+    A hash of the subject's name and the seed decides its part. So the part does not change when faces are added,
+    removed or shuffled, and is the same in every data set. Exception: if a part would have no subject or all of them,
+    as in a small set, the nearest subject is moved. The test part is chosen first and does not depend on
+    `val_fraction`.
+
+    Example:
+        ``train, val, _ = split_by_subject(load("ibug:300w"), val_fraction=0.1)``
 
     Args:
-        annotations: The rows to split.
-        val_fraction: The share of subjects in validation, in [0, 1).
-        seed: Another seed gives another split.
-        test_fraction: The share of subjects in test.
+        annotations: The faces to split.
+        val_fraction: Fraction of the subjects for validation, in [0, 1).
+        seed: Seed of the hash.
+        test_fraction: Fraction of the subjects for the test, in [0, 1).
 
     Returns:
-        (train, val, test); test may be empty.
+        (train, val, test). A part with a fraction of 0 is empty.
 
     Raises:
-        KpdetectError: There are fewer subjects than parts.
+        KpdetectError: There are fewer subjects than parts, or a fraction is out of range.
     """
     if not 0 <= val_fraction < 1 or not 0 <= test_fraction < 1 or val_fraction + test_fraction >= 1:
         raise KpdetectError(f"split: expected fractions in [0, 1), received val {val_fraction}, test {test_fraction}")
-    subjects = sorted(np.unique(annotations.subjects).tolist(), key=lambda subject: _place(subject, seed))
+    subjects = sorted(np.unique(annotations.subjects).tolist(), key=lambda subject: _position(subject, seed))
     if len(subjects) < 1 + (val_fraction > 0) + (test_fraction > 0):
         raise KpdetectError(
             f"'{annotations.name}': {len(subjects)} subject{'s' * (len(subjects) != 1)} cannot be split by subject; "
-            "name a set of other people with --val-data"
+            "name a set of other subjects with --val-data"
         )
-    num_test = min(_share(subjects, 0.0, test_fraction, seed), len(subjects) - 1 - (val_fraction > 0))
-    num_val = min(_share(subjects[num_test:], test_fraction, val_fraction, seed), len(subjects) - num_test - 1)
+    positions = np.array([_position(subject, seed) for subject in subjects])
+    num_test = max(int((positions < test_fraction).sum()), 1) if test_fraction > 0 else 0
+    num_test = min(num_test, len(subjects) - 1 - (val_fraction > 0))
+    remaining = positions[num_test:]
+    num_val = max(int((remaining < test_fraction + val_fraction).sum()), 1) if val_fraction > 0 else 0
+    num_val = min(num_val, len(remaining) - 1)
     parts = subjects[num_test + num_val :], subjects[num_test : num_test + num_val], subjects[:num_test]
     train, val, test = (annotations.take(np.isin(annotations.subjects, part)) for part in parts)
     return train, val, test
 
 
 def split_by_rule(annotations: Annotations, rule: Mapping[str, Any]) -> tuple[Annotations, Annotations, Annotations]:
-    """Train, validation and test rows by a rule that a model's description can hold.
+    """Splits faces by the rule that a model's ``spec.json`` records.
+
+    Example:
+        ``train, val, test = split_by_rule(faces, {"val_fraction": 0.1, "seed": 0})``
 
     Args:
-        annotations: The rows to split.
-        rule: ``val_subjects``, a list of names; or else ``val_fraction``, ``seed`` and, where a test part is kept out
-            too, ``test_fraction``, as `split_by_subject` takes.
+        annotations: The faces to split.
+        rule: ``val_subjects``, a list of names; or ``val_fraction``, ``seed`` and optionally ``test_fraction``, the
+            arguments of `split_by_subject`.
 
     Returns:
-        (train, val, test); test is empty where the rule keeps none.
+        (train, val, test); test is empty if the rule has no test fraction.
 
     Raises:
-        KpdetectError: None or all of the rows would be held out.
+        KpdetectError: The validation part would be empty or contain all faces.
     """
     if "val_subjects" not in rule:
         test_fraction = float(rule.get("test_fraction", 0.0))
@@ -225,28 +253,22 @@ def split_by_rule(annotations: Annotations, rule: Mapping[str, Any]) -> tuple[An
     held_out = np.isin(annotations.subjects, list(rule["val_subjects"]))
     if held_out.all() or not held_out.any():
         raise KpdetectError(
-            f"'{annotations.name}': expected some of its subjects among {', '.join(rule['val_subjects'])}, and others; "
-            f"found {held_out.sum()} of {len(annotations)} faces there"
+            f"'{annotations.name}': expected faces of the validation subjects {', '.join(rule['val_subjects'])} and of "
+            f"others; found {held_out.sum()} of {len(annotations)} faces of these subjects"
         )
     return annotations.take(~held_out), annotations.take(held_out), annotations.take(np.zeros(len(annotations), bool))
 
 
-def _share(subjects: list[str], start: float, fraction: float, seed: int) -> int:
-    """How many of the leading subjects fall into [start, start + fraction); one at least where any is wanted."""
-    count = sum(_place(subject, seed) < start + fraction for subject in subjects)
-    return max(count, 1) if fraction > 0 else 0
-
-
-def _place(subject: str, seed: int) -> float:
-    """A subject's place in [0, 1), the same on every machine."""
+def _position(subject: str, seed: int) -> float:
+    """Returns the hash of a subject as a number in [0, 1), the same on every machine."""
     digest = hashlib.sha256(f"{seed}/{subject}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def kind_of(name: str) -> str:
-    """Which set a data set of this name is a part of: ``youtube-faces`` for either of its lists.
+def dataset_of(name: str) -> str:
+    """Returns the data set's name without its part: ``youtube-faces`` for both of its lists.
 
-    >>> kind_of("ibug:helen"), kind_of("youtube-faces published test (leaks: …)")
+    >>> dataset_of("ibug:helen"), dataset_of("youtube-faces published test (leaks: …)")
     ('ibug', 'youtube-faces')
     """
     return re.split("[: ]", name, maxsplit=1)[0]

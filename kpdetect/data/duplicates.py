@@ -1,8 +1,9 @@
-"""Owns which photographs of 300-W's training part are copies of one another, so that a split keeps them together.
+"""Duplicate photographs in the training part of 300-W, which a split must keep together.
 
-LFPW was gathered from the web, where one publicity picture stands in many places: re-encoded, cropped, lettered. Found
-by correlating the 2,009 faces as grey crops of 32 pixels: pairs above 0.85 within LFPW, or of neighbouring Flickr
-numbers, are one photograph or one sitting. A few may only look alike; that they stay together costs nothing.
+LFPW was collected from the web, where one press photograph appears in several places: compressed again, cropped or with
+text. The groups below were found by correlating the 2,009 faces as grey crops of 32 pixels: pairs above 0.85 within
+LFPW, or with neighbouring Flickr numbers, are one photograph or one sitting. A few pairs may only be similar; keeping
+these together does no harm.
 """
 
 _LFPW_TRAIN = """
@@ -14,10 +15,11 @@ _LFPW_TRAIN = """
 _FLICKR = "13601258 13601448|1420413841 1425648903|2139767101 2140556694|2209809995 2210601282"
 
 
-def _first_of(groups: str, form: str) -> dict[str, str]:
+def _first_by_duplicate(groups: str, name_format: str) -> dict[str, str]:
+    """Maps the names of each group, but for the first, to the first."""
     split = [group.split() for line in groups.strip().splitlines() for group in line.split("|")]
-    return {form.format(int(other)): form.format(int(first)) for first, *others in split for other in others}
+    return {name_format.format(int(n)): name_format.format(int(first)) for first, *rest in split for n in rest}
 
 
-COPY_OF = _first_of(_LFPW_TRAIN, "trainset/image_{:04d}") | _first_of(_FLICKR, "{}")
-"""A photograph, as `kpdetect.data.readers.ibug.photograph_of` calls it, to the first of those that are one with it."""
+DUPLICATE_OF = _first_by_duplicate(_LFPW_TRAIN, "trainset/image_{:04d}") | _first_by_duplicate(_FLICKR, "{}")
+"""Maps a duplicate to the first photograph of its group, by the names of `kpdetect.data.readers.ibug.photograph_of`."""

@@ -1,4 +1,4 @@
-"""Owns what pictures of labelled faces are made of: faces chosen and cropped, a typical face, a training's log."""
+"""Selects and crops labelled faces for pictures of a data set, and reads the log of a training."""
 
 import csv
 from pathlib import Path
@@ -12,70 +12,85 @@ from kpdetect.core.images import Pixels, as_rgb, warp_crop
 from kpdetect.data import Annotations
 
 
-def spread(annotations: Annotations, count: int) -> Annotations:
-    """So many faces, evenly spread over the set; all of them where there are no more.
+def select_evenly(annotations: Annotations, count: int) -> Annotations:
+    """Returns `count` faces at even distances in the set, or all faces if there are fewer.
+
+    Example:
+        ``select_evenly(load("synthetic:100"), 3).paths`` are those of faces 0, 50 and 99.
 
     Raises:
         KpdetectError: The set is empty.
     """
     if not len(annotations):
-        raise KpdetectError(f"'{annotations.name}': there is no face to show")
+        raise KpdetectError(f"'{annotations.name}': expected at least one face, found none")
     rows = np.linspace(0, len(annotations) - 1, min(count, len(annotations)))
     return annotations.take(np.rint(rows).astype(np.int64))
 
 
-def visible_points(points: Floats, annotations: Annotations) -> Floats:
-    """Points (N, K, 2) with NaN where they are not visible."""
+def nan_where_invisible(points: Floats, annotations: Annotations) -> Floats:
+    """Returns `points` (N, K, 2) with NaN for points that are not visible."""
     return np.where(annotations.visible[..., None], points, np.float32(np.nan))
 
 
-def typical_layout(annotations: Annotations) -> Floats:
-    """Where the points lie on average, each face about the middle of its box and in units of its longer side.
+def mean_layout(annotations: Annotations) -> Floats:
+    """Returns the mean position of each point, relative to the centre of the face box, in its longer sides.
 
     Returns:
-        (K, 2) float32; NaN for a point that no face shows.
+        (K, 2) float32; NaN for a point that is visible in no face.
     """
     corners = annotations.boxes.reshape(-1, 2, 2)
     center = corners.mean(axis=1, keepdims=True)
     side = np.ptp(corners, axis=1).max(axis=1)[:, None, None]
-    placed = visible_points((annotations.keypoints - center) / side, annotations)
-    return mean_of_known(placed)
+    return finite_mean(nan_where_invisible((annotations.keypoints - center) / side, annotations))
 
 
-def mean_of_known(values: npt.NDArray[np.floating]) -> Floats:
-    """The mean over faces, without a warning for what no face shows: that stays NaN."""
-    known = np.isfinite(values)
-    total, count = np.where(known, values, 0).sum(axis=0), known.sum(axis=0)
+def finite_mean(values: npt.NDArray[np.floating]) -> Floats:
+    """Returns the mean of the finite values along the first axis, float32; NaN, without a warning, if there is none.
+
+    >>> finite_mean(np.array([[1.0, np.nan], [3.0, np.nan]])).tolist()
+    [2.0, nan]
+    """
+    finite = np.isfinite(values)
+    total, count = np.where(finite, values, 0).sum(axis=0), finite.sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
-def cropped(annotations: Annotations, crop: CropRule) -> tuple[Pixels, Floats]:
-    """Crops around faces in colour, and the points in them; one after the other, for a few faces.
+def crop_faces(annotations: Annotations, crop: CropRule) -> tuple[Pixels, Floats]:
+    """Crops all faces in colour, one after the other; meant for a few faces.
+
+    Example:
+        ``crops, points = crop_faces(load("synthetic:4"), CropRule((128, 128), margin=1.25))``
 
     Returns:
-        crops (N, H, W, 3) uint8 RGB, and points (N, K, 2) in pixels of the crop, NaN where they are not visible.
+        Crops (N, H, W, 3) uint8 RGB, and points (N, K, 2) in pixels of the crop, NaN where they are not visible.
 
     Raises:
         KpdetectError: An image cannot be read, or a box has no area.
     """
     matrices = crop.matrix(annotations.boxes)
-    photographs = (as_rgb(annotations.read(path)) for path in annotations.paths.tolist())
-    crops = [warp_crop(photo, matrix, crop.size_hw) for photo, matrix in zip(photographs, matrices, strict=True)]
-    return np.stack(crops), visible_points(apply_matrix(matrices, annotations.keypoints), annotations)
+    images = (as_rgb(annotations.read(path)) for path in annotations.paths.tolist())
+    crops = [warp_crop(image, matrix, crop.size_hw) for image, matrix in zip(images, matrices, strict=True)]
+    return np.stack(crops), nan_where_invisible(apply_matrix(matrices, annotations.keypoints), annotations)
 
 
 def read_history(run: str) -> dict[str, list[float]]:
-    """The figures of a training per epoch.
+    """Reads the metrics of a training per epoch.
+
+    Example:
+        ``read_history("runs/compact")["val_nme"][-1]`` is the last epoch's validation error.
 
     Args:
         run: A run folder, or its ``history.csv``.
 
+    Returns:
+        One value per epoch for each column of the file.
+
     Raises:
-        KpdetectError: There is no such file, or it is no log of a training.
+        KpdetectError: The file does not exist, or is not the log of a training.
     """
     file = Path(run) / "history.csv" if Path(run).is_dir() else Path(run)
     if not file.is_file():
-        raise KpdetectError(f"{file}: no log of a training; name the folder that `kpdetect train --out DIR` wrote")
+        raise KpdetectError(f"{file}: not found; name the folder that `kpdetect train --out DIR` wrote")
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
@@ -83,5 +98,5 @@ def read_history(run: str) -> dict[str, list[float]]:
         return {name: [float(row[name]) for row in rows] for name in names}
     except (ValueError, TypeError, csv.Error) as error:
         raise KpdetectError(
-            f"{file}: expected the log of a training, a number per figure and epoch: {error}"
+            f"{file}: expected the log of a training, with a number per column and epoch: {error}"
         ) from error

@@ -1,6 +1,7 @@
-"""Owns the data part of a command line: ``youtube-faces:DIR``, ``ibug:PLACE``, ``csv:FILE``, …, joined by commas."""
+"""Loads labelled faces from the SPEC of a command line: ``youtube-faces:DIR``, ``ibug:PLACE``, ``csv:FILE``, …"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from kpdetect.core.errors import DataError, KpdetectError, unknown_name
 from kpdetect.data import synthetic
@@ -9,7 +10,20 @@ from kpdetect.data.readers.asf import read_imm
 from kpdetect.data.readers.ibug import read_ibug
 from kpdetect.data.readers.tabular import read_csv, read_youtube_faces
 
-SYNTHETIC_COUNT = 1000  # faces drawn where no number is given: seconds to draw, and enough to try anything on
+SYNTHETIC_COUNT = 1000  # faces if no number is given: rendered in seconds, and enough for a first training
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of SPEC.
+
+    Attributes:
+        place: What follows ``KIND:``, for error messages; in brackets if it is optional.
+        read: Reads ``(place, skip_bad_rows)``.
+    """
+
+    place: str
+    read: Callable[[str, bool], Annotations]
 
 
 def load(
@@ -17,14 +31,17 @@ def load(
 ) -> Annotations:
     """Reads the labelled faces that a SPEC names, as one set.
 
+    >>> len(load("synthetic:3"))
+    3
+
     Args:
-        spec: As `load_sets` takes it.
+        spec: As for `load_sets`.
         skip_bad_rows: As for `load_sets`.
-        relabel: What to do with each set before they are joined, such as `kpdetect.data.label_alignment.align`.
+        relabel: Applied to each set before the sets are concatenated, such as `kpdetect.data.align`.
 
     Raises:
-        DataError: Rows are bad; all of them are named.
-        KpdetectError: There is no such kind, folder or file, or the sets have different points.
+        DataError: Rows are invalid; the error lists all of them.
+        KpdetectError: The kind is unknown, a folder or file does not exist, or the sets have different schemas.
     """
     sets = load_sets(spec, skip_bad_rows)
     return concatenate(sets if relabel is None else [relabel(part) for part in sets])
@@ -33,24 +50,33 @@ def load(
 def load_sets(spec: str, skip_bad_rows: bool = False) -> list[Annotations]:
     """Reads the sets of labelled faces that a SPEC names.
 
+    >>> [part.name for part in load_sets("synthetic:2:0,synthetic:3:1")]
+    ['synthetic', 'synthetic']
+
     Args:
-        spec: ``youtube-faces:DIR``, ``youtube-faces-published-test:DIR`` (it leaks), ``ibug:DIR_OR_XML``,
-            ``imm:DIR``, ``imm-train:DIR`` (persons 1-32), ``imm-val:DIR`` (persons 33-40), ``csv:FILE`` or
-            ``synthetic[:N[:SEED]]``; several are joined by commas.
-        skip_bad_rows: Leave bad rows out and count them in `Annotations.skipped`, instead of raising.
+        spec: ``youtube-faces:DIR``, ``youtube-faces-published-test:DIR`` (shares people with the training list),
+            ``ibug:DIR_OR_XML``, ``imm:DIR``, ``imm-train:DIR`` (persons 1-32), ``imm-val:DIR`` (persons 33-40),
+            ``csv:FILE`` or ``synthetic[:N[:SEED]]``. Several are separated by commas.
+        skip_bad_rows: Leave out invalid rows and count them in `Annotations.skipped`, instead of raising.
 
     Raises:
-        DataError: Rows are bad; all of them are named.
-        KpdetectError: There is no such kind, folder or file.
+        DataError: Rows are invalid; the error lists those of all sets.
+        KpdetectError: The kind is unknown, or a folder or file does not exist.
     """
     parts = [part.strip() for part in spec.split(",") if part.strip()]
     if not parts:
-        raise KpdetectError(f"data: expected KIND:PLACE, of kind {', '.join(sorted(READERS))}; received '{spec}'")
+        raise KpdetectError(f"data: expected KIND:PLACE, of kind {', '.join(sorted(SOURCES))}; received '{spec}'")
     sets: list[Annotations] = []
     problems: list[str] = []
     for part in parts:
+        kind, _, place = part.partition(":")
+        if kind not in SOURCES:
+            raise unknown_name("kind of data", kind, SOURCES)
+        source = SOURCES[kind]
+        if not place and not source.place.startswith("["):
+            raise KpdetectError(f"data: expected {kind}:{source.place}, received nothing after the kind")
         try:
-            sets.append(_load_one(part, skip_bad_rows))
+            sets.append(source.read(place, skip_bad_rows))
         except DataError as error:
             problems += error.problems
     if problems:
@@ -58,70 +84,29 @@ def load_sets(spec: str, skip_bad_rows: bool = False) -> list[Annotations]:
     return sets
 
 
-def _load_one(spec: str, skip_bad_rows: bool) -> Annotations:
-    kind, _, place = spec.partition(":")
-    if kind not in READERS:
-        raise unknown_name("kind of data", kind, READERS)
-    return READERS[kind](place, skip_bad_rows)
-
-
-def _youtube_faces(place: str, skip_bad_rows: bool) -> Annotations:
-    return read_youtube_faces(_given(place, "youtube-faces:DIR"), "training", skip_bad_rows)
-
-
-def _youtube_faces_published_test(place: str, skip_bad_rows: bool) -> Annotations:
-    return read_youtube_faces(_given(place, "youtube-faces-published-test:DIR"), "published-test", skip_bad_rows)
-
-
-def _ibug(place: str, skip_bad_rows: bool) -> Annotations:
-    return read_ibug(_given(place, "ibug:DIR_OR_XML"), skip_bad_rows)
-
-
-def _imm(place: str, skip_bad_rows: bool) -> Annotations:
-    return read_imm(_given(place, "imm:DIR"), "all", skip_bad_rows)
-
-
-def _imm_train(place: str, skip_bad_rows: bool) -> Annotations:
-    return read_imm(_given(place, "imm-train:DIR"), "train", skip_bad_rows)
-
-
-def _imm_val(place: str, skip_bad_rows: bool) -> Annotations:
-    return read_imm(_given(place, "imm-val:DIR"), "val", skip_bad_rows)
-
-
-def _csv(place: str, skip_bad_rows: bool) -> Annotations:
-    return read_csv(_given(place, "csv:FILE"), skip_bad_rows)
-
-
-def _synthetic(place: str, skip_bad_rows: bool) -> Annotations:
-    count, _, seed = place.partition(":")
+def _synthetic(place: str, _skip_bad_rows: bool) -> Annotations:
+    count_text, _, seed_text = place.partition(":")
     try:
-        numbers = int(count or SYNTHETIC_COUNT), int(seed or 0)
+        count, seed = int(count_text or SYNTHETIC_COUNT), int(seed_text or 0)
     except ValueError:
         raise KpdetectError(
-            f"data: expected synthetic[:N[:SEED]] in whole numbers, received 'synthetic:{place}'"
+            f"data: expected synthetic[:N[:SEED]] with whole numbers, received 'synthetic:{place}'"
         ) from None
-    if numbers[0] < 1 or numbers[1] < 0:
-        raise KpdetectError(
-            f"data: expected at least one synthetic face and a seed from 0, received 'synthetic:{place}'"
-        )
-    return synthetic.annotations(numbers[0], seed=numbers[1])
+    if count < 1 or seed < 0:
+        raise KpdetectError(f"data: expected at least 1 synthetic face and a seed from 0, received 'synthetic:{place}'")
+    return synthetic.annotations(count, seed=seed)
 
 
-def _given(place: str, form: str) -> str:
-    if not place:
-        raise KpdetectError(f"data: expected {form}, received nothing after the kind")
-    return place
-
-
-READERS: dict[str, Callable[[str, bool], Annotations]] = {
-    "youtube-faces": _youtube_faces,
-    "youtube-faces-published-test": _youtube_faces_published_test,
-    "ibug": _ibug,
-    "imm": _imm,
-    "imm-train": _imm_train,
-    "imm-val": _imm_val,
-    "csv": _csv,
-    "synthetic": _synthetic,
+SOURCES: dict[str, Source] = {
+    "youtube-faces": Source("DIR", lambda place, skip: read_youtube_faces(place, "training", skip)),
+    "youtube-faces-published-test": Source(
+        "DIR", lambda place, skip: read_youtube_faces(place, "published-test", skip)
+    ),
+    "ibug": Source("DIR_OR_XML", read_ibug),
+    "imm": Source("DIR", lambda place, skip: read_imm(place, "all", skip)),
+    "imm-train": Source("DIR", lambda place, skip: read_imm(place, "train", skip)),
+    "imm-val": Source("DIR", lambda place, skip: read_imm(place, "val", skip)),
+    "csv": Source("FILE", read_csv),
+    "synthetic": Source("[N[:SEED]]", _synthetic),
 }
-"""What reads each kind of SPEC: ``(what stands after the colon, skip_bad_rows)`` to `Annotations`."""
+"""The kinds of SPEC by name."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.core.assets import shipped_file
+from kpdetect.core.assets import packaged_file
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.core.images import Pixels, as_rgb, cv2, to_channels
@@ -63,7 +63,7 @@ class FaceFinder:
             )
         self.min_face = min_face
         self.min_score = min_score
-        self._network = _Network(shipped_file("finder", FINDER_FILE, "choose another detector"), threads)
+        self._network = _Network(packaged_file("finder", FINDER_FILE, "choose another detector"), threads)
 
     def __call__(self, image_rgb: npt.NDArray[np.uint8]) -> Floats:
         """Finds the faces of a photograph.

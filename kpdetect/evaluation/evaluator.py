@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, jitter_boxes, mirrored_relative, to_pixels
-from kpdetect.data import Annotations, on_whole_pictures
+from kpdetect.data import Annotations, with_image_boxes
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.metrics import Summary, nme_per_face, nme_per_point, summary
 from kpdetect.modelfile.spec import Spec
@@ -146,7 +146,7 @@ def as_model_sees(spec: Spec, annotations: Annotations) -> Annotations:
         annotations = annotations.select(names)
     check_scheme(spec, annotations)
     if spec.crop.around == "image" and annotations.boxes_around != "image":
-        annotations = on_whole_pictures(annotations)
+        annotations = with_image_boxes(annotations)
     return annotations
 
 

@@ -9,7 +9,7 @@ from kpdetect.core.geometry import Floats, to_pixels
 from kpdetect.core.images import Pixels
 from kpdetect.data import Annotations
 from kpdetect.data.crops import evaluation_crops
-from kpdetect.data.labelled_faces import mean_of_known, spread, visible_points
+from kpdetect.data.labelled_faces import finite_mean, nan_where_invisible, select_evenly
 from kpdetect.evaluation.evaluator import Measure, as_model_sees, predict_batches
 from kpdetect.evaluation.metrics import nme_per_point, summary
 from kpdetect.evaluation.splits import choose_split
@@ -54,7 +54,7 @@ def predictions_of(path: str, annotations: Annotations, split: str, count: int |
     model = runtime.load(path)
     known = as_model_sees(model.spec, annotations)
     faces, split_in_words = choose_split(known, model.spec, split)
-    faces = spread(faces, len(faces) if count is None else count)
+    faces = select_evenly(faces, len(faces) if count is None else count)
     size_hw = model.spec.crop.size_hw
     crops, relative, _ = evaluation_crops(faces, model.spec.crop, model.spec.channels)
     truth, predicted = to_pixels(relative, size_hw), to_pixels(predict_batches(model, crops), size_hw)
@@ -65,8 +65,8 @@ def predictions_of(path: str, annotations: Annotations, split: str, count: int |
         caption=f"{path} on {len(faces)} faces of {faces.name}, split: {split_in_words}; boxes: truth\n"
         f"NME {100 * summary(per_face).mean:.2f} % ({faces.schema.normalizer_name})",
         crops=crops,
-        true_px=visible_points(truth, faces),
+        true_px=nan_where_invisible(truth, faces),
         predicted_px=predicted,
         per_face=per_face,
-        per_point=mean_of_known(errors).astype(np.float64),
+        per_point=finite_mean(errors).astype(np.float64),
     )

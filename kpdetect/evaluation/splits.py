@@ -1,7 +1,7 @@
 """Chooses the part of a data set to evaluate on: all rows, or those held out of training."""
 
 from kpdetect.core.errors import KpdetectError
-from kpdetect.data import Annotations, kind_of, split_by_rule
+from kpdetect.data import Annotations, dataset_of, split_by_rule
 from kpdetect.modelfile.spec import Spec
 
 
@@ -12,7 +12,9 @@ def choose_split(annotations: Annotations, spec: Spec, split: str) -> tuple[Anno
         KpdetectError: The model was trained without a test part.
     """
     rule = spec.split_rule
-    trained_on = bool({kind_of(name) for name in annotations.name.split("+")} & {kind_of(name) for name in spec.data})
+    trained_on = bool(
+        {dataset_of(name) for name in annotations.name.split("+")} & {dataset_of(name) for name in spec.data}
+    )
     if split == "all":
         return annotations, "all (faces trained on are among them)" if trained_on else "all"
     if split == "test" and not rule.get("test_fraction"):

@@ -5,7 +5,7 @@ import numpy as np
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, image_box
 from kpdetect.core.images import Pixels, read_image, warp_crop
-from kpdetect.data import Annotations, on_whole_pictures
+from kpdetect.data import Annotations, with_image_boxes
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.inference.predictor import Predictor
 from kpdetect.modelfile.spec import Spec
@@ -46,7 +46,7 @@ def face_of_data(annotations: Annotations, spec: Spec, face: int) -> Pixels:
     _check_face(f"'{annotations.name}'", face, len(annotations))
     one = annotations.take([face])
     if spec.crop.around == "image":
-        one = on_whole_pictures(one)
+        one = with_image_boxes(one)
     return np.asarray(evaluation_crops(one, spec.crop, spec.channels)[0][0])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from kpdetect import visualization
 from kpdetect.core.geometry import to_pixels
 from kpdetect.core.options import quietly
-from kpdetect.data import on_whole_pictures, synthetic
+from kpdetect.data import synthetic, with_image_boxes
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.modelfile import runtime
 from kpdetect.modelfile.bundle import model_kind, read_spec
@@ -90,7 +90,7 @@ def draw_points(path: PathLike, target: PathLike) -> None:
     with quietly(f"loading {path}"):
         model = runtime.load(path)
         faces = synthetic.annotations(DRAWN_FACES)
-        seen = on_whole_pictures(faces) if model.spec.crop.around == "image" else faces
+        seen = with_image_boxes(faces) if model.spec.crop.around == "image" else faces
         crops, _, _ = evaluation_crops(seen, model.spec.crop, model.spec.channels)
         layout = np.median(to_pixels(model(crops), model.spec.crop.size_hw), axis=0)
     visualization.scheme_page(layout, model.spec.schema, target)

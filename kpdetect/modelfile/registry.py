@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpdetect.core.assets import shipped_file
+from kpdetect.core.assets import packaged_file
 from kpdetect.core.errors import KpdetectError, unknown_name
 
 PathLike = str | os.PathLike[str]
@@ -36,7 +36,7 @@ class ShippedModel:
             KpdetectError: The files are in neither place.
         """
         instead = "train a model with: python -m kpdetect.train"
-        return shipped_file(self.folder, SPEC_FILE, instead).parent
+        return packaged_file(self.folder, SPEC_FILE, instead).parent
 
 
 SHIPPED_MODELS = (

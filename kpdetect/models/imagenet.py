@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.core.assets import shipped_file
+from kpdetect.core.assets import packaged_file
 from kpdetect.core.errors import KpdetectError
 from kpdetect.models.mobilenet import imagenet_backbone
 
@@ -43,7 +43,7 @@ def efficientnet_weights(options: Mapping[str, Any], channels: int) -> Weights:
             "efficientnet: ImageNet weights exist for width 1 and 1 or 3 channels, received "
             f"{options.get('width', 1.0)} and {channels}; start without: --weights none"
         )
-    with np.load(shipped_file("imagenet", TRUNK_FILE, "start without: --weights none")) as file:
+    with np.load(packaged_file("imagenet", TRUNK_FILE, "start without: --weights none")) as file:
         arrays = {name: array.astype(np.float32) for name, array in file.items()}
     weights: Weights = {name: list(array) if name.endswith("_norm") else [array] for name, array in arrays.items()}
     for name in HALVING:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kpdetect.data import Annotations
 from kpdetect.data.augmentation import Batch, Transform, augment
-from kpdetect.data.labelled_faces import visible_points
+from kpdetect.data.labelled_faces import nan_where_invisible
 from kpdetect.data.pipeline import build_cache
 from kpdetect.data.pipeline.batches import as_tensors
 from kpdetect.recipes import Recipe
@@ -32,7 +32,7 @@ def transform_rows(annotations: Annotations, recipe: Recipe, seed: int) -> list[
     cached = (
         "as cached:\nthe face and\nits surroundings" if recipe.image_side is None else "as cached:\nall of it, rescaled"
     )
-    rows = [TransformRow(cached, before, visible_points(cache.keypoints, annotations))]
+    rows = [TransformRow(cached, before, nan_where_invisible(cache.keypoints, annotations))]
     crop, *others = transforms_of(recipe, annotations.schema)
     batch = as_tensors(cache)
     lists = [(_label(crop), [crop]), *((_label(each), [crop, _certain(each)]) for each in others)]

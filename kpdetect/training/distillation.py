@@ -51,7 +51,7 @@ def taught(annotations: Annotations, teachers: Sequence[runtime.Runtime], distil
     Raises:
         KpdetectError: A teacher marks other points.
     """
-    if distillation.data and not {annotations.name, annotations.kind} & set(distillation.data):
+    if distillation.data and not {annotations.name, annotations.dataset} & set(distillation.data):
         return annotations
     for teacher in teachers:
         check_scheme(teacher.spec, annotations)

@@ -12,12 +12,12 @@ from kpdetect.core.geometry import CropRule
 from kpdetect.data import (
     Annotations,
     concatenate,
-    labelled,
+    drop_unlabelled,
     load,
     load_sets,
     morphed_faces,
-    on_whole_pictures,
     split_by_rule,
+    with_image_boxes,
 )
 from kpdetect.data.crops import readable
 from kpdetect.recipes import Recipe, TrainOptions
@@ -60,7 +60,7 @@ def load_faces(options: TrainOptions, recipe: Recipe) -> Faces:
     if options.val_data is not None:
         val = load(options.val_data, options.skip_bad_rows)
         val = readable(val) if options.skip_bad_rows else val
-        val = as_recipe_takes(recipe, labelled(val, "validate"))
+        val = as_recipe_takes(recipe, drop_unlabelled(val, "validate"))
         _check_same_scheme(given, val)
         faces = Faces(taught, val, "all (checkpoint chosen on it)", {})
     else:
@@ -94,11 +94,11 @@ def _given_and_taught(options: TrainOptions, recipe: Recipe) -> tuple[Annotation
     sets = load_sets(options.data or recipe.demo_data, options.skip_bad_rows)
     if options.skip_bad_rows and _looked_at(recipe):
         sets = [readable(part) for part in sets]
-    given = labelled(concatenate(sets), "train")
+    given = drop_unlabelled(concatenate(sets), "train")
     faces = as_recipe_takes(recipe, given)
     if relabel is None:
         return faces, faces
-    taught = _with_points(recipe, labelled(concatenate([relabel(part) for part in sets]), "train"))
+    taught = _with_points(recipe, drop_unlabelled(concatenate([relabel(part) for part in sets]), "train"))
     return faces, dataclasses.replace(faces, keypoints=taught.keypoints)
 
 
@@ -128,11 +128,11 @@ def as_recipe_takes(recipe: Recipe, annotations: Annotations) -> Annotations:
         KpdetectError: The faces have no such points, or none that is visible.
     """
     faces = _with_points(recipe, annotations)
-    return on_whole_pictures(faces) if recipe.crop.around == "image" else faces
+    return with_image_boxes(faces) if recipe.crop.around == "image" else faces
 
 
 def _with_points(recipe: Recipe, annotations: Annotations) -> Annotations:
-    return labelled(annotations.select(recipe.points), "train") if recipe.points else annotations
+    return drop_unlabelled(annotations.select(recipe.points), "train") if recipe.points else annotations
 
 
 def suited_to(recipe: Recipe, faces: Faces) -> Recipe:

@@ -44,7 +44,7 @@ def scheme_page(layout: npt.ArrayLike, schema: KeypointSchema, path: PathLike) -
     Example:
         ```python
         faces = load("synthetic:500")
-        scheme_page(typical_layout(faces), faces.schema, "scheme.png")
+        scheme_page(mean_layout(faces), faces.schema, "scheme.png")
         ```
     """
     points = _checked(layout, schema, path)
@@ -88,7 +88,7 @@ def point_errors(
 
     Example:
         ```python
-        point_errors(typical_layout(faces), np.full(68, 0.03), faces.schema, "compact on 300-W", "errors.png")
+        point_errors(mean_layout(faces), np.full(68, 0.03), faces.schema, "compact on 300-W", "errors.png")
         ```
     """
     points, values = _checked(layout, schema, path), np.asarray(errors, np.float64)

@@ -109,7 +109,7 @@ def keypoint_sheet(
 
     Example:
         ```python
-        crops, points = cropped(faces, CropRule((480, 480), 1.25))
+        crops, points = crop_faces(faces, CropRule((480, 480), 1.25))
         keypoint_sheet(crops, points, faces.schema, faces.paths.tolist(), "labels.png")
         ```
     """

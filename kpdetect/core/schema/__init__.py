@@ -1,6 +1,6 @@
-"""Owns what a set of keypoints is: names, groups, the left-right swap, and what normalises its error.
+"""Keypoint schemas: point names, groups, flip permutation and the normaliser of errors.
 
-*Left* and *right* are the pictured person's own: ``right_eye`` stands at the left of an unmirrored picture.
+*Left* and *right* are the person's own: ``right_eye`` is at the left of an unmirrored image.
 """
 
 from kpdetect.core.schema.ibug68 import IBUG68
@@ -10,3 +10,4 @@ from kpdetect.core.schema.scheme import KeypointSchema, flip_permutation_from_na
 __all__ = ["IBUG68", "IMM58", "SCHEMAS", "KeypointSchema", "flip_permutation_from_names", "user_schema"]
 
 SCHEMAS: dict[str, KeypointSchema] = {"ibug68": IBUG68, "imm58": IMM58}
+"""The schemas of known data sets by name."""

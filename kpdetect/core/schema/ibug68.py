@@ -1,4 +1,4 @@
-"""Owns the 68 points of iBUG 300-W."""
+"""Schema of the 68 points of iBUG 300-W."""
 
 from kpdetect.core.schema.scheme import KeypointSchema, flip_permutation_from_names
 

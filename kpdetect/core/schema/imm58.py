@@ -1,4 +1,4 @@
-"""Owns the 58 points of the IMM Face Database."""
+"""Schema of the 58 points of the IMM Face Database."""
 
 from kpdetect.core.schema.scheme import KeypointSchema, flip_permutation_from_names
 
@@ -10,12 +10,12 @@ _IMM58_NAMES = (
     *("left_eye_inner", "left_eye_bottom_inner", "left_eye_bottom", "left_eye_bottom_outer"),
     *("right_eye_outer", "right_eye_top_outer", "right_eye_top", "right_eye_top_inner"),
     *("right_eye_inner", "right_eye_bottom_inner", "right_eye_bottom", "right_eye_bottom_outer"),
-    # As in iBUG's scheme, a brow's first point is the outer one.
+    # As in iBUG's schema, the first point of an eyebrow is the outer one.
     *(f"left_eyebrow_{i}" for i in range(5, 0, -1)),
     *(f"right_eyebrow_{i}" for i in range(5, 0, -1)),
     *("mouth_right", "upper_lip_right", "upper_lip_top", "upper_lip_left", "mouth_left"),
     *("lower_lip_left", "lower_lip_bottom", "lower_lip_right"),
-    # Down the nose's right side from between the eyes, round the nostrils, and up the left side.
+    # From between the eyes down the right side of the nose, around the nostrils, and up the left side.
     *(f"nose_right_{i}" for i in range(1, 6)),
     "nose_tip",
     *(f"nose_left_{i}" for i in range(5, 0, -1)),
@@ -45,7 +45,7 @@ IMM58 = KeypointSchema(
 )
 """The 58 points of the IMM Face Database (Nordstrøm, Larsen, Sierakowski and Stegmann, DTU 2004), 0-based.
 
-The jaw goes from ear to ear by the chin, without the forehead. ``nose_tip`` is number 53 of the field's count from 1:
-the lowest point of the nose's outline, on the middle line. It is called the tip there, but it stands where iBUG's
-scheme has ``nose_base``, below the tip that one sees, so that the ``nose_tip`` of the two schemes are not one place.
+The jaw line runs from ear to ear through the chin, without the forehead. ``nose_tip`` is point 53 in the usual 1-based
+count: the lowest point of the nose's outline, on the middle line. Its position is that of iBUG's ``nose_base``, below
+the visible tip, so that the ``nose_tip`` of the two schemas are different places.
 """

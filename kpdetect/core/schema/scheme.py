@@ -1,13 +1,13 @@
-"""Owns `KeypointSchema`: names, groups, the left-right swap, what normalises an error, and schemes of chosen points.
+"""`KeypointSchema`: the names, groups, flip permutation and error normaliser of a set of keypoints.
 
-*Left* and *right* are the pictured person's own: ``right_eye`` stands at the left of an unmirrored picture.
+*Left* and *right* are the person's own: ``right_eye`` is at the left of an unmirrored image.
 """
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -15,27 +15,46 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 
 OUTER_EYE_CORNERS = frozenset({"right_eye_outer", "left_eye_outer"})
-"""The two points whose distance is the field's "inter-ocular", by the names that every face scheme here gives them."""
+"""The two points whose distance is called "inter-ocular" in the literature, by their names in all face schemas here."""
 
 _SIDE = re.compile(r"left|right")
 
 
-@dataclass(frozen=True)
+class FrozenDict(dict[str, tuple[int, ...]]):
+    """A dict that cannot be changed. Unlike `types.MappingProxyType`, it can be pickled, copied and hashed."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a schema's groups and regions cannot be changed; use dataclasses.replace")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type["FrozenDict"], tuple[dict[str, tuple[int, ...]]]]:
+        return FrozenDict, (dict(self),)
+
+
+@dataclass(frozen=True, repr=False)
 class KeypointSchema:
-    """A keypoint scheme.
+    """The definition of a set of keypoints.
+
+    >>> KeypointSchema("eyes", ("left_eye", "right_eye"), flip_permutation=(1, 0))
+    KeypointSchema('eyes', 2 points: left_eye, right_eye)
 
     Attributes:
-        name: The scheme's name, such as ``ibug68``.
-        point_names: One unique name per point; K of them.
-        groups: Parts by name, as indices (``right_eye``, ``jaw``, …). Parts may overlap.
-        regions: The coarse parts that error tables are made by; disjoint.
-        flip_permutation: ``flipped[i] = mirrored[flip_permutation[i]]``, or None where it is not known,
-            and then nothing may mirror these points.
-        normalizer_points: The two points whose distance normalises the error (outer eye corners for faces);
-            None normalises by the tight box of the points, and a single point by the crop's width.
+        name: Name of the schema, such as ``ibug68``.
+        point_names: K unique names.
+        groups: Named parts as indices (``right_eye``, ``jaw``, …). They may overlap.
+        regions: Named coarse parts for tables of errors. They are disjoint.
+        flip_permutation: K indices with ``flipped[i] = mirrored[flip_permutation[i]]``; its own inverse. None if it is
+            unknown, in which case the points must not be mirrored.
+        normalizer_points: Two points whose distance divides errors (the outer eye corners of a face). If None, errors
+            are divided by the size of the points' tight box, or by the crop's width if there is one point.
 
     Raises:
-        KpdetectError: The parts do not fit together.
+        KpdetectError: The names are not unique, an index is out of range, or the permutation is not its own inverse.
     """
 
     name: str
@@ -47,21 +66,23 @@ class KeypointSchema:
 
     def __post_init__(self) -> None:
         for attribute in ("groups", "regions"):
-            frozen = MappingProxyType({k: tuple(v) for k, v in getattr(self, attribute).items()})
+            frozen = FrozenDict({name: tuple(part) for name, part in getattr(self, attribute).items()})
             object.__setattr__(self, attribute, frozen)
-        self._check()
-
-    def _check(self) -> None:
         count = self.num_keypoints
         if count == 0 or len(set(self.point_names)) != count:
             raise KpdetectError(f"scheme '{self.name}': expected unique point names, at least one: {self.point_names}")
-        swap = self.flip_permutation
-        if swap is not None and (sorted(swap) != list(range(count)) or any(swap[swap[i]] != i for i in range(count))):
-            raise KpdetectError(f"scheme '{self.name}': flipping twice must give every point back; received {swap}")
+        flip = self.flip_permutation
+        if flip is not None and (sorted(flip) != list(range(count)) or any(flip[flip[i]] != i for i in range(count))):
+            raise KpdetectError(f"scheme '{self.name}': flipping twice must be the identity; received {flip}")
         used = [i for part in (*self.groups.values(), *self.regions.values()) for i in part]
         used += list(self.normalizer_points or ())
         if used and not 0 <= min(used) <= max(used) < count:
-            raise KpdetectError(f"scheme '{self.name}': a group names a point outside 0..{count - 1}")
+            raise KpdetectError(f"scheme '{self.name}': a group contains a point outside 0..{count - 1}")
+
+    def __repr__(self) -> str:
+        names = self.point_names if self.num_keypoints <= 4 else (*self.point_names[:3], "…", self.point_names[-1])
+        plural = "s" * (self.num_keypoints > 1)
+        return f"KeypointSchema('{self.name}', {self.num_keypoints} point{plural}: {', '.join(names)})"
 
     @property
     def num_keypoints(self) -> int:
@@ -70,61 +91,85 @@ class KeypointSchema:
 
     @property
     def normalizer_name(self) -> str:
-        """What an error of this scheme is divided by: ``inter-ocular``, ``box`` or ``crop-width``."""
+        """What divides errors: ``inter-ocular``, ``two-points``, ``box`` or ``crop-width``."""
         if self.normalizer_points is not None:
             names = {self.point_names[index] for index in self.normalizer_points}
             return "inter-ocular" if names == OUTER_EYE_CORNERS else "two-points"
         return "box" if self.num_keypoints > 1 else "crop-width"
 
     def index(self, point_name: str) -> int:
-        """The index of a point by its name.
+        """Returns the index of a point.
+
+        >>> user_schema(["left_eye", "nose_tip"]).index("nose_tip")
+        1
 
         Raises:
-            KpdetectError: There is no such point.
+            KpdetectError: The schema has no such point. The message suggests similar names.
         """
-        if point_name not in self.point_names:
-            raise KpdetectError(f"scheme '{self.name}' has no point '{point_name}'")
-        return self.point_names.index(point_name)
+        if point_name in self.point_names:
+            return self.point_names.index(point_name)
+        if point_name in self.groups:
+            points = ", ".join(self.point_names[index] for index in self.groups[point_name])
+            hint = f"it is a group of points: {points}"
+        else:
+            near = difflib.get_close_matches(point_name, self.point_names, n=3, cutoff=0.5)
+            containing = [name for name in self.point_names if point_name and point_name in name]
+            near = list(dict.fromkeys([*near, *containing]))[:4]
+            hint = f"did you mean {', '.join(near)}?" if near else f"its points are {', '.join(self.point_names)}"
+        raise KpdetectError(f"scheme '{self.name}' has no point '{point_name}': {hint}")
 
     def subset(self, chosen_names: Sequence[str]) -> "KeypointSchema":
-        """The scheme of some of the points, in the order given; all of them in their own order are this scheme.
+        """Returns the schema of some of the points, in the order given.
 
-        The swap stays where no point loses its partner, and the normaliser where both its points stay. Groups and
-        regions keep those of their points that were chosen, and go where none was.
+        The flip permutation is kept if each chosen point's partner is chosen, and the normaliser if both its points
+        are. Groups and regions keep their chosen points; empty ones are dropped. All points in their own order return
+        this schema itself.
+
+        >>> user_schema(["left_eye", "right_eye", "nose"]).subset(["right_eye", "left_eye"]).flip_permutation
+        (1, 0)
 
         Args:
-            chosen_names: Unique names of points of this scheme, at least one.
+            chosen_names: Unique names of points of this schema, at least one.
 
         Raises:
-            KpdetectError: A name is unknown or there twice, or there is none.
+            KpdetectError: A name is unknown or repeated, or there is none.
         """
         if tuple(chosen_names) == self.point_names:
             return self
         chosen = [self.index(name) for name in chosen_names]
-        place = {old: new for new, old in enumerate(chosen)}  # only those that stay
-        swap = self.flip_permutation
-        pair = _renumbered(self.normalizer_points, place)
+        new_index = {old: new for new, old in enumerate(chosen)}
+        flip, pair = self.flip_permutation, self.normalizer_points
+        keeps_flip = flip is not None and all(flip[old] in new_index for old in chosen)
+        keeps_pair = pair is not None and all(old in new_index for old in pair)
+
+        def kept(parts: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+            chosen_parts = {name: tuple(new_index[i] for i in part if i in new_index) for name, part in parts.items()}
+            return {name: part for name, part in chosen_parts.items() if part}
+
         return KeypointSchema(
             name=f"{self.name}({chosen_names[0] if len(chosen) == 1 else f'{len(chosen)} points'})",
             point_names=tuple(chosen_names),
-            groups=_parts_of(self.groups, place),
-            regions=_parts_of(self.regions, place),
-            flip_permutation=_renumbered(swap and [swap[old] for old in chosen], place),
-            normalizer_points=None if pair is None else (pair[0], pair[1]),
+            groups=kept(self.groups),
+            regions=kept(self.regions),
+            flip_permutation=tuple(new_index[flip[old]] for old in chosen) if flip and keeps_flip else None,
+            normalizer_points=(new_index[pair[0]], new_index[pair[1]]) if pair and keeps_pair else None,
         )
 
     def normalizers(self, keypoints: npt.ArrayLike, crop_width: float | None = None) -> npt.NDArray[np.float32]:
-        """What divides each face's error.
+        """Returns the length that divides the errors of each face.
+
+        >>> user_schema(["a", "b"]).normalizers([[[0, 0], [4, 9]]])
+        array([6.], dtype=float32)
 
         Args:
-            keypoints: True points, (N, K, 2), in any unit that is the same in x and y.
-            crop_width: The crop's width in that unit; needed by a scheme of one point.
+            keypoints: (N, K, 2), the true points, in any unit that is the same in x and y.
+            crop_width: Width of the crop in that unit; required for a schema of one point.
 
         Returns:
             (N,) float32, in the unit of `keypoints`.
 
         Raises:
-            KpdetectError: A scheme of one point came without a crop width.
+            KpdetectError: The schema has one point and there is no crop width.
         """
         points = np.asarray(keypoints, np.float32)
         if self.normalizer_points is not None:
@@ -138,7 +183,7 @@ class KeypointSchema:
         return np.full(len(points), crop_width, np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description; `from_dict` reads it back."""
+        """Returns a JSON-serialisable description, which `from_dict` reads."""
         return {
             "name": self.name,
             "point_names": list(self.point_names),
@@ -150,36 +195,23 @@ class KeypointSchema:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "KeypointSchema":
-        """Reads what `to_dict` wrote."""
-        swap, pair = description.get("flip_permutation"), description.get("normalizer_points")
+        """Returns the schema that `to_dict` described."""
+        flip, pair = description.get("flip_permutation"), description.get("normalizer_points")
         return cls(
             name=description["name"],
             point_names=tuple(description["point_names"]),
             groups=description.get("groups", {}),
             regions=description.get("regions", {}),
-            flip_permutation=None if swap is None else tuple(swap),
+            flip_permutation=None if flip is None else tuple(flip),
             normalizer_points=None if pair is None else (pair[0], pair[1]),
         )
 
 
-def _renumbered(indices: Sequence[int] | None, place: Mapping[int, int]) -> tuple[int, ...] | None:
-    """New indices for old ones; None where one of them is gone."""
-    if indices is None or any(old not in place for old in indices):
-        return None
-    return tuple(place[old] for old in indices)
-
-
-def _parts_of(parts: Mapping[str, tuple[int, ...]], place: Mapping[int, int]) -> dict[str, tuple[int, ...]]:
-    """Groups of points by their new indices; `place` is old index to new, of the points that stay."""
-    kept = {name: tuple(place[old] for old in part if old in place) for name, part in parts.items()}
-    return {name: part for name, part in kept.items() if part}
-
-
 def flip_permutation_from_names(point_names: Sequence[str]) -> tuple[int, ...] | None:
-    """The left-right swap that the names tell: ``left_eye`` changes place with ``right_eye``.
+    """Derives the flip permutation from names: ``left_eye`` and ``right_eye`` are exchanged.
 
-    A name without a side lies on the middle line and stays. Names that tell no side at all tell no swap (None),
-    unless there is a single point.
+    A name without a side is on the middle line and maps to itself. If no name has a side, the permutation is unknown
+    (None), except for a single point.
 
     >>> flip_permutation_from_names(["left_eye", "right_eye", "nose"])
     (1, 0, 2)
@@ -187,7 +219,7 @@ def flip_permutation_from_names(point_names: Sequence[str]) -> tuple[int, ...] |
     True
 
     Raises:
-        KpdetectError: A point has no partner.
+        KpdetectError: A point of one side has no partner on the other.
     """
     names = list(point_names)
     if len(names) > 1 and not any(_SIDE.search(name) for name in names):
@@ -200,14 +232,17 @@ def flip_permutation_from_names(point_names: Sequence[str]) -> tuple[int, ...] |
 
 
 def user_schema(point_names: Sequence[str], name: str = "user") -> KeypointSchema:
-    """A scheme of the user's own points; the swap follows from ``left`` and ``right`` in the names.
+    """Returns a schema of user-defined points; its flip permutation is derived from ``left`` and ``right`` in names.
+
+    >>> user_schema(["left_eye", "right_eye"]).flip_permutation
+    (1, 0)
 
     Args:
-        point_names: K unique names, in the order of the columns.
-        name: The scheme's name.
+        point_names: K unique names.
+        name: Name of the schema.
     """
     try:
-        swap = flip_permutation_from_names(point_names)
+        flip = flip_permutation_from_names(point_names)
     except KpdetectError:
-        swap = None  # one-sided names are the user's right; such points are never mirrored
-    return KeypointSchema(name, tuple(point_names), flip_permutation=swap)
+        flip = None  # points of one side only are allowed; they cannot be mirrored
+    return KeypointSchema(name, tuple(point_names), flip_permutation=flip)

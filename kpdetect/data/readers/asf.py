@@ -1,12 +1,12 @@
-"""Owns the reader of the IMM Face Database: 58 points in AAM shape files (``.asf``) beside 640x480 photographs.
+"""Reader of the IMM Face Database: 58 points in AAM shape files (``.asf``) beside 640x480 photographs.
 
-A file gives x and y relative to the picture's width and height, and does not say where a pixel's centre lies. Here **a
-pixel reaches from i / W to (i + 1) / W**, so that the contract's pixel is ``x * W - 0.5``. The numbers speak for it:
-they lie on the grid of the window in which they were clicked, and where its zoom is a round number (1.55 in x, in 19 of
-37 files) they are ``(m / 1.55 + 0.5) / W`` with whole m: half a pixel was added to a count from 0. The other reading,
-``x * W``, would move every point right and down by half a pixel, 0.4 % of the eye distance.
+A file contains x and y relative to the image's width and height, and does not define the pixel centre. Here **a pixel
+extends from i / W to (i + 1) / W**, so that x is ``x * W - 0.5`` in pixels. The data supports this: the coordinates are
+on the grid of the window in which they were clicked, and where its zoom is a round number (1.55 in x, in 19 of 37
+files) they are ``(m / 1.55 + 0.5) / W`` with integer m, so half a pixel was added to a 0-based count. The alternative,
+``x * W``, would shift every point right and down by half a pixel, 0.4 % of the eye distance.
 
-The ``host image`` line is not used: in ``04-1m.asf`` it names another person's picture, but the points fit ``04-1m``.
+The ``host image`` line is ignored: in ``04-1m.asf`` it names another person's image, but the points fit ``04-1m``.
 """
 
 import functools
@@ -28,57 +28,60 @@ from kpdetect.data.readers.rows import (
     Problems,
     Row,
     assemble,
-    every,
+    box_of_visible,
+    collect,
     image_beside,
     images_by_stem,
-    number,
+    parse_number,
     text_lines,
-    visible_box,
 )
 
 IMM_TERMS = "IMM Face Database (Nordstrøm, Larsen, Sierakowski and Stegmann, DTU 2004): for research."
 
 TRAINING_PERSONS = 32
-"""Persons 1-32 train and 33-40 validate: the split of the notebooks that this set is known from."""
+"""Persons 1-32 are for training and 33-40 for validation, as in the notebooks in which this set is widely used."""
 
 _PARTS = {"all": (1, 40, "imm"), "train": (1, TRAINING_PERSONS, "imm-train"), "val": (33, 40, "imm-val")}
 _NAME = re.compile(r"(?P<person>0[1-9]|[1-3]\d|40)-(?P<view>[1-6])(?P<gender>[mf])")
-_FIELDS = 7  # path, type, x, y, point, connects from, connects to; later files add three of the user's own
-_FARTHEST = 1.0  # picture widths off the picture: what is beyond is no relative coordinate
+_FIELDS = 7  # path, type, x, y, point, connects from, connects to; later files have three user-defined ones more
+_MAX_OUTSIDE = 1.0  # a coordinate farther outside the image than its own size is not relative
 
 
 def read_imm(folder: str, which: str = "all", skip_bad_rows: bool = False) -> Annotations:
-    """The IMM faces with 58 points; the subject is the person, ``07`` of ``07-3f.asf`` (view 3, a woman).
+    """Reads the IMM faces with 58 points. The subject is the person: ``07`` for ``07-3f.asf`` (view 3, female).
+
+    Example:
+        ``read_imm("imm_face_db", "train")``
 
     Args:
-        folder: Holds ``PP-VG.asf`` and the photograph of the same name for any of the 40 persons and 6 views.
+        folder: Contains ``PP-VG.asf`` and the image of the same name for any of the 40 persons and 6 views.
         which: ``all``; ``train`` for persons 1-32; ``val`` for persons 33-40.
-        skip_bad_rows: Leave bad files out and count them, instead of raising.
+        skip_bad_rows: Leave out invalid files and count them, instead of raising.
 
     Raises:
-        DataError: Files are bad; all problems are named, with their lines.
-        KpdetectError: There is no such folder, or no file of these persons in it.
+        DataError: Files are invalid; the error lists all problems with their lines.
+        KpdetectError: The folder does not exist or contains no file of these persons.
     """
     if which not in _PARTS:
         raise KpdetectError(f"imm: expected one of {', '.join(_PARTS)}, received '{which}'")
     first, last, name = _PARTS[which]
-    siblings = _files_of(folder)
+    siblings = _list_folder(folder)
     labels = [file for file in siblings if file.lower().endswith(".asf")]
     if not labels:
         found = ", ".join(siblings[:8]) or "an empty folder"
         raise KpdetectError(f"{folder}: expected .asf files such as 01-1m.asf, found {found}")
-    # A file whose name tells no person is wanted in every part, to be named as a problem.
+    # A file without a person in its name is kept in every part, so that it is reported.
     wanted = [file for file in labels if first <= (_person(file) or first) <= last]
     if not wanted:
-        raise KpdetectError(f"{folder}: none of its {len(labels)} .asf files is of the persons {first}-{last}")
+        raise KpdetectError(f"{folder}: expected .asf files of persons {first}-{last}, found {len(labels)} of others")
     images = images_by_stem(folder, siblings)
     faces = [_read_face(os.path.join(folder, file), images) for file in wanted]
     return assemble(faces, IMM58, name, IMM_TERMS, skip_bad_rows)
 
 
-def _files_of(folder: str) -> list[str]:
+def _list_folder(folder: str) -> list[str]:
     if not os.path.isdir(folder):
-        found = "a file of that name" if os.path.exists(folder) else "nothing"
+        found = "a file" if os.path.exists(folder) else "nothing"
         raise KpdetectError(f"{folder}: expected the folder of the IMM set's .asf files, found {found}")
     return sorted(os.listdir(folder))
 
@@ -90,7 +93,7 @@ def _person(file_name: str) -> int | None:
 
 def _read_face(file: str, images: Mapping[str, str]) -> Row | Problems:
     try:
-        subject, (image, size_hw), relative = every(
+        subject, (image, size_hw), relative = collect(
             lambda: _subject(file), lambda: _image(file, images), lambda: _relative_points(file)
         )
         keypoints, visible = to_pixels(relative, size_hw), np.ones(IMM58.num_keypoints, bool)
@@ -107,7 +110,7 @@ def _subject(file: str) -> str:
 
 
 def _image(file: str, images: Mapping[str, str]) -> tuple[str, tuple[int, int]]:
-    """The photograph and its (height, width), by which relative points become pixels."""
+    """Returns the image and its (height, width), which convert relative coordinates to pixels."""
     image = image_beside(file, images)
     try:
         height, width = read_image(image).shape[:2]
@@ -118,38 +121,38 @@ def _image(file: str, images: Mapping[str, str]) -> tuple[str, tuple[int, int]]:
 
 def _box(file: str, keypoints: Floats, visible: npt.NDArray[np.bool_]) -> Floats:
     try:
-        return visible_box(keypoints, visible)
+        return box_of_visible(keypoints, visible)
     except BadRow as bad:
         raise bad.at(file) from bad
 
 
 def _relative_points(file: str) -> list[tuple[float, float]]:
-    """The points as the file has them."""
+    """Returns the points in the units of the file."""
     expected = IMM58.num_keypoints
     lines = [line for line in text_lines(file) if not line.text.startswith("#")]
     if not lines:
-        raise BadRow(f"{file}: expected the number of points, {expected}, found no line that is no comment")
+        raise BadRow(f"{file}: expected the number of points, {expected}, found comments only")
     count, rows = lines[0], lines[1:]
     if count.text != str(expected):
         raise BadRow(f"{count.where}: expected {expected} points for scheme 'imm58', received '{count.text}'")
-    # The points end where the host image's name stands, on a line of its own.
+    # The host image's name, on a line of its own, follows the points.
     rows = [row for row in rows if len(row.text.split()) > 1]
     if len(rows) != expected:
         last = (rows or lines)[-1].where
         raise BadRow(f"{last}: expected {expected} lines of points for scheme 'imm58', received {len(rows)}")
-    return every(*(functools.partial(_point, row, index) for index, row in enumerate(rows)))
+    return collect(*(functools.partial(_point, row, index) for index, row in enumerate(rows)))
 
 
 def _point(row: Line, index: int) -> tuple[float, float]:
-    """A line's x and y."""
+    """Returns x and y of a line."""
     fields = row.text.split()
     if len(fields) < _FIELDS:
         raise BadRow(f"{row.where}: expected {_FIELDS} fields (path type x y point from to), received {len(fields)}")
     if fields[4] != str(index):
         raise BadRow(f"{row.where}: expected point {index}, received '{fields[4]}'")
-    x, y = number(fields[2]), number(fields[3])
+    x, y = parse_number(fields[2]), parse_number(fields[3])
     if x is None or y is None:
         raise BadRow(f"{row.where}: expected x and y as finite numbers, received '{fields[2]} {fields[3]}'")
-    if not -_FARTHEST <= min(x, y) <= max(x, y) <= 1 + _FARTHEST:
-        raise BadRow(f"{row.where}: expected x and y relative to the picture, 0 to 1, received '{x:g} {y:g}'")
+    if not -_MAX_OUTSIDE <= min(x, y) <= max(x, y) <= 1 + _MAX_OUTSIDE:
+        raise BadRow(f"{row.where}: expected x and y relative to the image, 0 to 1, received '{x:g} {y:g}'")
     return x, y

@@ -1,4 +1,4 @@
-"""Owns what the columns of a CSV file of points hold, told by its header or by the number of its columns."""
+"""Finds the meaning of the columns of a CSV file of points, from its header or from the number of columns."""
 
 import os
 import re
@@ -9,24 +9,24 @@ from kpdetect.core.schema import IBUG68, KeypointSchema, user_schema
 
 SUBJECT_COLUMN = "subject"
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
-SCORE_COLUMN = "score"  # what a model said of its marks; nothing is read from it
+SCORE_COLUMN = "score"  # written by `kpdetect predict --csv`; ignored here
 
 _OTHERS = ",".join([SUBJECT_COLUMN, *BOX_COLUMNS, SCORE_COLUMN])
-_EXPECTED = f"expected the path, then NAME_x,NAME_y of each point, and perhaps {_OTHERS}"
+_EXPECTED = f"expected the path, then NAME_x,NAME_y of each point, and optionally {_OTHERS}"
 _POINT_COLUMN = re.compile(r"(?P<name>.+)_(?P<axis>[xy])")
 _FILE_NAME = re.compile(r".+\.\w{1,5}")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What each column of a CSV file holds.
+    """The meaning of the columns of a CSV file.
 
     Attributes:
-        header: The name of every column; numbers where the file names none.
-        schema: The scheme of the points.
-        xy: The columns of x and y of each point, 2 K indices.
-        subject: The column of the subject, or None.
-        box: The four columns of the face box, or none.
+        header: Name of each column; numbers if the file has no header.
+        schema: The schema of the points.
+        xy: Indices of the columns of x and y of each point, 2 K of them.
+        subject: Index of the subject's column, or None.
+        box: Indices of the four columns of the face box, or empty.
     """
 
     header: tuple[str, ...]
@@ -37,11 +37,11 @@ class Columns:
 
 
 def is_header(first_row: list[str], folder: str) -> bool:
-    """Whether a CSV file's first row names the columns instead of being a face.
+    """Returns whether the first row of a CSV file is a header and not a face.
 
-    The first row is a face if it begins with the name of a file that is there. Otherwise a row that begins like a
-    file's name is a header only if no number follows, or the numbers 0, 1, 2, …; and a row that does not, unless
-    coordinates follow.
+    A row that begins with the path of an existing file is a face. Otherwise, a row that begins with something like a
+    file name is a header if no numbers follow, or the numbers 0, 1, 2, …; any other row is a header unless coordinates
+    follow.
     """
     path, rest = first_row[0], first_row[1:]
     if not rest or os.path.isfile(os.path.join(folder, path)):
@@ -53,33 +53,33 @@ def is_header(first_row: list[str], folder: str) -> bool:
 
 
 def columns_without_header(first_row: list[str], where: str) -> Columns:
-    """The columns of a file without a header: the path, then x and y of each point.
+    """Returns the columns of a file without a header: the path, then x and y of each point.
 
     Args:
-        first_row: The file's first row, a face.
-        where: File and line, for errors.
+        first_row: The first row of the file, a face.
+        where: ``FILE:LINE`` for error messages.
 
     Raises:
-        KpdetectError: The number of columns makes no pairs.
+        KpdetectError: The columns after the path are not pairs.
     """
     header = (first_row[0], *(str(number) for number in range(len(first_row) - 1)))
     return _unnamed(header, where)
 
 
 def columns_of_header(header: list[str], where: str) -> Columns:
-    """The columns that a header names.
+    """Returns the columns of a file with a header.
 
     Args:
-        header: The first row; its first name may be any.
-        where: File and line, for errors.
+        header: The first row; the name of the first column is free.
+        where: ``FILE:LINE`` for error messages.
 
     Raises:
-        KpdetectError: A column is missing, unknown or there twice.
+        KpdetectError: A column is missing, unknown or repeated.
     """
     names = tuple(header)
-    twice = sorted({name for name in names[1:] if names[1:].count(name) > 1})
-    if twice:
-        raise KpdetectError(f"{where}: column '{twice[0]}' is there twice")
+    repeated = sorted({name for name in names[1:] if names[1:].count(name) > 1})
+    if repeated:
+        raise KpdetectError(f"{where}: column '{repeated[0]}' occurs more than once")
     extra = {SUBJECT_COLUMN, *BOX_COLUMNS, SCORE_COLUMN}
     points = [index for index, name in enumerate(names) if index > 0 and name not in extra]
     if all(names[index].isdigit() for index in points):
@@ -93,18 +93,18 @@ def columns_of_header(header: list[str], where: str) -> Columns:
 
 
 def _counts(names: list[str]) -> bool:
-    """Whether names are 0, 1, 2, …, or 1, 2, 3, …."""
+    """Returns whether names are 0, 1, 2, … or 1, 2, 3, …."""
     return bool(names) and names[0] in ("0", "1") and names == [str(int(names[0]) + i) for i in range(len(names))]
 
 
 def _counts_with_gaps(names: list[str]) -> bool:
-    """Whether names are whole numbers from 0 or 1 that rise: a header that lost a column."""
+    """Returns whether names are increasing integers from 0 or 1, as in a header that lacks a column."""
     numbers = [int(name) for name in names if name.isdecimal()]
     return len(numbers) == len(names) and numbers[:1] in ([0], [1]) and numbers == sorted(set(numbers))
 
 
 def _check_counting(names: list[str], where: str) -> None:
-    """Columns told by number alone must be all there, or points would mix x with y."""
+    """Checks that no number is missing, because a gap would exchange x and y of the points after it."""
     if names and not _counts(names):
         start = 1 if names[0] == "1" else 0
         missing = next(str(start + i) for i, name in enumerate(names) if name != str(start + i))
@@ -126,7 +126,7 @@ def _unnamed(header: tuple[str, ...], where: str) -> Columns:
 
 
 def _named(names: tuple[str, ...], points: list[int], where: str) -> tuple[KeypointSchema, tuple[int, ...]]:
-    """The scheme and the columns of points that the header names, in the order of their x columns."""
+    """Returns the schema and the columns of the named points, in the order in which they first occur."""
     unknown = [names[index] for index in points if not _POINT_COLUMN.fullmatch(names[index])]
     if unknown:
         raise KpdetectError(f"{where}: unknown column '{unknown[0]}': {_EXPECTED}")

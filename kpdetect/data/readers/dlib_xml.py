@@ -1,12 +1,11 @@
-"""Owns dlib's XML layout: photographs, the boxes in them and the boxes' parts, each with its line. It knows no scheme.
+"""Parses the XML of dlib's ``imglab``: images, their boxes and the boxes' parts, each with its line.
 
-The layout is that of dlib's ``imglab``: ``<image file=…>`` holds ``<box top=… left=… width=… height=…>``, which holds
-``<part name=… x=… y=…>``.
+``<image file=…>`` contains ``<box top=… left=… width=… height=…>``, which contains ``<part name=… x=… y=…>``.
 
-XML of strangers is read safely: a document with a DOCTYPE is refused before anything in it is read. Entities can be
-declared there alone, so that none can expand without end ("billion laughs") and none can name a file or an address. The
-stylesheet line that dlib writes is never followed. This is Python's own expat with a handler that says no, and not
-defusedxml: expat tells the line of each element, which a message about a bad box needs, and it is no dependency.
+Untrusted XML is safe to read: a document with a DOCTYPE is refused at that point. Only a DOCTYPE can declare entities,
+so none can expand exponentially ("billion laughs") or name a file or an address. The stylesheet that dlib declares is
+not loaded. The parser is Python's own expat with a handler that raises, and not defusedxml, because expat gives the
+line of each element for error messages and needs no dependency.
 """
 
 import os
@@ -22,8 +21,8 @@ class Element:
     """An element without its content.
 
     Attributes:
-        where: File and line of its start, as errors name it.
-        attributes: Its attributes as they stand.
+        where: ``FILE:LINE`` of its start, for error messages.
+        attributes: Its attributes as text.
     """
 
     where: str
@@ -32,7 +31,7 @@ class Element:
 
 @dataclass(frozen=True)
 class Box:
-    """A box and the parts in it."""
+    """A box and its parts."""
 
     element: Element
     parts: list[Element] = field(default_factory=list)
@@ -40,7 +39,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Image:
-    """A photograph and the boxes in it."""
+    """An image and its boxes."""
 
     element: Element
     boxes: list[Box] = field(default_factory=list)
@@ -48,11 +47,11 @@ class Image:
 
 @dataclass(frozen=True)
 class Document:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
-        description: Its name and its comment.
-        images: Its photographs in order.
+        description: Name and comment of the data set.
+        images: The images in order.
     """
 
     description: str
@@ -60,13 +59,13 @@ class Document:
 
 
 def read_document(file: str) -> Document:
-    """Reads a file; elements that this layout does not have are passed over.
+    """Reads a file. Unknown elements are ignored.
 
     Raises:
-        KpdetectError: The file is not there, is no such XML, or has a DOCTYPE; the text names the line.
+        KpdetectError: The file does not exist, is not dlib's XML, or has a DOCTYPE. The text names the line.
     """
     if not os.path.isfile(file):
-        raise KpdetectError(f"{file}: expected an XML file of dlib's layout, found nothing")
+        raise KpdetectError(f"{file}: expected an XML file of dlib's imglab, found nothing")
     builder = _Builder(file)
     try:
         with open(file, "rb") as stream:
@@ -76,7 +75,7 @@ def read_document(file: str) -> Document:
     except expat.ExpatError as error:
         problem = expat.ErrorString(error.code)
         raise KpdetectError(f"{file}:{error.lineno}: expected well-formed XML: {problem}") from error
-    except (LookupError, ValueError) as error:  # an encoding that Python does not know, or cannot use for XML
+    except (LookupError, ValueError) as error:  # an encoding that Python does not know or cannot use for XML
         raise KpdetectError(f"{file}:1: expected XML in UTF-8 or ISO-8859-1: {error}") from error
     except OSError as error:
         raise KpdetectError(f"{file}: expected a readable file: {error.strerror}") from error
@@ -84,7 +83,7 @@ def read_document(file: str) -> Document:
 
 
 class _Builder:
-    """Keeps what expat comes across."""
+    """Collects the elements that expat reports."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -103,8 +102,8 @@ class _Builder:
 
     def _refuse(self, *_declaration: object) -> None:
         raise KpdetectError(
-            f"{self._where}: expected dlib's XML, received a DOCTYPE; it can declare entities that expand without end "
-            "or read other files, so it is refused: delete it if you trust the rest"
+            f"{self._where}: expected dlib's XML, received a DOCTYPE, which can declare entities that expand without "
+            "limit or read other files; delete it if you trust the file"
         )
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:

@@ -1,11 +1,11 @@
-"""Owns the reader of 68 points as iBUG 300-W has them: folders of ``.pts`` files, and dlib's XML.
+"""Reader of the 68 points of iBUG 300-W: folders of ``.pts`` files, and dlib's XML.
 
-**Points in ``.pts`` files count pixels from 1, and 1 is subtracted here; those in XML count from 0 and stay.** On the
-2,009 faces that the shared set has in both, the XML's whole numbers are the ``.pts`` less 1, rounded (a mean difference
-of 1.00 pixels in x and in y, never less than 0.5 or more than 1.5).
+**Coordinates in ``.pts`` files are 1-based, and 1 is subtracted here; those in XML are 0-based.** On 2,009 faces that
+exist in both formats, the integers in XML are the coordinates in ``.pts`` minus 1, rounded (mean difference 1.00 pixels
+in x and y, between 0.5 and 1.5).
 
-A face's box is the tight box of its points, as everywhere; the XML's own box counts where a face has no points, which
-are the faces to be predicted.
+The box of a face is the tight box of its points. The box in XML is used for a face without points, which is for
+prediction.
 """
 
 import functools
@@ -22,7 +22,7 @@ from kpdetect.core.geometry import Floats
 from kpdetect.core.images import read_image
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.annotations import Annotations
-from kpdetect.data.duplicates import COPY_OF
+from kpdetect.data.duplicates import DUPLICATE_OF
 from kpdetect.data.readers.dlib_xml import Box, Element, Image, read_document
 from kpdetect.data.readers.rows import (
     BadRow,
@@ -30,12 +30,12 @@ from kpdetect.data.readers.rows import (
     Problems,
     Row,
     assemble,
-    every,
+    box_of_visible,
+    collect,
     image_beside,
     images_by_stem,
-    number,
+    parse_number,
     text_lines,
-    visible_box,
 )
 
 IBUG_TERMS = "iBUG 300-W (Sagonas et al., ICCV-W 2013; photographs of AFW, HELEN and LFPW): for research."
@@ -45,7 +45,7 @@ DLIB_TERMS = (
 )
 
 _TERMS = {"shape_predictor_68": DLIB_TERMS, "ibug": IBUG_TERMS, "300-w": IBUG_TERMS, "afw": IBUG_TERMS}
-"""What an XML file's description says, in small letters, to its terms; the first that fits counts."""
+"""Terms of use by a word in an XML file's description, in lower case; the first match is used."""
 
 _COUNT = IBUG68.num_keypoints
 _FACE_OF_PHOTOGRAPH = re.compile(r"(?P<photograph>.*\d)_\d{1,2}")
@@ -55,19 +55,22 @@ _Located = tuple[str, tuple[int, int]]
 
 
 def read_ibug(place: str, skip_bad_rows: bool = False) -> Annotations:
-    """Faces with the 68 points of iBUG 300-W, or with boxes alone.
+    """Reads faces with the 68 points of iBUG 300-W, or with boxes only.
 
-    A folder is searched for ``.pts`` files at any depth, each beside its image, with the ``version``, ``n_points`` and
-    braces around the points or without. An XML file may have several boxes per image, with all 68 parts or with none;
-    boxes with ``ignore='1'`` are left out. The subject is the photograph; see `photograph_of`.
+    A folder is searched for ``.pts`` files at any depth, each beside its image. Their header (``version``, ``n_points``
+    and braces) is optional. An XML file may have several boxes per image, with all 68 parts or none; boxes with
+    ``ignore='1'`` are left out. The subject is the photograph; see `photograph_of`.
+
+    Example:
+        ``read_ibug("ibug_300w")`` or ``read_ibug("testing_with_face_landmarks.xml")``
 
     Args:
         place: The folder or the XML file.
-        skip_bad_rows: Leave bad faces out and count them, instead of raising.
+        skip_bad_rows: Leave out invalid faces and count them, instead of raising.
 
     Raises:
-        DataError: Faces are bad; all problems are named, with their lines.
-        KpdetectError: There is nothing at that place, it holds no face, or the XML is malformed or has a DOCTYPE.
+        DataError: Faces are invalid; the error lists all problems with their lines.
+        KpdetectError: The place does not exist, has no face, or the XML is malformed or has a DOCTYPE.
     """
     name = f"ibug:{os.path.basename(os.path.abspath(place))}"
     if os.path.isdir(place):
@@ -78,19 +81,19 @@ def read_ibug(place: str, skip_bad_rows: bool = False) -> Annotations:
     faces = [face for image in document.images for face in _faces_of_image(image, os.path.dirname(place))]
     if not faces:
         raise KpdetectError(f"{place}: expected boxes, found none in its {len(document.images)} images")
-    said = document.description.lower()
-    terms = next((terms for word, terms in _TERMS.items() if word in said), "")
+    description = document.description.lower()
+    terms = next((terms for word, terms in _TERMS.items() if word in description), "")
     return assemble(faces, IBUG68, name, terms, skip_bad_rows)
 
 
 def photograph_of(path: str) -> str:
-    """The photograph that a picture of one face was cut from: what must stay on one side of a split.
+    """Returns the photograph from which an image of one face was cut; a split keeps its faces together.
 
     AFW, HELEN and the iBUG set number the faces of a photograph, ``PHOTO_K``, and mirrored copies end in ``_mirror``;
-    both endings go. Photographs are told apart by their Flickr number alone, so that AFW's whole photographs and the
-    faces cut from them are one; others by their folder too, for LFPW's train and test sets count alike. Where that
-    takes two photographs for one, they only stay together. Copies of a photograph, of which LFPW has many, count as the
-    first of them; see `kpdetect.data.duplicates`.
+    both endings are removed. A photograph is identified by its Flickr number alone, so that AFW's whole photographs and
+    the faces cut from them are one; without such a number also by its folder, because LFPW's train and test sets use
+    the same numbers. If two photographs are taken for one, they only stay together. A duplicate is replaced by the
+    first photograph of its group; see `kpdetect.data.duplicates`.
 
     >>> photograph_of("300w/afw/1051618982_1_mirror.jpg"), photograph_of("/data/lfpw/trainset/image_0052.png")
     ('1051618982', 'trainset/image_0003')
@@ -101,7 +104,7 @@ def photograph_of(path: str) -> str:
     photograph = match["photograph"] if match else stem
     if not _FLICKR_NUMBER.fullmatch(photograph):
         photograph = f"{os.path.basename(folder)}/{photograph}"
-    return COPY_OF.get(photograph, photograph)
+    return DUPLICATE_OF.get(photograph, photograph)
 
 
 def _faces_of_folder(folder: str) -> list[Row | Problems]:
@@ -115,14 +118,14 @@ def _faces_of_folder(folder: str) -> list[Row | Problems]:
         found |= {splitext(file)[1] for file in files}
     if not faces:
         kinds = ", ".join(sorted(kind or "files without a suffix" for kind in found)) or "no file"
-        way_out = "; name the XML file itself" if ".xml" in found else ""
-        raise KpdetectError(f"{folder}: expected .pts files at any depth, found {kinds}{way_out}")
+        hint = "; name the XML file itself" if ".xml" in found else ""
+        raise KpdetectError(f"{folder}: expected .pts files at any depth, found {kinds}{hint}")
     return faces
 
 
 def _face_of_pts(file: str, images: Mapping[str, str]) -> Row | Problems:
     try:
-        path, from_one = every(lambda: image_beside(file, images), lambda: _points_of_pts(file))
+        path, from_one = collect(lambda: image_beside(file, images), lambda: _points_of_pts(file))
         keypoints, visible = np.array(from_one, np.float32) - 1, np.ones(_COUNT, bool)
         return Row(path, keypoints, visible, _box_of_points(file, keypoints, visible), photograph_of(path))
     except BadRow as bad:
@@ -130,7 +133,7 @@ def _face_of_pts(file: str, images: Mapping[str, str]) -> Row | Problems:
 
 
 def _points_of_pts(file: str) -> list[tuple[float, float]]:
-    """The points as the file has them, counted from 1."""
+    """Returns the 1-based points of the file."""
     lines = text_lines(file)
     rows = _between_braces(file, lines)
     stated = [line for line in lines if line.text.startswith("n_points")]
@@ -140,11 +143,11 @@ def _points_of_pts(file: str) -> list[tuple[float, float]]:
     if len(rows) != _COUNT:
         where = rows[-1].where if rows else file
         raise BadRow(f"{where}: expected {_COUNT} points for scheme 'ibug68', received {len(rows)}")
-    return every(*(functools.partial(_point, row.where, row.text.split()) for row in rows))
+    return collect(*(functools.partial(_point, row.where, row.text.split()) for row in rows))
 
 
 def _between_braces(file: str, lines: list[Line]) -> list[Line]:
-    """The lines of points: those between the braces, or all where there is no brace."""
+    """Returns the lines between the braces, or all lines if there is no brace."""
     texts = [line.text for line in lines]
     if "{" not in texts and "}" not in texts:
         return lines
@@ -155,8 +158,8 @@ def _between_braces(file: str, lines: list[Line]) -> list[Line]:
 
 
 def _point(where: str, texts: list[str]) -> tuple[float, float]:
-    """A point's x and y."""
-    values = [number(text) for text in texts]
+    """Returns x and y of a point."""
+    values = [parse_number(text) for text in texts]
     if len(values) != 2 or None in values or "" in texts:
         raise BadRow(f"{where}: expected x and y as finite numbers, received '{' '.join(texts)}'")
     x, y = (value for value in values if value is not None)
@@ -165,22 +168,22 @@ def _point(where: str, texts: list[str]) -> tuple[float, float]:
 
 def _box_of_points(where: str, keypoints: Floats, visible: npt.NDArray[np.bool_]) -> Floats:
     try:
-        return visible_box(keypoints, visible)
+        return box_of_visible(keypoints, visible)
     except BadRow as bad:
         raise bad.at(where) from bad
 
 
 def _faces_of_image(image: Image, folder: str) -> list[Row | Problems]:
-    """A photograph's faces, without the boxes to be ignored."""
+    """Returns the faces of an image, without ignored boxes."""
     boxes = [box for box in image.boxes if box.element.attributes.get("ignore", "0") in ("0", "")]
-    locate = functools.cache(lambda: _locate(image.element, folder))  # once, however many faces there are
+    locate = functools.cache(lambda: _locate(image.element, folder))  # once per image
     return [_face_of_box(box, locate) for box in boxes]
 
 
 def _face_of_box(box: Box, locate: Callable[[], _Located]) -> Row | Problems:
     where = box.element.where
     try:
-        (path, size_hw), stated, (keypoints, visible) = every(
+        (path, size_hw), stated, (keypoints, visible) = collect(
             locate, lambda: _stated_box(box.element), lambda: _points_of_parts(box)
         )
         box_xyxy = _box_of_points(where, keypoints, visible) if visible.any() else stated
@@ -191,7 +194,7 @@ def _face_of_box(box: Box, locate: Callable[[], _Located]) -> Row | Problems:
 
 
 def _locate(image: Element, folder: str) -> _Located:
-    """The photograph's path and (height, width): as the XML states it, or else of the picture itself."""
+    """Returns the image's path and (height, width), from the XML if it has them, otherwise from the image."""
     path = os.path.join(folder, image.attributes.get("file", ""))
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
@@ -207,26 +210,26 @@ def _locate(image: Element, folder: str) -> _Located:
 
 
 def _stated_box(element: Element) -> Floats:
-    """The XML's box: dlib's holds the pixels from ``left`` to ``left + width - 1``, so it ends at their centres."""
+    """Returns the box in the XML: it contains the pixels ``left`` to ``left + width - 1`` and ends at their centres."""
     texts = [element.attributes.get(name, "") for name in ("left", "top", "width", "height")]
-    values = [number(text) for text in texts]
+    values = [parse_number(text) for text in texts]
     if None in values or "" in texts:
         raise BadRow(f"{element.where}: expected left, top, width, height as finite numbers, received {texts}")
     left, top, width, height = (value for value in values if value is not None)
     if min(width, height) < 2:
-        raise BadRow(f"{element.where}: expected a box of 2 pixels and more, received {width:g} x {height:g}")
+        raise BadRow(f"{element.where}: expected a box of at least 2 x 2 pixels, received {width:g} x {height:g}")
     return np.array([left, top, left + width - 1, top + height - 1], np.float32)
 
 
 def _points_of_parts(box: Box) -> _Points:
-    """The points and their visibility; none is visible where the box has no parts."""
+    """Returns the points and their visibility; none is visible if the box has no parts."""
     if not box.parts:
         return np.zeros((_COUNT, 2), np.float32), np.zeros(_COUNT, bool)
     if len(box.parts) != _COUNT:
         raise BadRow(
             f"{box.element.where}: expected {_COUNT} parts for scheme 'ibug68', or none, received {len(box.parts)}"
         )
-    points = dict(every(*(functools.partial(_part, part) for part in box.parts)))
+    points = dict(collect(*(functools.partial(_part, part) for part in box.parts)))
     missing = [f"{index:02d}" for index in range(_COUNT) if index not in points]
     if missing:
         raise BadRow(f"{box.element.where}: expected each of the parts 00 to 67 once, missing {', '.join(missing)}")
@@ -234,7 +237,7 @@ def _points_of_parts(box: Box) -> _Points:
 
 
 def _part(part: Element) -> tuple[int, tuple[float, float]]:
-    """A part's index and its point."""
+    """Returns the index of a part and its point."""
     name = part.attributes.get("name", "")
     if not name.isdecimal() or int(name) >= _COUNT:
         raise BadRow(f"{part.where}: expected a part of name 00 to 67, received '{name}'")
@@ -242,11 +245,11 @@ def _part(part: Element) -> tuple[int, tuple[float, float]]:
 
 
 def _check_overlap(where: str, box_xyxy: Floats, size_hw: tuple[int, int]) -> None:
-    """Boxes may reach over the border, as detectors' do, but not lie beyond it."""
+    """Checks that the box overlaps the image; it may extend beyond the border, as boxes of detectors do."""
     height, width = size_hw
     x0, y0, x1, y1 = box_xyxy.tolist()
     if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
         raise BadRow(
-            f"{where}: expected a face in the image of {width} x {height}, received one at x {x0:g} to {x1:g}, "
+            f"{where}: expected a face inside the image of {width} x {height}, received one at x {x0:g} to {x1:g}, "
             f"y {y0:g} to {y1:g}"
         )

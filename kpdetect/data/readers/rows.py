@@ -1,4 +1,4 @@
-"""Owns what the readers share: one labelled face, what is wrong with a bad one, and how faces become `Annotations`."""
+"""Shared parts of the readers: one labelled face, the problems of an invalid one, and assembly of `Annotations`."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,20 +14,20 @@ from kpdetect.core.geometry import Floats, tight_box
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.data.annotations import Annotations
 
-LARGEST_COORDINATE = 1e6  # pixels; beyond any photograph, so a slip, and float32 is still exact to 1/16 pixel
+LARGEST_COORDINATE = 1e6  # pixels; larger than any image, and float32 still resolves 1/16 pixel there
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A good face.
+    """A valid face.
 
     Attributes:
-        path: The photograph.
+        path: Path of the image.
         keypoints: (K, 2) float32, in pixels.
         visible: (K,) bool.
-        box: (4,) float32, as (x0, y0, x1, y1).
-        subject: Who, or which photograph; splits keep it together.
+        box: (4,) float32, as (x0, y0, x1, y1) in pixels.
+        subject: The person or the photograph; splits keep it together.
     """
 
     path: str
@@ -38,16 +38,16 @@ class Row:
 
 
 Problems = tuple[str, ...]
-"""What is wrong with a bad face, each with its file and line."""
+"""The problems of an invalid face, each with its file and line."""
 
 
 class BadRow(Exception):
-    """What is wrong with a face; each of its arguments, which are texts, is one problem."""
+    """Raised for an invalid face. Each argument is the text of one problem."""
 
     args: Problems
 
     def at(self, where: str) -> "BadRow":
-        """The same problems, each named with its file, or file and line."""
+        """Returns the same problems, each preceded by its file, or file and line."""
         return BadRow(*(f"{where}: {problem}" for problem in self.args))
 
 
@@ -56,8 +56,8 @@ class Line:
     """A line of a text file that is not blank.
 
     Attributes:
-        where: File and number of the line, as errors name it.
-        text: What it says, without spaces at its ends.
+        where: ``FILE:LINE`` for error messages.
+        text: The text, without spaces at its ends.
     """
 
     where: str
@@ -65,7 +65,7 @@ class Line:
 
 
 def text_lines(file: str) -> list[Line]:
-    """The lines of a text file that are not blank; bytes that are no UTF-8 become signs that no number has.
+    """Returns the lines of a text file that are not blank. Bytes that are not UTF-8 become U+FFFD.
 
     Raises:
         BadRow: The file cannot be read.
@@ -78,11 +78,11 @@ def text_lines(file: str) -> list[Line]:
     return [line for line in lines if line.text]
 
 
-def every(*parts: Callable[[], Any]) -> list[Any]:
-    """What each part gives, in order.
+def collect(*parts: Callable[[], Any]) -> list[Any]:
+    """Calls functions and returns their results in order.
 
     Raises:
-        BadRow: Some failed; it holds the problems of all of them and not of the first only.
+        BadRow: Some of them raised `BadRow`; it contains the problems of all of them.
     """
     values: list[Any] = []
     problems: list[str] = []
@@ -96,8 +96,8 @@ def every(*parts: Callable[[], Any]) -> list[Any]:
     return values
 
 
-def number(text: str) -> float | None:
-    """The number that a file states, NaN for an empty text, None for what is no usable number."""
+def parse_number(text: str) -> float | None:
+    """Returns the number in a text; NaN for an empty text, None for no number or above `LARGEST_COORDINATE`."""
     if not text:
         return float("nan")
     try:
@@ -107,20 +107,20 @@ def number(text: str) -> float | None:
     return value if abs(value) <= LARGEST_COORDINATE and "_" not in text else None
 
 
-def visible_box(keypoints: Floats, visible: npt.NDArray[np.bool_], way_out: str = "") -> Floats:
-    """The tight box of a face's visible points, (4,).
+def box_of_visible(keypoints: Floats, visible: npt.NDArray[np.bool_], hint: str = "") -> Floats:
+    """Returns the tight box of a face's visible points, (4,) float32.
 
     Raises:
-        BadRow: They lie on one line; the text ends with `way_out`, and names no file.
+        BadRow: The points are on one horizontal or vertical line. The text ends with `hint` and names no file.
     """
     box = tight_box(keypoints, visible)
     if not (box[2:] > box[:2]).all():
-        raise BadRow(f"its visible points lie on one line, so they tell no face box{way_out}")
+        raise BadRow(f"its visible points lie on one line, so they have no face box{hint}")
     return box
 
 
 def images_by_stem(folder: str, names: Iterable[str]) -> dict[str, str]:
-    """The images of a folder by their names without suffix, for label files that stand beside them.
+    """Returns the images of a folder by their names without suffix, for label files beside them.
 
     >>> images_by_stem("faces", ["a.JPG", "a.pts", "b.txt"])
     {'a': 'faces/a.JPG'}
@@ -130,14 +130,14 @@ def images_by_stem(folder: str, names: Iterable[str]) -> dict[str, str]:
 
 
 def image_beside(label_file: str, images: Mapping[str, str]) -> str:
-    """The photograph that a label file stands beside: its name with an image's suffix.
+    """Returns the image beside a label file: the file of the same name with an image's suffix.
 
     Args:
         label_file: Path of the label file.
-        images: What `images_by_stem` gave for its folder.
+        images: Result of `images_by_stem` for its folder.
 
     Raises:
-        BadRow: There is none; the text names the label file.
+        BadRow: There is no such image. The text names the label file.
     """
     stem = splitext(os.path.basename(label_file))[0]
     if stem not in images:
@@ -149,20 +149,20 @@ def image_beside(label_file: str, images: Mapping[str, str]) -> str:
 def assemble(
     faces: Sequence[Row | Problems], schema: KeypointSchema, name: str, terms: str, skip_bad_rows: bool
 ) -> Annotations:
-    """The good faces as `Annotations`.
+    """Assembles `Annotations` from the valid faces.
 
     Args:
-        faces: One entry per face of the file: the face, or what is wrong with it.
-        schema: The scheme of the points.
-        name: The set's name as results print it.
-        terms: The terms under which the data may be used.
-        skip_bad_rows: Leave bad faces out and count them, instead of raising.
+        faces: One entry per face of the file: the face or its problems.
+        schema: The schema of the points.
+        name: Name of the data set in results.
+        terms: Terms of use of the data.
+        skip_bad_rows: Leave out invalid faces and count them, instead of raising.
 
     Raises:
-        DataError: Faces are bad, all of their problems are named; or none is good.
+        DataError: Faces are invalid (the error lists all problems), or no face is valid.
     """
     rows = [face for face in faces if isinstance(face, Row)]
-    # Faces of one photograph share its problems.
+    # Faces of one image share its problems.
     problems = list(dict.fromkeys(problem for face in faces if not isinstance(face, Row) for problem in face))
     if problems and not (skip_bad_rows and rows):
         raise DataError(problems)

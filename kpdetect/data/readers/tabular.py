@@ -1,7 +1,7 @@
-"""Owns the readers of CSV files: the YouTube Faces frames as the seeds have them, and the user's own points.
+"""Readers of CSV files: the frames of YouTube Faces with 68 points, and user-defined points.
 
-Coordinates are taken as they stand: pixels, 0-based, the pixel's centre on the integer. Every row is checked, and
-all problems come in one `DataError`, each with its file and the number of its line as an editor shows it.
+Coordinates are pixels, 0-based, with the pixel centre on the integer, and are not converted. Each row is checked. One
+`DataError` lists all problems with their file and the line number that an editor shows.
 """
 
 import csv
@@ -21,7 +21,7 @@ from kpdetect.core.images import read_image
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.annotations import Annotations
 from kpdetect.data.readers.columns import BOX_COLUMNS, Columns, columns_of_header, columns_without_header, is_header
-from kpdetect.data.readers.rows import BadRow, Problems, Row, assemble, every, number, visible_box
+from kpdetect.data.readers.rows import BadRow, Problems, Row, assemble, box_of_visible, collect, parse_number
 
 YOUTUBE_FACES_TERMS = "YouTube Faces (Wolf, Hassner and Maoz, CVPR 2011): for research."
 
@@ -37,17 +37,20 @@ _YOUTUBE_NAME = re.compile(r"(?P<person>.+)_\d{2,}\.\w+")
 
 
 def read_youtube_faces(folder: str, which: str = "training", skip_bad_rows: bool = False) -> Annotations:
-    """The YouTube Faces frames with 68 points; the subject is the ``Person_Name`` of ``Person_Name_VF.jpg``.
+    """Reads the frames of YouTube Faces with 68 points. The subject is ``Person_Name`` of ``Person_Name_VF.jpg``.
+
+    Example:
+        ``read_youtube_faces("youtube_faces")``
 
     Args:
-        folder: Holds ``training_frames_keypoints.csv`` beside ``training/``, and the same for ``test``.
-        which: ``training``, or ``published-test``: the list of the set's own split. That split leaks, for all of
-            its people and videos are in the training list too, and the name of the set says so.
-        skip_bad_rows: Leave bad rows out and count them, instead of raising.
+        folder: Contains ``training_frames_keypoints.csv`` beside ``training/``, and the same for ``test``.
+        which: ``training`` or ``published-test``, the lists of the published split. The published test list leaks: all
+            of its people and videos are in the training list, too. The name of the set says so.
+        skip_bad_rows: Leave out invalid rows and count them, instead of raising.
 
     Raises:
-        DataError: Rows are bad; all of them are named.
-        KpdetectError: The folder or its list is not there.
+        DataError: Rows are invalid; the error lists all of them.
+        KpdetectError: The folder or its list does not exist.
     """
     if which not in _YOUTUBE_FACES:
         raise KpdetectError(f"youtube-faces: expected one of {', '.join(_YOUTUBE_FACES)}, received '{which}'")
@@ -60,23 +63,25 @@ def read_youtube_faces(folder: str, which: str = "training", skip_bad_rows: bool
 
 
 def read_csv(file: str, skip_bad_rows: bool = False) -> Annotations:
-    """The user's own CSV: any number of points, with a header or without.
+    """Reads a CSV file with any number of points, with or without a header.
 
-    The first column is the image's path, absolute or relative to the CSV's folder. Then come x and y of each point,
-    in pixels; a pair of empty cells is a point that is not visible. A header may name the points
-    (``nose_x,nose_y,…``) or number the columns (``0,1,2,…``); 68 points without names are those of iBUG, other points
-    without names are called p0, p1, …. A header may also have the columns ``subject`` (otherwise each path is a
-    subject) and ``box_x0,box_y0,box_x1,box_y1``. Without these the face box is the tight box of the visible points,
-    and for a scheme of one point, which has no tight box, the whole image. A column ``score``, which
-    ``kpdetect predict --csv`` writes, is not read.
+    The first column is the path of the image, absolute or relative to the CSV file's folder. x and y of each point
+    follow, in pixels; a pair of empty cells is a point that is not visible. A header names the points
+    (``nose_x,nose_y,…``) or numbers the columns (``0,1,2,…``). 68 points without names are those of iBUG; other points
+    without names are called p0, p1, …. A header may also have the columns ``subject`` (by default each path is a
+    subject) and ``box_x0,box_y0,box_x1,box_y1`` (by default the tight box of the visible points, or the whole image if
+    there is one point). A column ``score``, which ``kpdetect predict --csv`` writes, is ignored.
+
+    Example:
+        ``read_csv("faces.csv")``, where the file begins with ``image,left_eye_x,left_eye_y,right_eye_x,right_eye_y``
 
     Args:
         file: The CSV file.
-        skip_bad_rows: Leave bad rows out and count them, instead of raising.
+        skip_bad_rows: Leave out invalid rows and count them, instead of raising.
 
     Raises:
-        DataError: Rows are bad; all of them are named.
-        KpdetectError: The file is not there, is empty, is no CSV, or its header makes no points.
+        DataError: Rows are invalid; the error lists all of them.
+        KpdetectError: The file does not exist, is empty, is not CSV, or its header has no valid points.
     """
     table = _open_table(file)
     reader = _RowReader(table.file, os.path.dirname(file), table.columns, lambda path: path)
@@ -84,12 +89,12 @@ def read_csv(file: str, skip_bad_rows: bool = False) -> Annotations:
 
 
 _NumberedRow = tuple[int, list[str]]
-"""The cells of a row, with the number of the line on which it starts."""
+"""The line on which a row starts, and its cells."""
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A CSV file whose rows below the header are read as they are asked for: as text they take ten times the room."""
+    """A CSV file. Its rows are read on demand, because their text needs ten times the memory of the numbers."""
 
     file: str
     columns: Columns
@@ -99,8 +104,8 @@ class _Table:
 def _list_file(folder: str, name: str) -> str:
     file = os.path.join(folder, name)
     if not os.path.isdir(folder):
-        found = "a file of that name" if os.path.exists(folder) else "nothing"
-        raise KpdetectError(f"{folder}: expected the folder that holds {name}, found {found}")
+        found = "a file" if os.path.exists(folder) else "nothing"
+        raise KpdetectError(f"{folder}: expected the folder that contains {name}, found {found}")
     if not os.path.isfile(file):
         found = ", ".join(sorted(os.listdir(folder))[:8]) or "an empty folder"
         raise KpdetectError(f"{folder}: expected {name} in this folder, found {found}")
@@ -114,7 +119,7 @@ def _open_table(file: str) -> _Table:
     rows = _numbered_rows(file)
     line, first = next(rows, (0, []))
     if not first:
-        raise KpdetectError(f"{file}: expected rows of a path and points, found an empty file")
+        raise KpdetectError(f"{file}: expected rows with a path and points, found an empty file")
     if not is_header(first, os.path.dirname(file)):
         return _Table(file, columns_without_header(first, f"{file}:{line}"), itertools.chain([(line, first)], rows))
     below = list(itertools.islice(rows, 1))
@@ -125,21 +130,21 @@ def _open_table(file: str) -> _Table:
 
 def _numbered_rows(file: str) -> Iterator[_NumberedRow]:
     try:
-        # A spreadsheet may put a byte-order mark before the first name: utf-8-sig takes it away.
+        # utf-8-sig drops the byte-order mark that spreadsheets write.
         with open(file, newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
             line = 1
             for cells in reader:
-                if any(cell.strip() for cell in cells):  # blank lines are no rows
+                if any(cell.strip() for cell in cells):  # skip blank lines
                     yield line, [cell.strip() for cell in cells]
-                line = reader.line_num + 1  # a quoted cell may run over several lines
+                line = reader.line_num + 1  # a quoted cell may extend over several lines
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise KpdetectError(f"{file}: expected a CSV file in UTF-8; reading it failed: {error}") from error
 
 
 @dataclass(frozen=True)
 class _RowReader:
-    """Checks rows and turns them into numbers."""
+    """Checks rows and parses their numbers."""
 
     file: str
     folder: str
@@ -148,7 +153,7 @@ class _RowReader:
 
     def read(self, cells: list[str]) -> Row:
         self._check_count(cells)
-        parts = every(lambda: self._path(cells), lambda: self._points(cells), lambda: self._subject(cells))
+        parts = collect(lambda: self._path(cells), lambda: self._points(cells), lambda: self._subject(cells))
         path, (keypoints, visible), subject = parts
         return Row(path, keypoints, visible, self._box(cells, path, keypoints, visible), subject)
 
@@ -162,7 +167,7 @@ class _RowReader:
         raise BadRow(f"expected {expected} fields as in the header, received {received}")
 
     def _path(self, cells: list[str]) -> str:
-        path = os.path.join(self.folder, cells[0])  # an absolute path stays what it is
+        path = os.path.join(self.folder, cells[0])  # an absolute path is unchanged
         if not cells[0]:
             raise BadRow("expected the image's path in the first column, received an empty cell")
         if not os.path.isfile(path):
@@ -181,12 +186,12 @@ class _RowReader:
             name = self.columns.schema.point_names[int(half.argmax())]
             raise BadRow(f"point '{name}': expected x and y, or two empty cells; received one of the two")
         if not visible.any():
-            raise BadRow("expected at least one visible point, received empty cells alone")
+            raise BadRow("expected at least one visible point, received only empty cells")
         return np.where(visible[:, None], numbers, 0).astype(np.float32), visible
 
     def _numbers(self, cells: list[str], indices: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """The numbers of some columns; NaN stands for an empty cell."""
-        values = [number(cells[index]) for index in indices]
+        """Returns the numbers of some columns; NaN for an empty cell."""
+        values = [parse_number(cells[index]) for index in indices]
         bad = [index for index, value in zip(indices, values, strict=True) if value is None]
         if bad:
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
@@ -197,15 +202,15 @@ class _RowReader:
     def _box(self, cells: list[str], path: str, keypoints: Floats, visible: npt.NDArray[np.bool_]) -> Floats:
         if any(cells[index] for index in self.columns.box):
             stated = self._numbers(cells, self.columns.box).astype(np.float32)
-            if not (stated[2:] > stated[:2]).all():  # false where a cell is empty, too
+            if not (stated[2:] > stated[:2]).all():  # not true for NaN
                 raise BadRow(f"face box: expected x0 < x1 and y0 < y1, received {stated.tolist()}")
             return stated
         if self.columns.schema.num_keypoints == 1:
-            return _whole_image(path)
-        return visible_box(keypoints, visible, f"; give it in columns {','.join(BOX_COLUMNS)}")
+            return _image_box(path)
+        return box_of_visible(keypoints, visible, f"; give it in columns {','.join(BOX_COLUMNS)}")
 
 
-def _whole_image(path: str) -> Floats:
+def _image_box(path: str) -> Floats:
     try:
         height, width = read_image(path).shape[:2]
     except KpdetectError as error:
@@ -223,8 +228,8 @@ def _person(file_name: str) -> str:
 def _annotations(table: _Table, reader: _RowReader, name: str, skip_bad_rows: bool, terms: str = "") -> Annotations:
     faces = [_read_row(reader, line, cells) for line, cells in table.rows]
     assembled = assemble(faces, reader.columns.schema, name, terms, skip_bad_rows)
-    whole = reader.columns.schema.num_keypoints == 1 and not reader.columns.box
-    return dataclasses.replace(assembled, boxes_around="image" if whole else "face")
+    has_image_boxes = reader.columns.schema.num_keypoints == 1 and not reader.columns.box
+    return dataclasses.replace(assembled, boxes_around="image" if has_image_boxes else "face")
 
 
 def _read_row(reader: _RowReader, line: int, cells: list[str]) -> Row | Problems:
