@@ -326,6 +326,12 @@ _ERROR = re.compile(r"\b\d+\.\d\d ?%")
 
 
 @each_page
+def test_no_line_begins_with_a_figure(page: Path) -> None:
+    """GitHub and MkDocs both take a line that begins with a comment for HTML, and end the paragraph."""
+    assert "\n<!-- fig" not in page.read_text(encoding="utf-8")
+
+
+@each_page
 def test_errors_come_from_the_results_or_from_a_named_script(page: Path) -> None:
     """Each table with errors is generated, or names the script that measures it; sentences have generated ones only."""
     if page.relative_to(ROOT).as_posix() in HISTORY:

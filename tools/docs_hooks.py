@@ -26,6 +26,9 @@ INCLUDED = {
 }
 """Files outside ``docs/``, by their place in the repository, and their place on the site."""
 
+WIDE = ("results.md",)
+"""Pages of wide tables, which take the place of the table of contents."""
+
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 _FENCE = re.compile(r"^(?:```|~~~).*?^(?:```|~~~)\s*$", re.DOTALL | re.MULTILINE)
 
@@ -40,6 +43,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Rewrites the links of a page; code blocks stay as they are."""
     place = page.file.src_uri
+    if place in WIDE:
+        page.meta["hide"] = ["toc"]
     source = next((name for name, target in INCLUDED.items() if target == place), f"{DOCS}/{place}")
     pieces, end = [], 0
     for fence in _FENCE.finditer(markdown):

@@ -35,9 +35,9 @@ DATA_SETS = {
     COMMON: "300-W, HELEN and LFPW",
     AFW: "300-W, AFW",
     YOUTUBE: "YouTube Faces",
-    YOUTUBE_PUBLISHED: "YouTube Faces, published test list (shares people with the training list)",
+    YOUTUBE_PUBLISHED: "YouTube Faces, published test list",
     "afw, whole photographs": "AFW, whole photographs",
-    "dlib's example photographs (labelled by its own model)": "dlib's example photographs (labelled by dlib's model)",
+    "dlib's example photographs (labelled by its own model)": "dlib's photographs",
     "imm": "IMM",
     "ibug:ibug_300w": "300-W",
 }
@@ -45,9 +45,9 @@ DATA_SETS = {
 
 SPLITS = {
     "test by subject (looked at after training)": "test",
-    "val by subject (checkpoint chosen on it)": "validation, used to choose the checkpoint",
+    "val by subject (checkpoint chosen on it)": "validation",
     "all": "all",
-    "all (faces trained on are among them)": "all, training faces included",
+    "all (faces trained on are among them)": "all",
 }
 """Splits as the tables call them."""
 
@@ -66,14 +66,12 @@ ROWS = {
 """Rows of the shipped model that a single figure may be taken from: file, data set, box source."""
 
 FIELDS: dict[str, Callable[[ResultRow], str]] = {
-    "nme": lambda row: _percent(row.nme),
-    "nme_mirrored": lambda row: _percent(row.nme_mirrored),
-    "nme_centred": lambda row: _percent(row.nme_centred),
-    "nme_point_centred": lambda row: _percent(row.nme_point_centred),
-    "auc8": lambda row: f"{row.auc8:.3f}",
+    "nme": lambda row: f"{row.nme:.2f} %",
+    "nme_mirrored": lambda row: f"{_hundredths(row.nme_mirrored)} %",
+    "nme_point_centred": lambda row: f"{row.nme_point_centred:.2f} %",
     "fr8": lambda row: f"{row.fr8:.1f} %",
     "n": lambda row: str(row.n),
-    "bytes": lambda row: _megabytes(row.bytes),
+    "bytes": lambda row: f"{row.bytes / 1e6:.1f} MB",
     "parameters": lambda row: f"{row.parameters / 1e6:.2f} million",
     "macs": lambda row: f"{row.macs / 1e6:.0f} million",
 }
@@ -83,79 +81,72 @@ _TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- /table -->)",
 _FIGURE = re.compile(r"(<!-- fig: (?P<row>[\w-]+)\.(?P<field>\w+) -->).*?(<!-- /fig -->)")
 
 
+COLUMNS: dict[str, Callable[[ResultRow], str]] = {
+    "model": lambda row: row.model,
+    "recipe": lambda row: f"`{row.model}`",
+    "file": lambda row: f"`{row.file}`",
+    "data": lambda row: DATA_SETS.get(row.dataset, row.dataset),
+    "test set": lambda row: DATA_SETS.get(row.dataset, row.dataset),
+    "split": lambda row: SPLITS.get(row.split, row.split),
+    "boxes": lambda row: BOXES.get(row.boxes, row.boxes),
+    "faces": lambda row: str(row.n),
+    "not found": lambda row: str(row.missed),
+    "normaliser": lambda row: row.normaliser,
+    "NME, %": lambda row: _hundredths(row.nme),
+    "mirrored, %": lambda row: _hundredths(row.nme_mirrored),
+    "plain, %": lambda row: _hundredths(row.nme),
+    "centred, %": lambda row: _hundredths(row.nme_centred),
+    "point-centred, %": lambda row: _hundredths(row.nme_point_centred),
+    "constant, %": lambda row: _hundredths(row.nme_constant),
+    "median, %": lambda row: _hundredths(row.median),
+    "AUC@8": lambda row: f"{row.auc8:.3f}",
+    "FR@8, %": lambda row: f"{row.fr8:.1f}",
+    "parameters, M": lambda row: f"{row.parameters / 1e6:.2f}",
+    "MACs, M": lambda row: f"{row.macs / 1e6:.1f}",
+    "size, MB": lambda row: f"{row.bytes / 1e6:.1f}",
+    "seed": lambda row: str(row.seed),
+    "date": lambda row: row.date,
+}
+"""Columns of the tables, by their heads."""
+
+
 def readme_table(rows: Sequence[ResultRow]) -> str:
     """Five rows: the file that `Predictor` runs, on faces kept out of training."""
-    head = ("test set", "face boxes", "faces", "NME", "NME, mirrored", "FR@8")
-    chosen = [row for row in _shipped(rows, INT8) if row.split.startswith("test")]
-    return _table(
-        head,
-        [
-            (_data(row), _boxes(row), str(row.n), _percent(row.nme), _percent(row.nme_mirrored), FIELDS["fr8"](row))
-            for row in chosen
-        ],
-    )
+    head = ("test set", "boxes", "faces", "NME, %", "mirrored, %", "FR@8, %")
+    return _table(head, [row for row in _shipped(rows, INT8) if row.split.startswith("test")])
 
 
 def accuracy_table(rows: Sequence[ResultRow]) -> str:
     """All that was measured of the file that `Predictor` runs."""
-    head = (
-        *("data", "split", "face boxes", "faces", "not found", "plain", "mirrored", "centred", "point-centred"),
-        *("median", "AUC@8", "FR@8"),
-    )
-    return _table(
-        head,
-        [
-            (_data(row), _split(row), _boxes(row), str(row.n), str(row.missed), *_errors(row), *_shares(row))
-            for row in _shipped(rows, INT8)
-        ],
-    )
+    errors = ("plain, %", "mirrored, %", "centred, %", "point-centred, %", "AUC@8", "FR@8, %")
+    return _table(("data", "split", "boxes", "faces", "not found", *errors), _shipped(rows, INT8))
 
 
 def files_table(rows: Sequence[ResultRow]) -> str:
     """Each file of the shipped model: its size, and its errors on two test sets, in boxes of the labels."""
-    head = ("file", "size", "300-W: plain", "mirrored", "YouTube Faces: plain", "mirrored")
-    measured = [row for row in _shipped(rows) if row.boxes == "truth" and row.dataset in (COMMON, YOUTUBE)]
-    files = list(dict.fromkeys(row.file for row in measured))
+    measured = {(row.file, row.dataset): row for row in _shipped(rows) if row.boxes == "truth"}
     lines = []
-    for file in files:
-        pair = [next(row for row in measured if (row.file, row.dataset) == (file, data)) for data in (COMMON, YOUTUBE)]
-        errors = [_percent(value) for row in pair for value in (row.nme, row.nme_mirrored)]
-        lines.append((f"`{file}`", _megabytes(pair[0].bytes), *errors))
-    return _table(head, lines)
+    for file in dict.fromkeys(file for file, _ in measured):
+        common, youtube = measured[file, COMMON], measured[file, YOUTUBE]
+        errors = [_hundredths(value) for row in (common, youtube) for value in (row.nme, row.nme_mirrored)]
+        lines.append((f"`{file}`", COLUMNS["size, MB"](common), *errors))
+    return _markdown(
+        ("file", "size, MB", "300-W: plain, %", "mirrored, %", "YouTube Faces: plain, %", "mirrored, %"), lines
+    )
 
 
 def recipes_table(rows: Sequence[ResultRow]) -> str:
     """The re-implemented student projects."""
-    head = (
-        *("recipe", "data", "split", "faces", "normaliser", "plain", "mirrored", "centred", "point-centred"),
-        *("constant", "FR@8", "parameters", "size"),
-    )
-    others = [row for row in rows if row.model != SHIPPED]
-    return _table(
-        head,
-        [
-            (
-                *(f"`{row.model}`", _data(row), _split(row), str(row.n), row.normaliser),
-                *(*_errors(row)[:4], _percent(row.nme_constant), FIELDS["fr8"](row)),
-                *(f"{row.parameters / 1e6:.2f} M", _megabytes(row.bytes)),
-            )
-            for row in others
-        ],
-    )
+    errors = ("plain, %", "mirrored, %", "centred, %", "point-centred, %", "constant, %", "FR@8, %")
+    head = ("recipe", "data", "split", "faces", "normaliser", *errors, "parameters, M", "size, MB")
+    return _table(head, [row for row in rows if row.model != SHIPPED])
 
 
 def all_table(rows: Sequence[ResultRow]) -> str:
     """Every row of the file, with what the other tables leave out."""
-    head = ("model", "file", "data", "split", "face boxes", "normaliser", "plain", "MACs", "seed", "date")
     return _table(
-        head,
-        [
-            (
-                *(row.model, f"`{row.file}`", _data(row), _split(row), _boxes(row), row.normaliser),
-                *(_percent(row.nme), f"{row.macs / 1e6:.1f} M", str(row.seed), row.date),
-            )
-            for row in rows
-        ],
+        ("model", "file", "data", "split", "boxes", "normaliser", "plain, %", "median, %", "MACs, M", "seed", "date"),
+        rows,
     )
 
 
@@ -223,39 +214,17 @@ def _shipped(rows: Sequence[ResultRow], file: str | None = None) -> list[ResultR
     return [row for row in rows if row.model == SHIPPED and file in (None, row.file)]
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[ResultRow]) -> str:
+    return _markdown(head, [[COLUMNS[name](row) for name in head] for row in rows])
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rule = ["---"] * len(head)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
 
 
-def _data(row: ResultRow) -> str:
-    return DATA_SETS.get(row.dataset, row.dataset)
-
-
-def _split(row: ResultRow) -> str:
-    return SPLITS.get(row.split, row.split)
-
-
-def _boxes(row: ResultRow) -> str:
-    return BOXES.get(row.boxes, row.boxes)
-
-
-def _errors(row: ResultRow) -> tuple[str, ...]:
-    """Plain, mirrored, centred, point-centred and median."""
-    values = (row.nme, row.nme_mirrored, row.nme_centred, row.nme_point_centred, row.median)
-    return tuple(_percent(value) for value in values)
-
-
-def _shares(row: ResultRow) -> tuple[str, str]:
-    return FIELDS["auc8"](row), FIELDS["fr8"](row)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} %"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+def _hundredths(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 if __name__ == "__main__":
