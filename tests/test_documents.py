@@ -314,6 +314,18 @@ def test_the_readme_shows_five_results() -> None:
     assert len(table[1].splitlines()) == 2 + 5
 
 
+def test_the_errors_in_the_description_of_the_shipped_model_are_those_of_the_results() -> None:
+    tables = tool("results_tables")
+    rows = {
+        (row.file, row.dataset, row.boxes): row for row in tables.read_rows(tables.RESULTS) if row.model == "compact"
+    }
+    spec = json.loads((ROOT / "exported_models/compact/spec.json").read_text(encoding="utf-8"))
+    assert spec["errors"]
+    for error in spec["errors"]:
+        row = rows[error["file"], error["dataset"], error["boxes"]]
+        assert {name: getattr(row, name) for name in error} == error
+
+
 def test_a_mark_of_an_unknown_figure_is_an_error() -> None:
     tables = tool("results_tables")
     for page in ("<!-- table: nope -->\n<!-- /table -->", "<!-- fig: 300w.nope -->1<!-- /fig -->"):

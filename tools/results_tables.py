@@ -138,16 +138,14 @@ def files_table(rows: Sequence[ResultRow]) -> str:
 def recipes_table(rows: Sequence[ResultRow]) -> str:
     """The re-implemented student projects."""
     errors = ("plain, %", "mirrored, %", "centred, %", "point-centred, %", "constant, %", "FR@8, %")
-    head = ("recipe", "data", "split", "faces", "normaliser", *errors, "parameters, M", "size, MB")
+    head = ("recipe", "data", "split", "faces", "normaliser", *errors, "parameters, M")
     return _table(head, [row for row in rows if row.model != SHIPPED])
 
 
 def all_table(rows: Sequence[ResultRow]) -> str:
     """Every row of the file, with what the other tables leave out."""
-    return _table(
-        ("model", "file", "data", "split", "boxes", "normaliser", "plain, %", "median, %", "MACs, M", "seed", "date"),
-        rows,
-    )
+    head = ("model", "file", "data", "split", "boxes", "normaliser", "plain, %", "median, %", "MACs, M", "seed", "date")
+    return _table(head, rows)
 
 
 TABLES: dict[str, Callable[[Sequence[ResultRow]], str]] = {
