@@ -113,6 +113,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cv2.imwrite(str(here / "crown.png"), np.full((500, 500, 4), 255, np.uint8))
     anchors = {"left_eye_outer": [310, 420], "right_eye_outer": [190, 420]}
     (here / "crown.json").write_text(json.dumps({"picture": "crown.png", "anchors": anchors}))
+    coco = {
+        "categories": [{"keypoints": ["left_eye", "right_eye", "nose", "chin"]}],
+        "images": [{"id": 7, "file_name": "photo.jpg"}],
+        "annotations": [{"image_id": 7, "keypoints": [240, 110, 2, 210, 110, 2, 225, 135, 2, 0, 0, 0]}],
+    }
+    (here / "coco.json").write_text(json.dumps(coco))
     line = {"image": "photo.jpg", "points": [[210, 110], [240, 110], [225, 130]]}
     (here / "faces.jsonl").write_text(json.dumps(line) + "\n")
     return here
