@@ -1,7 +1,7 @@
-"""Owns the sheet that filters are drawn on: transparent, over the mean face, at four times the size that ships.
+"""The canvas that filters are drawn on: transparent, over the mean face, at four times the size of the result.
 
-The unit is the mean face's distance between the outer eye corners; x points right, y down, and the origin is midway
-between them. So whoever draws says where on a face a line is, and the anchors come of themselves.
+The unit is the distance between the outer eye corners of the mean face; x points right, y down, and the origin is
+midway between the corners. A drawing uses places on the face, and the anchors follow from them.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from kpdetect.core.images import Pixels, cv2
 from kpdetect.data.synthetic.brush import curve
 
 Doubles = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.float32]  # (H, W) in [0, 1], how much paint there is
+Mask = npt.NDArray[np.float32]  # (H, W) coverage in [0, 1]
 Paint = npt.ArrayLike  # a colour (3,), or one for each pixel (H, W, 3), 0 to 255
 
-WIDTH = 512  # of the picture that ships; its lines are then sharp on a face as wide as half a full-HD picture
-FINER = 4  # pixels drawn per pixel that ships, in each direction
+WIDTH = 512  # pixels of the result; sharp on faces up to about half the width of a full-HD picture
+FINER = 4  # pixels drawn per pixel of the result, in each direction
 _SHIFT = 4  # OpenCV takes coordinates in sixteenths of a pixel
 
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A sheet, or a part of one; it is painted on in place.
+    """A sheet or a part of one, painted in place.
 
     Attributes:
-        origin_xy: (2,), the place of its corner, in units.
+        origin_xy: (2,), the place of its top left corner, in units.
         scale: Its pixels per unit.
         rgba: (H, W, 4) float32, colours 0 to 255, multiplied by alpha, which is in [0, 1].
     """
@@ -50,11 +50,11 @@ class Canvas:
         return (self.rgba.shape[0], self.rgba.shape[1])
 
     def anchors(self, points: npt.ArrayLike) -> Doubles:
-        """Points in units (n, 2) as pixels of the picture that ships, centres on integers."""
+        """Points (n, 2) in units as pixels of the result, centres on integers."""
         return np.asarray((np.asarray(points, np.float64) - self.origin_xy) * (self.scale / FINER) - 0.5)
 
     def coordinates(self) -> tuple[Doubles, Doubles]:
-        """The places x (1, W) and y (H, 1) of the sheet's pixels, in units."""
+        """The coordinates x (1, W) and y (H, 1) of the pixels, in units."""
         height, width = self.size_hw
         x = (np.arange(width) + 0.5) / self.scale + self.origin_xy[0]
         y = (np.arange(height) + 0.5) / self.scale + self.origin_xy[1]
@@ -74,13 +74,13 @@ class Canvas:
         return self._soft(mask, softness)
 
     def paint(self, mask: Mask, color: Paint, opacity: float = 1.0) -> None:
-        """Lays paint over what is there (Porter and Duff, Compositing Digital Images, 1984: *over*)."""
+        """Paints with the operator *over* (Porter and Duff, "Compositing digital images", SIGGRAPH 1984)."""
         alpha = (mask * np.float32(opacity))[..., None]
         self.rgba[..., :3] = self.rgba[..., :3] * (1 - alpha) + np.asarray(color, np.float32) * alpha
         self.rgba[..., 3:] = self.rgba[..., 3:] * (1 - alpha) + alpha
 
     def paint_line(self, points: npt.ArrayLike, width: float, color: Paint, opacity: float = 1.0) -> None:
-        """Paints a stroke, where it is alone: hundreds of hairs on whole sheets would take minutes."""
+        """Paints a stroke, working only on the part that it covers."""
         pixels = (np.asarray(points, np.float64) - self.origin_xy) * self.scale
         margin = width * self.scale + 4
         x0, y0 = np.clip(np.floor(pixels.min(axis=0) - margin), 0, self.size_hw[::-1]).astype(int)
@@ -90,12 +90,12 @@ class Canvas:
         part.paint(part.line(points, width), color, opacity)
 
     def picture(self) -> Pixels:
-        """The picture that ships: (h, 512, 4) uint8 RGBA, the mean of the sheet's pixels."""
+        """The result: (h, 512, 4) uint8 RGBA, the means of the canvas' pixels."""
         size_xy = (self.size_hw[1] // FINER, self.size_hw[0] // FINER)
         small = np.asarray(cv2.resize(self.rgba, size_xy, interpolation=cv2.INTER_AREA), np.float32)
         small[..., :3] /= np.maximum(small[..., 3:], 1e-6)
         small[..., 3] *= 255
-        small[small[..., 3] < 0.5] = 0  # colours that nobody sees would only take room in the file
+        small[small[..., 3] < 0.5] = 0  # colours of transparent pixels would enlarge the file
         return np.asarray(np.rint(np.clip(small, 0, 255)), np.uint8)
 
     def _fixed(self, points: npt.ArrayLike) -> npt.NDArray[np.int32]:
@@ -119,7 +119,7 @@ def ring(points: Sequence[tuple[float, float]], steps: int = 24) -> Doubles:
 
 
 def mirrored(points: npt.ArrayLike) -> Doubles:
-    """The same on the other side of the face."""
+    """The points mirrored to the other side of the face."""
     return np.asarray(np.asarray(points, np.float64) * (-1, 1))
 
 
@@ -130,11 +130,11 @@ def ellipse(center: tuple[float, float], radii: tuple[float, float]) -> Doubles:
 
 
 def gradient(along: Doubles, stops: Sequence[tuple[float, tuple[float, float, float]]]) -> npt.NDArray[np.float32]:
-    """Colours between those that are given at some places.
+    """Colours interpolated between given places.
 
     Args:
-        along: (H, W), (1, W) or (H, 1), the place of each pixel.
-        stops: (place, RGB), places rising.
+        along: (H, W), (1, W) or (H, 1), the coordinate of each pixel.
+        stops: (coordinate, RGB), in rising order.
     """
     places = [place for place, _ in stops]
     channels = [np.interp(along, places, [color[channel] for _, color in stops]) for channel in range(3)]

@@ -1,4 +1,4 @@
-"""Owns the drawing of the hat: a silk top hat with a red band and a daisy, worn a little aslant."""
+"""The drawing of the hat: a top hat with a red band and a daisy, slightly tilted."""
 
 import numpy as np
 
@@ -6,8 +6,16 @@ from tools.filter_drawings.canvas import Canvas, Doubles, Mask, ellipse, gradien
 
 BOX = (-1.55, -2.62, 1.55, -0.36)
 
-TILT_DEG = 4.0  # a hat that sits quite straight looks glued on
-_PIVOT = np.array([0.0, -0.8])
+DEPTH = 0.45
+"""How far the middle of the head is behind its anchors, in distances between the outer eye corners."""
+
+WALL = (-1.90, -1.22)
+"""Heights between the lid and the band; they may be left out."""
+
+TILT_DEG = 4.0
+"""The hat is drawn upright and worn tilted, so that rows of its wall can be left out."""
+
+PIVOT = (0.0, -0.8)
 
 _BRIM_BACK = ((-1.40, -1.02), (-1.22, -1.02), (-0.8, -1.06), (0.0, -1.08), (0.8, -1.06), (1.22, -1.02), (1.40, -1.02))
 _BRIM_FRONT = ((1.43, -0.985), (1.34, -0.86), (1.08, -0.715), (0.6, -0.61), (0.0, -0.575))
@@ -33,49 +41,30 @@ def draw() -> Canvas:
     return canvas
 
 
-def _turned(points: Doubles | list[tuple[float, float]]) -> Doubles:
-    angle = np.deg2rad(TILT_DEG)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return np.asarray((np.asarray(points) - _PIVOT) @ turn + _PIVOT)
-
-
-def _across(canvas: Canvas) -> Doubles:
-    """How far each pixel lies to the right, in the slanting hat's own direction."""
-    x, y = canvas.coordinates()
-    angle = np.deg2rad(TILT_DEG)
-    return np.asarray(x * np.cos(angle) + (y - _PIVOT[1]) * np.sin(angle))
-
-
-def _down(canvas: Canvas) -> Doubles:
-    x, y = canvas.coordinates()
-    angle = np.deg2rad(TILT_DEG)
-    return np.asarray((y - _PIVOT[1]) * np.cos(angle) - x * np.sin(angle) + _PIVOT[1])
-
-
 def _brim_front() -> Doubles:
     half = smooth(list(_BRIM_FRONT))
     return np.vstack([half, (half * (-1, 1))[::-1]])
 
 
 def _shadow(canvas: Canvas) -> None:
-    """On the forehead, below the brim."""
+    """The shadow on the forehead, below the brim."""
     front = ellipse((0.0, -0.72), (0.86, 0.20))
-    canvas.paint(canvas.shape(_turned(front), softness=0.045), (18, 8, 4), 0.55)
+    canvas.paint(canvas.shape(front, softness=0.045), (18, 8, 4), 0.55)
 
 
 def _brim(canvas: Canvas) -> None:
     back = smooth(list(_BRIM_BACK))
     outline = np.vstack([back, _brim_front()])
-    mask = canvas.shape(_turned(outline))
+    mask = canvas.shape(outline)
     shades = [(-1.42, (22, 21, 28)), (-1.0, (66, 64, 80)), (-0.5, (92, 90, 108)), (0.1, (40, 38, 50)),
               (0.8, (30, 29, 38)), (1.1, (56, 54, 68)), (1.42, (16, 15, 21))]  # fmt: skip
-    canvas.paint(mask, gradient(_across(canvas), shades))
-    # The crown's shadow on the brim, and the rolled edge with its light.
-    canvas.paint(canvas.shape(_turned(ellipse((0.06, -0.83), (1.02, 0.13))), softness=0.05) * mask, (4, 4, 8), 0.75)
-    edge = _turned(_brim_front())
+    canvas.paint(mask, gradient(canvas.coordinates()[0], shades))
+    # The shadow of the crown on the brim, and the rolled edge with its highlight.
+    canvas.paint(canvas.shape(ellipse((0.06, -0.83), (1.02, 0.13)), softness=0.05) * mask, (4, 4, 8), 0.75)
+    edge = _brim_front()
     canvas.paint(canvas.line(edge, 0.055) * mask, (16, 15, 21))
     canvas.paint(canvas.line(edge - (0, 0.024), 0.014, softness=0.007) * mask, (190, 188, 205), 0.75)
-    canvas.paint(canvas.line(_turned(back), 0.03, softness=0.008) * mask, (8, 8, 12), 0.6)
+    canvas.paint(canvas.line(back, 0.03, softness=0.008) * mask, (8, 8, 12), 0.6)
 
 
 def _crown(canvas: Canvas) -> Mask:
@@ -83,10 +72,10 @@ def _crown(canvas: Canvas) -> Mask:
     lid = ellipse(_TOP[:2], _TOP[2:])
     base = ellipse((0.0, -0.84), (0.93, 0.115))
     walls = np.vstack([right, (right * (-1, 1))[::-1]])
-    mask = np.maximum(canvas.shape(_turned(walls)), canvas.shape(_turned(base)))
-    mask = np.maximum(mask, canvas.shape(_turned(lid)))
-    canvas.paint(mask, gradient(_across(canvas), _BLACK))
-    darker = np.asarray(np.clip((_down(canvas) + 1.9) / 1.3, 0, 1), np.float32)
+    mask = np.maximum(canvas.shape(walls), canvas.shape(base))
+    mask = np.maximum(mask, canvas.shape(lid))
+    canvas.paint(mask, gradient(canvas.coordinates()[0], _BLACK))
+    darker = np.asarray(np.clip((canvas.coordinates()[1] + 1.9) / 1.3, 0, 1), np.float32)
     canvas.paint(mask * darker, (6, 5, 10), 0.45)
     _lid(canvas, lid)
     return mask
@@ -94,30 +83,29 @@ def _crown(canvas: Canvas) -> Mask:
 
 def _lid(canvas: Canvas, lid: Doubles) -> None:
     inner = ellipse((_TOP[0], _TOP[1] + 0.004), (_TOP[2] - 0.035, _TOP[3] - 0.018))
-    canvas.paint(canvas.shape(_turned(lid)), gradient(_across(canvas), _LID_RIM))
-    canvas.paint(canvas.shape(_turned(inner)), gradient(_across(canvas), _LID))
+    canvas.paint(canvas.shape(lid), gradient(canvas.coordinates()[0], _LID_RIM))
+    canvas.paint(canvas.shape(inner), gradient(canvas.coordinates()[0], _LID))
 
 
 def _band(canvas: Canvas, crown: Mask) -> None:
     sag = smooth([(-1.1, -0.83), (-0.6, -0.76), (0.0, -0.735), (0.6, -0.76), (1.1, -0.83)])
     band = np.vstack([sag, (sag - (0, 0.31))[::-1]])
-    mask = canvas.shape(_turned(band)) * crown
-    canvas.paint(mask, gradient(_across(canvas), _RED))
+    mask = canvas.shape(band) * crown
+    canvas.paint(mask, gradient(canvas.coordinates()[0], _RED))
     for height, color in ((0.0, (40, 2, 10)), (-0.31, (255, 170, 170))):
-        canvas.paint(canvas.line(_turned(sag + np.array([0, height])), 0.018, softness=0.005) * mask, color, 0.5)
+        canvas.paint(canvas.line(sag + np.array([0, height]), 0.018, softness=0.005) * mask, color, 0.5)
 
 
 def _daisy(canvas: Canvas, center: tuple[float, float]) -> None:
-    """A flower, since a hat with one is in a good mood."""
-    middle = _turned([center])[0]
-    x, y = float(middle[0]), float(middle[1])
+    """A flower."""
+    x, y = center
     canvas.paint(canvas.shape(ellipse((x + 0.02, y + 0.035), (0.25, 0.25)), softness=0.03), (0, 0, 0), 0.4)
     petal = ring([(0.05, 0.0), (0.12, -0.052), (0.22, -0.058), (0.27, 0.0), (0.22, 0.058), (0.12, 0.052)])
     for ray, color in ((0.5, (214, 216, 228)), (0.0, (255, 255, 255))):
         for number in range(11):
             angle = 2 * np.pi * (number + ray) / 11 + 0.2
             turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-            here = petal @ turn + middle
+            here = petal @ turn + np.array(center)
             canvas.paint(canvas.shape(here), color)
             canvas.paint(canvas.line(np.vstack([here, here[:1]]), 0.006), (150, 150, 175), 0.55)
     canvas.paint(canvas.shape(ellipse((x, y), (0.095, 0.095))), (214, 130, 10))

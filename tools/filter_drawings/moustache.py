@@ -1,4 +1,4 @@
-"""Owns the drawing of the moustache: a waxed handlebar, hair by hair."""
+"""The drawing of the moustache: a handlebar of single hairs."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from tools.filter_drawings.canvas import Canvas, Doubles, mirrored, smooth
 
 BOX = (-0.71, 0.40, 0.71, 0.95)
 
-HAIRS = 700  # a side
+HAIRS = 700  # per side
 _SPINE = ((-0.008, 0.600), (0.09, 0.592), (0.20, 0.620), (0.31, 0.680), (0.42, 0.720), (0.525, 0.700),
           (0.595, 0.625), (0.608, 0.535), (0.566, 0.482), (0.518, 0.506))  # fmt: skip
 _HALF_WIDTH = (0.048, 0.084, 0.104, 0.100, 0.080, 0.058, 0.038, 0.025, 0.016, 0.005)
@@ -28,14 +28,14 @@ def draw() -> Canvas:
 
 
 def _beside(spine: Doubles, half: Doubles, place: Doubles | float) -> Doubles:
-    """A line along the spine, as far beside it as `place` says: -1 its upper edge, 1 its lower one."""
+    """A line along the spine; `place` is -1 for the upper edge and 1 for the lower one."""
     along = np.gradient(spine, axis=0)
     normal = np.column_stack([-along[:, 1], along[:, 0]]) / np.linalg.norm(along, axis=1, keepdims=True)
     return np.asarray(spine + normal * (half * place)[:, None])
 
 
 def _hairs(canvas: Canvas, spine: Doubles, half: Doubles) -> None:
-    """From dark ones below to light ones above; each drifts outwards and shines where the wax catches light."""
+    """Paints the hairs, from dark ones below to light ones above."""
     rng = np.random.default_rng(4)
     last = len(spine) - 1
     for number in range(HAIRS):

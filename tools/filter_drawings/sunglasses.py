@@ -1,10 +1,16 @@
-"""Owns the drawing of the sunglasses: a thick glossy black frame, dark lenses, a streak of light on each."""
+"""The drawing of the sunglasses: a glossy black frame, dark lenses with reflections, and an arm."""
 
 import numpy as np
 
 from tools.filter_drawings.canvas import Canvas, Mask, ellipse, gradient, mirrored, ring, smooth
 
 BOX = (-0.92, -0.40, 0.92, 0.46)
+
+HINGE = (0.775, -0.205)
+"""Where the arm of the person's left side begins; the other one mirrors it."""
+
+ARM_HEIGHT = 0.12
+_ARM_BOX = (0.0, -ARM_HEIGHT / 2, 0.8, ARM_HEIGHT / 2)
 
 _LENS = (
     (0.095, -0.135), (0.36, -0.185), (0.660, -0.190), (0.698, -0.095),
@@ -31,13 +37,27 @@ def draw() -> Canvas:
     return canvas
 
 
+def draw_arm() -> Canvas:
+    """Draws an arm from the hinge (left) to the ear (right)."""
+    canvas = Canvas.over(_ARM_BOX)
+    outline = smooth([(0.0, -0.040), (0.3, -0.032), (0.6, -0.026), (0.79, -0.024)])
+    lower = smooth([(0.0, 0.040), (0.3, 0.030), (0.6, 0.026), (0.79, 0.026)])
+    _, y = canvas.coordinates()
+    below = np.vstack([outline, lower[::-1] + np.array([0.0, 0.012])])
+    canvas.paint(canvas.shape(below, softness=0.010), (20, 8, 4), 0.35)
+    mask = canvas.shape(np.vstack([outline, lower[::-1]]))
+    canvas.paint(mask, gradient(y, [(-0.04, (58, 58, 66)), (-0.015, (24, 24, 28)), (0.04, (10, 10, 13))]))
+    canvas.paint(canvas.line(outline + np.array([0.0, 0.014]), 0.009, softness=0.004) * mask, (255, 255, 255), 0.5)
+    return canvas
+
+
 def _both(canvas: Canvas, outline: object, softness: float = 0.0) -> Mask:
     polygon = np.asarray(outline, np.float64)
     return np.maximum(canvas.shape(polygon, softness), canvas.shape(mirrored(polygon), softness))
 
 
 def _shadow(canvas: Canvas) -> None:
-    """What keeps the frame from floating: a soft darkness on the cheeks below it."""
+    """A soft shadow on the cheeks below the frame."""
     below = ring(_FRAME) * (0.97, 1.0) + (0.0, 0.03)
     canvas.paint(_both(canvas, below, softness=0.022), (20, 8, 4), 0.42)
 
@@ -45,7 +65,7 @@ def _shadow(canvas: Canvas) -> None:
 def _lenses(canvas: Canvas, lens: Mask) -> None:
     _, y = canvas.coordinates()
     canvas.paint(lens, gradient(y, [(-0.2, (8, 9, 14)), (0.02, (22, 26, 40)), (0.26, (66, 74, 104))]), 0.90)
-    # Sky and ground in the glass: a cold light that fades out upwards from the lower edge.
+    # A reflection that fades out upwards from the lower edge.
     canvas.paint(lens * np.asarray(np.clip((y - 0.02) / 0.3, 0, 1) ** 2, np.float32), (150, 170, 215), 0.35)
     for shift in (-0.36, 0.36):
         for start, width, opacity in ((-0.115, 0.085, 0.34), (0.015, 0.030, 0.24)):
