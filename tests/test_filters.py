@@ -1,6 +1,7 @@
 """Filters: they turn with the head, stay inside their region, and clip at the border; bad ones are told in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,9 @@ from kpdetect.core.images import read_image, write_image
 from kpdetect.core.schema import IBUG68, IMM58, user_schema
 from kpdetect.data import load
 from kpdetect.data.synthetic.face_shape import face_shape
+from kpdetect.data.synthetic.shape import Pose, turn_head
 from kpdetect.detection import Face
-from kpdetect.filters import SHIPPED, Filter, apply_filters, load_filter
+from kpdetect.filters import SHIPPED, Filter, Inside, apply_filters, load_filter
 from kpdetect.filters.fitting import WARPS, fit_perspective, project
 from kpdetect.inference.overlay import drawing
 from kpdetect.visualization import draw_faces
@@ -34,8 +36,23 @@ def face_of(points: np.ndarray) -> Face:
     return Face(np.asarray(points, np.float32), IBUG68)
 
 
-def grey(height: int = 300, width: int = 300) -> np.ndarray:
-    return np.full((height, width, 3), 128, np.uint8)
+PLAIN = (128, 120, 112)
+
+
+def plain(height: int = 300, width: int = 300) -> np.ndarray:
+    """A photograph of one colour; on a grey one, filters would be grey."""
+    return np.full((height, width, 3), PLAIN, np.uint8)
+
+
+def turned_face(yaw_deg: float, width: float = 100.0, center: tuple[float, float] = (200.0, 240.0)) -> Face:
+    """The mean face of `mean_face`'s size, turned in space."""
+    mean = face_shape().mean
+    points = turn_head(mean, Pose(yaw_deg, 0.0, 0.0, 0.5, (0.5, 0.5)))[0]
+    return face_of(points * np.float32(width / np.ptp(mean[:, 0])) + np.float32(center))
+
+
+def changed_by(image: np.ndarray, face: Face, *filters: str | Filter) -> np.ndarray:
+    return (apply_filters(image, [face], filters) != image).any(axis=2)
 
 
 def noise(height: int = 300, width: int = 300) -> np.ndarray:
@@ -51,23 +68,24 @@ def red_square(opacity: int = 255) -> np.ndarray:
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("angle_deg", [-75.0, 20.0, 90.0, 180.0])
 def test_a_filter_on_a_turned_face_is_the_turned_filter(name: str, angle_deg: float) -> None:
-    face = mean_face()
-    turn = rotation(angle_deg, (150.0, 150.0))
-    upright = apply_filters(grey(), [face], [name])
-    turned = apply_filters(grey(), [face_of(apply_matrix(turn, face.keypoints))], [name])
-    expected = cv2.warpAffine(upright, turn[:2], (300, 300), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    inside = np.hypot(*(np.indices((300, 300)) - 149.5)) < 140  # elsewhere the upright picture has been cut off
+    image, face = plain(400, 400), mean_face(100.0, (200.0, 240.0))  # with room for the whole hat
+    turn = rotation(angle_deg, (200.0, 200.0))
+    upright = apply_filters(image, [face], [name])
+    turned = apply_filters(image, [face_of(apply_matrix(turn, face.keypoints))], [name])
+    expected = cv2.warpAffine(upright, turn[:2], (400, 400), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.hypot(*(np.indices((400, 400)) - 199.5)) < 190  # elsewhere the upright picture has been cut off
     difference = np.abs(turned.astype(int) - expected).max(axis=2)[inside]
-    assert (upright != 128).any()
+    assert (upright != image).any()
     assert difference.mean() < 1.0
     assert np.percentile(difference, 98) < 20  # thin lines are resampled once here and twice there
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_quarter_turns_are_exact_but_for_rounding(name: str) -> None:
-    face = mean_face(90.0, (149.5, 149.5))
-    turned = apply_filters(grey(), [face_of(apply_matrix(rotation(90, (149.5, 149.5)), face.keypoints))], [name])
-    difference = np.abs(turned.astype(int) - np.rot90(apply_filters(grey(), [face], [name]), -1))
+    image, face = plain(400, 400), mean_face(90.0, (199.5, 219.5))
+    turn = rotation(90, (199.5, 199.5))
+    turned = apply_filters(image, [face_of(apply_matrix(turn, face.keypoints))], [name])
+    difference = np.abs(turned.astype(int) - np.rot90(apply_filters(image, [face], [name]), -1))
     assert difference.mean() < 0.2
     assert difference.max() <= 12  # OpenCV's warp knows 32nds of a pixel
 
@@ -76,8 +94,8 @@ def test_quarter_turns_are_exact_but_for_rounding(name: str) -> None:
 def test_a_greater_face_has_a_greater_filter(name: str) -> None:
     face = mean_face(50.0, (75.0, 90.0))
     twice = face_of(apply_matrix(scaling(2.0), face.keypoints))
-    small = apply_filters(grey(150, 150), [face], [name])
-    great = apply_filters(grey(), [twice], [name])
+    small = apply_filters(plain(150, 150), [face], [name])
+    great = apply_filters(plain(), [twice], [name])
     shrunk = cv2.resize(great, (150, 150), interpolation=cv2.INTER_AREA)
     assert np.abs(shrunk.astype(int) - small).mean() < 1.0
 
@@ -114,22 +132,115 @@ def test_what_is_fully_transparent_changes_nothing(warp: str) -> None:
 
 def test_opaque_covers_and_half_opaque_is_the_mean() -> None:
     face = mean_face()
-    for opacity, expected in ((255, (255, 0, 0)), (128, (192, 64, 64))):
+    for opacity, expected in ((255, (255, 0, 0)), (128, (192, 60, 56))):
         one = Filter.of("square", red_square(opacity), ANCHORS)
         matrix = one.matrix(face.keypoints, IBUG68)
         assert matrix is not None
         x, y = np.rint(project(matrix, [[40, 40]])[0]).astype(int)
-        np.testing.assert_allclose(apply_filters(grey(), [face], [one])[y, x], expected, atol=2)
+        np.testing.assert_allclose(apply_filters(plain(), [face], [one])[y, x], expected, atol=2)
 
 
 @pytest.mark.parametrize("shift", [(-150, 0), (140, 0), (0, -170), (0, 120), (-140, -160)])
 def test_clipping_at_the_border_is_cutting_the_whole_picture(shift: tuple[int, int]) -> None:
+    # Where the top is cut, a hat is made shorter instead.
+    filters = SHIPPED if shift[1] >= 0 else ["sunglasses", "moustache"]
     image, face = noise(700, 700), mean_face(100.0, (350.0, 380.0))
-    whole = apply_filters(image, [face], SHIPPED)
-    x, y = 200 - shift[0], 200 - shift[1]
+    whole = apply_filters(image, [face], filters)
+    x, y = 200 - shift[0], 120 - shift[1]
     moved = face_of(apply_matrix(translation(-x, -y), face.keypoints))
-    cut = apply_filters(image[y : y + 300, x : x + 300], [moved], SHIPPED)
+    cut = apply_filters(image[y : y + 300, x : x + 300], [moved], filters)
     np.testing.assert_allclose(cut.astype(int), whole[y : y + 300, x : x + 300], atol=8)  # 32nds of a pixel again
+
+
+class TestSunglasses:
+    def arms(self, yaw_deg: float) -> tuple[int, int]:
+        """How far the arms reach beyond the frame, in pixels at the left and right of the picture."""
+        face, frame = turned_face(yaw_deg), replace(load_filter("sunglasses"), arms=())
+        with_arms, without = (
+            np.flatnonzero(changed_by(plain(400, 400), face, one).any(axis=0)) for one in ("sunglasses", frame)
+        )
+        return without[0] - with_arms[0], with_arms[-1] - without[-1]
+
+    def test_arms_follow_the_turn_of_the_head(self) -> None:
+        left, right = self.arms(0.0)
+        assert left == right == 0  # behind the frame
+        near, far = self.arms(35.0)  # the nose points to the right: the arm at the left comes into view
+        assert near > left + 10
+        assert far == 0
+        assert self.arms(-35.0) == pytest.approx((far, near), abs=1)
+
+    def test_an_arm_ends_at_the_ear(self) -> None:
+        face = turned_face(35.0)
+        changed = changed_by(plain(400, 400), face, "sunglasses")
+        x, y = np.rint(face.point("jaw_right_1")).astype(int)
+        assert changed[y - 4 : y + 5, x - 1 : x + 3].any()
+        assert not changed[:, : x - 3].any()
+
+    def test_a_scheme_without_ears_has_no_arms(self) -> None:
+        names = [name for name in IBUG68.point_names if "jaw" not in name]
+        face = turned_face(0.0)
+        part = Face(face.keypoints[[IBUG68.index(name) for name in names]], IBUG68.subset(names))
+        frame = replace(load_filter("sunglasses"), arms=())
+        image = plain(400, 400)
+        np.testing.assert_array_equal(
+            apply_filters(image, [part], ["sunglasses"]), apply_filters(image, [face], [frame])
+        )
+
+
+class TestMoustache:
+    @pytest.mark.parametrize("yaw_deg", [-50, -25, 0, 25, 50])
+    def test_it_stays_within_the_jaw(self, yaw_deg: float) -> None:
+        face = turned_face(yaw_deg)
+        outline = np.rint(face.keypoints[[*range(17), *range(26, 16, -1)]]).astype(np.int32)
+        inside = cv2.fillPoly(np.zeros((400, 400), np.uint8), [outline], 1)
+        inside = cv2.dilate(inside, np.ones((3, 3), np.uint8))
+        changed = changed_by(plain(400, 400), face, "moustache")
+        assert changed.any()
+        assert not (changed & (inside == 0)).any()
+
+    def test_a_frontal_face_has_nearly_all_of_it(self) -> None:
+        free = replace(load_filter("moustache"), inside=None)
+        widths = []
+        for yaw_deg, one in ((0.0, free), (0.0, "moustache"), (50.0, "moustache")):
+            columns = np.flatnonzero(changed_by(plain(400, 400), turned_face(yaw_deg), one).any(axis=0))
+            widths.append(columns[-1] - columns[0])
+        assert 0.8 * widths[0] < widths[1] <= widths[0]
+        assert widths[2] < 0.75 * widths[1]
+
+
+class TestHat:
+    def test_it_turns_about_the_head_and_not_about_the_face(self) -> None:
+        offsets = []
+        for yaw_deg in (-40.0, 0.0, 40.0):
+            face = turned_face(yaw_deg)
+            columns = np.flatnonzero(changed_by(plain(400, 400), face, "hat").any(axis=0))
+            offsets.append((columns[0] + columns[-1]) / 2 - face.point("nose_bridge_1")[0])
+        assert offsets[0] > offsets[1] + 15  # the nose points to the left, so the hat is at its right
+        assert offsets[2] < offsets[1] - 15
+
+    def test_it_is_made_shorter_where_the_photograph_ends(self) -> None:
+        image, tall = plain(400, 400), mean_face(100.0, (200.0, 260.0))
+        low = apply_filters(image, [mean_face(100.0, (200.0, 160.0))], ["hat"])
+        rows = np.flatnonzero((apply_filters(image, [tall], ["hat"]) != image).any(axis=(1, 2)))
+        cut_rows = np.flatnonzero((low != image).any(axis=(1, 2)))
+        assert rows[-1] - cut_rows[-1] == 100  # the brim keeps its place on the head
+        assert 0 <= cut_rows[0] <= 6
+        assert len(cut_rows) < len(rows) - 10
+
+    def test_there_is_a_least_height(self) -> None:
+        image = plain(400, 400)
+        changed = changed_by(image, mean_face(100.0, (200.0, 120.0)), "hat")
+        assert changed[0].any()
+
+
+def test_on_a_grey_photograph_filters_are_grey() -> None:
+    grey = np.repeat(noise()[..., :1], 3, axis=2)
+    drawn = apply_filters(grey, [mean_face()], SHIPPED).astype(int)
+    assert (drawn != grey).any()
+    assert np.ptp(drawn, axis=2).max() == 0
+    tinted = grey.copy()
+    tinted[::4, ::4, 0] //= 2
+    assert np.ptp(apply_filters(tinted, [mean_face()], SHIPPED)[140:160, 140:160].astype(int), axis=2).max() > 5
 
 
 def test_a_face_beyond_the_border_leaves_the_photograph() -> None:
@@ -158,7 +269,7 @@ def test_nearer_faces_lie_over_those_behind() -> None:
     near, far = mean_face(100.0), mean_face(50.0)
     red = Filter.of("red", red_square(), ANCHORS)
     for faces in ([near, far], [far, near]):
-        np.testing.assert_array_equal(apply_filters(grey(), faces, [red]), apply_filters(grey(), [near], [red]))
+        np.testing.assert_array_equal(apply_filters(plain(), faces, [red]), apply_filters(plain(), [near], [red]))
 
 
 @pytest.mark.parametrize("warp", WARPS)
@@ -209,9 +320,26 @@ def write_filter(folder: Path, description: object, picture: np.ndarray | None =
 def test_a_users_own_filter_is_worn(tmp_path: Path) -> None:
     picture = red_square()[..., [2, 1, 0, 3]]  # as OpenCV writes it
     file = write_filter(tmp_path, {"picture": "crown.png", "anchors": ANCHORS}, picture)
-    own = apply_filters(grey(), [mean_face()], [str(file)])
-    expected = apply_filters(grey(), [mean_face()], [Filter.of("crown", red_square(), ANCHORS)])
+    own = apply_filters(plain(), [mean_face()], [str(file)])
+    expected = apply_filters(plain(), [mean_face()], [Filter.of("crown", red_square(), ANCHORS)])
     np.testing.assert_array_equal(own, expected)
+
+
+def test_optional_fields_of_a_users_own_filter_are_read(tmp_path: Path) -> None:
+    arm = {"picture": "crown.png", "hinge": [1, 2], "end": "chin", "width": 9}
+    optional = {"depth": 0.5, "shorten": [3, 40], "inside": {"group": "jaw", "middle": 40}, "arms": [arm]}
+    one = load_filter(write_filter(tmp_path, {"picture": "crown.png", "anchors": ANCHORS, **optional}))
+    assert (one.depth, one.shorten, one.inside) == (0.5, (3.0, 40.0), Inside("jaw", 40.0))
+    assert [(arm.hinge, arm.end, arm.width) for arm in one.arms] == [((1.0, 2.0), "chin", 9.0)]
+
+
+@pytest.mark.parametrize("field", [{"depth": "far"}, {"shorten": [1]}, {"inside": "jaw"}, {"arms": [{"end": "chin"}]}])
+def test_a_bad_optional_field_is_one_line_with_the_file(tmp_path: Path, field: dict[str, object]) -> None:
+    file = write_filter(tmp_path, {"picture": "crown.png", "anchors": ANCHORS, **field})
+    with pytest.raises(KpdetectError) as caught:
+        load_filter(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +385,7 @@ def test_a_misspelt_point_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_wrong_name_is_told_with_the_nearest() -> None:
     with pytest.raises(KpdetectError, match="no filter 'sunglases': did you mean 'sunglasses'"):
-        apply_filters(grey(), [mean_face()], ["sunglases"])
+        apply_filters(plain(), [mean_face()], ["sunglases"])
 
 
 class TestCommand:

@@ -350,3 +350,32 @@ def test_mirrored_photographs_have_the_mirrored_pose(shared_data):
         there = predictor(np.ascontiguousarray(picture[:, ::-1]), [(last - x1, y0, last - x0, y1)])[0]
         deviations.append(np.abs(angles(there) - angles(here) * (-1, 1, -1)))
     assert (np.mean(deviations, axis=0) < (4, 3, 2)).all()
+
+
+class TestHeadTransform:
+    def test_it_projects_the_mean_face_onto_the_points(self):
+        names = list(measures.MEAN_FACE)
+        for yaw, pitch in ((0, 0), (30, 0), (-30, 15)):
+            face = turned(yaw, pitch)
+            fit = measures.head_transform(face)
+            model = np.array(list(measures.MEAN_FACE.values())) * (1, 1, -1)
+            expected = [face.point(name) for name in names]
+            np.testing.assert_allclose(fit.project(model), expected, atol=6)  # 100 pixels an eye distance
+
+    def test_it_is_a_rigid_transform_in_front_of_the_camera(self):
+        fit = measures.head_transform(turned(25, -10, 40))
+        rotation_part = fit.matrix[:3, :3]
+        np.testing.assert_allclose(rotation_part @ rotation_part.T, np.eye(3), atol=1e-9)
+        assert np.linalg.det(rotation_part) == pytest.approx(1)
+        np.testing.assert_array_equal(fit.matrix[3], [0, 0, 0, 1])
+        assert fit.matrix[2, 3] == pytest.approx(9, abs=1)
+        assert fit.pose == head_pose(turned(25, -10, 40))
+
+    def test_a_frontal_head_has_no_rotation(self):
+        np.testing.assert_allclose(measures.head_transform(turned(0)).matrix[:3, :3], np.eye(3), atol=0.05)
+
+    def test_the_axes_of_a_turned_head(self):
+        axes = measures.head_axes(turned(30))
+        assert axes[0, 0] == pytest.approx(100 * np.cos(np.deg2rad(30)), abs=5)
+        assert axes[0, 2] == pytest.approx(100 * np.sin(np.deg2rad(30)), abs=12)  # the nose points to the right
+        assert axes[1, 1] == pytest.approx(100, abs=5)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError, unknown_name
-from kpdetect.core.geometry import Matrix, tight_box
+from kpdetect.core.geometry import Matrix
 from kpdetect.core.images import Pixels, cv2
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.detection import Face
@@ -26,6 +26,7 @@ SHIPPED = ("sunglasses", "hat", "moustache")
 """The filters in the package; `tools.filter_drawings` draws them."""
 
 GREATEST_SIDE = 4096  # pixels
+_OUTER = 0.12  # share of the width at each side
 _LEVELS = 6  # halved copies: a picture of 512 pixels is then sharp, and free of aliasing, on a face of 10
 _EXAMPLE = '{"picture": "crown.png", "anchors": {"left_eye_outer": [310, 420], "right_eye_outer": [190, 420]}}'
 _FIELDS = frozenset({"picture", "warp", "anchors", "depth", "arms", "inside", "shorten"})
@@ -186,6 +187,16 @@ class Filter:
             return (0.0, 0.0, 0.0, 0.0)
         return (float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
 
+    @functools.cached_property
+    def outer_rows(self) -> tuple[float, float]:
+        """The first and last row of the picture that is drawn in its outer columns."""
+        x0, y0, x1, y1 = self.drawn
+        reach = _OUTER * (x1 - x0)
+        opaque = self.levels[0][..., 3] > 0
+        columns = np.arange(opaque.shape[1])
+        rows = np.flatnonzero(opaque[:, (columns < x0 + reach) | (columns > x1 - reach)].any(axis=1))
+        return (float(rows[0]), float(rows[-1])) if len(rows) else (y0, y1)
+
     def reshaped(self, matrix: Matrix, keypoints: npt.ArrayLike, schema: KeypointSchema, level: int) -> Pixels:
         """A level of the picture as it is drawn: narrowed to stay inside its contour, shortened below the top border.
 
@@ -202,19 +213,19 @@ class Filter:
         if self.inside is not None and self.inside.group in schema.groups:
             contour = np.asarray(keypoints, np.float64)[list(schema.groups[self.inside.group])]
             if np.isfinite(contour).all():
+                x0, _, x1, _ = self.drawn
                 outline = projected_outline(matrix, contour)
-                picture = narrowed(picture, level, self.inside.middle, outline, self.drawn)
+                picture = narrowed(picture, level, self.inside.middle, outline, (x0, *self.outer_rows, x1))
         if self.shorten is not None:
             picture = shortened(picture, level, self.shorten, matrix, self.drawn)
         return picture
 
     def _moved_back(self, matrix: Matrix, points: Matrix, schema: KeypointSchema) -> Matrix:
         """Moves the picture along the head's axis, by `depth`; faces without the points for it keep their place."""
-        face = Face(tight_box(points), np.asarray(points, np.float32), schema)
         if missing_points(schema, tuple(MEAN_FACE)) or not np.isfinite(points).all():
             return matrix
         try:
-            towards_camera = head_axes(face)[:, 2]
+            towards_camera = head_axes(Face(np.asarray(points, np.float32), schema))[:, 2]
         except KpdetectError:  # the points of no head
             return matrix
         moved = matrix.copy()
@@ -278,8 +289,8 @@ def _required_fields(path: Path, description: Any) -> tuple[str, dict[str, Any]]
     if not fits or not isinstance(description.get("anchors"), dict):
         found = sorted(description) if isinstance(description, dict) else type(description).__name__
         raise KpdetectError(
-            f"{path}: expected the fields picture and anchors, and optionally {', '.join(sorted(_FIELDS))}, "
-            f"such as {_EXAMPLE}; received {found}"
+            f"{path}: expected picture, anchors and optionally {', '.join(sorted(_FIELDS - {'picture', 'anchors'}))}, "
+            f"such as {_EXAMPLE}, received {found}"
         )
     return description["picture"], description["anchors"]
 

@@ -32,7 +32,7 @@ def projected_outline(matrix: Matrix, contour: Places) -> Places:
     return np.asarray(moved[:, :2] / moved[:, 2:])
 
 
-def narrowed(picture: Pixels, level: int, middle: float, outline: Places, drawn: Box) -> Pixels:
+def narrowed(picture: Pixels, level: int, middle: float, outline: Places, ends: Box) -> Pixels:
     """Narrows each half of a picture towards its middle, so that it stays inside an outline.
 
     Args:
@@ -40,9 +40,10 @@ def narrowed(picture: Pixels, level: int, middle: float, outline: Places, drawn:
         level: Its number of halvings.
         middle: The column between the halves, in pixels of the whole picture.
         outline: (n, 2), in pixels of the whole picture; the first half of the points is on the left of the middle.
-        drawn: The box (x0, y0, x1, y1) of the whole picture that is not transparent.
+        ends: (x0, y0, y1, x1) of the whole picture: its first and last column that is not transparent, and the rows
+            that the outer columns use.
     """
-    x0, y0, x1, y1 = drawn
+    x0, y0, y1, x1 = ends
     beside = (outline[:, 1] >= y0) & (outline[:, 1] <= y1)
     first_half = np.arange(len(outline)) < len(outline) // 2
     left_x, right_x = outline[beside & first_half, 0], outline[beside & ~first_half, 0]

@@ -25,7 +25,7 @@ from kpdetect.measures.expression import (
     smile,
 )
 from kpdetect.measures.points import missing_points
-from kpdetect.measures.pose import MEAN_FACE, HeadPose, head_pose
+from kpdetect.measures.pose import MEAN_FACE, HeadPose, HeadTransform, head_axes, head_pose, head_transform
 
 __all__ = [
     "CANONICAL_EYES",
@@ -33,6 +33,7 @@ __all__ = [
     "MEAN_FACE",
     "EyeOpenness",
     "HeadPose",
+    "HeadTransform",
     "check_chips",
     "check_measurable",
     "chip_matrix",
@@ -40,7 +41,9 @@ __all__ = [
     "eyes_closed",
     "face_chip",
     "find_blinks",
+    "head_axes",
     "head_pose",
+    "head_transform",
     "measure",
     "mouth_openness",
     "smile",

@@ -193,6 +193,6 @@ def _scaled_rotation(model: Doubles, seen: Doubles) -> tuple[Doubles, float]:
     affine = np.linalg.lstsq(centered, seen - seen.mean(axis=0), rcond=None)[0].T
     left, scales, right = np.linalg.svd(affine, full_matrices=False)
     if not scales[1] > 1e-3 * scales[0]:
-        raise KpdetectError("head pose: expected the points of a face, received points on a line or in one place")
+        raise KpdetectError("head pose: the points fall together or are on a line; expected the points of a face")
     rows = left @ right  # the nearest two orthonormal rows
     return np.vstack([rows, np.cross(rows[0], rows[1])]), float(scales.mean())
