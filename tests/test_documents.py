@@ -157,11 +157,11 @@ def _write_clip(file: Path, portrait: np.ndarray) -> None:
 def registries() -> Iterator[None]:
     """Takes out of the registries what the code of a page adds to them."""
     from kpdetect import models
-    from kpdetect.data.sources import READERS
+    from kpdetect.data.sources import SOURCES
     from kpdetect.models.losses import LOSSES
     from kpdetect.recipes import RECIPES
 
-    known: tuple[dict[str, Any], ...] = (READERS, LOSSES, RECIPES, models.ARCHITECTURES)
+    known: tuple[dict[str, Any], ...] = (SOURCES, LOSSES, RECIPES, models.ARCHITECTURES)
     before = [dict(registry) for registry in known]
     yield
     for registry, entries in zip(known, before, strict=True):
