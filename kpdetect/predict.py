@@ -13,7 +13,21 @@ __all__ = ["Predictor", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command ``predict``; returns 2 if a photograph could not be processed."""
+    """Runs the command ``predict``.
+
+    Args:
+        argv: The words after ``predict``; None takes those of the process.
+
+    Returns:
+        The exit status: 2 if a photograph could not be predicted, otherwise 0.
+
+    Raises:
+        KpdetectError: Nothing could be predicted or written.
+
+    Example:
+        >>> main(["photo.jpg", "--json", "faces.json"])  # doctest: +SKIP
+        0
+    """
     from kpdetect.inference import prediction_run  # importing `Predictor` needs no data sets and no drawing
 
     examples = (
@@ -23,11 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "  python -m kpdetect.predict --data ibug:DIR/labels_ibug_300W_test_parsed.xml --competition-csv points.csv"
     )
     options = parse_options(prediction_run.PredictOptions, argv, "predict", examples)
-    work = prediction_run.gather(options)
+    tasks = prediction_run.collect_tasks(options)
     predictor = Predictor(
         options.model, options.detector, threads=options.threads, mirror=options.mirror, min_score=options.min_score
     )
-    return prediction_run.predict_photographs(predictor, predictor.model.spec.schema, work, options)
+    return prediction_run.predict_photographs(predictor, tasks, options)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from kpdetect.data.synthetic.shape import Pose, turn_head
 from kpdetect.detection import Face
 from kpdetect.filters import SHIPPED, Filter, Inside, apply_filters, load_filter
 from kpdetect.filters.fitting import WARPS, fit_perspective, project
-from kpdetect.inference.overlay import drawing
+from kpdetect.inference.overlay import make_draw
 from kpdetect.visualization import draw_faces
 
 ANCHORS = {"right_eye_outer": (20.0, 40.0), "left_eye_outer": (60.0, 40.0), "mouth_right": (28.0, 70.0)}
@@ -379,7 +379,7 @@ def test_a_picture_without_transparency_and_broken_json_are_told(tmp_path: Path)
 
 def test_a_misspelt_point_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_filter(tmp_path, {"picture": "crown.png", "anchors": {**ANCHORS, "nose_tipp": [40, 50]}})
-    drawing(["hat", str(file)], False, IBUG68)
+    make_draw(["hat", str(file)], False, IBUG68)
     assert capsys.readouterr().err == "warning: filter 'crown': scheme 'ibug68' lacks nose_tipp; left out\n"
 
 

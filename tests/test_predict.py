@@ -561,7 +561,7 @@ class TestCommand:
 
     def test_files_are_listed_once_and_folders_by_name(self, photos):
         names = list_images([str(photos / "b.png"), str(photos), "x"])
-        assert [Path(name).name for name in names] == ["b.png", "a.jpg", "x"]
+        assert [Path(name).name for name in names.files] == ["b.png", "a.jpg", "x"]
 
     def test_drawings_get_a_suffix_that_can_be_written(self):
         assert drawing_targets(["in/x.gif", "in/y.JPG"], "out") == {

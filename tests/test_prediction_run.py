@@ -17,8 +17,8 @@ from kpdetect.core.options import run_command
 from kpdetect.core.schema import IBUG68, KeypointSchema, user_schema
 from kpdetect.data import load
 from kpdetect.detection import Face
-from kpdetect.inference.inputs import Photograph, drawing_targets, work_of_data
-from kpdetect.inference.outputs import Marked, faces_csv
+from kpdetect.inference.inputs import PhotoTask, drawing_targets, tasks_from_data
+from kpdetect.inference.outputs import PhotoResult, faces_csv
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
@@ -186,7 +186,7 @@ class TestFaces:
     def test_the_score_is_its_last_column_and_empty_without_one(self, tmp_path):
         points = np.float32([[1, 2], [3, 4.5]])
         faces = [Face(points, NOSE_AND_CHIN, score, detection_box=np.float32([0, 1, 2, 3])) for score in (0.25, None)]
-        text = faces_csv([Marked(Photograph("drawn"), (9, 9), faces)], NOSE_AND_CHIN, tmp_path)
+        text = faces_csv([PhotoResult(PhotoTask("drawn"), (9, 9), faces)], NOSE_AND_CHIN, tmp_path)
         assert text.splitlines() == [
             "image,nose_x,nose_y,chin_x,chin_y,box_x0,box_y0,box_x1,box_y1,score",
             "drawn,1.000,2.000,3.000,4.500,1.000,2.000,3.000,4.500,0.2500",
@@ -314,9 +314,9 @@ def test_names_below_the_folder_that_all_share(tmp_path):
 
 
 def test_the_rows_of_all_photographs_are_those_of_the_set(data):
-    work = work_of_data(f"csv:{data}", False, None)
-    assert sorted(row for one in work.photographs for row in one.rows) == list(range(work.num_rows))
-    for one in work.photographs:
+    work = tasks_from_data(f"csv:{data}", False, None)
+    assert sorted(row for one in work.tasks for row in one.rows) == list(range(work.num_rows))
+    for one in work.tasks:
         np.testing.assert_array_equal(one.boxes, BOXES[list(one.rows)])
 
 

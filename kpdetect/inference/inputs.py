@@ -1,206 +1,283 @@
-"""Owns what the command ``predict`` is to mark: photographs of files and folders, or of a data set."""
+"""The inputs of the command ``predict``: photographs in files, folders and globs, or a data set; and where outputs go."""
 
+from __future__ import annotations
+
+import glob
+import importlib.util
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
-from kpdetect.core.images import read_image
+from kpdetect.core.images import cv2, read_image
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.data import load
 from kpdetect.data.annotations import ReadImage
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""What a folder is searched for. A file that is named itself may have any suffix: its content counts."""
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+"""Read with the package pillow-heif, where it is installed."""
 
-_ODD_IN_FILE_NAMES = re.compile(r"[^\w.\- ]")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".jp2", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""The files of a folder or glob that are photographs. A file that is named itself may have any suffix."""
+
+DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""The formats of drawings in a folder; a photograph of another format is drawn as PNG."""
+
+_UNSAFE_IN_FILE_NAMES = re.compile(r"[^\w.\- ]")
 
 
 @dataclass(frozen=True, eq=False)
-class Photograph:
-    """One photograph to mark.
+class PhotoTask:
+    """One photograph to predict, and where its pictures go.
 
     Attributes:
-        path: Its file, or what `read` takes.
-        read: Gives its pixels.
-        boxes: (n, 4), the face boxes of a data set; None where faces are to be looked for.
-        rows: (n,) the row of the data set that each box is.
-        target: Where the marked photograph goes, if anywhere.
-        chips: Where its face chips go, if anywhere; see `chip_targets`.
+        path: Its file, or another name that `read` accepts.
+        read: Returns its pixels, (H, W, 3) uint8 RGB.
+        boxes: (n, 4), the face boxes of a data set in pixels; None to detect faces.
+        rows: (n,) the row of the data set of each box, from 0.
+        drawing: The file of the drawing; None for no drawing.
+        chips: The files of the face chips, without number and suffix; None for no chips.
     """
 
     path: str
     read: ReadImage = read_image
     boxes: Floats | None = None
     rows: tuple[int, ...] = ()
-    target: Path | None = None
+    drawing: Path | None = None
     chips: Path | None = None
 
-    def chip_target(self, number: int) -> Path | None:
-        """Where the chip of one of its faces goes, counted from 1."""
+    def chip_file(self, number: int) -> Path | None:
+        """The file of the chip of a face, counted from 1; None for no chips."""
         return self.chips and self.chips.with_name(f"{self.chips.name}_{number}.png")
 
 
 @dataclass(frozen=True)
-class Work:
-    """All there is to mark.
+class TaskList:
+    """Everything that one run of ``predict`` has to do.
 
     Attributes:
-        photographs: Each photograph once.
-        schema: The scheme of the data set; None without one.
-        num_rows: How many faces the data set has.
-        skipped: How many of its rows were bad and left out.
+        tasks: Each photograph once.
+        schema: The schema of the data set; None without one.
+        num_rows: The number of faces of the data set.
+        skipped: The number of its rows that were left out because they are bad.
+        notes: Lines about files of folders and globs that were left out.
     """
 
-    photographs: tuple[Photograph, ...]
+    tasks: tuple[PhotoTask, ...]
     schema: KeypointSchema | None = None
     num_rows: int = 0
     skipped: int = 0
+    notes: tuple[str, ...] = ()
 
 
-def work_of_images(
-    places: Sequence[str], target: str | None, chip_folder: str | None = None, read: ReadImage = read_image
-) -> Work:
-    """Photographs whose faces are to be looked for.
+@dataclass(frozen=True)
+class ImageFiles:
+    """The photographs of several places.
+
+    Attributes:
+        files: Their paths, each once: those named themselves, and those of folders and globs by name.
+        notes: A line for each place with files that were left out.
+    """
+
+    files: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def tasks_from_images(
+    places: Sequence[str], drawings: str | None, chip_folder: str | None = None, read: ReadImage = read_image
+) -> TaskList:
+    """Tasks for photographs whose faces have to be detected.
 
     Args:
-        places: Files, and folders of them.
-        target: Where the marked photographs go; see `drawing_targets`.
-        chip_folder: Where the face chips go; see `chip_targets`.
-        read: Gives the pixels of a file.
+        places: Files, folders (without their subfolders) and globs.
+        drawings: A file or folder, see `drawing_targets`.
+        chip_folder: See `chip_targets`.
+        read: Returns the pixels of a file.
 
     Raises:
-        KpdetectError: A folder has no image, or a target would do harm.
+        KpdetectError: A folder or glob has no photograph, or an output would replace a photograph.
     """
-    files = list_images(places)
-    targets, chips = drawing_targets(files, target), chip_targets(files, chip_folder)
-    return Work(tuple(Photograph(file, read, target=targets.get(file), chips=chips.get(file)) for file in files))
+    found = list_images(places)
+    targets, chips = drawing_targets(found.files, drawings), chip_targets(found.files, chip_folder)
+    tasks = [PhotoTask(file, read, drawing=targets.get(file), chips=chips.get(file)) for file in found.files]
+    return TaskList(tuple(tasks), notes=found.notes)
 
 
-def work_of_data(spec: str, skip_bad_rows: bool, target: str | None, chip_folder: str | None = None) -> Work:
-    """The photographs of a data set, each once with all its boxes, in the order in which they first appear.
+def tasks_from_data(spec: str, skip_bad_rows: bool, drawings: str | None, chip_folder: str | None = None) -> TaskList:
+    """Tasks for the photographs of a data set, each once with all its boxes, in the order of their first rows.
 
     Args:
-        spec: See `kpdetect.data.load`.
-        skip_bad_rows: Leave bad rows out.
-        target: Where the marked photographs go; see `drawing_targets`. Folders of the set are kept as folders.
-        chip_folder: Where the face chips go; see `chip_targets`. Folders are kept here as well.
+        spec: ``KIND:PLACE``, see `kpdetect.data.load`.
+        skip_bad_rows: Leave out bad rows.
+        drawings: A file or folder, see `drawing_targets`; the data set's folders are kept below it.
+        chip_folder: See `chip_targets`; folders are kept as well.
 
     Raises:
         DataError: Rows are bad.
-        KpdetectError: There is no such set, or a target would do harm.
+        KpdetectError: There is no such data set, or an output would replace a photograph.
     """
     annotations = load(spec, skip_bad_rows)
     rows_of: dict[str, list[int]] = {}
     for row, path in enumerate(annotations.paths.tolist()):
         rows_of.setdefault(path, []).append(row)
-    targets = drawing_targets(list(rows_of), target, keep_folders=True)
+    targets = drawing_targets(list(rows_of), drawings, keep_folders=True)
     chips = chip_targets(list(rows_of), chip_folder, keep_folders=True)
-    photographs = tuple(
-        Photograph(path, annotations.read, annotations.boxes[rows], tuple(rows), targets.get(path), chips.get(path))
+    tasks = [
+        PhotoTask(path, annotations.read, annotations.boxes[rows], tuple(rows), targets.get(path), chips.get(path))
         for path, rows in rows_of.items()
-    )
-    return Work(photographs, annotations.schema, len(annotations), annotations.skipped)
+    ]
+    return TaskList(tuple(tasks), annotations.schema, len(annotations), annotations.skipped)
 
 
-def list_images(places: Sequence[str]) -> list[str]:
-    """Files as they are, and the images of folders, by name.
+def list_images(places: Iterable[str]) -> ImageFiles:
+    """Lists photographs.
+
+    Args:
+        places: Files, folders (without their subfolders) and globs, in which ``**`` matches any depth. Of folders and
+            globs, the files with a suffix of `IMAGE_SUFFIXES` are taken, and HEIC where pillow-heif is installed.
 
     Raises:
-        KpdetectError: A folder has no image.
+        KpdetectError: A folder or glob has no photograph, or cannot be read.
     """
-    files = []
+    files: list[str] = []
+    notes: list[str] = []
     for place in places:
-        files += _images_in(Path(place)) if os.path.isdir(place) else [place]
-    return list(dict.fromkeys(files))
+        if os.path.isdir(place):
+            candidates = _files_in(place)
+        elif glob.has_magic(place) and not os.path.lexists(place):
+            candidates = sorted(file for file in glob.glob(place, recursive=True) if os.path.isfile(file))
+        else:
+            files.append(place)
+            continue
+        images = [file for file in candidates if is_image_name(file)]
+        left_out = left_out_note([file for file in candidates if not is_image_name(file)])
+        if not images:
+            held = f"only other files: {left_out}" if left_out else "no file"
+            raise KpdetectError(f"{place}: expected photographs ({', '.join(IMAGE_SUFFIXES)}), found {held}")
+        if left_out:
+            notes.append(f"{place}: left out {left_out}")
+        files += images
+    return ImageFiles(tuple(dict.fromkeys(files)), tuple(notes))
+
+
+def is_image_name(file: str) -> bool:
+    """Whether a file of a folder or glob is taken for a photograph, by its suffix."""
+    suffixes = (*IMAGE_SUFFIXES, *HEIF_SUFFIXES) if can_read_heif() else IMAGE_SUFFIXES
+    return file.lower().endswith(suffixes)
+
+
+def can_read_heif() -> bool:
+    """Whether pillow-heif is installed."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def left_out_note(files: Sequence[str]) -> str:
+    """Counts files by suffix: ``3 files: 2 .txt, 1 .heic (HEIC needs pillow-heif: …)``; empty without files."""
+    if not files:
+        return ""
+    counts = Counter(os.path.splitext(file)[1].lower() or "without suffix" for file in files)
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    hint = " (HEIC needs pillow-heif: pip install pillow-heif)" if any(kind in counts for kind in HEIF_SUFFIXES) else ""
+    return f"{len(files)} file{'s' * (len(files) != 1)}: {kinds}{hint}"
 
 
 def drawing_targets(files: Sequence[str], target: str | None, keep_folders: bool = False) -> dict[str, Path]:
-    """Where each marked photograph goes; nothing without a target.
+    """Chooses the file of each photograph's drawing.
 
     Args:
         files: The photographs.
-        target: A file, for a single photograph and with the suffix of an image; or else a folder.
-        keep_folders: Keep the folders below the one that all photographs share, since a data set may have photographs
-            of one name in several.
+        target: A file, for a single photograph and with the suffix of a picture; otherwise a folder. None for no
+            drawings.
+        keep_folders: Keep the folders below the one that all photographs share. Otherwise they are kept if two
+            photographs have the same name.
 
     Raises:
-        KpdetectError: Two photographs would go to one file, or one would replace a photograph.
+        KpdetectError: A format cannot be written, or a drawing would replace a photograph or another drawing.
     """
     if target is None:
         return {}
     place = Path(target)
-    if place.suffix.lower() in IMAGE_SUFFIXES and not place.is_dir():
+    if place.suffix.lower() in (*IMAGE_SUFFIXES, *HEIF_SUFFIXES) and not place.is_dir():
         if len(files) > 1:
-            raise KpdetectError(f"--draw {target}: expected a folder for {len(files)} photographs, received a file")
+            raise KpdetectError(
+                f"--draw {target}: expected a folder for {len(files)} photographs, received a file name"
+            )
+        if not cv2.haveImageWriter(f"drawing{place.suffix.lower()}"):
+            raise KpdetectError(
+                f"--draw {target}: this OpenCV cannot write {place.suffix} files; expected {', '.join(DRAWN_SUFFIXES)}"
+            )
         targets = {files[0]: place}
     else:
-        names = _names_below_shared_folder(files) if keep_folders else [Path(file).name for file in files]
-        targets = {file: place / _drawable(name) for file, name in zip(files, names, strict=True)}
-    _check_targets(targets)
+        names = [Path(file).name for file in files]
+        if keep_folders or len(set(names)) < len(names):
+            names = _names_below_shared_folder(files)
+        names = [name if name.lower().endswith(DRAWN_SUFFIXES) else f"{name}.png" for name in names]
+        targets = {file: place / name for file, name in zip(files, names, strict=True)}
+    photographs = {os.path.realpath(file) for file in targets}
+    taken: dict[Path, str] = {}
+    for file, drawing in targets.items():
+        if os.path.realpath(drawing) in photographs:
+            raise KpdetectError(f"--draw: {drawing} would replace a photograph; choose another folder")
+        if drawing in taken:
+            raise KpdetectError(
+                f"--draw: the drawings of {taken[drawing]} and {file} would both be {drawing}; predict them separately"
+            )
+        taken[drawing] = file
     return targets
 
 
 def chip_targets(files: Sequence[str], folder: str | None, keep_folders: bool = False) -> dict[str, Path]:
-    """Where the chips of each photograph's faces go, without number and suffix: ``photo`` for ``photo_1.png``.
+    """Chooses the files of each photograph's face chips, without number and suffix: ``photo`` for ``photo_1.png``.
+
+    Photographs of the same stem keep their suffix: ``photo.jpg_1.png`` and ``photo.png_1.png``.
 
     Args:
         files: The photographs.
-        folder: Where to; nothing without it.
+        folder: The folder of the chips; None for no chips.
         keep_folders: As for `drawing_targets`.
 
     Raises:
-        KpdetectError: The folder is a file or holds the photographs, or two photographs would have the same names.
+        KpdetectError: The folder is a file, or contains the photographs.
     """
     if folder is None:
         return {}
     place = Path(folder)
     if place.is_file() or place.suffix.lower() in IMAGE_SUFFIXES:
-        raise KpdetectError(f"--crop-faces {folder}: expected a folder, received a file")
-    names = _names_below_shared_folder(files) if keep_folders else [Path(file).name for file in files]
-    targets = {file: (place / _drawable(name)).with_suffix("") for file, name in zip(files, names, strict=True)}
+        raise KpdetectError(f"--crop-faces {folder}: expected a folder, received a file name")
+    names = [Path(file).name for file in files]
+    if keep_folders or len(set(names)) < len(names):
+        names = _names_below_shared_folder(files)
+    stems = Counter(os.path.splitext(name)[0] for name in names)
+    targets = {}
+    for file, name in zip(files, names, strict=True):
+        stem = os.path.splitext(name)[0]
+        targets[file] = place / (stem if stems[stem] == 1 else name)
     sources = {os.path.dirname(os.path.realpath(file)) for file in files}
-    taken: dict[Path, str] = {}
-    for file, target in targets.items():
-        if os.path.realpath(target.parent) in sources:
-            raise KpdetectError(f"--crop-faces {folder}: chips could replace photographs there; choose another folder")
-        if target in taken:
-            raise KpdetectError(f"--crop-faces: chips of {taken[target]} and {file} would have the same names")
-        taken[target] = file
+    if any(os.path.realpath(target.parent) in sources for target in targets.values()):
+        raise KpdetectError(f"--crop-faces {folder}: chips could replace photographs there; choose another folder")
     return targets
 
 
-def _images_in(folder: Path) -> list[str]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
-    if not images:
-        found = f"{len(names)} other files" if names else "no file"
-        raise KpdetectError(f"{folder}: expected images ({', '.join(IMAGE_SUFFIXES)}) in this folder, found {found}")
-    return [str(folder / name) for name in images]
+def _files_in(folder: str) -> list[str]:
+    """The visible files of a folder, by name."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
+    except OSError as error:
+        raise KpdetectError(f"{folder}: cannot read this folder: {error.strerror or error}") from error
+    return [os.path.join(folder, name) for name in names]
 
 
 def _names_below_shared_folder(files: Sequence[str]) -> list[str]:
-    """The rest of each path, fit for a file system: a drawn photograph's address has signs that no file name may."""
+    """The rest of each path, with characters that a file name may not contain replaced."""
     paths = [os.path.abspath(file) for file in files]
     shared = os.path.commonpath([os.path.dirname(path) for path in paths])
     parts = [Path(os.path.relpath(path, shared)).parts for path in paths]
-    return [os.path.join(*(_ODD_IN_FILE_NAMES.sub("_", part) for part in path)) for path in parts]
-
-
-def _drawable(name: str) -> str:
-    """A file name in whose format a picture can be written."""
-    return name if name.lower().endswith(IMAGE_SUFFIXES) else f"{name}.png"
-
-
-def _check_targets(targets: dict[str, Path]) -> None:
-    photographs = {os.path.realpath(file) for file in targets}
-    taken: dict[Path, str] = {}
-    for file, target in targets.items():
-        if os.path.realpath(target) in photographs:
-            raise KpdetectError(f"--draw: {target} would replace a photograph; choose another folder")
-        if target in taken:
-            raise KpdetectError(f"--draw: {taken[target]} and {file} would both go to {target}; mark them apart")
-        taken[target] = file
+    return [os.path.join(*(_UNSAFE_IN_FILE_NAMES.sub("_", part) for part in path)) for path in parts]

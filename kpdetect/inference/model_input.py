@@ -1,4 +1,4 @@
-"""Crops of photographs and of labelled faces as a model takes them."""
+"""Crops of photographs and of labelled faces, as a model takes them."""
 
 import numpy as np
 
@@ -12,44 +12,47 @@ from kpdetect.modelfile.spec import Spec
 
 
 def face_of_image(image: str, spec: Spec, face: int) -> Pixels:
-    """A crop around a face that the detector finds in a photograph, as the model takes it.
+    """Detects the faces of a photograph and crops one of them.
 
     Args:
         image: The photograph's file.
         spec: The model's description.
-        face: Which one, from 0; the biggest is the first.
+        face: The number of the face, from 0, the largest.
+
+    Returns:
+        (height, width, C) uint8, as the model takes it.
 
     Raises:
-        KpdetectError: It is no image, or there is no such face.
+        KpdetectError: The file is not a picture, or there is no such face.
     """
     photograph = read_image(image)
     if spec.crop.around == "image":
         return crop_of(photograph, image_box((photograph.shape[0], photograph.shape[1])), spec)
-    faces = Predictor()(photograph)  # its score leaves out what the detector alone takes for a face
+    faces = Predictor()(photograph)  # and not the detector alone, since the score rejects false detections
     if not faces:
-        raise KpdetectError(f"{image}: no face found; choose another photograph, or labelled faces by --data")
-    _check_face(image, face, len(faces))
+        raise KpdetectError(f"{image}: no face found; choose another photograph, or labelled faces with --data")
+    _check_face_number(image, face, len(faces))
     return crop_of(photograph, faces[face].box, spec)
 
 
 def crop_of(photograph: Pixels, box_xyxy: Floats, spec: Spec) -> Pixels:
-    """A box of a photograph (H, W, 3), as the model takes it."""
+    """Crops a box (4,) of a photograph (H, W, 3): (height, width, C) uint8, as the model takes it."""
     return warp_crop(photograph, spec.crop.matrix(box_xyxy), spec.crop.size_hw, spec.channels)
 
 
 def face_of_data(annotations: Annotations, spec: Spec, face: int) -> Pixels:
-    """A crop around a labelled face, as the model takes it; `face` is its row, from 0.
+    """Crops the labelled face of a row, from 0: (height, width, C) uint8, as the model takes it.
 
     Raises:
-        KpdetectError: There is no such face.
+        KpdetectError: There is no such row.
     """
-    _check_face(f"'{annotations.name}'", face, len(annotations))
+    _check_face_number(f"'{annotations.name}'", face, len(annotations))
     one = annotations.take([face])
     if spec.crop.around == "image":
         one = with_image_boxes(one)
     return np.asarray(evaluation_crops(one, spec.crop, spec.channels)[0][0])
 
 
-def _check_face(where: str, face: int, count: int) -> None:
+def _check_face_number(where: str, face: int, count: int) -> None:
     if not 0 <= face < count:
         raise KpdetectError(f"{where}: expected --face from 0 to {count - 1}, received {face}")

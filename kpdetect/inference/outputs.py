@@ -1,4 +1,6 @@
-"""Owns a marked photograph, and its forms as text: a line for people, JSON, JSON Lines, and CSV."""
+"""The result of one photograph, and its forms as text: a line, JSON, JSON Lines and CSV."""
+
+from __future__ import annotations
 
 import csv
 import io
@@ -13,74 +15,75 @@ from kpdetect.core.geometry import Floats
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.data.readers.columns import BOX_COLUMNS, SCORE_COLUMN
 from kpdetect.detection import Face
-from kpdetect.inference.inputs import Photograph
+from kpdetect.inference.inputs import PhotoTask
 
 
 @dataclass(frozen=True)
-class Marked:
-    """A photograph that was marked.
+class PhotoResult:
+    """The faces of one photograph.
 
     Attributes:
-        photograph: Which.
+        task: The photograph.
         size_hw: Its (height, width) in pixels.
-        faces: Its faces; in the order of the boxes where it came with boxes.
-        measures: For each face what `kpdetect.measures.measure` says; None where nobody asked.
+        faces: Its faces, largest first, or in the order of the boxes of a data set.
+        measures: The result of `kpdetect.measures.measure` for each face; None if it was not asked for.
     """
 
-    photograph: Photograph
+    task: PhotoTask
     size_hw: tuple[int, int]
     faces: list[Face]
     measures: list[dict[str, Any]] | None = None
 
     def line(self) -> str:
-        """What was found, for people."""
+        """The printed line: path, number of faces and their boxes."""
         boxes = ", ".join(f"[{' '.join(f'{side:.0f}' for side in face.box)}]" for face in self.faces)
         count = len(self.faces)
-        return f"{self.photograph.path}: {count} face{'s' * (count != 1)}{' ' * bool(boxes)}{boxes}"
+        return f"{self.task.path}: {count} face{'s' * (count != 1)}{' ' * bool(boxes)}{boxes}"
 
     def to_dict(self, schema: KeypointSchema) -> dict[str, Any]:
-        """A JSON-ready description."""
+        """A JSON-ready description: ``image``, ``width``, ``height``, ``scheme``, and `Face.to_dict` of each face."""
         height, width = self.size_hw
-        report = {"image": self.photograph.path, "width": width, "height": height, "scheme": schema.name}
         faces = [face.to_dict() for face in self.faces]
         if self.measures is not None:
             faces = [{**face, "measures": measures} for face, measures in zip(faces, self.measures, strict=True)]
-        return {**report, "faces": faces}
+        return {"image": self.task.path, "width": width, "height": height, "scheme": schema.name, "faces": faces}
 
 
-def as_json(marked: Sequence[Marked], schema: KeypointSchema) -> str:
-    """A list with a line per photograph: indented, the points alone would take hundreds."""
-    return "[\n" + ",\n".join(_lines(marked, schema)) + "\n]\n"
+def as_json(results: Sequence[PhotoResult], schema: KeypointSchema) -> str:
+    """A JSON list with one line per photograph."""
+    return "[\n" + ",\n".join(_json_lines(results, schema)) + "\n]\n"
 
 
-def as_json_lines(marked: Sequence[Marked], schema: KeypointSchema) -> str:
-    """A line per photograph, each a JSON object of its own (https://jsonlines.org)."""
-    return "".join(f"{line}\n" for line in _lines(marked, schema))
+def as_json_lines(results: Sequence[PhotoResult], schema: KeypointSchema) -> str:
+    """One JSON object per line and photograph (https://jsonlines.org)."""
+    return "".join(f"{line}\n" for line in _json_lines(results, schema))
 
 
-def faces_csv(marked: Sequence[Marked], schema: KeypointSchema, folder: Path) -> str:
-    """A row per face: photograph, points in pixels, face box, and score where the model tells one.
+def faces_csv(results: Sequence[PhotoResult], schema: KeypointSchema, folder: Path) -> str:
+    """A CSV row per face: photograph, keypoints, face box, and the score, which is empty if the model has none.
 
-    The layout is the one that ``csv:FILE`` reads, so that marks that were looked through can be trained on. A
-    photograph without a face has no row.
+    ``csv:FILE`` reads this layout, so that checked predictions can be trained on. A photograph without a face has no
+    row. Coordinates are in pixels with three decimals.
 
     Args:
-        marked: The photographs.
-        schema: The scheme of their points.
-        folder: Where the CSV goes: photographs are named from there.
+        results: The photographs.
+        schema: The schema of their keypoints.
+        folder: The folder of the CSV: photographs are named relative to it.
     """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     points = (f"{name}_{axis}" for name in schema.point_names for axis in "xy")
     rows.writerow(["image", *points, *BOX_COLUMNS, SCORE_COLUMN])
-    for one in marked:
-        path = one.photograph.path
-        seen_from_folder = os.path.relpath(path, folder) if os.path.exists(path) else path  # a drawn one has no file
-        rows.writerows([seen_from_folder, *_cells(face)] for face in one.faces)
+    for result in results:
+        path = result.task.path
+        relative = os.path.relpath(path, folder) if os.path.exists(path) else path  # a synthetic one has no file
+        for face in result.faces:
+            numbers = (f"{value:.3f}" for value in (*face.keypoints.ravel().tolist(), *training_box(face).tolist()))
+            rows.writerow([relative, *numbers, "" if face.score is None else f"{face.score:.4f}"])
     return text.getvalue()
 
 
-def face_box(face: Face) -> Floats:
+def training_box(face: Face) -> Floats:
     """The face box to train on: (4,) (x0, y0, x1, y1) in pixels.
 
     It is the tight box of the keypoints. If they are only some of a face's (see `KeypointSchema.subset`), or a single
@@ -90,12 +93,5 @@ def face_box(face: Face) -> Floats:
     return face.box if face.detection_box is None or not partial else face.detection_box
 
 
-def _cells(face: Face) -> Iterator[str]:
-    """A face's numbers, in pixels with three decimals; the score is empty if there is none."""
-    for value in (*face.keypoints.ravel().tolist(), *face_box(face).tolist()):
-        yield f"{value:.3f}"
-    yield "" if face.score is None else f"{face.score:.4f}"
-
-
-def _lines(marked: Sequence[Marked], schema: KeypointSchema) -> Iterator[str]:
-    return (json.dumps(one.to_dict(schema), allow_nan=False) for one in marked)
+def _json_lines(results: Sequence[PhotoResult], schema: KeypointSchema) -> Iterator[str]:
+    return (json.dumps(result.to_dict(schema), allow_nan=False) for result in results)

@@ -1,173 +1,177 @@
-"""Owns the work of the command ``predict``: marks photographs or a data set, and writes what it found."""
+"""The command ``predict``: its options, and the run from photographs to files and printed lines."""
+
+from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
 from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
-from kpdetect.core.images import MAX_PIXELS, Pixels, read_image, write_image
+from kpdetect.core.images import MAX_PIXELS, read_image, write_image
 from kpdetect.core.options import option
 from kpdetect.core.schema import KeypointSchema
-from kpdetect.detection import Face
 from kpdetect.inference.competition import competition_csv
-from kpdetect.inference.inputs import Photograph, Work, work_of_data, work_of_images
-from kpdetect.inference.outputs import Marked, as_json, as_json_lines, faces_csv
-from kpdetect.inference.overlay import Draw, check_drawing, drawing
+from kpdetect.inference.inputs import PhotoTask, TaskList, tasks_from_data, tasks_from_images
+from kpdetect.inference.outputs import PhotoResult, as_json, as_json_lines, faces_csv
+from kpdetect.inference.overlay import Draw, check_drawing_options, make_draw
+from kpdetect.inference.predictor import Predictor
 from kpdetect.measures import check_chips, check_measurable, face_chip, measure
-
-FindFaces = Callable[[Pixels, Floats | None], list[Face]]
-"""A photograph (H, W, 3) and its face boxes (N, 4), or None to look for faces, to the faces; such as a `Predictor`."""
-
 
 JSON_LINES = ".jsonl"
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Prediction the faces of photographs, or of a data set: boxes and points, as text, JSON, CSV or drawn."""
+    """Finds faces and their keypoints in photographs, or predicts the faces of a data set.
 
-    images: tuple[str, ...] = option((), "photographs, or folders of them (not their subfolders)", positional=True)
-    data: str | None = option(
-        None, "mark a data set instead, in its own face boxes: ibug:XML, csv:FILE, …", metavar="SPEC"
+    Prints one line per photograph, and writes JSON, CSV, drawings and aligned faces. A photograph that cannot be read
+    is reported, the others are predicted, and the exit status is 2.
+    """
+
+    images: tuple[str, ...] = option(
+        (), "photographs, folders of them (without subfolders) or quoted globs ('photos/**/*.jpg')", positional=True
     )
-    model: str | None = option(None, "bundle, SavedModel, .tflite, .onnx or .keras; by default the shipped one")
+    data: str | None = option(None, "predict a data set in its own face boxes: ibug:XML, csv:FILE, …", metavar="SPEC")
+    model: str | None = option(
+        None, "a model's name, or a bundle, SavedModel, .tflite, .onnx or .keras file; the packaged model by default"
+    )
     json: str | None = option(
-        None, "write boxes and points, - for stdout; one photograph a line where FILE ends in .jsonl", metavar="FILE"
+        None,
+        "write boxes and keypoints; - for stdout; a name ending in .jsonl gets one photograph per line",
+        metavar="FILE",
     )
-    csv: str | None = option(None, "write one face a row, in the layout that --data csv:FILE reads", metavar="FILE")
-    draw: str | None = option(None, "write the marked photographs; a file for a single one", metavar="FILE_OR_FOLDER")
+    csv: str | None = option(None, "write one face per row, in the layout of --data csv:FILE", metavar="FILE")
+    draw: str | None = option(
+        None, "write drawings of the faces: a picture for one photograph, otherwise a folder", metavar="FILE_OR_FOLDER"
+    )
     filter: tuple[str, ...] = option(
         (),
-        "with --draw: put these on the faces instead of points: sunglasses, hat, moustache, or a JSON file of your own",
+        "with --draw: draw filters instead of keypoints: sunglasses, hat, moustache, or your own JSON file",
         metavar="NAME[,NAME]",
     )
-    draw_points: bool = option(False, "with --filter: draw boxes and points as well, over the filters")
+    draw_points: bool = option(False, "with --filter: draw boxes and keypoints over the filters")
     measures: bool = option(False, "with --json: add head pose, eye and mouth openness and smile of each face")
     crop_faces: str | None = option(
-        None, "write each face as an aligned picture of 112 x 112 pixels, PHOTO_1.png and so on", metavar="FOLDER"
+        None, "write each face as an aligned picture of 112 x 112 pixels: PHOTO_1.png, PHOTO_2.png, …", metavar="FOLDER"
     )
     competition_csv: str | None = option(
-        None, "with --data: write Id,Predicted, one coordinate a row, face by face", metavar="FILE"
+        None, "with --data: write Id,Predicted with one coordinate per row, face by face", metavar="FILE"
     )
     detector: str | None = option(
-        None, "find faces with: haar, for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
+        None, "the face detector: haar for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
     )
-    mirror: bool = option(False, "look at every face in a mirror too: twice the time, a little more accurate")
-    min_score: float = option(
-        0.5,
-        "leave out what the detector found and the model scores lower, from 0 to 1; 0 leaves out nothing",
-        metavar="X",
-    )
-    max_megapixels: float = option(
-        MAX_PIXELS / 1e6, "photographs of more are refused before they are decoded, by what their header says"
-    )
-    skip_bad_rows: bool = option(False, "with --data: go on without rows that are wrong")
+    mirror: bool = option(False, "average each face with its mirror image: twice the time, slightly more accurate")
+    min_score: float = option(0.5, "leave out detected faces with a lower score, 0 to 1; 0 keeps all", metavar="X")
+    max_megapixels: float = option(MAX_PIXELS / 1e6, "refuse larger photographs, by their header, before decoding")
+    skip_bad_rows: bool = option(False, "with --data: leave out bad rows")
     threads: int = option(1, "threads of the model's runtime; one is enough for single faces")
 
 
-def gather(options: PredictOptions) -> Work:
-    """What there is to mark, before any model is loaded.
+def collect_tasks(options: PredictOptions) -> TaskList:
+    """Lists what to predict, before a model is loaded.
 
     Raises:
-        KpdetectError: The options contradict each other, or name nothing.
+        KpdetectError: Options contradict each other, or a place has no photograph.
         DataError: Rows of the data set are bad.
     """
     if options.images and options.data is not None:
-        raise KpdetectError("expected photographs or --data SPEC, received both; mark them one after the other")
+        raise KpdetectError("expected photographs or --data SPEC, received both; predict them one after the other")
     if options.competition_csv is not None and options.data is None:
-        raise KpdetectError("--competition-csv needs --data SPEC, the set whose faces and boxes it numbers")
+        raise KpdetectError("--competition-csv needs --data SPEC, the data set whose faces it numbers")
     if options.detector is not None and options.data is not None:
-        raise KpdetectError("--detector goes with photographs; --data marks the boxes that its set has")
+        raise KpdetectError("--detector needs photographs; --data uses the boxes of its data set")
     if options.measures and options.json is None:
-        raise KpdetectError("--measures needs --json FILE, which they go to; - for stdout")
-    check_drawing(options.filter, options.draw_points, options.draw)
+        raise KpdetectError("--measures needs --json FILE, which they are written to; - for stdout")
+    check_drawing_options(options.filter, options.draw_points, options.draw)
     if options.data is None:
         if not options.images:
             raise KpdetectError("expected photographs, or --data SPEC with a data set; received neither")
         read = functools.partial(read_image, max_pixels=int(options.max_megapixels * 1e6))
-        return work_of_images(options.images, options.draw, options.crop_faces, read)
-    work = work_of_data(options.data, options.skip_bad_rows, options.draw, options.crop_faces)
-    if options.competition_csv is not None and work.skipped:
+        return tasks_from_images(options.images, options.draw, options.crop_faces, read)
+    tasks = tasks_from_data(options.data, options.skip_bad_rows, options.draw, options.crop_faces)
+    if options.competition_csv is not None and tasks.skipped:
         raise KpdetectError(
-            f"--competition-csv: reading {options.data} left out {work.skipped} of its rows, so that all later numbers "
-            "would be wrong; put the rows right"
+            f"--competition-csv: reading {options.data} left out {tasks.skipped} of its rows, so that all later numbers "
+            "would be wrong; correct the rows"
         )
-    return work
+    return tasks
 
 
-def predict_photographs(find_faces: FindFaces, schema: KeypointSchema, work: Work, options: PredictOptions) -> int:
-    """Prediction every photograph and writes what the options ask for.
+def predict_photographs(predictor: Predictor, tasks: TaskList, options: PredictOptions) -> int:
+    """Predicts every photograph, prints a line for each, and writes the files that the options name.
 
     Args:
-        find_faces: See `FindFaces`.
-        schema: The scheme of its points.
-        work: What `gather` gave.
-        options: Where to write.
+        predictor: Predicts the faces of a photograph.
+        tasks: The result of `collect_tasks`.
+        options: The options of the command.
 
     Returns:
-        The exit status: 2 where a photograph could not be marked.
+        The exit status: 2 if a photograph could not be predicted, otherwise 0.
 
     Raises:
-        KpdetectError: No photograph could be marked, or not all faces of the competition's CSV.
+        KpdetectError: No photograph could be predicted, a file cannot be written, or a face of the competition's CSV
+            is missing.
     """
-    check_scheme(schema, work, options)
+    schema = predictor.model.spec.schema
+    check_schema(schema, tasks, options)
     if options.measures:
         check_measurable(schema)
     if options.crop_faces is not None:
         check_chips(schema)
-    draw = drawing(options.filter, options.draw_points, schema)
+    draw = make_draw(options.filter, options.draw_points, schema)
+    for note in tasks.notes:
+        print(f"kpdetect: {note}", file=sys.stderr)
     json_file = None if options.json == "-" else options.json
-    # Files are opened before the work, so that a folder one may not write to shows at once. The competition's is the
-    # outer one: it is written whole or not at all, and where it is not, the others stay.
-    with _opened(options.competition_csv) as csv_target:
-        with _opened(json_file) as json_target, _opened(options.csv) as table_target:
-            mark_one = functools.partial(_mark_one, find_faces, draw, options.measures)
-            marked = _mark_all(mark_one, work.photographs, sys.stderr if options.json == "-" else sys.stdout)
-            text = (as_json_lines if str(json_file).endswith(JSON_LINES) else as_json)(marked, schema)
+    # Files are opened before the prediction, so that an unwritable folder is reported at once. The competition's CSV is
+    # the outermost: if it cannot be written because a face is missing, the others are written all the same.
+    with _opened(options.competition_csv) as competition_target:
+        with _opened(json_file) as json_target, _opened(options.csv) as csv_target:
+            results = _predict_all(predictor, tasks.tasks, draw, options)
+            text = (as_json_lines if str(json_file).endswith(JSON_LINES) else as_json)(results, schema)
             if json_target is not None:
                 json_target.write_text(text, encoding="utf-8")
             elif options.json == "-":
                 print(text, end="")
-            if table_target is not None and options.csv is not None:
-                table_target.write_text(faces_csv(marked, schema, Path(options.csv).parent), encoding="utf-8")
-        if csv_target is not None:
-            csv_target.write_text(competition_csv(keypoints_of_rows(marked, work, schema)), encoding="utf-8")
-    return 0 if len(marked) == len(work.photographs) else 2
+            if csv_target is not None and options.csv is not None:
+                csv_target.write_text(faces_csv(results, schema, Path(options.csv).parent), encoding="utf-8")
+        if competition_target is not None:
+            text = competition_csv(keypoints_of_rows(results, tasks, schema))
+            competition_target.write_text(text, encoding="utf-8")
+    return 0 if len(results) == len(tasks.tasks) else 2
 
 
-def check_scheme(schema: KeypointSchema, work: Work, options: PredictOptions) -> None:
-    """Says where a data set's boxes are those of other points than the model's, which then lie differently in crops.
+def check_schema(schema: KeypointSchema, tasks: TaskList, options: PredictOptions) -> None:
+    """Warns if the boxes of a data set belong to other keypoints than the model's, since crops then differ.
 
-    A model of some of the set's points is fine: `Annotations.select` keeps the boxes that it was trained with.
+    A model of some of the data set's keypoints is fine: `Annotations.select` keeps the boxes that it was trained with.
 
     Raises:
-        KpdetectError: They differ, and the competition's CSV is asked for: it would have other rows.
+        KpdetectError: They differ, and the competition's CSV is asked for, whose rows would be others.
     """
-    if work.schema is None or work.schema.point_names == schema.point_names:
+    if tasks.schema is None or tasks.schema.point_names == schema.point_names:
         return
     difference = (
-        f"the boxes of {options.data} are those of {work.schema.num_keypoints} points of scheme '{work.schema.name}', "
-        f"but the model marks {schema.num_keypoints} of scheme '{schema.name}'"
+        f"the boxes of {options.data} are those of {tasks.schema.num_keypoints} points of schema '{tasks.schema.name}', "
+        f"but the model predicts {schema.num_keypoints} of schema '{schema.name}'"
     )
     if options.competition_csv is not None:
-        raise KpdetectError(f"--competition-csv: {difference}; name a model of the set's scheme")
-    if not set(schema.point_names) <= set(work.schema.point_names):
-        print(f"warning: {difference}: its crops may be cut too wide or too tight", file=sys.stderr)
+        raise KpdetectError(f"--competition-csv: {difference}; use a model of the data set's schema")
+    if not set(schema.point_names) <= set(tasks.schema.point_names):
+        print(f"warning: {difference}: its crops may be too wide or too tight", file=sys.stderr)
 
 
-def keypoints_of_rows(marked: Sequence[Marked], work: Work, schema: KeypointSchema) -> Floats:
-    """The points of every row of the data set, in its order: (N, K, 2), NaN where a face could not be marked."""
-    keypoints = np.full((work.num_rows, schema.num_keypoints, 2), np.nan, np.float32)
-    for one in marked:
-        for row, face in zip(one.photograph.rows, one.faces, strict=True):
+def keypoints_of_rows(results: Sequence[PhotoResult], tasks: TaskList, schema: KeypointSchema) -> Floats:
+    """The keypoints of the data set's rows, in their order: (N, K, 2), NaN for a photograph that was not predicted."""
+    keypoints = np.full((tasks.num_rows, schema.num_keypoints, 2), np.nan, np.float32)
+    for result in results:
+        for row, face in zip(result.task.rows, result.faces, strict=True):
             keypoints[row] = face.keypoints
     return keypoints
 
@@ -176,42 +180,41 @@ def _opened(path: str | None) -> AbstractContextManager[Path | None]:
     return nullcontext() if path is None else atomic_file(path)
 
 
-def _mark_all(mark_one: Callable[[Photograph], Marked], photographs: Sequence[Photograph], out: TextIO) -> list[Marked]:
-    """Prediction every photograph; a bad one is reported and the others go on.
+def _predict_all(
+    predictor: Predictor, tasks: Sequence[PhotoTask], draw: Draw, options: PredictOptions
+) -> list[PhotoResult]:
+    """Predicts every photograph; a bad one is reported and left out.
 
     Raises:
-        KpdetectError: Not one photograph could be marked.
+        KpdetectError: No photograph could be predicted.
     """
-    from tqdm import tqdm  # here, since whoever imports the library needs no progress bar
+    from tqdm import tqdm  # here, since the library itself needs no progress bar
 
-    several = len(photographs) > 1
-    marked, problems = [], []
-    for photograph in tqdm(photographs, unit="photo", file=sys.stderr, disable=None if several else True):
+    out = sys.stderr if options.json == "-" else sys.stdout
+    several = len(tasks) > 1
+    results: list[PhotoResult] = []
+    problems: list[str] = []
+    for task in tqdm(tasks, unit="photo", file=sys.stderr, disable=None if several else True):
         try:
-            marked.append(mark_one(photograph))
-            tqdm.write(marked[-1].line(), file=out)
+            results.append(_predict_one(predictor, task, draw, options.measures))
+            tqdm.write(results[-1].line(), file=out)
         except KpdetectError as error:
-            problems.append(_named(photograph.path, error))
+            problems.append(str(error) if task.path in str(error) else f"{task.path}: {error}")
             if several:
                 tqdm.write(f"kpdetect: {problems[-1]}", file=sys.stderr)
-    if not marked:
-        raise KpdetectError(f"none of the {len(photographs)} photographs could be marked" if several else problems[0])
-    return marked
+    if not results:
+        raise KpdetectError(f"none of the {len(tasks)} photographs could be predicted" if several else problems[0])
+    return results
 
 
-def _mark_one(find_faces: FindFaces, draw: Draw, measured: bool, photograph: Photograph) -> Marked:
-    pixels = photograph.read(photograph.path)
-    faces = find_faces(pixels, photograph.boxes)
-    if photograph.target is not None:
-        write_image(photograph.target, draw(pixels, faces))
+def _predict_one(predictor: Predictor, task: PhotoTask, draw: Draw, with_measures: bool) -> PhotoResult:
+    pixels = task.read(task.path)
+    faces = predictor(pixels, task.boxes)
+    if task.drawing is not None:
+        write_image(task.drawing, draw(pixels, faces))
     for number, face in enumerate(faces, 1):
-        chip_target = photograph.chip_target(number)
-        if chip_target is not None:
-            write_image(chip_target, face_chip(pixels, face))
-    measures = [measure(face) for face in faces] if measured else None
-    return Marked(photograph, (pixels.shape[0], pixels.shape[1]), faces, measures)
-
-
-def _named(path: str, error: KpdetectError) -> str:
-    """An error's line, which names the file."""
-    return str(error) if path in str(error) else f"{path}: {error}"
+        chip_file = task.chip_file(number)
+        if chip_file is not None:
+            write_image(chip_file, face_chip(pixels, face))
+    measures = [measure(face) for face in faces] if with_measures else None
+    return PhotoResult(task, (pixels.shape[0], pixels.shape[1]), faces, measures)

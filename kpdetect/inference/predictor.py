@@ -157,7 +157,7 @@ class Predictor:
             )
         spec = self.model.spec
 
-        photographs = []
+        candidates = []
         for image, given in zip(images, boxes_of_images, strict=True):
             pixels = read_photograph(image, bgr)
             if given is not None:
@@ -167,26 +167,26 @@ class Predictor:
             if spec.crop.around == "image":  # one face a picture, or one for each box that was given
                 count = 1 if given is None else len(own_boxes)
                 own_boxes = np.tile(image_box(size_hw(pixels)), (count, 1))
-            photographs.append(Photograph(to_channels(pixels, spec.channels), own_boxes, given is None))
-        faces = [self._filter(one, found) for one, found in zip(photographs, self._predict(photographs), strict=True)]
+            candidates.append(Candidates(to_channels(pixels, spec.channels), own_boxes, given is None))
+        faces = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
 
         # If the detector found no face, look for large ones: windows first, then crops around the keypoints in them.
-        missed = [i for i, one in enumerate(photographs) if self._scans and one.detected and not faces[i]]
+        missed = [i for i, one in enumerate(candidates) if self._scans and one.detected and not faces[i]]
         retried = []
         for i in missed:
-            windows = replace(photographs[i], boxes=scan.windows(size_hw(photographs[i].pixels)), detected=False)
-            retried.append(replace(photographs[i], boxes=likely_boxes(self._predict([windows])[0])))
+            windows = replace(candidates[i], boxes=scan.windows(size_hw(candidates[i].pixels)), detected=False)
+            retried.append(replace(candidates[i], boxes=likely_boxes(self._predict([windows])[0])))
         for i, one, found in zip(missed, retried, self._predict(retried), strict=True):
             faces[i] = self._filter(one, found)
         return faces
 
-    def _predict(self, photographs: Sequence[Photograph]) -> list[list[Face]]:
+    def _predict(self, candidates: Sequence[Candidates]) -> list[list[Face]]:
         """Crop, infer, refine: the faces of all boxes of all photographs, in their order."""
-        owners = [one for one in photographs for _ in one.boxes]
+        owners = [one for one in candidates for _ in one.boxes]
         if not owners:
-            return [[] for _ in photographs]
+            return [[] for _ in candidates]
         spec, swap = self.model.spec, self._flip_permutation
-        boxes = np.concatenate([one.boxes for one in photographs])
+        boxes = np.concatenate([one.boxes for one in candidates])
         matrices = spec.crop.matrix(boxes)
 
         crops = crop(owners, matrices, spec)
@@ -204,11 +204,11 @@ class Predictor:
                 uncertainty[again] = refined
 
         faces = iter(as_faces(boxes, keypoints, uncertainty, matrices, spec))
-        return [[next(faces) for _ in one.boxes] for one in photographs]
+        return [[next(faces) for _ in one.boxes] for one in candidates]
 
-    def _filter(self, photograph: Photograph, faces: list[Face]) -> list[Face]:
+    def _filter(self, candidates: Candidates, faces: list[Face]) -> list[Face]:
         """Leaves out false detections and second detections of one face; the largest face comes first."""
-        if not photograph.detected:
+        if not candidates.detected:
             return faces
         if self.model.spec.face_score is not None:
             faces = [face for face in faces if score_of(face) >= self._min_score]
@@ -236,11 +236,11 @@ class Predictor:
 
 
 @dataclass(frozen=True, eq=False)
-class Photograph:
-    """A photograph as the model takes it, and the boxes to predict.
+class Candidates:
+    """The boxes of one photograph that may be faces.
 
     Attributes:
-        pixels: (H, W, C) uint8, with the model's number of channels.
+        pixels: (H, W, C) uint8, the photograph with the model's number of channels.
         boxes: (N, 4) in pixels.
         detected: Whether a detector found the boxes, so that they may be inexact or false.
     """
@@ -340,7 +340,7 @@ def boxes_within(boxes: Boxes, pixels: Pixels) -> Floats:
     return array
 
 
-def crop(owners: Sequence[Photograph], matrices: Matrix, spec: Spec) -> Pixels:
+def crop(owners: Sequence[Candidates], matrices: Matrix, spec: Spec) -> Pixels:
     """Crops a face from each photograph.
 
     Args:
