@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from messages import mentions
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.inference.competition import competition_csv
@@ -48,11 +49,11 @@ def test_its_bytes_by_hand():
 def test_a_face_without_points_is_no_csv():
     points = np.zeros((5, 3, 2), np.float32)
     points[2:4] = np.nan
-    with pytest.raises(KpdetectError, match=r"all 5 faces, 2 have none \(the first is face 2"):
+    with pytest.raises(KpdetectError, match=mentions("5", "2")):
         competition_csv(points)
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (2, 3, 3), (4, 136), ()])
 def test_points_of_another_shape(shape):
-    with pytest.raises(KpdetectError, match="expected points of shape"):
+    with pytest.raises(KpdetectError, match=mentions("(N, K, 2)", str(shape))):
         competition_csv(np.zeros(shape))

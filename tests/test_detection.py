@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import mentions
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import intersection_over_union
@@ -46,9 +47,9 @@ class TestFace:
         np.testing.assert_array_equal(face().point("nose_tip"), [60, 61])
 
     def test_unknown_names_are_errors(self):
-        with pytest.raises(KpdetectError, match="did you mean 'left_eye'"):
+        with pytest.raises(KpdetectError, match=mentions("left_eie", "left_eye")):
             face()["left_eie"]
-        with pytest.raises(KpdetectError, match="no point 'snout'"):
+        with pytest.raises(KpdetectError, match=mentions("snout")):
             face().point("snout")
 
     def test_description_is_whole(self):
@@ -86,12 +87,12 @@ class TestFace:
         assert repr(face()) == "Face(68 keypoints of 'ibug68', box=(0.0, 1.0, 134.0, 135.0), score=0.50)"
 
     def test_shapes_that_do_not_fit(self):
-        with pytest.raises(KpdetectError, match=r"detection box of shape \(4,\)"):
+        with pytest.raises(KpdetectError, match=mentions("detection box", "(4,)")):
             dataclasses.replace(face(), detection_box=np.zeros((1, 4), np.float32))
-        with pytest.raises(KpdetectError, match=r"keypoints of shape \(1, 2\)"):
+        with pytest.raises(KpdetectError, match=mentions("keypoints", "(1, 2)")):
             Face(np.zeros((2, 2), np.float32), user_schema(["a"]))
         for shape in ((1,), (68, 1), (69,), ()):
-            with pytest.raises(KpdetectError, match=r"uncertainty of shape \(68,\) .*received \("):
+            with pytest.raises(KpdetectError, match=mentions("uncertainty", "(68,)", str(shape))):
                 dataclasses.replace(face(), uncertainty=np.zeros(shape, np.float32))
 
 
@@ -159,7 +160,7 @@ class TestDetector:
 
     @pytest.mark.parametrize(("min_face", "min_votes"), [(0, 5), (1.5, 5), (float("nan"), 5), (0.1, 0)])
     def test_options_out_of_range(self, min_face, min_votes):
-        with pytest.raises(KpdetectError, match="expected min_face in"):
+        with pytest.raises(KpdetectError, match=mentions("min_face", str(min_face), "min_votes", str(min_votes))):
             HaarDetector(min_face, min_votes)
 
     def test_an_opencv_without_cascades_names_the_one_to_install(self, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 
 from kpdetect import predict
 from kpdetect.core.assets import PACKAGE
@@ -299,7 +300,7 @@ def test_points_no_head_could_have_fall_back_to_a_flat_warp() -> None:
 def test_the_scheme_of_58_points_holds_them_and_others_are_told() -> None:
     for name in SHIPPED:
         assert len(load_filter(name).check_scheme(IMM58)) >= 3
-        with pytest.raises(KpdetectError, match=rf"filter '{name}'.*scheme 'user' has 0 of them"):
+        with pytest.raises(KpdetectError, match=mentions(name, "user", "0")):
             load_filter(name).check_scheme(user_schema(["nose", "ear"]))
 
 
@@ -343,48 +344,49 @@ def test_a_bad_optional_field_is_one_line_with_the_file(tmp_path: Path, field: d
 
 
 @pytest.mark.parametrize(
-    ("description", "message"),
+    ("description", "parts"),
     [
-        ([1], "expected picture, anchors"),
-        ({"picture": "crown.png"}, "expected picture, anchors"),
-        ({"picture": "crown.png", "anchors": ANCHORS, "color": 1}, "color"),
-        ({"picture": "none.png", "anchors": ANCHORS}, "none.png: cannot read"),
-        ({"picture": "crown.json", "anchors": ANCHORS}, "RGBA"),
-        ({"picture": "crown.png", "anchors": ANCHORS, "warp": "afine"}, "did you mean 'affine'"),
-        ({"picture": "crown.png", "anchors": ANCHORS, "warp": "perspective"}, "at least 4 anchors"),
-        ({"picture": "crown.png", "anchors": {"nose_tip": [1]}}, "anchor 'nose_tip': expected"),
-        ({"picture": "crown.png", "anchors": {"nose_tip": "here"}}, "anchor 'nose_tip': expected"),
-        ({"picture": "crown.png", "anchors": {"nose_tip": [1, 2, 0]}}, "weight above 0"),
+        ([1], ["picture", "anchors"]),
+        ({"picture": "crown.png"}, ["picture", "anchors"]),
+        ({"picture": "crown.png", "anchors": ANCHORS, "color": 1}, ["color"]),
+        ({"picture": "none.png", "anchors": ANCHORS}, ["none.png"]),
+        ({"picture": "crown.json", "anchors": ANCHORS}, ["RGBA"]),
+        ({"picture": "crown.png", "anchors": ANCHORS, "warp": "afine"}, ["afine", "affine"]),
+        ({"picture": "crown.png", "anchors": ANCHORS, "warp": "perspective"}, ["perspective", "4"]),
+        ({"picture": "crown.png", "anchors": {"nose_tip": [1]}}, ["nose_tip", "[1]"]),
+        ({"picture": "crown.png", "anchors": {"nose_tip": "here"}}, ["nose_tip", "here"]),
+        ({"picture": "crown.png", "anchors": {"nose_tip": [1, 2, 0]}}, ["nose_tip", "0", "[1, 2, 0]"]),
     ],
 )
-def test_a_bad_filter_is_told_in_one_line(tmp_path: Path, description: object, message: str) -> None:
+def test_a_bad_filter_is_told_in_one_line(tmp_path: Path, description: object, parts: list[str]) -> None:
     file = write_filter(tmp_path, description)
     with pytest.raises(KpdetectError) as caught:
         load_filter(file)
-    assert message in str(caught.value)
-    assert str(tmp_path) in str(caught.value)
+    assert lines_with(str(caught.value), str(tmp_path), *parts)
     assert "\n" not in str(caught.value)
 
 
 def test_a_picture_without_transparency_and_broken_json_are_told(tmp_path: Path) -> None:
     file = write_filter(tmp_path, {"picture": "crown.png", "anchors": ANCHORS}, red_square()[..., :3])
-    with pytest.raises(KpdetectError, match=r"crown\.png: expected a PNG of 8 bits with transparency"):
+    with pytest.raises(KpdetectError, match=mentions("crown.png", "RGBA")):
         load_filter(file)
     file.write_text("{", encoding="utf-8")
-    with pytest.raises(KpdetectError, match=r"crown\.json: expected JSON such as"):
+    with pytest.raises(KpdetectError, match=mentions("crown.json", "JSON")):
         load_filter(file)
-    with pytest.raises(KpdetectError, match=r"none\.json: cannot read the filter"):
+    with pytest.raises(KpdetectError, match=mentions("none.json")):
         load_filter(tmp_path / "none.json")
 
 
 def test_a_misspelt_point_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_filter(tmp_path, {"picture": "crown.png", "anchors": {**ANCHORS, "nose_tipp": [40, 50]}})
     make_draw(["hat", str(file)], False, IBUG68)
-    assert capsys.readouterr().err == "warning: filter 'crown': scheme 'ibug68' lacks nose_tipp; left out\n"
+    error = capsys.readouterr().err
+    assert lines_with(error, "crown", "ibug68", "nose_tipp")
+    assert error.count("\n") == 1
 
 
 def test_a_wrong_name_is_told_with_the_nearest() -> None:
-    with pytest.raises(KpdetectError, match="no filter 'sunglases': did you mean 'sunglasses'"):
+    with pytest.raises(KpdetectError, match=mentions("sunglases", "sunglasses")):
         apply_filters(plain(), [mean_face()], ["sunglases"])
 
 
@@ -410,15 +412,15 @@ class TestCommand:
         return file
 
     @pytest.mark.parametrize(
-        ("words", "message"),
+        ("words", "parts"),
         [
-            (["--draw", "x.png", "--filter", "mustache"], "did you mean 'moustache'"),
-            (["--filter", "hat"], "--filter needs --draw"),
-            (["--draw", "x.png", "--draw-points"], "--draw-points goes with --filter"),
+            (["--draw", "x.png", "--filter", "mustache"], ["mustache", "moustache"]),
+            (["--filter", "hat"], ["--filter", "--draw"]),
+            (["--draw", "x.png", "--draw-points"], ["--draw-points", "--filter"]),
         ],
     )
-    def test_mistakes_are_told_before_any_work(self, words: list[str], message: str) -> None:
-        with pytest.raises(KpdetectError, match=message):
+    def test_mistakes_are_told_before_any_work(self, words: list[str], parts: list[str]) -> None:
+        with pytest.raises(KpdetectError, match=mentions(*parts)):
             predict.main(["photo.png", *words])
 
 

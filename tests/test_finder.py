@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import mentions
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import intersection_over_union
@@ -167,12 +168,14 @@ class TestFaceFinder:
         "options", [{"min_face": 0}, {"min_face": 1.1}, {"min_score": 0}, {"min_score": 1}, {"threads": 0}]
     )
     def test_options_out_of_range_are_errors(self, options):
-        with pytest.raises(KpdetectError, match="detector: expected min_face in"):
+        with pytest.raises(
+            KpdetectError, match=mentions("min_face", "min_score", "threads", *map(str, options.values()))
+        ):
             FaceFinder(**options)
 
     def test_a_missing_file_is_told(self, monkeypatch):
         monkeypatch.setattr(finder, "FINDER_FILE", "none.tflite")
-        with pytest.raises(KpdetectError, match=r"no none\.tflite ships with this kpdetect"):
+        with pytest.raises(KpdetectError, match=mentions("none.tflite")):
             FaceFinder()
 
     def test_it_finds_people_kept_out_of_its_training(self, shared_data):
@@ -194,7 +197,7 @@ def test_commands_call_detectors_by_name(tmp_path, monkeypatch):
     assert make_detector(judged=True).min_score < make_detector().min_score
     assert make_detector("haar", judged=True).min_votes < make_detector("haar").min_votes
     assert make_detector("haar", min_face=0.3).min_face == make_detector(min_face=0.3).min_face == 0.3
-    with pytest.raises(KpdetectError, match="expected YuNet's ONNX file"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "none.onnx"), "YuNet")):
         make_detector(str(tmp_path / "none.onnx"))
     monkeypatch.setattr("kpdetect.detection.YuNetDetector", lambda model: f"YuNet of {model}")
     assert make_detector("yunet.onnx") == "YuNet of yunet.onnx"
@@ -206,7 +209,7 @@ def test_the_exported_network_tells_what_keras_does(tmp_path):
 
 
 def test_a_predictor_tells_at_once_that_there_is_no_such_detector(tmp_path):
-    with pytest.raises(KpdetectError, match=r"gone\.onnx.*YuNet"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "gone.onnx"), "YuNet")):
         Predictor(detector=tmp_path / "gone.onnx")
 
 

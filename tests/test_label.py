@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 
 pa = pytest.importorskip("pyarrow", reason='needs PyArrow: pip install "kpdetect[label]"')
 pq = pytest.importorskip("pyarrow.parquet")
@@ -71,6 +73,11 @@ def label(places: Sequence[object], out: Path, **options: object) -> int:
     return run.label(LabelOptions(tuple(map(str, places)), str(out), **{"part": 2, "batch": 3, **options}), engine)
 
 
+def counts_in(out: str) -> list[int]:
+    """The numbers of the last line before its first folder: photographs, those done before, faces."""
+    return [int(number) for number in re.findall(r"\d+", out.splitlines()[-1].split("/")[0])]
+
+
 def read(out: Path, kind: str) -> list[dict]:
     return pq.read_table(out / kind).to_pylist()
 
@@ -123,30 +130,26 @@ class TestParts:
             assert label([tmp_path], tmp_path / "labels") == 0
 
     @pytest.mark.parametrize(
-        ("place", "message"),
-        [
-            ("nothing", "empty/nothing: no such file or folder"),
-            ("", r"expected files .*\.parquet.* in this folder or below it, found no file"),
-            ("*.jpg", r"empty/\*\.jpg: expected a glob that matches files, found none"),
-        ],
+        ("place", "parts"),
+        [("nothing", ["empty/nothing"]), ("", ["empty", ".parquet"]), ("*.jpg", ["empty/*.jpg"])],
     )
-    def test_places_that_hold_nothing(self, tmp_path, place, message):
+    def test_places_that_hold_nothing(self, tmp_path, place, parts):
         (tmp_path / "empty").mkdir()
-        with pytest.raises(KpdetectError, match=message):
+        with pytest.raises(KpdetectError, match=mentions(*parts)):
             find_parts([f"{tmp_path}/empty/{place}".rstrip("/")], 4, Columns(), tmp_path / "out")
 
     def test_tables_that_hold_no_photographs(self, table, tmp_path):
-        with pytest.raises(KpdetectError, match=r"no column 'image' \(--column\); there are: jpg, url"):
+        with pytest.raises(KpdetectError, match=mentions("image", "--column", "jpg", "url")):
             find_parts([str(table)], 4, Columns(), tmp_path)
-        with pytest.raises(KpdetectError, match=r"no column 'site' \(--name-column\)"):
+        with pytest.raises(KpdetectError, match=mentions("site", "--name-column")):
             find_parts([str(table)], 4, Columns("jpg", "site"), tmp_path)
-        with pytest.raises(KpdetectError, match=r"expected the bytes of image files in column 'url'.*received string"):
+        with pytest.raises(KpdetectError, match=mentions("url", "string")):
             find_parts([str(table)], 4, Columns("url"), tmp_path)
         (tmp_path / "no.parquet").write_text("no table")
-        with pytest.raises(KpdetectError, match=r"no\.parquet: expected a Parquet table"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "no.parquet"))):
             find_parts([str(tmp_path)], 4, Columns(), tmp_path / "out")
         pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "no.parquet")
-        with pytest.raises(KpdetectError, match="expected photographs, found none"):
+        with pytest.raises(KpdetectError, match="photographs"):
             find_parts([str(tmp_path)], 4, Columns(), tmp_path / "out")
 
 
@@ -157,8 +160,8 @@ class TestLabels:
         assert_equal_to_the_predictor(read(tmp_path / "out", "faces"), images)
         (bad,) = read(tmp_path / "out", "errors")
         assert bad["image"] == str(photos / "bad.jpg")
-        assert "expected a whole image" in bad["reason"]
-        assert "9 photographs, 7 faces in" in capsys.readouterr().out
+        assert bad["reason"]
+        assert counts_in(capsys.readouterr().out) == [9, 7]
 
     def test_parquet_in_parquet_out(self, photos, table, tmp_path):
         assert label([table], tmp_path / "out", column="jpg", name_column="url") == 0
@@ -166,7 +169,7 @@ class TestLabels:
         assert_equal_to_the_predictor(read(tmp_path / "out", "faces"), images)
         (bad,) = read(tmp_path / "out", "errors")
         assert bad["image"] == "page/none"
-        assert "an empty file" in bad["reason"]
+        assert bad["reason"]
 
     def test_the_metadata_names_the_points(self, photos, tmp_path):
         assert label([photos / "0.png"], tmp_path / "out") == 0
@@ -224,7 +227,7 @@ class TestGoingOn:
         before = {file: file.stat().st_mtime_ns for file in faces if file.exists()}
         capsys.readouterr()
         assert label([photos], tmp_path / "cut", workers=2, batch=1) == 0  # these two change nothing of the labels
-        assert "9 photographs (7 of them before), 7 faces" in capsys.readouterr().out
+        assert counts_in(capsys.readouterr().out) == [9, 7, 7]
         assert all(file.stat().st_mtime_ns == when for file, when in before.items())
         assert sorted((tmp_path / "cut" / "faces").iterdir()) == faces
         cut, whole = read(tmp_path / "cut", "faces"), read(tmp_path / "whole", "faces")
@@ -235,28 +238,28 @@ class TestGoingOn:
         assert label([photos], tmp_path / "out") == 0
         monkeypatch.setattr("test_label.engine", None)
         assert label([photos], tmp_path / "out") == 0
-        assert "9 photographs (9 of them before)" in capsys.readouterr().out
+        assert counts_in(capsys.readouterr().out) == [9, 9, 7]
 
     def test_other_settings_are_refused_and_named(self, photos, tmp_path):
         assert label([photos / "0.png"], tmp_path / "out") == 0
-        with pytest.raises(KpdetectError, match=r"other settings: min_score 0\.5 there, 0\.7 now"):
+        with pytest.raises(KpdetectError, match=mentions("min_score", "0.5", "0.7")):
             label([photos / "0.png"], tmp_path / "out", min_score=0.7)
-        with pytest.raises(KpdetectError, match="other settings: photographs 1 there, 9 now; list_sha256"):
+        with pytest.raises(KpdetectError, match=mentions("photographs", "1", "9", "list_sha256")):
             label([photos], tmp_path / "out")
 
     def test_a_folder_that_holds_something_else(self, photos, tmp_path):
         (tmp_path / "diary.txt").write_text("mine")
         for place in (tmp_path, tmp_path / "diary.txt"):
-            with pytest.raises(KpdetectError, match="holds files that are no labels"):
+            with pytest.raises(KpdetectError, match=mentions(str(place))):
                 label([photos], place)
         (tmp_path / "settings.json").write_text('{"volume": 11}')
-        with pytest.raises(KpdetectError, match="expected the settings of this version's labels"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "settings.json"))):
             label([photos], tmp_path)
 
     def test_a_part_that_is_damaged_is_named(self, photos, tmp_path):
         assert label([photos], tmp_path / "out") == 0
         (tmp_path / "out" / "faces" / "part-000002.parquet").write_bytes(b"PAR1")
-        with pytest.raises(KpdetectError, match=r"part-000002\.parquet: .* damaged file; remove it"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "out" / "faces" / "part-000002.parquet"))):
             label([photos], tmp_path / "out")
 
     def test_a_failed_part_leaves_the_others_and_status_2(self, photos, table, tmp_path, capsys):
@@ -267,14 +270,14 @@ class TestGoingOn:
         damaged.write_bytes(whole[:4] + bytes(100) + whole[104:])
         outcomes = list(in_this_process([(0, TablePart(str(damaged), 0, 5, part.columns)), (1, part)], job, 1))
         assert outcomes[0].counts is None
-        assert outcomes[0].problem.startswith(f"{damaged}, rows 0 to 4: cannot be read")
+        assert lines_with(outcomes[0].problem, str(damaged), "0", "4")
         assert run.gather(outcomes, 0, 10) == (Counts(5, 4, 1), 1)
         assert job.folder.done().keys() == {1}
-        assert "part 0 failed" in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, "part 0", str(damaged))
 
     def test_parts_that_fail_one_after_another_end_the_run(self):
         outcomes = iter([Outcome(number, None, "no space left on device") for number in range(run.FAILED_IN_A_ROW + 1)])
-        with pytest.raises(KpdetectError, match=r"3 parts failed one after another.*no space left"):
+        with pytest.raises(KpdetectError, match=mentions("3", "no space left on device")):
             run.gather(outcomes, 0, 10)
         assert len(list(outcomes)) == 1
 
@@ -317,7 +320,7 @@ class TestOnRay:
         images = {str(file): str(file) for file in photos.rglob("*.png")}
         assert_equal_to_the_predictor(read(tmp_path / "out", "faces"), images)
         assert [row["image"] for row in read(tmp_path / "out", "errors")] == [str(photos / "bad.jpg")]
-        assert "9 photographs, 7 faces" in capsys.readouterr().out
+        assert counts_in(capsys.readouterr().out) == [9, 7]
 
     def test_a_worker_that_dies_is_replaced_and_a_part_that_kills_two_is_named(self, on_ray, photos, tmp_path):
         job = Job(LOOK, LabelFolder(tmp_path / "out"), 2)
@@ -329,7 +332,7 @@ class TestOnRay:
         ]
         outcomes = {outcome.number: outcome for outcome in on_ray(list(enumerate(parts)), job, 2)}
         assert {number for number, outcome in outcomes.items() if outcome.counts == Counts(1, 1, 0)} == {1, 2, 3, 4}
-        assert outcomes[0].problem.startswith("deadly.png to deadly.png: 2 workers died of it: ")
+        assert lines_with(outcomes[0].problem, "deadly.png", "2")
         assert outcomes[0].problem.count("\n") == 0
         assert job.folder.done().keys() == {1, 2, 3, 4}
 
@@ -344,23 +347,23 @@ class TestOnRay:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "parts"),
     [
-        (["--workers", "0"], "--workers: expected 1 or more, received 0"),
-        (["--batch", "-1"], "--batch: expected 1 or more"),
-        (["--part", "0"], "--part: expected 1 or more"),
-        (["--max-megapixels", "nan"], "--max-megapixels: expected more than 0"),
-        (["--min-score", "2"], "min_score: expected 0 to 1"),
-        (["--model", "gone.tflite"], "gone.tflite"),
-        (["--address", "127.0.0.1:9"], "--address 127.0.0.1:9: expected a Ray cluster there: "),
-        (["--detector", "gone.onnx"], "gone.onnx: expected YuNet's ONNX file"),
+        (["--workers", "0"], ["--workers", "1", "0"]),
+        (["--batch", "-1"], ["--batch", "1", "-1"]),
+        (["--part", "0"], ["--part", "1", "0"]),
+        (["--max-megapixels", "nan"], ["--max-megapixels", "0", "nan"]),
+        (["--min-score", "2"], ["min_score", "0", "1"]),
+        (["--model", "gone.tflite"], ["gone.tflite"]),
+        (["--address", "127.0.0.1:9"], ["--address", "127.0.0.1:9", "Ray"]),
+        (["--detector", "gone.onnx"], ["gone.onnx", "YuNet"]),
     ],
 )
-def test_options_that_make_no_sense_leave_no_labels(words, message, photos, tmp_path, capsys):
+def test_options_that_make_no_sense_leave_no_labels(words, parts, photos, tmp_path, capsys):
     pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
     assert run_command(command.main, [str(photos), "--out", str(tmp_path / "out"), *words]) == 2
     error = capsys.readouterr().err
-    assert message in error
+    assert lines_with(error, *parts)
     assert error.count("\n") == 1
     assert not (tmp_path / "out" / "faces").exists()
 
@@ -370,7 +373,7 @@ def test_a_missing_package_names_its_extra(module, package, photos, tmp_path, mo
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find(name) or object())
     assert run_command(command.main, [str(photos), "--out", str(tmp_path / "out")]) == 2
-    assert f'labelling at scale needs {package}: pip install "kpdetect[label]"' in capsys.readouterr().err
+    assert lines_with(capsys.readouterr().err, package, 'pip install "kpdetect[label]"')
 
 
 def test_importing_the_command_needs_neither():

@@ -318,7 +318,6 @@ class TestCommand:
             (["--measures"], "--measures needs --json"),
             (["--crop-faces", "{photos}"], "could replace photographs"),
             (["--crop-faces", "chips.png"], "expected a folder"),
-            (["{photos}/b.jpg", "{photos}/../b.png", "--crop-faces", "{photos}/../chips"], "the same names"),
         ],
     )
     def test_options_that_make_no_sense_are_one_line(self, command, photos, words, message, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 
 from kpdetect import track
 from kpdetect.core.errors import KpdetectError
@@ -147,7 +149,7 @@ def test_frames_of_the_same_time_do_no_harm() -> None:
 
 @pytest.mark.parametrize("values", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, 0.0), (float("nan"), 1.0, 1.0)])
 def test_wrong_filter_options_say_so(values: tuple[float, float, float]) -> None:
-    with pytest.raises(KpdetectError, match="cut-offs above 0"):
+    with pytest.raises(KpdetectError, match=mentions("beta", "0", *map(str, values))):
         OneEuroOptions(*values)
 
 
@@ -256,7 +258,7 @@ def test_collapsed_points_and_jumps_are_no_faces() -> None:
 
 
 def test_tracker_options_out_of_range_say_so() -> None:
-    with pytest.raises(KpdetectError, match="every so many frames"):
+    with pytest.raises(KpdetectError, match=mentions("detect_every=0", "1")):
         TrackerOptions(detect_every=0)
 
 
@@ -342,7 +344,10 @@ def test_what_is_written_is_read(tmp_path, suffix) -> None:
 
 
 def test_a_video_without_frames_is_not_written(tmp_path) -> None:
-    with pytest.raises(KpdetectError, match="not a single frame"), video_writer(str(tmp_path / "a.mp4"), RATE):
+    with (
+        pytest.raises(KpdetectError, match=mentions(str(tmp_path / "a.mp4"))),
+        video_writer(str(tmp_path / "a.mp4"), RATE),
+    ):
         pass
     assert os.listdir(tmp_path) == []
 
@@ -370,7 +375,7 @@ def test_a_line_of_json_per_frame(tmp_path, capsys) -> None:
     assert {face["id"] for line in lines for face in line["faces"]} == {1}
     np.testing.assert_allclose(lines[-1]["faces"][0]["keypoints"], points_at(100), atol=1e-2)
     assert frames_in(tmp_path / "out.mp4") == 30
-    assert "clip: 30 frames, 1 face, searched 1 times" in capsys.readouterr().out
+    assert re.search(r"\bclip\b.*\b30\b.*\b1\b.*\b1\b", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -397,19 +402,19 @@ def test_wrong_words_are_one_line(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     text = tmp_path / "text.mp4"
     text.write_text("no video")
-    for words, expected in (
-        ([str(tmp_path / "none.mp4")], "there is no such file"),
-        ([str(tmp_path)], "that is a folder"),
-        ([str(text)], "it is none"),
-        (["97"], "camera 97: there is none"),
-        ([str(text), "--out", "points.txt"], "no video format '.txt'"),
-        ([str(text), "--out", str(text)], "another file than the video"),
-        ([str(text), "--show"], "no display"),
-        ([str(text), "--min-cutoff", "0"], "cut-offs above 0"),
-        ([str(text), "--filter", "sunglases"], "sunglasses"),
+    for words, parts in (
+        ([str(tmp_path / "none.mp4")], [str(tmp_path / "none.mp4")]),
+        ([str(tmp_path)], [str(tmp_path)]),
+        ([str(text)], [str(text), ".mp4"]),
+        (["97"], ["97"]),
+        ([str(text), "--out", "points.txt"], [".txt", ".mp4"]),
+        ([str(text), "--out", str(text)], ["--out", str(text)]),
+        ([str(text), "--show"], ["--show", "--out", "DISPLAY"]),
+        ([str(text), "--min-cutoff", "0"], ["beta", "0"]),
+        ([str(text), "--filter", "sunglases"], ["sunglases", "sunglasses"]),
     ):
         assert run_command(track.main, words) == 2
-        assert expected in capsys.readouterr().err.splitlines()[-1]
+        assert lines_with(capsys.readouterr().err.splitlines()[-1], *parts)
 
 
 def test_the_command_follows_a_drawn_face(tmp_path) -> None:
@@ -431,7 +436,7 @@ def test_the_command_follows_a_drawn_face(tmp_path) -> None:
 def test_models_of_some_points_are_refused(names) -> None:
     schema = IBUG68.subset([name for name in names if name in IBUG68.point_names])
     model = SimpleNamespace(spec=SimpleNamespace(schema=schema, crop=SimpleNamespace(around="face")))
-    with pytest.raises(KpdetectError, match="expected a model of all points"):
+    with pytest.raises(KpdetectError, match=mentions(str(schema.num_keypoints), schema.name)):
         track._detector(Predictor(model), 0.1)
 
 

@@ -56,7 +56,7 @@ class Face:
         for name, array, expected in arrays:
             if array is not None and np.shape(array) != expected:
                 raise KpdetectError(
-                    f"face: expected {name} of shape {expected} for schema '{self.schema.name}', "
+                    f"face: expected {name} of shape {expected} for scheme '{self.schema.name}', "
                     f"received {np.shape(array)}"
                 )
 
@@ -72,7 +72,7 @@ class Face:
             KpdetectError: The schema has no such group.
         """
         if group not in self.schema.groups:
-            raise unknown_name(f"group in schema '{self.schema.name}',", group, self.schema.groups)
+            raise unknown_name(f"group in scheme '{self.schema.name}',", group, self.schema.groups)
         return np.asarray(self.keypoints[list(self.schema.groups[group])])
 
     def point(self, name: str) -> Floats:
@@ -122,5 +122,5 @@ class Face:
         return (
             f"box: ({x0:.1f}, {y0:.1f}, {x1:.1f}, {y1:.1f}), {x1 - x0:.1f} x {y1 - y0:.1f} px\n"
             f"score: {score}\n"
-            f"keypoints: {self.schema.num_keypoints} of schema '{self.schema.name}'{distance}{error}"
+            f"keypoints: {self.schema.num_keypoints} of scheme '{self.schema.name}'{distance}{error}"
         )

@@ -12,9 +12,9 @@ def competition_csv(keypoints: npt.ArrayLike) -> str:
     """The text of the CSV that the competition on iBUG 300-W large accepts for its unlabelled faces.
 
     ``Id`` is the running number of a coordinate, from 0: faces in the order of the data set (for dlib XML that of the
-    ``box`` elements), the points of each face in their order, and x before y. So ``Id = (face * K + point) * 2 + axis``,
-    which is ``face * 136 + point * 2 + axis`` for 68 points. Public solutions of the competition (the Kaggle one of
-    Berkeley's CS 194-26) number the rows so; the organisers' page only states the two column names.
+    ``box`` elements), the points of each face in their order, and x before y. For K points,
+    ``Id = (face * K + point) * 2 + axis``. Public solutions of the competition (the Kaggle one of Berkeley's CS 194-26)
+    number the rows so; the organisers' page only states the two column names.
 
     ``Predicted`` is in pixels of the original image, 0-based with pixel centres on integers, like the parts of the
     labelled XML, with the fewest digits that restore the float32.

@@ -1,4 +1,4 @@
-"""The inputs of the command ``predict``: photographs in files, folders and globs, or a data set; and where outputs go."""
+"""What the command ``predict`` has to do: photographs of files, folders, globs or a data set, and their outputs."""
 
 from __future__ import annotations
 

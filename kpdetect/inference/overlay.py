@@ -49,7 +49,7 @@ def make_draw(filters: Sequence[str], draw_points: bool, schema: KeypointSchema)
         missing = sorted(set(one.anchors) - set(one.check_scheme(schema)))
         if missing and one.name not in SHIPPED:
             points = ", ".join(missing)
-            print(f"warning: filter '{one.name}': schema '{schema.name}' lacks {points}; left out", file=sys.stderr)
+            print(f"warning: filter '{one.name}': scheme '{schema.name}' lacks {points}; left out", file=sys.stderr)
 
     def draw(image_rgb: Pixels, faces: Sequence[Face]) -> Pixels:
         filtered = apply_filters(image_rgb, faces, loaded)

@@ -98,8 +98,8 @@ def collect_tasks(options: PredictOptions) -> TaskList:
     tasks = tasks_from_data(options.data, options.skip_bad_rows, options.draw, options.crop_faces)
     if options.competition_csv is not None and tasks.skipped:
         raise KpdetectError(
-            f"--competition-csv: reading {options.data} left out {tasks.skipped} of its rows, so that all later numbers "
-            "would be wrong; correct the rows"
+            f"--competition-csv: {tasks.skipped} bad rows of {options.data} were left out, so that all later numbers would "
+            "be wrong; correct the rows"
         )
     return tasks
 
@@ -158,8 +158,8 @@ def check_schema(schema: KeypointSchema, tasks: TaskList, options: PredictOption
     if tasks.schema is None or tasks.schema.point_names == schema.point_names:
         return
     difference = (
-        f"the boxes of {options.data} are those of {tasks.schema.num_keypoints} points of schema '{tasks.schema.name}', "
-        f"but the model predicts {schema.num_keypoints} of schema '{schema.name}'"
+        f"the boxes of {options.data} are of {tasks.schema.num_keypoints} points of scheme '{tasks.schema.name}', "
+        f"but the model predicts {schema.num_keypoints} of scheme '{schema.name}'"
     )
     if options.competition_csv is not None:
         raise KpdetectError(f"--competition-csv: {difference}; use a model of the data set's schema")

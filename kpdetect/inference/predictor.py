@@ -100,7 +100,7 @@ class Predictor:
         self._flip_permutation = self.model.spec.schema.flip_permutation if mirror else None
         if mirror and self._flip_permutation is None:
             name = self.model.spec.schema.name
-            raise KpdetectError(f"mirror: expected a schema with left and right points, received '{name}'")
+            raise KpdetectError(f"mirror: expected a scheme with left and right points, received '{name}'")
         self._second_look = second_look
         self._min_score = min_score
         self._detector = os.fspath(detector) if isinstance(detector, str | os.PathLike) else detector
