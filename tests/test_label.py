@@ -28,15 +28,15 @@ from kpdetect.detection import Face  # noqa: E402
 from kpdetect.inference.bulk import run  # noqa: E402
 from kpdetect.inference.bulk.folder import LabelFolder  # noqa: E402
 from kpdetect.inference.bulk.options import LabelOptions  # noqa: E402
-from kpdetect.inference.bulk.sources import Columns, Encoded, FilesPart, Part, TablePart, find_parts  # noqa: E402
-from kpdetect.inference.bulk.tables import Counts, Labelled, faces_table  # noqa: E402
-from kpdetect.inference.bulk.worker import Job, Labeller, Look, Outcome  # noqa: E402
+from kpdetect.inference.bulk.sources import Columns, EncodedPhoto, FilesPart, Part, TablePart, find_parts  # noqa: E402
+from kpdetect.inference.bulk.tables import Counts, LabelResult, faces_table  # noqa: E402
+from kpdetect.inference.bulk.worker import LabelJob, Labeller, PartResult, PredictorOptions  # noqa: E402
 from kpdetect.predict import Predictor  # noqa: E402
 
-LOOK = Look(model=None, detector=None, mirror=False, min_score=0.5, max_megapixels=250)
+OPTIONS = PredictorOptions(model=None, detector=None, mirror=False, min_score=0.5, max_megapixels=250)
 
 
-def in_this_process(parts: Sequence[tuple[int, Part]], job: Job, workers: int) -> Iterator[Outcome]:
+def in_this_process(parts: Sequence[tuple[int, Part]], job: LabelJob, workers: int) -> Iterator[PartResult]:
     labeller = Labeller(job)
     return (labeller.label(number, part) for number, part in parts)
 
@@ -181,7 +181,9 @@ class TestLabels:
         scheme = user_schema(["left", "right"])
         untold = Face(np.float32([[1, 2], [3, 4]]), scheme)
         told = Face(untold.keypoints, scheme, 0.25, np.float32([5, 6]), np.float32([0, 1, 2, 3]))
-        rows = faces_table([Labelled("a", (10, 20), [untold, told]), Labelled("b", (1, 1), [])], scheme).to_pylist()
+        rows = faces_table(
+            [LabelResult("a", (10, 20), [untold, told]), LabelResult("b", (1, 1), [])], scheme
+        ).to_pylist()
         shared = {"image": "a", "width": 20, "height": 10, "box": [1, 2, 3, 4], "keypoints": [[1, 2], [3, 4]]}
         assert rows == [
             {**shared, "detection_box": None, "score": None, "uncertainty": None},
@@ -209,8 +211,8 @@ class TestLabels:
         assert len(large) == 7
 
     def test_a_worker_loads_its_model_once(self, photos, tmp_path, monkeypatch):
-        loaded, real = [], Look.predictor
-        monkeypatch.setattr(Look, "predictor", lambda look: loaded.append(look) or real(look))
+        loaded, real = [], PredictorOptions.predictor
+        monkeypatch.setattr(PredictorOptions, "predictor", lambda options: loaded.append(options) or real(options))
         assert label([photos], tmp_path / "out", part=1) == 0
         assert len(loaded) == 2  # by the command, to see that it can be, and by the worker
 
@@ -265,27 +267,29 @@ class TestGoingOn:
     def test_a_failed_part_leaves_the_others_and_status_2(self, photos, table, tmp_path, capsys):
         whole = table.read_bytes()
         part = TablePart(str(table), 0, 5, Columns("jpg"))
-        job = Job(LOOK, LabelFolder(tmp_path / "out"), 3)
+        job = LabelJob(OPTIONS, LabelFolder(tmp_path / "out"), 3)
         damaged = tmp_path / "damaged.parquet"
         damaged.write_bytes(whole[:4] + bytes(100) + whole[104:])
         outcomes = list(in_this_process([(0, TablePart(str(damaged), 0, 5, part.columns)), (1, part)], job, 1))
         assert outcomes[0].counts is None
         assert lines_with(outcomes[0].problem, str(damaged), "0", "4")
-        assert run.gather(outcomes, 0, 10) == (Counts(5, 4, 1), 1)
+        assert run.sum_results(outcomes, 0, 10) == (Counts(5, 4, 1), 1)
         assert job.folder.done().keys() == {1}
         assert lines_with(capsys.readouterr().err, "part 0", str(damaged))
 
     def test_parts_that_fail_one_after_another_end_the_run(self):
-        outcomes = iter([Outcome(number, None, "no space left on device") for number in range(run.FAILED_IN_A_ROW + 1)])
+        outcomes = iter(
+            [PartResult(number, None, "no space left on device") for number in range(run.FAILED_IN_A_ROW + 1)]
+        )
         with pytest.raises(KpdetectError, match=mentions("3", "no space left on device")):
-            run.gather(outcomes, 0, 10)
+            run.sum_results(outcomes, 0, 10)
         assert len(list(outcomes)) == 1
 
 
 class KillsItsWorker(FilesPart):
     """A part that kills whoever reads it, as a decoder's segmentation fault or the system short of memory would."""
 
-    def photographs(self) -> Iterator[Encoded]:
+    def photographs(self) -> Iterator[EncodedPhoto]:
         os.kill(os.getpid(), signal.SIGKILL)
         yield from ()
 
@@ -293,7 +297,7 @@ class KillsItsWorker(FilesPart):
 class KillsItsWorkerOnce(FilesPart):
     """The same, but the second reader lives."""
 
-    def photographs(self) -> Iterator[Encoded]:
+    def photographs(self) -> Iterator[EncodedPhoto]:
         mark = Path(self.files[0]).with_suffix(".killed")
         if not mark.exists():
             mark.touch()
@@ -323,7 +327,7 @@ class TestOnRay:
         assert counts_in(capsys.readouterr().out) == [9, 7]
 
     def test_a_worker_that_dies_is_replaced_and_a_part_that_kills_two_is_named(self, on_ray, photos, tmp_path):
-        job = Job(LOOK, LabelFolder(tmp_path / "out"), 2)
+        job = LabelJob(OPTIONS, LabelFolder(tmp_path / "out"), 2)
         write_image(tmp_path / "once.png", read_image(photos / "0.png"))
         parts = [
             KillsItsWorker(("deadly.png",)),
@@ -338,7 +342,7 @@ class TestOnRay:
 
     def test_real_photographs(self, on_ray, shared_data, tmp_path):
         files = [str(file) for file in sorted((shared_data / "youtube_faces" / "test").glob("*.jpg"))[:3]]
-        job = Job(LOOK, LabelFolder(tmp_path / "out"), 2)
+        job = LabelJob(OPTIONS, LabelFolder(tmp_path / "out"), 2)
         parts = enumerate(find_parts(files, 2, Columns(), tmp_path))
         assert sum((outcome.counts for outcome in on_ray(list(parts), job, 2)), Counts()).photographs == 3
         rows = read(tmp_path / "out", "faces")

@@ -98,8 +98,8 @@ def collect_tasks(options: PredictOptions) -> TaskList:
     tasks = tasks_from_data(options.data, options.skip_bad_rows, options.draw, options.crop_faces)
     if options.competition_csv is not None and tasks.skipped:
         raise KpdetectError(
-            f"--competition-csv: {tasks.skipped} bad rows of {options.data} were left out, so that all later numbers would "
-            "be wrong; correct the rows"
+            f"--competition-csv: {tasks.skipped} bad rows of {options.data} were left out, so that all later numbers "
+            "would be wrong; correct the rows"
         )
     return tasks
 

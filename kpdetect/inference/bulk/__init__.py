@@ -1,1 +1,1 @@
-"""Owns labelling at scale: photographs in parts, each part labelled by one worker and written whole or not at all."""
+"""Labelling of very many photographs: parts, each labelled by one worker and written atomically."""

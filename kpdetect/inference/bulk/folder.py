@@ -1,4 +1,4 @@
-"""Owns the folder that labels go to: which settings they are of, and which parts are done."""
+"""The output folder of ``label``: its settings, and the parts that are finished."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ERRORS_FOLDER = "errors"
 
 @dataclass(frozen=True)
 class LabelFolder:
-    """A folder of labels: ``settings.json``, and a table for each part in ``faces`` and in ``errors``.
+    """A folder with ``settings.json``, and a table of each part in ``faces`` and in ``errors``.
 
     Attributes:
         path: The folder.
@@ -26,25 +26,25 @@ class LabelFolder:
     path: Path
 
     def open(self, settings: dict[str, Any]) -> None:
-        """Begins a labelling here, or goes on with the one of the same settings.
+        """Creates the folder, or resumes labels of the same settings.
 
         Args:
-            settings: All that the labels depend on, ready for JSON.
+            settings: Everything that the labels depend on, JSON-ready.
 
         Raises:
-            KpdetectError: The folder holds labels of other settings, or something else.
+            KpdetectError: The folder contains labels of other settings, or other files.
         """
         if (self.path / SETTINGS_FILE).is_file():
             self._check(settings)
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise KpdetectError(f"{self.path}: holds files that are no labels; choose another --out")
+            raise KpdetectError(f"{self.path}: contains other files than labels; choose another --out")
         else:
             write_json(str(self.path / SETTINGS_FILE), settings)
         for half_written in self.path.glob("*/.part-*"):  # of workers that were killed
             half_written.unlink(missing_ok=True)
 
     def done(self) -> dict[int, Counts]:
-        """The parts that are done, and what they came to.
+        """The numbers and counts of the finished parts.
 
         Raises:
             KpdetectError: A part is damaged.
@@ -52,7 +52,7 @@ class LabelFolder:
         return {_number(file): read_counts(file) for file in sorted((self.path / FACES_FOLDER).glob("part-*.parquet"))}
 
     def write_part(self, number: int, faces: Any, errors: Any, counts: Counts) -> None:
-        """Writes the tables of a part; it is done when the second one stands.
+        """Writes the two tables of a part. The part is finished once the table of faces, the second one, exists.
 
         Raises:
             KpdetectError: They cannot be written.
@@ -65,16 +65,16 @@ class LabelFolder:
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise KpdetectError(f"{file}: cannot be read as JSON ({error}); choose another --out") from error
+            raise KpdetectError(f"{file}: expected JSON: {error}; choose another --out") from error
         if not isinstance(before, dict) or before.keys() != settings.keys():
-            raise KpdetectError(f"{file}: expected the settings of this version's labels; choose another --out")
+            raise KpdetectError(f"{file}: expected the settings that this version writes; choose another --out")
         others = [
-            f"{name} {before[name]} there, {settings[name]} now" for name in settings if before[name] != settings[name]
+            f"{name} was {before[name]} and is {settings[name]}" for name in settings if before[name] != settings[name]
         ]
         if others:
             raise KpdetectError(
-                f"{self.path}: holds labels of other settings: {'; '.join(others)}. "
-                "Give the same ones to go on, or choose another --out"
+                f"{self.path}: contains labels of other settings: {'; '.join(others)}; "
+                "use the same settings to resume, or choose another --out"
             )
 
 

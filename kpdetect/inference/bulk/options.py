@@ -1,4 +1,4 @@
-"""Owns the options of the command ``label``; importing them needs none of the extra's packages."""
+"""The options of the command ``label``. Importing them needs no package of the extra ``label``."""
 
 import dataclasses
 import importlib.util
@@ -11,43 +11,43 @@ from kpdetect.core.options import option
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """Labels the faces of photographs by the million, as Parquet: boxes, points, scores and uncertainties.
+    """Predicts the faces of very many photographs and writes them as Parquet tables.
 
-    DIR/faces holds a row per face, DIR/errors a row per photograph that is bad, with the reason. Both are written part
-    by part, whole or not at all; after an interruption the same command goes on with the parts that are missing.
+    DIR/faces has a row per face with boxes, keypoints, score and uncertainties; DIR/errors has a row per bad photograph,
+    with the reason. Both are written part by part; after an interruption the same command resumes with the missing parts.
     """
 
     places: tuple[str, ...] = option(
         dataclasses.MISSING,
-        "photographs: files, folders at any depth, quoted globs ('photos/**/*.jpg'), or .parquet files that hold them",
+        "photographs: files, folders with subfolders, quoted globs ('photos/**/*.jpg'), or .parquet files of them",
         positional=True,
     )
-    out: str = option(
-        dataclasses.MISSING, "folder of the labels; the one of an interrupted run to go on", metavar="DIR"
+    out: str = option(dataclasses.MISSING, "output folder; that of an interrupted run is resumed", metavar="DIR")
+    workers: int = option(1, "number of processes, each with its own model and core", metavar="N")
+    batch: int = option(8, "photographs that a worker predicts at once", metavar="N")
+    part: int = option(256, "photographs per part; an interruption loses at most one part per worker", metavar="N")
+    model: str | None = option(
+        None, "a model's name, or a bundle, SavedModel, .tflite, .onnx or .keras file; the packaged model by default"
     )
-    workers: int = option(1, "processes, each with a model and a core of its own", metavar="N")
-    batch: int = option(8, "photographs that a worker holds decoded and marks at once", metavar="N")
-    part: int = option(256, "photographs in a part: what an interruption loses at most, per worker", metavar="N")
-    model: str | None = option(None, "bundle, SavedModel, .tflite, .onnx or .keras; by default the shipped one")
     detector: str | None = option(
-        None, "find faces with: haar, for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
+        None, "the face detector: haar for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
     )
-    mirror: bool = option(False, "look at every face in a mirror too: twice the time, a little more accurate")
-    min_score: float = option(0.5, "leave out what was found and scores lower, from 0 to 1", metavar="X")
-    max_megapixels: float = option(MAX_PIXELS / 1e6, "photographs of more are bad, by what their header says")
-    column: str = option("image", "of Parquet: the column of the photographs' bytes", metavar="NAME")
+    mirror: bool = option(False, "average each face with its mirror image: twice the time, slightly more accurate")
+    min_score: float = option(0.5, "leave out detected faces with a lower score, 0 to 1; 0 keeps all", metavar="X")
+    max_megapixels: float = option(MAX_PIXELS / 1e6, "larger photographs, by their header, are bad")
+    column: str = option("image", "of .parquet: the column with the bytes of the image files", metavar="NAME")
     name_column: str | None = option(
-        None, "of Parquet: the column of what they are called; by default FILE#ROW", metavar="NAME"
+        None, "of .parquet: the column with their names; FILE#ROW by default", metavar="NAME"
     )
     address: str | None = option(
         None,
-        "work on a Ray cluster, such as auto, where every machine has kpdetect and sees all files under the same path",
+        "use a running Ray cluster, such as auto; each machine needs kpdetect and all files under the same paths",
         metavar="ADDRESS",
     )
 
 
 def check_options(options: LabelOptions) -> None:
-    """Makes sure of the numbers, and that the extra is there.
+    """Checks numbers, and that the packages of the extra ``label`` are installed.
 
     Raises:
         KpdetectError: A number is out of range.

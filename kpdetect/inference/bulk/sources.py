@@ -1,4 +1,4 @@
-"""Owns what is to be labelled: folders, globs, files and Parquet tables, in parts that one worker reads at a time."""
+"""The photographs to label: folders, globs, files and Parquet tables, divided into parts."""
 
 import functools
 import glob
@@ -20,19 +20,19 @@ PARQUET_SUFFIX = ".parquet"
 
 
 class ReadPixels(Protocol):
-    """Decodes a photograph, or raises `KpdetectError`; one of more pixels is refused first."""
+    """Decodes a photograph."""
 
     def __call__(self, *, max_pixels: int) -> Pixels:
-        """The pixels, (H, W, 3) uint8, RGB."""
+        """Returns (H, W, 3) uint8 RGB; raises `KpdetectError` if it is bad or has more pixels."""
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedPhoto:
     """A photograph that is not decoded yet.
 
     Attributes:
-        name: What the tables call it.
-        read: Gives its pixels.
+        name: Its name in the tables.
+        read: Returns its pixels.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class FilesPart:
-    """A part that consists of image files.
+    """A part of image files.
 
     Attributes:
         files: Their paths.
@@ -55,20 +55,20 @@ class FilesPart:
     def __str__(self) -> str:
         return f"{self.files[0]} to {self.files[-1]}"
 
-    def photographs(self) -> Iterator[Encoded]:
-        """The photographs, none of them read yet."""
+    def photographs(self) -> Iterator[EncodedPhoto]:
+        """The photographs, which are read later."""
         for file in self.files:
-            yield Encoded(file, functools.partial(read_image, file))
+            yield EncodedPhoto(file, functools.partial(read_image, file))
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a Parquet table count.
+    """The columns of a Parquet table.
 
     Attributes:
-        image: The bytes of the photographs' files: binary, or a struct with a field ``bytes``, as data sets of Hugging
-            Face have them.
-        name: What the photographs are called; None names them by file and row: ``faces.parquet#0``.
+        image: The column with the bytes of the image files: binary, or a struct with a field ``bytes`` as in data sets
+            of Hugging Face.
+        name: The column with the photographs' names; None names them by file and row: ``faces.parquet#0``.
     """
 
     image: str = "image"
@@ -77,13 +77,13 @@ class Columns:
 
 @dataclass(frozen=True)
 class TablePart:
-    """A part that consists of rows of a Parquet table.
+    """A part of the rows of a Parquet table.
 
     Attributes:
         file: The table.
         start: The first row, from 0.
         stop: The row after the last one.
-        columns: Which columns count.
+        columns: The columns to read.
     """
 
     file: str
@@ -97,8 +97,8 @@ class TablePart:
     def __str__(self) -> str:
         return f"{self.file}, rows {self.start} to {self.stop - 1}"
 
-    def photographs(self) -> Iterator[Encoded]:
-        """The photographs, read batch by batch, not decoded yet.
+    def photographs(self) -> Iterator[EncodedPhoto]:
+        """The photographs, read in batches and decoded later.
 
         Raises:
             KpdetectError: The table is damaged.
@@ -108,7 +108,7 @@ class TablePart:
         except (OSError, pa.ArrowException) as error:
             raise KpdetectError(f"{self}: cannot be read: {_first_line(error)}") from error
 
-    def _rows(self) -> Iterator[Encoded]:
+    def _rows(self) -> Iterator[EncodedPhoto]:
         with pq.ParquetFile(self.file) as table:
             groups, row = _row_groups(table.metadata, self.start, self.stop)
             names = [name for name in (self.columns.image, self.columns.name) if name is not None]
@@ -120,29 +120,29 @@ class TablePart:
                 if row >= self.stop:
                     return
 
-    def _encoded(self, batch: Any, index: int, row: int) -> Encoded:
+    def _encoded(self, batch: Any, index: int, row: int) -> EncodedPhoto:
         value = batch.column(self.columns.image)[index].as_py()
         data = value.get("bytes") if isinstance(value, dict) else value
-        told = None if self.columns.name is None else batch.column(self.columns.name)[index].as_py()
-        name = f"{self.file}#{row}" if told is None else str(told)
-        return Encoded(name, functools.partial(decode_image, data or b"", name))
+        given = None if self.columns.name is None else batch.column(self.columns.name)[index].as_py()
+        name = f"{self.file}#{row}" if given is None else str(given)
+        return EncodedPhoto(name, functools.partial(decode_image, data or b"", name))
 
 
 Part = FilesPart | TablePart
 
 
 def find_parts(places: Sequence[str], part_size: int, columns: Columns, left_out: Path) -> list[Part]:
-    """All there is to label, in parts whose order and content depend on nothing but these arguments and the files.
+    """Divides photographs into parts. The same arguments and files always give the same parts.
 
     Args:
-        places: Files; folders, which are searched at any depth; globs, where ``**`` stands for any depth. Parquet
-            tables are told by their suffix.
-        part_size: How many photographs a part has at most.
+        places: Files, folders with their subfolders, and globs, in which ``**`` matches any depth. A ``.parquet``
+            file is a table of photographs.
+        part_size: The largest number of photographs of a part.
         columns: The columns of the tables.
-        left_out: A folder that is not searched: that of the labels.
+        left_out: A folder that is not searched: the output folder.
 
     Raises:
-        KpdetectError: A place holds nothing, or a table does not have the columns.
+        KpdetectError: A place has no photograph, or a table does not have the columns.
     """
     own = f"{os.path.abspath(left_out)}{os.sep}"
     files = [file for place in places for file in _files_of(place) if not file.startswith(own)]
@@ -159,7 +159,7 @@ def find_parts(places: Sequence[str], part_size: int, columns: Columns, left_out
 
 
 def fingerprint(parts: Sequence[Part]) -> str:
-    """Tells other photographs, or another order, from these; not whether what the files hold has changed."""
+    """A hash of the photographs' names and order; not of the files' contents."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(repr(part).encode())
@@ -167,7 +167,7 @@ def fingerprint(parts: Sequence[Part]) -> str:
 
 
 def _files_of(place: str) -> list[str]:
-    """Absolute paths, sorted: workers on other machines start in other folders."""
+    """Absolute paths, sorted; absolute since workers on other machines start in other folders."""
     path = os.path.abspath(place)
     if os.path.isdir(path):
         return _files_below(path)
@@ -177,7 +177,7 @@ def _files_of(place: str) -> list[str]:
         raise KpdetectError(f"{place}: no such file or folder")
     found = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
     if not found:
-        raise KpdetectError(f"{place}: expected a glob that matches files, found none (** stands for any depth)")
+        raise KpdetectError(f"{place}: expected a glob that matches files, found none (** matches any depth)")
     return found
 
 
@@ -204,7 +204,7 @@ def _is_table(file: str) -> bool:
 
 
 def _checked_rows(file: str, columns: Columns) -> int:
-    """How many rows a table has, once it is known to have the columns."""
+    """The number of rows of a table, after its columns were checked."""
     try:
         with pq.ParquetFile(file) as table:
             schema, rows = table.schema_arrow, int(table.metadata.num_rows)
@@ -212,7 +212,7 @@ def _checked_rows(file: str, columns: Columns) -> int:
         raise KpdetectError(f"{file}: expected a Parquet table: {_first_line(error)}") from error
     for option, name in (("--column", columns.image), ("--name-column", columns.name)):
         if name is not None and name not in schema.names:
-            raise KpdetectError(f"{file}: no column '{name}' ({option}); there are: {', '.join(schema.names)}")
+            raise KpdetectError(f"{file}: expected a column '{name}' ({option}), found: {', '.join(schema.names)}")
     kind = schema.field(columns.image).type
     if not _holds_bytes(kind):
         raise KpdetectError(
@@ -230,7 +230,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _row_groups(metadata: Any, start: int, stop: int) -> tuple[list[int], int]:
-    """The row groups that hold some of the rows, and the first row of the first of them."""
+    """The row groups that contain some of the rows, and the first row of the first of them."""
     wanted: list[int] = []
     first, row = 0, 0
     for group in range(metadata.num_row_groups):

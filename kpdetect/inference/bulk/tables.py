@@ -1,4 +1,4 @@
-"""Owns the Parquet tables that labelling leaves behind: a row per face, and a row per photograph that is bad."""
+"""The Parquet tables of ``label``: a row per face, and a row per bad photograph."""
 
 import dataclasses
 import json
@@ -23,12 +23,16 @@ ERRORS = pa.schema([pa.field("image", pa.string(), nullable=False), pa.field("re
 
 @dataclass(frozen=True)
 class Counts:
-    """What a part, or all of them, came to.
+    """Counts of a part, or of all parts.
 
     Attributes:
-        photographs: How many were looked at.
-        faces: How many faces they have.
-        errors: How many of the photographs are bad.
+        photographs: The number of photographs.
+        faces: The number of their faces.
+        errors: The number of bad photographs among them.
+
+    Example:
+        >>> Counts(2, 3, 0) + Counts(1, 0, 1)
+        Counts(photographs=3, faces=3, errors=1)
     """
 
     photographs: int = 0
@@ -40,13 +44,13 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A photograph whose faces were marked.
+class LabelResult:
+    """The faces of one photograph.
 
     Attributes:
-        name: What it is called.
+        name: The photograph's name in the tables.
         size_hw: Its (height, width) in pixels.
-        faces: Its faces, biggest first.
+        faces: Its faces, largest first.
     """
 
     name: str
@@ -55,18 +59,19 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Bad:
-    """A photograph that could not be marked, and why."""
+class BadPhoto:
+    """A photograph that could not be predicted, and the reason."""
 
     name: str
     reason: str
 
 
 def faces_schema(scheme: KeypointSchema) -> Any:
-    """The columns of the faces' tables; the points' names are in the metadata.
+    """The columns of the tables of faces; the metadata contains the points' names.
 
-    ``box`` is (x0, y0, x1, y1), ``keypoints`` (K, 2), ``uncertainty`` (K,), all in pixels of the photograph as it is
-    seen; ``score`` and ``uncertainty`` are null where the model does not tell them.
+    ``box`` is the tight box of the keypoints and ``detection_box`` the detector's, both (x0, y0, x1, y1),
+    ``keypoints`` is (K, 2) and ``uncertainty`` (K,), all in pixels of the photograph after its EXIF rotation;
+    ``score`` and ``uncertainty`` are null if the model has none.
     """
     number, points = pa.float32(), scheme.num_keypoints
     columns = [
@@ -82,10 +87,10 @@ def faces_schema(scheme: KeypointSchema) -> Any:
     return pa.schema(columns, {"scheme": scheme.name, "point_names": json.dumps(scheme.point_names)})
 
 
-def faces_table(labelled: Sequence[Labelled], scheme: KeypointSchema) -> Any:
-    """A row per face, in the order of the photographs."""
+def faces_table(results: Sequence[LabelResult], scheme: KeypointSchema) -> Any:
+    """A table with a row per face, in the order of the photographs."""
     schema = faces_schema(scheme)
-    faces = [(one, face) for one in labelled for face in one.faces]
+    faces = [(one, face) for one in results for face in one.faces]
     if not faces:
         return schema.empty_table()
     columns = [
@@ -101,42 +106,42 @@ def faces_table(labelled: Sequence[Labelled], scheme: KeypointSchema) -> Any:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def errors_table(bad: Sequence[Bad]) -> Any:
-    """A row per photograph that could not be marked."""
-    return pa.table({"image": [one.name for one in bad], "reason": [one.reason for one in bad]}, ERRORS)
+def errors_table(errors: Sequence[BadPhoto]) -> Any:
+    """A table with a row per bad photograph."""
+    return pa.table({"image": [one.name for one in errors], "reason": [one.reason for one in errors]}, ERRORS)
 
 
 def write_table(path: Path, table: Any, counts: Counts) -> None:
-    """Writes a table whole or not at all, and the counts of its part into its metadata.
+    """Writes a table atomically, with the counts of its part in its metadata.
 
     Raises:
-        KpdetectError: It cannot be written, such as on a full disk.
+        KpdetectError: The file cannot be written.
     """
-    told = {**(table.schema.metadata or {}), COUNTS_KEY: json.dumps(dataclasses.asdict(counts))}
+    metadata = {**(table.schema.metadata or {}), COUNTS_KEY: json.dumps(dataclasses.asdict(counts))}
     with atomic_file(path) as temporary:
         try:
-            pq.write_table(table.replace_schema_metadata(told), temporary, compression="zstd")
+            pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
         except OSError as error:
             raise KpdetectError(f"{path}: cannot write there: {error.strerror or error}") from error
 
 
 def read_counts(path: Path) -> Counts:
-    """What a part that is done came to.
+    """Reads the counts of a finished part.
 
     Raises:
-        KpdetectError: The file is damaged or not of labelling.
+        KpdetectError: The file is damaged, or ``label`` did not write it.
     """
     try:
         metadata = pq.read_metadata(path).metadata or {}
         return Counts(**json.loads(metadata[COUNTS_KEY]))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise KpdetectError(
-            f"{path}: expected a finished part, found a damaged file; remove it, and the part is labelled again"
+            f"{path}: expected the table of a finished part, found a damaged file; remove it and run the command again"
         ) from error
 
 
 def _nested(values: Any) -> Any:
-    """(N, A) or (N, A, B) numbers as fixed-size lists."""
+    """Converts an array (N, A) or (N, A, B) to fixed-size lists."""
     array = pa.array(np.ascontiguousarray(values, np.float32).ravel())
     for size in reversed(values.shape[1:]):
         array = pa.FixedSizeListArray.from_arrays(array, size)

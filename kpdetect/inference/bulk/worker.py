@@ -1,4 +1,4 @@
-"""Owns one part's way through the model: decoded, marked in batches, written; what is bad is noted and gone past."""
+"""Labels one part: decodes its photographs, predicts them in batches, and writes the tables."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ from itertools import islice
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import Pixels, cv2
 from kpdetect.inference.bulk.folder import LabelFolder
-from kpdetect.inference.bulk.sources import Encoded, Part
-from kpdetect.inference.bulk.tables import Bad, Counts, Labelled, errors_table, faces_table
+from kpdetect.inference.bulk.sources import EncodedPhoto, Part
+from kpdetect.inference.bulk.tables import BadPhoto, Counts, LabelResult, errors_table, faces_table
 from kpdetect.inference.predictor import Predictor
 
-FAULTS = (KpdetectError, cv2.error)
-"""What stands for a photograph that is bad; anything else is a fault of ours, which ends the run."""
+BAD_PHOTO_ERRORS = (KpdetectError, cv2.error)
+"""Errors of a bad photograph, which is listed; any other is a bug, which ends the run."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """How faces are looked for: what changes the labels.
+class PredictorOptions:
+    """The options that change the labels; see `Predictor`.
 
     Attributes:
-        model: See `Predictor`; None for the model that ships.
-        detector: See `Predictor`.
-        mirror: See `Predictor`.
-        min_score: See `Predictor`.
-        max_megapixels: Photographs of more are bad.
+        model: A model's absolute path; None for the packaged model.
+        detector: ``haar``, or the absolute path of a detector's file; None for the default detector.
+        mirror: Average each face with its mirror image.
+        min_score: Detected faces with a lower score are left out.
+        max_megapixels: Larger photographs are bad.
     """
 
     model: str | None
@@ -34,36 +34,36 @@ class Look:
     max_megapixels: float
 
     def predictor(self) -> Predictor:
-        """A predictor that looks so.
+        """Makes a predictor with these options.
 
         Raises:
-            KpdetectError: An option is wrong, or a file is none.
+            KpdetectError: An option is wrong, or a file is not a model.
         """
         return Predictor(self.model, self.detector, mirror=self.mirror, min_score=self.min_score)
 
 
 @dataclass(frozen=True)
-class Job:
-    """What each worker is to know.
+class LabelJob:
+    """What each worker needs to know.
 
     Attributes:
-        look: How faces are looked for.
+        options: How to predict.
         folder: Where the labels go.
-        batch_size: How many photographs are marked at once.
+        batch_size: The number of photographs that are decoded and predicted at once.
     """
 
-    look: Look
+    options: PredictorOptions
     folder: LabelFolder
     batch_size: int
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a part ended.
+class PartResult:
+    """The result of one part.
 
     Attributes:
-        number: Which part.
-        counts: What it came to; None where it failed.
+        number: The number of the part, from 0.
+        counts: The counts of its photographs and faces; None if the part failed.
         problem: Why it failed.
     """
 
@@ -72,67 +72,60 @@ class Outcome:
     problem: str = ""
 
 
-LabelParts = Callable[[Sequence[tuple[int, Part]], Job, int], Iterator[Outcome]]
-"""Numbers and parts, what each worker is to know, and how many workers, to the outcomes as they come."""
+LabelParts = Callable[[Sequence[tuple[int, Part]], LabelJob, int], Iterator[PartResult]]
+"""A function from numbered parts, the job and the number of workers to the results, as they come."""
 
 
 class Labeller:
-    """Labels parts; the model is loaded once.
+    """Labels parts with a model that is loaded once.
 
     Args:
-        job: How, and where to.
+        job: How to predict, and where the labels go.
 
     Raises:
         KpdetectError: The model or the detector cannot be loaded.
     """
 
-    def __init__(self, job: Job) -> None:
-        self._predictor = job.look.predictor()
-        self._max_pixels = int(job.look.max_megapixels * 1e6)
+    def __init__(self, job: LabelJob) -> None:
+        self._predictor = job.options.predictor()
+        self._max_pixels = int(job.options.max_megapixels * 1e6)
         self._job = job
 
-    def label(self, number: int, part: Part) -> Outcome:
-        """Labels a part and writes its tables.
-
-        A part whose Parquet table is damaged, or whose tables cannot be written, has failed.
-        """
+    def label(self, number: int, part: Part) -> PartResult:
+        """Labels a part and writes its tables. A part that cannot be read or written has failed."""
         try:
-            return Outcome(number, self._written(number, part))
+            results: list[LabelResult] = []
+            errors: list[BadPhoto] = []
+            photographs = part.photographs()
+            while batch := list(islice(photographs, self._job.batch_size)):
+                results += self._predict(self._decode(batch, errors), errors)
+            counts = Counts(len(results) + len(errors), sum(len(one.faces) for one in results), len(errors))
+            faces = faces_table(results, self._predictor.model.spec.schema)
+            self._job.folder.write_part(number, faces, errors_table(errors), counts)
+            return PartResult(number, counts)
         except KpdetectError as error:
-            return Outcome(number, None, str(error))
+            return PartResult(number, None, str(error))
 
-    def _written(self, number: int, part: Part) -> Counts:
-        labelled: list[Labelled] = []
-        bad: list[Bad] = []
-        photographs = part.photographs()
-        while batch := list(islice(photographs, self._job.batch_size)):
-            labelled += self._marked(self._decoded(batch, bad), bad)
-        counts = Counts(len(labelled) + len(bad), sum(len(one.faces) for one in labelled), len(bad))
-        faces = faces_table(labelled, self._predictor.model.spec.schema)
-        self._job.folder.write_part(number, faces, errors_table(bad), counts)
-        return counts
-
-    def _decoded(self, batch: Sequence[Encoded], bad: list[Bad]) -> list[tuple[str, Pixels]]:
-        """The photographs that can be decoded; the others go to `bad`."""
-        good = []
-        for photograph in batch:
+    def _decode(self, batch: Sequence[EncodedPhoto], errors: list[BadPhoto]) -> list[tuple[str, Pixels]]:
+        """Names and pixels of the photographs that can be decoded; appends the others to `errors`."""
+        decoded = []
+        for photo in batch:
             try:
-                good.append((photograph.name, photograph.read(max_pixels=self._max_pixels)))
-            except FAULTS as error:
-                bad.append(Bad(photograph.name, str(error)))
-        return good
+                decoded.append((photo.name, photo.read(max_pixels=self._max_pixels)))
+            except BAD_PHOTO_ERRORS as error:
+                errors.append(BadPhoto(photo.name, str(error)))
+        return decoded
 
-    def _marked(self, good: Sequence[tuple[str, Pixels]], bad: list[Bad]) -> list[Labelled]:
-        """The photographs with their faces; those that cannot be marked go to `bad`."""
+    def _predict(self, decoded: Sequence[tuple[str, Pixels]], errors: list[BadPhoto]) -> list[LabelResult]:
+        """The faces of the photographs; appends those that cannot be predicted to `errors`."""
         try:
-            found = self._predictor.batch([pixels for _, pixels in good])
-        except FAULTS as error:
-            if len(good) > 1:  # which of them it is shows one by one
-                return [labelled for one in good for labelled in self._marked([one], bad)]
-            bad.append(Bad(good[0][0], str(error)))
+            found = self._predictor.batch([pixels for _, pixels in decoded])
+        except BAD_PHOTO_ERRORS as error:
+            if len(decoded) > 1:  # one by one, to find out which photograph is bad
+                return [result for one in decoded for result in self._predict([one], errors)]
+            errors.append(BadPhoto(decoded[0][0], str(error)))
             return []
-        return [Labelled(name, _size_hw(pixels), faces) for (name, pixels), faces in zip(good, found, strict=True)]
-
-
-def _size_hw(pixels: Pixels) -> tuple[int, int]:
-    return pixels.shape[0], pixels.shape[1]
+        return [
+            LabelResult(name, (pixels.shape[0], pixels.shape[1]), faces)
+            for (name, pixels), faces in zip(decoded, found, strict=True)
+        ]

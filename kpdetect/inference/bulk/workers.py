@@ -1,4 +1,4 @@
-"""Owns the workers: Ray's processes, here or on a cluster, each with a model of its own; one that dies is replaced."""
+"""Workers that are processes of Ray, on this machine or a cluster; one that dies is replaced."""
 
 import logging
 import os
@@ -15,27 +15,31 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import cv2
 from kpdetect.core.options import quietly
 from kpdetect.inference.bulk.sources import Part
-from kpdetect.inference.bulk.worker import Job, Labeller, LabelParts, Outcome
+from kpdetect.inference.bulk.worker import LabelJob, Labeller, LabelParts, PartResult
 
 STORE_BYTES = 100_000_000
-"""Of shared memory, near the least Ray takes; by default it takes 30 % of the machine. Only names and counts pass."""
+"""Size of Ray's shared memory, near its minimum; the default is 30 % of the machine. Only names and counts pass it."""
 
-MOST_DEATHS = 2
-"""A worker may be killed for memory that others took; a part that kills two is at fault itself."""
+MAX_DEATHS = 2
+"""A part has failed after this many dead workers. The first may have been killed for the memory of other processes."""
 
-REACH_SECONDS = 10  # enough for any network that workers could share files over
+CONNECT_SECONDS = 10
 
 
 @contextmanager
 def started(workers: int, address: str | None = None) -> Iterator[LabelParts]:
-    """Starts Ray with room for so many workers on this machine, or joins the one at the address; gives `label_parts`.
+    """Starts Ray on this machine, or connects to a cluster, and yields `label_parts`.
+
+    Args:
+        workers: The number of workers.
+        address: The cluster's address; None starts Ray on this machine.
 
     Raises:
-        KpdetectError: No Ray runs there, or none can be started here.
+        KpdetectError: There is no cluster at the address, or Ray cannot be started.
     """
     if address is not None:
         _check_reachable(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers that it is used
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports to the makers of Ray
     local = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     with quietly("starting Ray"):
         try:
@@ -49,15 +53,15 @@ def started(workers: int, address: str | None = None) -> Iterator[LabelParts]:
         ray.shutdown()
 
 
-def label_parts(parts: Sequence[tuple[int, Part]], job: Job, workers: int) -> Iterator[Outcome]:
-    """Labels parts on workers; each outcome as it comes.
+def label_parts(parts: Sequence[tuple[int, Part]], job: LabelJob, workers: int) -> Iterator[PartResult]:
+    """Labels parts on workers and yields the results as they come.
 
-    A part whose worker dies is given to a new one; after `MOST_DEATHS` it has failed, and the others go on.
+    A part whose worker died is given to a new one. After `MAX_DEATHS` it has failed, and the other parts continue.
 
     Args:
         parts: Numbers and parts.
-        job: What each worker is to know.
-        workers: How many.
+        job: How to predict, and where the labels go.
+        workers: The number of workers.
     """
     new_worker = ray.remote(num_cpus=1)(_Worker)
     waiting, deaths = deque(parts), Counter[int]()
@@ -71,41 +75,41 @@ def label_parts(parts: Sequence[tuple[int, Part]], job: Job, workers: int) -> It
         (answer,), _ = ray.wait(list(running), num_returns=1)
         worker, number, part = running.pop(answer)
         try:
-            outcome = ray.get(answer)
-            idle += [worker] * bool(waiting)  # one that nobody holds ends, and leaves its room to others
+            result: PartResult = ray.get(answer)
+            idle += [worker] * bool(waiting)  # a worker without a reference ends, which frees its core
         except RayActorError as error:
             deaths[number] += 1
-            outcome = Outcome(number, None, f"{part}: {deaths[number]} workers died of it: {_reason(error)}")
-            if deaths[number] < MOST_DEATHS:
+            result = PartResult(number, None, f"{part}: {deaths[number]} workers died: {_reason(error)}")
+            if deaths[number] < MAX_DEATHS:
                 waiting.append((number, part))
                 continue
-        yield outcome
+        yield result
 
 
 def _check_reachable(address: str) -> None:
-    """Makes sure that somebody listens; Ray itself waits for minutes, and does not tell for whom."""
+    """Checks that a server listens at the address: Ray itself waits for minutes and does not name the address."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdecimal():  # auto, or a name that Ray knows
+    if not colon or not port.isdecimal():  # auto, or another name that Ray resolves
         return
     try:
-        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise KpdetectError(f"--address {address}: expected a Ray cluster there: {error}") from error
 
 
 class _Worker:
-    """What runs in a process of its own: it has one core, as Ray counts them, and keeps to it."""
+    """A worker process, limited to one core."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: LabelJob) -> None:
         cv2.setNumThreads(1)
         self._labeller = Labeller(job)
 
-    def label(self, number: int, part: Part) -> Outcome:
+    def label(self, number: int, part: Part) -> PartResult:
         return self._labeller.label(number, part)
 
 
 def _reason(error: RayActorError) -> str:
-    """What Ray knows of a death, as one line."""
+    """Ray's reason for the death of a worker, as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if "Worker exit" in line), lines[-1] if lines else type(error).__name__)
-    return told.split(" Some common causes")[0]
+    reason = next((line for line in lines if "Worker exit" in line), lines[-1] if lines else type(error).__name__)
+    return reason.split(" Some common causes")[0]
