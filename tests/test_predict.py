@@ -23,6 +23,7 @@ from kpdetect.core.images import read_image, write_image
 from kpdetect.core.options import run_command
 from kpdetect.core.schema import user_schema
 from kpdetect.data import load
+from kpdetect.inference import inputs
 from kpdetect.inference import predictor as predictor_module
 from kpdetect.inference.inputs import chip_targets, drawing_targets, list_images
 from kpdetect.modelfile.runtime import Prediction
@@ -579,7 +580,8 @@ class TestCommand:
         assert command(photos / "a.jpg", "--draw", tmp_path / "x.gif") == 0
         assert (tmp_path / "x.gif").read_bytes()[:4] == b"GIF8"
 
-    def test_a_folder_or_glob_takes_every_kind_and_names_what_it_left_out(self, photos):
+    def test_a_folder_or_glob_takes_every_kind_and_names_what_it_left_out(self, photos, monkeypatch):
+        monkeypatch.setattr(inputs, "can_read_heif", lambda: False)
         for name in ("c.gif", "d.JFIF", "e.avif", "f.HEIC", "without"):
             (photos / name).write_bytes(b"x")
         for place in (str(photos), f"{photos}/*"):
@@ -591,6 +593,8 @@ class TestCommand:
             ] == [True]
         with pytest.raises(KpdetectError, match=mentions(f"{photos}/*.csv", "1 .csv")):
             list_images([f"{photos}/*.csv"])
+        monkeypatch.setattr(inputs, "can_read_heif", lambda: True)
+        assert f"{photos}/f.HEIC" in list_images([str(photos)]).files
 
     def test_what_was_left_out_of_a_folder_is_printed(self, command, photos, capsys):
         assert command(photos) == 0

@@ -13,8 +13,9 @@ from kpdetect.core.options import option
 class LabelOptions:
     """Predicts the faces of very many photographs and writes them as Parquet tables.
 
-    DIR/faces has a row per face with boxes, keypoints, score and uncertainties; DIR/errors has a row per bad photograph,
-    with the reason. Both are written part by part; after an interruption the same command resumes with the missing parts.
+    DIR/faces has a row per face with boxes, keypoints, score and uncertainties, DIR/errors a row per bad photograph
+    with the reason. Both are written part by part; after an interruption the same command resumes with the missing
+    parts.
     """
 
     places: tuple[str, ...] = option(
