@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpdetect.core.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.geometry import CropRule, apply_matrix, invert, rotation, scaling, translation
-from kpdetect.core.images import as_rgb, cv2, read_image, to_channels, warp_crop, write_image
+from kpdetect.core.images import as_rgb, cv2, decode_image, image_size, read_image, to_channels, warp_crop, write_image
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib, in kpdetect[test]")
 
@@ -127,12 +127,116 @@ def promising(width, height, suffix):
     return bytes(encoded)
 
 
+def gif(width, height):
+    """One pixel on a screen of this size, in 35 bytes."""
+    pixel = b"\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2\x44\1\0;"
+    return b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0\0\0\0" + pixel
+
+
+def tiff(*entries):
+    """A TIFF directory of (tag, type, value) entries, and nothing else."""
+    body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return b"II\x2a\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4)
+
+
+def codestream(width, height):
+    """The start of a raw JPEG 2000 codestream."""
+    return b"\xff\x4f\xff\x51" + struct.pack(">HH8IH", 47, 0, width, height, 0, 0, width, height, 0, 0, 3) + bytes(9)
+
+
+HUGE = {
+    "GIF wider than a signed 16-bit number": gif(40000, 9000),
+    "TIFF of BYTE-typed tags": tiff((256, 1, 250), (257, 4, 4_000_000)),
+    "TIFF with a repeated tag": tiff((256, 3, 30), (256, 4, 60_000), (257, 3, 50_000)),
+    "TIFF of huge tiles": tiff((256, 3, 30), (257, 3, 30), (322, 4, 60_000), (323, 4, 50_000)),
+    "TIFF of 64 bits a sample": tiff((256, 3, 9000), (257, 3, 9000), (258, 3, 64), (277, 3, 4)),
+    "raw JPEG 2000": codestream(60_000, 50_000),
+    "Radiance HDR": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 50000 +X 60000\n" + bytes(64),
+    "PFM": b"PF\n60000 50000\n-1.0\n" + bytes(64),
+    "PPM with a comment": b"P6 # 1 1\n60000 50000\n255\n" + bytes(64),
+    "PAM with a repeated width": b"P7\nWIDTH 3\nWIDTH 60000\nHEIGHT 50000\nDEPTH 3\nMAXVAL 255\nENDHDR\n" + bytes(64),
+    "Sun raster": struct.pack(">8I", 0x59A66A95, 60_000, 50_000, 24, 0, 1, 0, 0) + bytes(64),
+    "WebP": b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff\xff\0\xff\xff\0" + bytes(64),
+    "AVIF": b"\0\0\0\x18ftypavif\0\0\0\0mif1miaf" + b"\0\0\0\x14ispe" + struct.pack(">III", 0, 60_000, 50_000),
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_no_format_is_decoded_whose_size_is_unknown_or_above_the_limit(monkeypatch, kind):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(KpdetectError, match=r"a\.bin: expected "):
+        decode_image(HUGE[kind], "a.bin")
+
+
+def test_a_png_chunk_that_ends_beyond_the_file_is_refused_before_libpng_allocates_it(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    data = bytearray(cv2.imencode(".png", gradient(16, 16))[1].tobytes())
+    data[33:37] = struct.pack(">I", 0xFFFFFF00)  # of the chunk after IHDR
+    with pytest.raises(KpdetectError, match="IDAT ends beyond the file"):
+        decode_image(bytes(data), "a.png")
+
+
+@pytest.mark.parametrize(
+    "suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff", ".jp2", ".ppm", ".pam", ".ras", ".hdr", ".gif"]
+)
+def test_the_header_declares_the_size_that_decoding_gives(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    pixels = gradient(64, 96)
+    assert cv2.imwrite(str(path), pixels.astype(np.float32) / 255 if suffix == ".hdr" else pixels)
+    assert image_size(path) == read_image(path).shape[:2] == (64, 96)
+
+
+@pytest.mark.parametrize("orientation", sorted(SEEN))
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_files_and_pil_images_are_turned_alike(tmp_path, orientation, image_format):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = gradient(24, 40)
+    path = save(tmp_path / "a.bin", stored, format=image_format, exif=exif, quality=95)
+    expected = SEEN[orientation](stored)
+    for found in (read_image(path), as_rgb(Image.open(path))):
+        assert found.shape == expected.shape
+        assert np.abs(found.astype(int) - expected).mean() < 5
+    assert image_size(path) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+def test_pil_images_of_all_modes_are_as_by_path(tmp_path, mode):
+    grey = gradient(24, 40)[..., 0]
+    if mode == "I;16":
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(gradient(24, 40)).convert(mode)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image.save(path)
+    np.testing.assert_allclose(as_rgb(image).astype(int), read_image(path), atol=2 if mode == "CMYK" else 0)
+
+
+def test_heic_is_read_where_pillow_heif_is_installed(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "phone.HEIC"
+    heif.from_bytes("RGB", (40, 24), gradient(24, 40).tobytes()).save(path, quality=95)
+    assert np.abs(read_image(path).astype(int) - gradient(24, 40)).mean() < 5
+    assert image_size(path) == (24, 40)
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(KpdetectError, match=r"phone\.HEIC: expected a complete image"):
+        read_image(path)
+
+
+def test_heic_names_the_extra_where_it_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(bytes([0, 0, 0, 24]) + b"ftypheic" + bytes(4) + b"mif1heic")
+    with pytest.raises(MissingExtra, match=r"IMG_0001\.HEIC.*kpdetect\[heif\]"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg"])
 def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     path = tmp_path / f"bomb{suffix}"
     path.write_bytes(promising(60000, 50000, suffix))
-    with pytest.raises(KpdetectError, match=r"at most 250 megapixels, received 60000 x 50000; .*--max-megapixels"):
+    with pytest.raises(KpdetectError, match=r"at most 128 megapixels, received 60000 x 50000; .*--max-megapixels"):
         read_image(path)
 
 

@@ -1,19 +1,19 @@
 """Reads images of any format as RGB arrays, writes images, and cuts antialiased crops. Uses OpenCV, not TensorFlow."""
 
+import importlib.util
 import io
 import math
 import os
-import struct
 from pathlib import Path
 from typing import Any
 
-import imagesize
 import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.atomic_write import atomic_file
-from kpdetect.core.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.geometry import Matrix, apply_matrix, invert
+from kpdetect.core.image_header import DamagedHeader, ImageHeader, is_heic, read_header
 
 try:
     import cv2
@@ -25,12 +25,14 @@ except ImportError as error:  # usually "libGL.so.1: cannot open shared object f
 
 __all__ = [
     "GREY_OF_RGB",
+    "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_BLUR_PX",
     "Pixels",
     "as_rgb",
     "cv2",
     "decode_image",
+    "image_size",
     "read_image",
     "to_channels",
     "warp_crop",
@@ -41,8 +43,20 @@ Pixels = npt.NDArray[np.uint8]
 GREY_OF_RGB = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey level (ITU-R BT.601), as in OpenCV."""
 
-MAX_PIXELS = 250_000_000
-"""Default limit of an image's size; 750 MB as RGB. More than any camera produces, but a small file can declare more."""
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".jp2", ".j2k", ".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".pfm", ".hdr", ".sr", ".ras"),
+)
+"""Suffixes of the formats that `read_image` decodes, for searching folders. HEIC and HEIF need pillow-heif."""
+
+MAX_PIXELS = 128_000_000
+"""Default limit of an image's size. Decoding needs 6 bytes per pixel for most formats, so less than 800 MB in all.
+
+Phones take up to 108 megapixels, rarely 200; a file of a few bytes can declare any number. Formats that need more
+memory per pixel (see `kpdetect.core.image_header`) have a proportionally lower limit.
+"""
+
+_BYTES_PER_PIXEL = ImageHeader("", 1, 1).bytes_per_pixel
 
 MIN_BLUR_PX = 0.1  # a Gaussian of a smaller standard deviation gives the next pixel no weight
 
@@ -52,13 +66,15 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pi
 
     The format is detected from the content, not from the suffix. The EXIF orientation is applied. Grey and CMYK become
     RGB, 16 bits become 8, and the first frame of an animation is used. An alpha channel is dropped and the colours
-    under it are kept, since no background is right for every cut-out.
+    under it are kept, since no background is right for every cut-out. The size is read from the header first, and
+    nothing is decoded whose size is unknown or above the limit.
 
     Example:
         ``read_image("photo.jpg").shape`` is ``(480, 640, 3)`` for a photograph of 640 x 480 pixels.
 
     Args:
-        path: A file of any format that OpenCV decodes: JPEG, PNG, WebP, TIFF, BMP, GIF, …
+        path: A JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, JPEG 2000, PNM, PAM, PFM, Radiance HDR or Sun raster file, or
+            a HEIC file where the package pillow-heif is installed.
         max_pixels: A file whose header declares more pixels is refused before it is decoded.
 
     Returns:
@@ -66,6 +82,7 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pi
 
     Raises:
         KpdetectError: The file cannot be read, is not a complete image, or is too large.
+        MissingExtra: It is a HEIC file and pillow-heif is not installed.
     """
     return decode_image(_read_bytes(path), path, max_pixels)
 
@@ -87,16 +104,86 @@ def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MA
     Raises:
         KpdetectError: The data is not a complete image, or the image is too large.
     """
-    _check_size(name, data, max_pixels)
+    if is_heic(data) and importlib.util.find_spec("pillow_heif") is None:
+        raise MissingExtra("pillow-heif", "heif", f"{name}: reading HEIC")
+    header = _checked_header(data, name, max_pixels)
+    if header.format == "HEIC":
+        return _decode_heic(data, name)
+    # IMREAD_UNCHANGED would not apply the EXIF orientation. OpenCV does not know the rotation of AVIF.
+    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if header.format == "AVIF" else 0)
     try:
-        # IMREAD_UNCHANGED would not apply the EXIF orientation.
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:  # such as a header that declares more pixels than OpenCV allows
         raise KpdetectError(f"{name}: cannot be decoded: {error.err or error}") from error
     if image is None:
+        raise KpdetectError(f"{name}: expected a complete image, received a damaged {header.format} file")
+    rgb = _uint8(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return _apply_orientation(rgb, header.orientation) if header.format == "AVIF" else rgb
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Returns the (height, width) of an image as `read_image` returns it, from its header where that declares it.
+
+    >>> write_image("/tmp/kpdetect_doctest.png", np.zeros((3, 4), np.uint8))
+    >>> image_size("/tmp/kpdetect_doctest.png")
+    (3, 4)
+
+    Returns:
+        The size after the EXIF rotation, or None if the file is not an image.
+
+    Raises:
+        KpdetectError: The file cannot be read.
+        MissingExtra: It is a HEIC file, which must be decoded, and pillow-heif is not installed.
+    """
+    data = _read_bytes(path)
+    if is_heic(data):  # its header declares the size of the coded blocks
+        height, width = decode_image(data, path).shape[:2]
+        return height, width
+    try:
+        header = read_header(data)
+    except DamagedHeader:
+        return None
+    return None if header is None else header.size_hw
+
+
+def _checked_header(data: bytes, name: str | os.PathLike[str], max_pixels: int) -> ImageHeader:
+    """Refuses data that is no image, or whose header declares too many pixels."""
+    try:
+        header = read_header(data)
+    except DamagedHeader as error:
+        raise KpdetectError(f"{name}: expected a complete image, received a damaged file: {error}") from error
+    if header is None:
         found = f"{len(data)} bytes that begin with {data[:8]!r}" if data else "an empty file"
-        raise KpdetectError(f"{name}: expected a complete image (JPEG, PNG, WebP, TIFF, BMP), received {found}")
-    return _uint8(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        raise KpdetectError(f"{name}: expected an image (JPEG, PNG, WebP, AVIF, TIFF, …), received {found}")
+    weight = max(header.bytes_per_pixel / _BYTES_PER_PIXEL, 1)
+    if header.width * header.height * weight > max_pixels:
+        raise KpdetectError(
+            f"{name}: expected a {header.format} image of at most {max_pixels / weight / 1e6:g} megapixels, received "
+            f"{header.width} x {header.height}; raise the limit with --max-megapixels, or with max_pixels of "
+            "kpdetect.core.images.read_image"
+        )
+    return header
+
+
+def _decode_heic(data: bytes, name: str | os.PathLike[str]) -> Pixels:
+    import pillow_heif
+
+    try:
+        image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+        return as_rgb(np.asarray(image))
+    except (ValueError, RuntimeError, OSError, EOFError, SyntaxError, IndexError) as error:
+        raise KpdetectError(f"{name}: expected a complete image, received a damaged HEIC file: {error}") from error
+
+
+def _apply_orientation(image: Pixels, orientation: int) -> Pixels:
+    """Turns stored pixels as the EXIF orientation says."""
+    if orientation in (2, 3, 7, 8):  # TIFF 6.0, tag 274: where row 0 and column 0 are displayed
+        image = image[:, ::-1]
+    if orientation in (3, 4, 6, 7):
+        image = image[::-1]
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    return np.ascontiguousarray(image)
 
 
 def write_image(path: str | os.PathLike[str], image_rgb: npt.ArrayLike) -> None:
@@ -123,11 +210,12 @@ def write_image(path: str | os.PathLike[str], image_rgb: npt.ArrayLike) -> None:
 
 
 def as_rgb(image: npt.ArrayLike, bgr: bool = False) -> Pixels:
-    """Converts an image array of any usual shape and type to 8-bit RGB.
+    """Converts an image array of any usual shape and type, or a PIL image, to 8-bit RGB.
 
     Args:
-        image: (H, W) or (H, W, 1) grey, (H, W, 3) colour, or (H, W, 4) colour and alpha, which is dropped. The type is
-            uint8, uint16 (0-65535), bool or float; floats are 0-1, or 0-255 if a value exceeds 1.
+        image: An array, (H, W) or (H, W, 1) grey, (H, W, 3) colour, or (H, W, 4) colour and alpha, which is dropped; of
+            type uint8, uint16 (0-65535), bool or float (0-1, or 0-255 if a value exceeds 1). Or a PIL image, whose
+            EXIF orientation is applied, as for a file.
         bgr: The channels are blue, green, red, as in images that OpenCV reads.
 
     Returns:
@@ -141,7 +229,7 @@ def as_rgb(image: npt.ArrayLike, bgr: bool = False) -> Pixels:
     Raises:
         KpdetectError: The shape or type is another one, or values are out of range.
     """
-    pixels = np.asarray(image)
+    pixels = _pil_pixels(image) if hasattr(image, "getexif") else np.asarray(image)
     shaped = pixels[..., None] if pixels.ndim == 2 else pixels
     if shaped.ndim != 3 or shaped.shape[2] not in (1, 3, 4) or 0 in shaped.shape:
         raise _not_an_image(f"{pixels.dtype} of shape {pixels.shape}")
@@ -149,6 +237,16 @@ def as_rgb(image: npt.ArrayLike, bgr: bool = False) -> Pixels:
     if eight_bits.shape[2] == 1:
         return np.repeat(eight_bits, 3, axis=2)
     return eight_bits[..., 2::-1] if bgr else eight_bits[..., :3]
+
+
+def _pil_pixels(image: Any) -> npt.NDArray[Any]:
+    """Returns the pixels of a PIL image as `read_image` decodes the same file: turned, without palette or CMYK."""
+    from PIL import ImageOps  # the caller has it, since the image is its
+
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):
+        return np.asarray(turned, np.uint16)
+    return np.asarray(turned if turned.mode in ("RGB", "L", "F") else turned.convert("RGB"))
 
 
 def _as_eight_bits(pixels: npt.NDArray[Any]) -> Pixels:
@@ -286,19 +384,6 @@ def _blur(image: Pixels, shrink_xy: npt.NDArray[np.float64]) -> Pixels | npt.NDA
     # OpenCV replaces a sigma of 0 by one of its own choice.
     blurred = cv2.GaussianBlur(image.astype(np.float32), (0, 0), max(sigma_x, 1e-3), sigmaY=max(sigma_y, 1e-3))
     return np.asarray(blurred, np.float32)
-
-
-def _check_size(name: str | os.PathLike[str], data: bytes, max_pixels: int) -> None:
-    """Refuses an image whose header declares too many pixels; a header without a size is left to the decoder."""
-    try:
-        width, height = imagesize.get(io.BytesIO(data))
-    except (ValueError, IndexError, struct.error):  # a damaged header, for which the decoder raises an error
-        return
-    if width * height > max_pixels:
-        raise KpdetectError(
-            f"{name}: expected an image of at most {max_pixels / 1e6:g} megapixels, received {width} x {height}; "
-            "raise the limit with --max-megapixels, or with max_pixels of kpdetect.core.images.read_image"
-        )
 
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:

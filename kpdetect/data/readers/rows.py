@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from kpdetect.core.errors import DataError
 from kpdetect.core.geometry import Floats, tight_box
+from kpdetect.core.images import IMAGE_SUFFIXES
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.data.annotations import Annotations
 
 LARGEST_COORDINATE = 1e6  # pixels; larger than any image, and float32 still resolves 1/16 pixel there
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,7 @@ def image_beside(label_file: str, images: Mapping[str, str]) -> str:
     """
     stem = splitext(os.path.basename(label_file))[0]
     if stem not in images:
-        suffixes = ", ".join(IMAGE_SUFFIXES[1:])
-        raise BadRow(f"{label_file}: expected its image {stem}.jpg (or {suffixes}) beside it, found nothing")
+        raise BadRow(f"{label_file}: expected its image {stem}.jpg (or .png, .webp, …) beside it, found nothing")
     return images[stem]
 
 
