@@ -26,6 +26,7 @@ LABEL = [
     "ray>=2.49",  # workers on one machine or a cluster, and new ones for those that die
     "pyarrow>=18",  # Parquet
 ]
+HEIF = ["pillow-heif>=1.0"]  # HEIC photographs of phones
 NOTEBOOKS = [
     *TRAIN,
     "jupytext>=1.16",  # a notebook is a script; this makes the one of the other
@@ -43,6 +44,8 @@ TEST = [
     *DOCS,
     *LABEL,
     *JAX,
+    *HEIF,
+    "pycocotools>=2.0.8",  # reads what `kpdetect convert` writes
     "hypothesis>=6",  # properties of the geometry
     "mypy>=1.15",
     "pillow>=10",  # examples/minimal_litert.py
@@ -80,7 +83,6 @@ setup(
         "numpy>=1.26",
         "opencv-python>=4.10,<5",  # decodes, crops, finds faces; 5.0 has no CascadeClassifier
         "ai-edge-litert>=2.0",  # runs .tflite files
-        "imagesize>=2.0",  # a picture's size from its header, so that huge ones are refused before decoding
         "tqdm>=4.66",  # progress bars
     ],
     extras_require={
@@ -88,6 +90,7 @@ setup(
         "train": TRAIN,
         "jax": [*TRAIN, *JAX],
         "label": LABEL,
+        "heif": HEIF,
         "notebooks": NOTEBOOKS,
         "docs": DOCS,
         "test": TEST,

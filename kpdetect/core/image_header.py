@@ -274,11 +274,12 @@ def _isobmff(data: bytes) -> ImageHeader:
     return ImageHeader("AVIF" if is_avif else "HEIC", width, height, orientation, 17.5)
 
 
-_EXIF_OF_AVIF = {(0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6} | {
-    # irot turns anticlockwise by quarter turns; then imir exchanges top and bottom (0) or left and right (1).
-    (turns, axis): orientation
-    for axis, orientations in ((0, (4, 5, 2, 7)), (1, (2, 7, 4, 5)))
-    for turns, orientation in enumerate(orientations)
+_EXIF_OF_AVIF = {
+    # The mirror axis (None without imir) to the orientation for 0 to 3 quarter turns anticlockwise. irot is applied
+    # first; then imir exchanges top and bottom (0) or left and right (1).
+    None: (1, 8, 3, 6),
+    0: (4, 5, 2, 7),
+    1: (2, 7, 4, 5),
 }
 
 
@@ -299,7 +300,7 @@ def _avif_orientation(data: bytes) -> int:
                 turns = data[at] & 3
             elif kind == b"imir":
                 axis = data[at] & 1
-    return _EXIF_OF_AVIF[turns, axis]
+    return _EXIF_OF_AVIF[axis][turns]
 
 
 def _boxes(data: bytes, start: int, end: int) -> list[tuple[bytes, tuple[int, int]]]:

@@ -25,6 +25,7 @@ except ImportError as error:  # usually "libGL.so.1: cannot open shared object f
 
 __all__ = [
     "GREY_OF_RGB",
+    "HEIF_SUFFIXES",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_BLUR_PX",
@@ -44,10 +45,13 @@ GREY_OF_RGB = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey level (ITU-R BT.601), as in OpenCV."""
 
 IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp", ".dib"),
-    *(".tif", ".tiff", ".jp2", ".j2k", ".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".pfm", ".hdr", ".sr", ".ras"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".jp2", ".j2k", ".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".pfm", ".hdr", ".sr", ".ras"),
 )
-"""Suffixes of the formats that `read_image` decodes, for searching folders. HEIC and HEIF need pillow-heif."""
+"""Suffixes of the formats that `read_image` decodes, for searching folders."""
+
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+"""Suffixes of the formats that `read_image` decodes if the package pillow-heif is installed."""
 
 MAX_PIXELS = 128_000_000
 """Default limit of an image's size. Decoding needs 6 bytes per pixel for most formats, so less than 800 MB in all.

@@ -13,19 +13,10 @@ from pathlib import Path
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
-from kpdetect.core.images import cv2, read_image
+from kpdetect.core.images import HEIF_SUFFIXES, IMAGE_SUFFIXES, cv2, read_image
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.data import load
 from kpdetect.data.annotations import ReadImage
-
-HEIF_SUFFIXES = (".heic", ".heif", ".hif")
-"""Read with the package pillow-heif, where it is installed."""
-
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".jp2", ".ppm", ".pgm", ".pbm", ".pnm"),
-)
-"""The files of a folder or glob that are photographs. A file that is named itself may have any suffix."""
 
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """The formats of drawings in a folder; a photograph of another format is drawn as PNG."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from kpdetect.core.errors import DataError
 from kpdetect.core.geometry import Floats, tight_box
-from kpdetect.core.images import IMAGE_SUFFIXES
+from kpdetect.core.images import HEIF_SUFFIXES, IMAGE_SUFFIXES
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.data.annotations import Annotations
 
@@ -125,7 +125,9 @@ def images_by_stem(folder: str, names: Iterable[str]) -> dict[str, str]:
     >>> images_by_stem("faces", ["a.JPG", "a.pts", "b.txt"])
     {'a': 'faces/a.JPG'}
     """
-    images = [name for name in sorted(names, reverse=True) if splitext(name)[1].lower() in IMAGE_SUFFIXES]
+    images = [
+        name for name in sorted(names, reverse=True) if splitext(name)[1].lower() in (*IMAGE_SUFFIXES, *HEIF_SUFFIXES)
+    ]
     return {splitext(name)[0]: os.path.join(folder, name) for name in images}
 
 

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.images import Pixels, decode_image, read_image
-from kpdetect.inference.inputs import IMAGE_SUFFIXES
+from kpdetect.core.images import IMAGE_SUFFIXES, Pixels, decode_image, read_image
 
 PARQUET_SUFFIX = ".parquet"
 
