@@ -26,7 +26,7 @@ import pytest
 from small_models import small_bundle, small_face_spec
 
 from kpdetect.core import options as command_options
-from kpdetect.core.images import write_image
+from kpdetect.core.images import read_image, write_image
 from kpdetect.core.schema import user_schema
 from kpdetect.data import load
 
@@ -248,6 +248,13 @@ def test_the_readme_has_the_two_set_up_commands() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_picture_of_the_readme_is_what_the_shipped_model_draws() -> None:
+    pytest.importorskip("skimage.data", reason="scikit-image ships the photograph")
+    drawn = tool("example_picture").example_picture().astype(float)
+    shown = read_image(ROOT / "exported_models/compact/example.jpg").astype(float)
+    assert np.abs(drawn - shown).mean() < 3, "python tools/example_picture.py draws it"  # JPEG loses some grey levels
 
 
 # Links
