@@ -1,9 +1,12 @@
 """Draws ``exported_models/compact/example.jpg``: the packaged model on a photograph in the public domain.
 
     python tools/example_picture.py [FILE]
+
+The photograph comes with scikit-image.
 """
 
 import argparse
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +23,8 @@ ENLARGED = 2.5
 
 def example_picture() -> Pixels:
     """The head of ``skimage.data.astronaut()`` (NASA, public domain), enlarged, with its points: (625, 700, 3)."""
-    from skimage import data
-
     x0, y0, x1, y1 = HEAD_XYXY
-    head = data.astronaut()[y0:y1, x0:x1]
+    head = importlib.import_module("skimage.data").astronaut()[y0:y1, x0:x1]
     large = np.asarray(cv2.resize(head, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC), np.uint8)
     return draw_faces(large, Predictor()(large))
 
