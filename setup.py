@@ -27,6 +27,7 @@ LABEL = [
     "pyarrow>=18",  # Parquet
 ]
 HEIF = ["pillow-heif>=1.0"]  # HEIC photographs of phones
+VIDEO = ["av>=14"]  # PyAV: H.264, sound and frame times in written videos
 NOTEBOOKS = [
     *TRAIN,
     "jupytext>=1.16",  # a notebook is a script; this makes the one of the other
@@ -45,6 +46,7 @@ TEST = [
     *LABEL,
     *JAX,
     *HEIF,
+    *VIDEO,
     "pycocotools>=2.0.8",  # reads what `kpdetect convert` writes
     "hypothesis>=6",  # properties of the geometry
     "mypy>=1.15",
@@ -91,6 +93,7 @@ setup(
         "jax": [*TRAIN, *JAX],
         "label": LABEL,
         "heif": HEIF,
+        "video": VIDEO,
         "notebooks": NOTEBOOKS,
         "docs": DOCS,
         "test": TEST,

@@ -126,7 +126,7 @@ def tracked(which: Scene, path: Way, count: int, predictor: Predictor) -> tuple[
 def smoothed(raw: Floats, options: OneEuroOptions) -> Floats:
     """Points (n, 68, 2) as the filter gives them."""
     smooth = OneEuroFilter(options)
-    sides = plausible.sides_of(plausible.boxes_of(raw))
+    sides = plausible.longer_sides(plausible.face_boxes(raw))
     return np.stack([smooth(points, at / RATE, float(sides[at])) for at, points in enumerate(raw)])
 
 
@@ -236,11 +236,11 @@ def measure_second_looks(data: Path, predictor: Predictor, count: int) -> None:
 def looks(pixels: Pixels, boxes: npt.NDArray[np.floating], predictor: Predictor) -> Floats:
     """Disagreement and score, (2, n), of the boxes (N, 4) that settle on anything large enough, as the tracker asks."""
     for _ in range(2):
-        boxes = plausible.boxes_of([face.keypoints for face in predictor(pixels, boxes=boxes)])
-        boxes = boxes[plausible.look_like_faces(boxes, pixels.shape[:2])]
+        boxes = plausible.face_boxes([face.keypoints for face in predictor(pixels, boxes=boxes)])
+        boxes = boxes[plausible.plausible_boxes(boxes, pixels.shape[:2])]
         if not len(boxes):
             return np.zeros((2, 0), np.float32)
-    faces, again = predictor(pixels, boxes=boxes), predictor(pixels, boxes=plausible.second_look(boxes))
+    faces, again = predictor(pixels, boxes=boxes), predictor(pixels, boxes=plausible.displaced_boxes(boxes))
     apart = plausible.disagreement([face.keypoints for face in faces], [face.keypoints for face in again])
     return np.stack([apart, np.array([np.nan if face.score is None else face.score for face in faces], np.float32)])
 

@@ -1,4 +1,4 @@
-"""Owns the command ``track``: the faces of a video or a camera, each with its number, as video, JSON or in a window."""
+"""The command ``track``: tracks the faces of a video or a camera, and writes a video, JSON, or shows a window."""
 
 import sys
 from collections.abc import Sequence
@@ -13,26 +13,40 @@ from kpdetect.core.options import parse_options, run_command
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.detection import Detector, Face, make_detector
 from kpdetect.inference.predictor import Predictor
-from kpdetect.tracking import Tracker, TrackOptions, follow, open_source
-from kpdetect.tracking.following import Decorate
+from kpdetect.tracking import Tracker, TrackOptions, open_source, track_video
+from kpdetect.tracking.track_run import Draw
 from kpdetect.visualization import draw_faces
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command ``track``; ends with 130 where a file was not followed to its end."""
+    """Runs the command ``track``.
+
+    Args:
+        argv: The words after ``track``; None takes those of the process.
+
+    Returns:
+        The exit status: 130 if a file was not tracked to its end, otherwise 0.
+
+    Raises:
+        KpdetectError: There is no such video, or a file cannot be written.
+
+    Example:
+        >>> main(["clip.mp4", "--json", "points.jsonl"])  # doctest: +SKIP
+        0
+    """
     examples = (
         "python -m kpdetect.track clip.mp4 --out marked.mp4 --json points.jsonl\n  python -m kpdetect.track 0 --show"
     )
     options = parse_options(TrackOptions, argv, "track", examples)
-    decorate = _decoration(options.filter)
+    draw = _make_draw(options.filter)
     video = open_source(options)
     predictor = Predictor(options.model, threads=options.threads)
     tracker = Tracker(predictor, _detector(predictor, options), options.tracker_options())
-    return follow(video, tracker, options, decorate)
+    return track_video(video, tracker, options, draw)
 
 
 def _detector(predictor: Predictor, options: TrackOptions) -> Detector:
-    """Where to look for faces; a model of whole pictures looks at the whole picture."""
+    """The detector; for a model of whole pictures a function that returns the whole picture."""
     spec = predictor.model.spec
     _check_box_of_points(spec.schema)
     if spec.crop.around == "image":
@@ -41,16 +55,16 @@ def _detector(predictor: Predictor, options: TrackOptions) -> Detector:
 
 
 def _check_box_of_points(schema: KeypointSchema) -> None:
-    """Says where the points of a frame cannot give the box of the next.
+    """Checks that the keypoints of one frame give the face box of the next.
 
     Raises:
-        KpdetectError: There is only one point, or (as `KeypointSchema.subset` names it) only some of a scheme's, whose
-            tight box is not the face box that the model was trained with.
+        KpdetectError: There is only one keypoint, or (as `KeypointSchema.subset` names it) only some of a scheme's,
+            whose tight box is not the face box that the model was trained with.
     """
     if schema.num_keypoints < 2 or schema.name.endswith(")"):
         raise KpdetectError(
-            f"track: expected a model of all points of a scheme, two or more, whose tight box is the next face box; "
-            f"received one of {schema.num_keypoints} of '{schema.name}'; kpdetect predict marks single frames"
+            f"track: expected a model of all points of a scheme, two or more, since their tight box is the next face "
+            f"box; received {schema.num_keypoints} of '{schema.name}'; kpdetect predict works with single frames"
         )
 
 
@@ -58,18 +72,18 @@ def _whole_picture(image_rgb: npt.NDArray[np.uint8]) -> npt.ArrayLike:
     return image_box((image_rgb.shape[0], image_rgb.shape[1]))[None]
 
 
-def _decoration(filters: Sequence[str]) -> Decorate:
-    """What is drawn on each frame: points, or the filters that were asked for."""
+def _make_draw(filters: Sequence[str]) -> Draw:
+    """The function that draws the faces of a frame: keypoints, or filters."""
     if not filters:
         return draw_faces
-    from kpdetect.filters import apply_filters, load_filter  # here, since only few videos wear any
+    from kpdetect.filters import apply_filters, load_filter  # here, since most runs have no filter
 
     loaded = [load_filter(name) for name in filters]
 
-    def put_on(image_rgb: Pixels, faces: Sequence[Face]) -> Pixels:
+    def draw(image_rgb: Pixels, faces: Sequence[Face]) -> Pixels:
         return apply_filters(image_rgb, faces, loaded)
 
-    return put_on
+    return draw
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +23,7 @@ from kpdetect.core.images import cv2
 from kpdetect.core.options import run_command
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.synthetic import render
-from kpdetect.detection import Face
+from kpdetect.detection import Face, make_detector
 from kpdetect.predict import Predictor
 from kpdetect.tracking import (
     OneEuroFilter,
@@ -29,11 +32,14 @@ from kpdetect.tracking import (
     TrackerOptions,
     TrackOptions,
     Video,
-    follow,
     open_video,
     plausible,
+    track_run,
+    track_video,
     video_writer,
 )
+from kpdetect.tracking import video as video_module
+from kpdetect.tracking.film_cut import CutDetector
 from kpdetect.visualization import draw_faces
 
 SHAPE = render(0, 0)[1] / 128 - 0.5  # the points of some face
@@ -251,10 +257,10 @@ def test_false_alarms_of_the_detector_become_no_faces(scored) -> None:
 
 def test_collapsed_points_and_jumps_are_no_faces() -> None:
     boxes = [[10, 10, 60, 60], [10, 10, 15, 15], [10, 10, 60, 14], [-60, 10, 10, 60], [300, 10, 350, 60]]
-    assert plausible.look_like_faces(boxes, (240, 320)).tolist() == [True, False, False, False, False]
+    assert plausible.plausible_boxes(boxes, (240, 320)).tolist() == [True, False, False, False, False]
     before = np.array([[10.0, 10, 60, 60]] * 3)
     after = before + np.array([[5, 5, 5, 5], [40, 0, 40, 0], [0, 0, 40, 40]])
-    assert plausible.moved_on(before, after).tolist() == [True, False, False]
+    assert plausible.plausible_motion(before, after).tolist() == [True, False, False]
 
 
 def test_tracker_options_out_of_range_say_so() -> None:
@@ -277,7 +283,7 @@ class FakeCapture:
         return frame is not None, frame
 
     def get(self, number: int) -> float:
-        return self.values[number]
+        return self.values.get(number, 0.0)
 
     def release(self) -> None:
         self.frames = []
@@ -343,6 +349,174 @@ def test_what_is_written_is_read(tmp_path, suffix) -> None:
     np.testing.assert_allclose(left, (200, 30, 30), atol=15)  # red is red: no channels are swapped
 
 
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second at 25 frames a second, then five at 5, with a second of sound; written by PyAV alone."""
+    av = pytest.importorskip("av", reason='needs PyAV: pip install "kpdetect[video]"')
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("libx264", rate=25), container.add_stream("aac", rate=48_000)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        for time_ms in (*range(0, 1000, 40), *range(1000, 6000, 200)):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), time_ms // 40, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        tone = np.sin(np.arange(48_000) * 0.05, dtype=np.float32).reshape(-1, 1000)
+        for block, samples in enumerate(tone):
+            frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48_000, 1000 * block
+            container.mux(sound.encode(frame))
+        container.mux(video.encode())
+        container.mux(sound.encode())
+    return path
+
+
+def test_frame_times_are_those_of_the_container(clip) -> None:
+    times = [frame.time_s for frame in open_video(str(clip))]
+    assert len(times) == 50
+    np.testing.assert_allclose(times[:26], np.arange(26) / 25, atol=1e-3)
+    np.testing.assert_allclose(np.diff(times[25:]), 0.2, atol=1e-3)
+
+
+def packets_of(path, kind: str) -> list[tuple[float, int]]:
+    """Times and sizes of the packets of the sound or the pictures of a video."""
+    av = pytest.importorskip("av", reason='needs PyAV: pip install "kpdetect[video]"')
+    with av.open(str(path)) as container:
+        stream = next(one for one in container.streams if one.type == kind)
+        return sorted(
+            (float(one.pts * one.time_base), one.size) for one in container.demux(stream) if one.pts is not None
+        )
+
+
+def track_nothing(video: Path, out: Path) -> None:
+    """Tracks a video with a detector that finds nothing."""
+    tracker = Tracker(lambda pixels, boxes: [], lambda pixels: np.zeros((0, 4)))
+    assert track_video(open_video(str(video)), tracker, TrackOptions(str(video), out=str(out)), draw_faces) == 0
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_times_are_kept_in_a_written_video(clip, tmp_path, suffix) -> None:
+    pytest.importorskip("av", reason='needs PyAV: pip install "kpdetect[video]"')
+    track_nothing(clip, tmp_path / f"out{suffix}")
+    written = [time_s for time_s, _ in packets_of(tmp_path / f"out{suffix}", "video")]
+    original = [time_s for time_s, _ in packets_of(clip, "video")]
+    np.testing.assert_allclose(np.subtract(written, written[0]), np.subtract(original, original[0]), atol=2e-3)
+
+
+def test_sound_is_copied_and_the_codec_is_h264(clip, tmp_path) -> None:
+    av = pytest.importorskip("av", reason='needs PyAV: pip install "kpdetect[video]"')
+    track_nothing(clip, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert sorted(stream.codec_context.name for stream in container.streams) == ["aac", "h264"]
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+    (written, original) = (packets_of(path, "audio") for path in (tmp_path / "out.mp4", clip))
+    assert [size for _, size in written] == [size for _, size in original[: len(written)]]
+    assert written[-1][0] == pytest.approx(1.0, abs=0.05)
+    assert len(written) == len(original)
+    np.testing.assert_allclose(
+        [time_s for time_s, _ in written], [time_s for time_s, _ in original[: len(written)]], atol=1e-3
+    )
+
+
+def test_what_is_lost_without_pyav_is_said_once(clip, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(video_module, "writes_h264", lambda path: False)
+    monkeypatch.setattr(track_run, "writes_h264", lambda path: False)
+    track_nothing(clip, tmp_path / "out.mp4")
+    assert len(lines_with(capsys.readouterr().err, str(tmp_path / "out.mp4"), "PyAV")) == 1
+    assert frames_in(tmp_path / "out.mp4") == 50
+
+
+@pytest.mark.parametrize("h264", [True, False])
+def test_a_video_that_lost_frames_is_not_kept(tmp_path, monkeypatch, h264) -> None:
+    """As on a full disk, where OpenCV's writer reports nothing."""
+    if h264:
+        pytest.importorskip("av", reason='needs PyAV: pip install "kpdetect[video]"')
+    monkeypatch.setattr(video_module, "writes_h264", lambda path: h264)
+    target = tmp_path / "clip.mp4"
+    target.write_bytes(b"older")
+    monkeypatch.setattr(video_module, "count_frames", lambda path: 3)
+    with ExitStack() as stack:
+        write = stack.enter_context(video_writer(str(target), RATE))
+        for _ in range(4):
+            write(BLACK)
+        with pytest.raises(KpdetectError, match=mentions(str(target), "4", "3")):
+            stack.close()
+    assert target.read_bytes() == b"older"
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+
+
+def test_faces_end_at_a_film_cut() -> None:
+    shots = [np.pad(render(3, index, 256)[0], ((20, 20), (20, 20), (0, 0)), mode="edge") for index in range(3)]
+    tracker, ids, lags = Tracker(Predictor(), make_detector(judged=True)), [], []
+    for frame in range(60):
+        faces = tracker(np.roll(shots[frame // 20], frame % 20 // 4, axis=1), frame / RATE)
+        ids.append([face.id for face in faces])
+        lags.append(max((np.abs(face.face.keypoints - face.raw_keypoints).max() for face in faces), default=0.0))
+    assert all(len(one) == 1 for one in ids)
+    assert [ids[0], ids[19], ids[20], ids[39], ids[40], ids[59]] == [[1], [1], [2], [2], [3], [3]]
+    assert lags[20] == lags[40] == 0  # nothing is smoothed across the cut
+
+
+def test_a_flash_and_a_fast_camera_are_not_cuts() -> None:
+    picture = np.random.default_rng(0).integers(0, 120, (12, 16, 3), np.uint8)
+    wide = np.asarray(cv2.resize(picture, (960, 240), interpolation=cv2.INTER_CUBIC), np.uint8)
+    flash = CutDetector()
+    assert [flash(frame) for frame in (wide, wide, np.clip(wide + 100.0, 0, 255).astype(np.uint8), wide)] == [False] * 4
+    pan = CutDetector()
+    assert not any(pan(wide[:, 16 * step : 16 * step + 320]) for step in range(40))
+
+
+def test_noise_is_not_a_cut_and_another_scene_is() -> None:
+    random = np.random.default_rng(1)
+    is_cut, cuts = CutDetector(), []
+    for index in range(20):
+        if index % 5 == 0:
+            scene = np.asarray(cv2.resize(random.integers(0, 256, (6, 8, 3), np.uint8), (320, 240)), np.float32)
+        noise = random.normal(0, 8, scene.shape)
+        cuts.append(is_cut(np.clip(scene + noise, 0, 255).astype(np.uint8)))
+    assert np.flatnonzero(cuts).tolist() == [5, 10, 15]
+
+
+class Screen:
+    """A window that keeps what it shows."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, picture: np.ndarray) -> bool:
+        SHOWN.append(picture)
+        return True
+
+
+SHOWN: list[np.ndarray] = []
+
+
+@pytest.mark.parametrize(
+    ("options", "numbered"),
+    [
+        ({}, True),
+        ({"filter": ("hat",)}, False),
+        ({"filter": ("hat",), "numbers": True}, True),
+        ({"numbers": False}, False),
+    ],
+)
+def test_filters_leave_foreheads_without_numbers(options, numbered, monkeypatch) -> None:
+    monkeypatch.setattr(track_run, "Window", Screen)
+    SHOWN.clear()
+    world = World(still(100))
+    world.frame = 0
+    video, tracker = Video(FakeCapture([BLACK], 1), "clip", live=False), Tracker(world.mark, world.detect)
+    assert track_video(video, tracker, TrackOptions("clip", show=True, **options), lambda pixels, faces: pixels) == 0
+    assert bool(SHOWN[0].any()) is numbered
+
+
 def test_a_video_without_frames_is_not_written(tmp_path) -> None:
     with (
         pytest.raises(KpdetectError, match=mentions(str(tmp_path / "a.mp4"))),
@@ -365,7 +539,7 @@ def follow_world(tmp_path, act: Callable[[int], None]) -> tuple[int, World]:
         return draw_faces(pixels, faces)
 
     world.frame = 0
-    return follow(video, tracker, options, decorate), world
+    return track_video(video, tracker, options, decorate), world
 
 
 def test_a_line_of_json_per_frame(tmp_path, capsys) -> None:

@@ -1,7 +1,7 @@
-"""Owns video: frames in and out, faces that keep their number, and points that do not tremble."""
+"""Faces of videos: frames in and out, faces that keep their numbers, and smoothed keypoints."""
 
-from kpdetect.tracking.following import TrackOptions, follow, open_source
 from kpdetect.tracking.smoothing import OneEuroFilter, OneEuroOptions
+from kpdetect.tracking.track_run import TrackOptions, open_source, track_video
 from kpdetect.tracking.tracker import TrackedFace, Tracker, TrackerOptions
 from kpdetect.tracking.video import Frame, Video, open_video, video_writer
 
@@ -14,8 +14,8 @@ __all__ = [
     "Tracker",
     "TrackerOptions",
     "Video",
-    "follow",
     "open_source",
     "open_video",
+    "track_video",
     "video_writer",
 ]

@@ -1,4 +1,4 @@
-"""Owns the One Euro filter, which takes the tremble out of points that stand and lets points that move go."""
+"""One Euro filter: adaptive low-pass smoothing of keypoints."""
 
 from dataclasses import dataclass
 
@@ -8,30 +8,33 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 
-SHORTEST_STEP_S = 1e-6  # for two frames that carry the same time, as some streams have them
+SHORTEST_STEP_S = 1e-6  # some streams give two frames the same time
 
 
 @dataclass(frozen=True)
 class OneEuroOptions:
-    """How much a `OneEuroFilter` smooths.
+    """The parameters of a `OneEuroFilter`, a trade-off between jitter and lag.
 
-    The trade-off is jitter against lag. `min_cutoff_hz` rules points that stand: half as much trembles less, and the
-    first moment of a movement follows later. `beta` rules points that move: more follows sooner and trembles more
-    while it moves. ``benchmarks/tracking.py`` prints both for a grid of the two.
+    A lower `min_cutoff_hz` reduces the jitter of points at rest and delays the start of a movement. A higher `beta`
+    reduces the lag of moving points and increases their jitter. ``benchmarks/tracking.py`` measures a grid of both.
 
     Attributes:
-        min_cutoff_hz: The cut-off frequency at rest, above 0.
-        beta: By how many Hz the cut-off rises with a speed of one face side per second, 0 or more. The face's side
-            is the unit, so that near and far faces are smoothed alike.
-        speed_cutoff_hz: The cut-off frequency of the speed itself, above 0.
+        min_cutoff_hz: The cut-off frequency of a point at rest in Hz, above 0.
+        beta: The increase of the cut-off in Hz per speed of one face side a second, 0 or more. The unit is the side of
+            the face, so that near and far faces are smoothed alike.
+        speed_cutoff_hz: The cut-off frequency of the speed in Hz, above 0.
 
     Raises:
         KpdetectError: A value is out of its range.
+
+    Example:
+        >>> OneEuroOptions(min_cutoff_hz=0.5).beta
+        30.0
     """
 
     min_cutoff_hz: float = 1.0
     beta: float = 30.0
-    speed_cutoff_hz: float = 1.0  # the paper's
+    speed_cutoff_hz: float = 1.0  # as in the paper
 
     def __post_init__(self) -> None:
         values = (self.min_cutoff_hz, self.beta, self.speed_cutoff_hz)
@@ -40,13 +43,18 @@ class OneEuroOptions:
 
 
 class OneEuroFilter:
-    """A low-pass filter of first order whose cut-off rises with the speed; each point has its own.
+    """A first-order low-pass filter for each point, with a cut-off that rises with the point's speed.
 
-    Casiez, Roussel and Vogel, "1 € Filter", CHI 2012. The speed here is that of the point, so that x and y are
-    smoothed alike, whichever way it goes.
+    Casiez, Roussel and Vogel, "1 € Filter", CHI 2012. The speed is that of the point in the plane, so that x and y are
+    smoothed alike.
 
     Args:
-        options: How much it smooths.
+        options: The parameters.
+
+    Example:
+        >>> smooth = OneEuroFilter(OneEuroOptions())
+        >>> smooth([[10.0, 20.0]], time_s=0.0, side=100.0)
+        array([[10., 20.]], dtype=float32)
     """
 
     def __init__(self, options: OneEuroOptions) -> None:
@@ -56,15 +64,15 @@ class OneEuroFilter:
         self._time_s = 0.0
 
     def __call__(self, points: npt.ArrayLike, time_s: float, side: float) -> Floats:
-        """Takes the points of the next frame.
+        """Smooths the points of the next frame.
 
         Args:
-            points: (K, 2), in pixels; the same K each time.
-            time_s: When the frame was taken, in seconds; rising.
-            side: The longer side of the face's box, in pixels.
+            points: (K, 2) in pixels; the same K in each call.
+            time_s: The time of the frame in seconds, rising.
+            side: The longer side of the face's box in pixels.
 
         Returns:
-            (K, 2) float32, smoothed; those of the first frame as they are.
+            (K, 2) float32; the points of the first frame are returned unchanged.
         """
         new = np.asarray(points, np.float64)
         if self._points is None:
@@ -81,6 +89,6 @@ class OneEuroFilter:
 
 
 def _share(cutoff_hz: npt.ArrayLike, step_s: float) -> npt.NDArray[np.float64]:
-    """How much of the way to the new value a low-pass filter goes in one step, in (0, 1)."""
+    """The weight of the new value in one step of a low-pass filter, in (0, 1)."""
     turn = 2 * np.pi * np.asarray(cutoff_hz, np.float64) * step_s
     return np.asarray(turn / (turn + 1))

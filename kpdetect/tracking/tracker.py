@@ -1,4 +1,6 @@
-"""Owns `Tracker`: the frames of a video, one after the other, to faces that keep their number."""
+"""`Tracker`: from the frames of a video to faces that keep their numbers."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,44 +13,51 @@ from kpdetect.core.geometry import Floats, intersection_over_union
 from kpdetect.core.images import Pixels, as_rgb
 from kpdetect.detection import Detector, Face
 from kpdetect.tracking import plausible
+from kpdetect.tracking.film_cut import CutDetector
 from kpdetect.tracking.smoothing import OneEuroFilter, OneEuroOptions
 
-MarkBoxes = Callable[[Pixels, Floats], list[Face]]
-"""A frame (H, W, 3) and face boxes (N, 4) to N faces in the same order; such as a `kpdetect.predict.Predictor`."""
+PredictBoxes = Callable[[Pixels, Floats], list[Face]]
+"""A function from a frame (H, W, 3) and face boxes (N, 4) to N faces in the same order, such as a `Predictor`."""
 
-KNOWN = 0.3  # intersection over union from which a detector's box is that of a tracked face; its boxes scatter
-SAME_FACE = 0.5  # and from which two tracked faces are one: their tight boxes scatter by a few per cent
-NEAR = 0.75  # how far, in its sides, a found face may be from where a lost one would be by now
-SAME_SIZE = 1.5  # and how much larger or smaller
-VELOCITY_SHARE = 0.3  # of each frame in the running mean of the velocity
+KNOWN = 0.3  # intersection over union of a detector's box and a tracked face's; detectors' boxes vary
+SAME_FACE = 0.5  # intersection over union of the tight boxes of two tracked faces that are one
+NEAR = 0.75  # distance of a found face from the expected position of a lost one, in sides of the face
+SAME_SIZE = 1.5  # and the ratio of their sizes
+VELOCITY_SHARE = 0.3  # weight of a frame in the running mean of the velocity
 
 
 @dataclass(frozen=True)
 class TrackerOptions:
-    """When a `Tracker` looks for faces, and how it smooths.
+    """When a `Tracker` detects faces, and how it smooths.
 
     Attributes:
-        detect_every: Frames between two searches for new faces; a second, where faces rarely come and go.
-        search_every: The same while no face is known, or one was lost a moment ago: a search takes eighty times as long
-            as a tracked frame, so that doing it each time would halt a live picture.
-        check_every: Frames between two second looks at the known faces, where the model tells no score of them (see
+        detect_every: Frames between two detections of new faces; a second of video, since faces rarely appear.
+        search_every: The same while no face is tracked, or one was just lost. A detection takes eighty times as long as
+            a tracked frame, so that one in each frame would slow a live picture down.
+        check_every: Frames between two second predictions of the tracked faces, for models without a score (see
             `kpdetect.tracking.plausible`).
-        remember: For so many frames a lost face's number waits for it; a second.
-        one_euro: The filter of each face's points; None leaves them as the model gives them.
+        remember: Frames for which the number of a lost face is kept for it; a second of video.
+        detect_cuts: End all faces at a film cut, so that the faces after it get new numbers.
+        one_euro: The smoothing of the keypoints; None for no smoothing.
 
     Raises:
-        KpdetectError: A number of frames is too small.
+        KpdetectError: A number of frames is out of its range.
+
+    Example:
+        >>> TrackerOptions(detect_every=10).remember
+        30
     """
 
     detect_every: int = 30
     search_every: int = 3
     check_every: int = 5
     remember: int = 30
+    detect_cuts: bool = True
     one_euro: OneEuroOptions | None = field(default_factory=OneEuroOptions)
 
     def __post_init__(self) -> None:
         if min(self.detect_every, self.search_every, self.check_every) < 1 or self.remember < 0:
-            raise KpdetectError(f"tracker: expected every so many frames, 1 or more, received {self}")
+            raise KpdetectError(f"tracker: expected 1 frame or more between detections, received {self}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +65,9 @@ class TrackedFace:
     """A face of one frame.
 
     Attributes:
-        id: Its number, from 1; the same in each frame, and that of no other face.
-        face: Its box and its points, smoothed.
-        raw_keypoints: (K, 2) float32, the points as the model gave them.
+        id: Its number, from 1; the same in every frame, and no other face's.
+        face: The face with smoothed keypoints.
+        raw_keypoints: (K, 2) float32, the keypoints as the model predicted them, in pixels.
     """
 
     id: int
@@ -67,138 +76,155 @@ class TrackedFace:
 
 
 @dataclass(frozen=True, eq=False)
-class _Moment:
-    """Where a face was in a frame, and where it went: its tight box (4,) and pixels per frame (2,)."""
+class _Observation:
+    """A face in one frame: its tight box (4,), its velocity (2,) in pixels per frame, and the frame's index."""
 
     box: Floats
     velocity_xy: npt.NDArray[np.float64]
     frame: int
 
-    def surprise(self, box: Floats, frame: int) -> float:
-        """How far a box (4,) of a later frame is from where this one would be by then, in its sides."""
-        off = _center(box) - _center(self.box) - self.velocity_xy * (frame - self.frame)
-        return float(np.linalg.norm(off) / max(float(plausible.sides_of(self.box)), 1e-6))
+    def distance(self, box: Floats, frame: int) -> float:
+        """The distance of a box (4,) of a later frame from the expected position, in sides of the face."""
+        offset = _center(box) - _center(self.box) - self.velocity_xy * (frame - self.frame)
+        return float(np.linalg.norm(offset) / max(float(plausible.longer_sides(self.box)), 1e-6))
 
-    def could_become(self, box: Floats, frame: int) -> bool:
-        """Whether a box (4,) of a later frame may be this face's."""
-        growth = float(plausible.sides_of(box) / max(float(plausible.sides_of(self.box)), 1e-6))
-        return self.surprise(box, frame) <= NEAR and 1 / SAME_SIZE <= growth <= SAME_SIZE
+    def may_become(self, box: Floats, frame: int) -> bool:
+        """Whether a box (4,) of a later frame can be this face."""
+        growth = float(plausible.longer_sides(box) / max(float(plausible.longer_sides(self.box)), 1e-6))
+        return self.distance(box, frame) <= NEAR and 1 / SAME_SIZE <= growth <= SAME_SIZE
 
 
 @dataclass
 class _Track:
-    """What is known of one face: how it was seen last, and some frames before.
+    """One face: its last observation, and the last two remembered ones.
 
-    What comes before a face draws its points along before they fall on it, so that a lost face is looked for from the
-    look before the last one too.
+    An object that passes in front of a face pulls its keypoints along before the face is lost. The observation before
+    the last remembered one is therefore a second expected position.
     """
 
     id: int
     face: Face
     smooth: OneEuroFilter | None
-    last: _Moment
-    looks: tuple[_Moment, ...] = ()
+    last: _Observation
+    remembered: tuple[_Observation, ...] = ()
 
-    def see(self, face: Face, frame: int, remember: bool) -> None:
-        """Takes the face of the next frame, which it may remember for when it is lost."""
-        box = plausible.boxes_of(face.keypoints)
-        step = _center(box) - _center(self.last.box)
+    def update(self, face: Face, frame: int, remember: bool) -> None:
+        """Adds the observation of the next frame."""
+        step = _center(face.box) - _center(self.last.box)
         velocity = self.last.velocity_xy + VELOCITY_SHARE * (step - self.last.velocity_xy)
-        self.face, self.last = face, _Moment(box, velocity, frame)
+        self.face, self.last = face, _Observation(face.box, velocity, frame)
         if remember:
-            self.looks = (*self.looks[-1:], self.last)
+            self.remembered = (*self.remembered[-1:], self.last)
 
-    def surprise_if_found(self, face: Face, frame: int) -> float:
-        """How far a face is from where this lost one would be, in sides; infinite where it cannot be."""
-        box = plausible.boxes_of(face.keypoints)
-        moments = (self.last, *self.looks[:1])
-        return min((m.surprise(box, frame) for m in moments if m.could_become(box, frame)), default=np.inf)
+    def distance_if_lost(self, face: Face, frame: int) -> float:
+        """The distance of a found face from the expected position, in sides; infinite if it cannot be this one."""
+        candidates = (self.last, *self.remembered[:1])
+        distances = (one.distance(face.box, frame) for one in candidates if one.may_become(face.box, frame))
+        return min(distances, default=np.inf)
 
 
 class Tracker:
-    """Follows the faces of a video; each call takes the next frame.
+    """Tracks the faces of a video. Each call takes the next frame.
 
-    The tight box of a face's last points gives its next crop, so that the detector runs only at the start, every so
-    many frames for new faces, and when a face was lost. A face is dropped when its points collapse, leave the
-    picture, jump as no face does or fall on another face's, and when the model scores it below 0.5 (or, where it tells
-    no score, when a second look from a shifted box gives other points). The detector's silence drops none: a detector
-    misses turned faces that the model still follows. A face that is found again soon where it would be by then takes
-    its number back. For one thread, and one video, at a time.
+    The tight box of a face's keypoints is its box in the next frame. The detector only runs at the start, every
+    `TrackerOptions.detect_every` frames for new faces, and after a face was lost. A face is dropped if its keypoints
+    collapse, leave the picture, jump, or fall on another face, and if the model scores it below 0.5 (or, for a model
+    without a score, if a second prediction from a displaced box disagrees). It is not dropped if the detector misses
+    it: detectors miss turned faces that the model still predicts. A lost face that is found again soon near its
+    expected position gets its number back. At a film cut all faces end.
+
+    Use an object for one video, from one thread at a time.
 
     Args:
-        mark: Gives the points of face boxes; such as a `kpdetect.predict.Predictor`.
-        detect: Gives the face boxes of a frame; such as a `kpdetect.detection.HaarDetector`.
+        predict: Predicts the faces of boxes, such as a `kpdetect.Predictor`.
+        detect: Gives the face boxes of a frame, such as a `kpdetect.detection.FaceFinder`.
         options: See `TrackerOptions`.
+
+    Attributes:
+        detections: The number of frames in which the detector ran.
+        ids_given: The number of faces so far.
+
+    Example:
+        >>> from kpdetect import Predictor
+        >>> from kpdetect.detection import FaceFinder
+        >>> tracker = Tracker(Predictor(), FaceFinder())
+        >>> tracker(np.zeros((90, 120, 3), np.uint8), time_s=0.0)
+        []
     """
 
-    def __init__(self, mark: MarkBoxes, detect: Detector, options: TrackerOptions | None = None) -> None:
+    def __init__(self, predict: PredictBoxes, detect: Detector, options: TrackerOptions | None = None) -> None:
         self.options = TrackerOptions() if options is None else options
         self.detections = 0
         self.ids_given = 0
-        self._mark = mark
+        self._predict = predict
         self._detect = detect
+        self._is_cut = CutDetector()
         self._tracks: list[_Track] = []
         self._lost: list[_Track] = []
         self._frame = -1
         self._frame_of_detection: int | None = None
 
     def __call__(self, image_rgb: npt.ArrayLike, time_s: float) -> list[TrackedFace]:
-        """Takes the next frame.
+        """Tracks the faces into the next frame.
 
         Args:
-            image_rgb: (H, W, 3) uint8 RGB, as the frames before it.
-            time_s: When it was taken, in seconds; rising. The filter needs it.
+            image_rgb: (H, W, 3) uint8 RGB, of the same size as the frames before.
+            time_s: The time of the frame in seconds, rising; the smoothing needs it.
 
         Returns:
-            The faces that are seen, the one known for longest first.
+            The faces of the frame, by their numbers.
         """
         pixels = as_rgb(image_rgb)
         self._frame += 1
-        self._follow(pixels)
+        if self.options.detect_cuts and self._is_cut(pixels):
+            self._tracks, self._lost, self._frame_of_detection = [], [], None
+        self._update_tracks(pixels)
         if self._detection_is_due():
-            self._discover(pixels)
+            self._add_new_faces(pixels)
         self._lost = [track for track in self._lost if self._frame - track.last.frame <= self.options.remember]
         return [_smoothed(track, time_s) for track in self._tracks]
 
-    def _follow(self, pixels: Pixels) -> None:
-        """Prediction the known faces, and takes leave of those that are none any more."""
+    def _update_tracks(self, pixels: Pixels) -> None:
+        """Updates the tracked faces and drops lost ones."""
         if not self._tracks:
             return
         before = np.stack([track.last.box for track in self._tracks])
-        now_and_then = self._frame % self.options.check_every == 0
-        faces, agree = self._look(pixels, before, twice=now_and_then)
-        after = plausible.boxes_of([face.keypoints for face in faces])
-        kept = agree & plausible.look_like_faces(after, _size(pixels)) & plausible.moved_on(before, after)
-        kept &= ~self._doubles(after, kept)
+        check = self._frame % self.options.check_every == 0
+        faces, accepted = self._predict_and_judge(pixels, before, check)
+        after = plausible.face_boxes([face.keypoints for face in faces])
+        kept = accepted & plausible.plausible_boxes(after, _size_hw(pixels)) & plausible.plausible_motion(before, after)
+        kept &= ~self._duplicates(after, kept)
         for track, face, keep in zip(self._tracks, faces, kept, strict=True):
             if keep:
-                track.see(face, self._frame, remember=now_and_then)
+                track.update(face, self._frame, remember=check)
             else:
                 self._lost.append(track)
         self._tracks = [track for track, keep in zip(self._tracks, kept, strict=True) if keep]
 
-    def _doubles(self, boxes: Floats, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Which faces (N,) fell on another: of two, the one that is further from where it was going."""
-        surprise = [track.last.surprise(box, self._frame) for track, box in zip(self._tracks, boxes, strict=True)]
+    def _duplicates(self, boxes: Floats, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which faces (N,) fell on another one: of two, the one that is further from its expected position."""
+        distances = [track.last.distance(box, self._frame) for track, box in zip(self._tracks, boxes, strict=True)]
         overlap = intersection_over_union(boxes, boxes)
-        doubles = ~kept
-        for index in np.argsort(surprise)[::-1].tolist():
-            others = ~doubles
+        dropped = ~kept
+        for index in np.argsort(distances)[::-1].tolist():
+            others = ~dropped
             others[index] = False
-            doubles[index] |= bool((overlap[index][others] >= SAME_FACE).any())
-        return doubles & kept
+            dropped[index] |= bool((overlap[index][others] >= SAME_FACE).any())
+        return dropped & kept
 
-    def _look(self, pixels: Pixels, boxes: Floats, twice: bool) -> tuple[list[Face], npt.NDArray[np.bool_]]:
-        """The faces of boxes (N, 4), and whether the model takes them for faces, (N,); or a second look agrees."""
-        faces = self._mark(pixels, boxes)
+    def _predict_and_judge(
+        self, pixels: Pixels, boxes: Floats, check: bool
+    ) -> tuple[list[Face], npt.NDArray[np.bool_]]:
+        """Predicts the faces of boxes (N, 4), and whether each is a face, (N,): by its score, or by `check`."""
+        faces = self._predict(pixels, boxes)
         scores = [face.score for face in faces if face.score is not None]
         if len(scores) == len(faces):
             return faces, np.array(scores) >= plausible.LEAST_SCORE
-        if not twice:
+        if not check:
             return faces, np.ones(len(faces), bool)
-        second = self._mark(pixels, plausible.second_look(boxes))
-        apart = plausible.disagreement(*([face.keypoints for face in look] for look in (faces, second)))
-        return faces, apart <= plausible.MOST_DISAGREEMENT
+        second = self._predict(pixels, plausible.displaced_boxes(boxes))
+        distances = plausible.disagreement(*([face.keypoints for face in some] for some in (faces, second)))
+        return faces, distances <= plausible.MOST_DISAGREEMENT
 
     def _detection_is_due(self) -> bool:
         if self._frame_of_detection is None:
@@ -207,61 +233,58 @@ class Tracker:
         wait = min(self.options.search_every, self.options.detect_every) if searching else self.options.detect_every
         return self._frame - self._frame_of_detection >= wait
 
-    def _discover(self, pixels: Pixels) -> None:
-        """Searches the frame; faces that are not known yet take the number of a lost one, or a new one."""
+    def _add_new_faces(self, pixels: Pixels) -> None:
+        """Detects faces. A face that is not tracked gets the number of a lost one, or a new one."""
         self._frame_of_detection = self._frame
         self.detections += 1
         boxes = np.asarray(self._detect(pixels), np.float32).reshape(-1, 4)
-        new = self._settled(pixels, self._unknown(boxes))
+        tracked = np.reshape([track.last.box for track in self._tracks], (-1, 4))
+        untracked = boxes[(intersection_over_union(boxes, tracked) < KNOWN).all(axis=1)]
+        new = self._confirmed(pixels, untracked)
         numbers = self._numbers_of_lost(new)
         self._lost = [track for track in self._lost if track.id not in numbers.values()]
-        for at, face in enumerate(new):
-            self._begin(face, numbers.get(at))
+        for index, face in enumerate(new):
+            self._start_track(face, numbers.get(index))
 
-    def _numbers_of_lost(self, new: Sequence[Face]) -> dict[int, int]:
-        """Which new faces (by their place) are which lost ones (by their number); the nearest pairs come first."""
-        pairs = [
-            (track.surprise_if_found(face, self._frame), track.id, at)
-            for track in self._lost
-            for at, face in enumerate(new)
-        ]
-        numbers: dict[int, int] = {}
-        for surprise, number, at in sorted(pairs):
-            if np.isfinite(surprise) and at not in numbers and number not in numbers.values():
-                numbers[at] = number
-        return numbers
-
-    def _settled(self, pixels: Pixels, boxes: Floats) -> list[Face]:
-        """The faces of a detector's boxes (N, 4), marked again from their own points; without what is none."""
+    def _confirmed(self, pixels: Pixels, boxes: Floats) -> list[Face]:
+        """The faces of a detector's boxes (N, 4), predicted again from their keypoints' boxes; without false ones."""
         found: list[Face] = []
         if not len(boxes):
             return found
-        first = plausible.boxes_of([face.keypoints for face in self._mark(pixels, boxes)])
-        first = first[plausible.look_like_faces(first, _size(pixels))]
-        if not len(first):
+        tight = plausible.face_boxes([face.keypoints for face in self._predict(pixels, boxes)])
+        tight = tight[plausible.plausible_boxes(tight, _size_hw(pixels))]
+        if not len(tight):
             return found
-        faces, agree = self._look(pixels, first, twice=True)
-        good = agree & plausible.look_like_faces(plausible.boxes_of([face.keypoints for face in faces]), _size(pixels))
+        faces, accepted = self._predict_and_judge(pixels, tight, check=True)
+        tight = plausible.face_boxes([face.keypoints for face in faces])
+        accepted &= plausible.plausible_boxes(tight, _size_hw(pixels))
         known = [track.last.box for track in self._tracks]
-        for face, keep in zip(faces, good, strict=True):
-            box = plausible.boxes_of(face.keypoints)
-            if keep and not (intersection_over_union(box, np.reshape(known, (-1, 4))) >= SAME_FACE).any():
+        for face, accept in zip(faces, accepted, strict=True):
+            if accept and not (intersection_over_union(face.box, np.reshape(known, (-1, 4))) >= SAME_FACE).any():
                 found.append(face)
-                known.append(box)
+                known.append(face.box)
         return found
 
-    def _unknown(self, boxes: Floats) -> Floats:
-        """The boxes that are no tracked face's."""
-        known = np.reshape([track.last.box for track in self._tracks], (-1, 4))
-        return np.asarray(boxes[(intersection_over_union(boxes, known) < KNOWN).all(axis=1)])
+    def _numbers_of_lost(self, new: Sequence[Face]) -> dict[int, int]:
+        """The numbers of lost faces, by the index of the new face; the nearest pairs are matched first."""
+        pairs = [
+            (track.distance_if_lost(face, self._frame), track.id, index)
+            for track in self._lost
+            for index, face in enumerate(new)
+        ]
+        numbers: dict[int, int] = {}
+        for distance, number, index in sorted(pairs):
+            if np.isfinite(distance) and index not in numbers and number not in numbers.values():
+                numbers[index] = number
+        return numbers
 
-    def _begin(self, face: Face, number: int | None) -> None:
+    def _start_track(self, face: Face, number: int | None) -> None:
         if number is None:
             self.ids_given += 1
             number = self.ids_given
         smooth = None if self.options.one_euro is None else OneEuroFilter(self.options.one_euro)
-        moment = _Moment(plausible.boxes_of(face.keypoints), np.zeros(2), self._frame)
-        self._tracks.append(_Track(number, face, smooth, moment, (moment,)))
+        observation = _Observation(face.box, np.zeros(2), self._frame)
+        self._tracks.append(_Track(number, face, smooth, observation, (observation,)))
         self._tracks.sort(key=lambda track: track.id)
 
 
@@ -269,7 +292,7 @@ def _smoothed(track: _Track, time_s: float) -> TrackedFace:
     raw = track.face.keypoints
     if track.smooth is None:
         return TrackedFace(track.id, track.face, raw)
-    points = track.smooth(raw, time_s, float(plausible.sides_of(track.last.box)))
+    points = track.smooth(raw, time_s, float(plausible.longer_sides(track.last.box)))
     return TrackedFace(track.id, replace(track.face, keypoints=points), raw)
 
 
@@ -277,5 +300,5 @@ def _center(box_xyxy: Floats) -> npt.NDArray[np.float64]:
     return np.asarray((box_xyxy[:2] + box_xyxy[2:]) / 2, np.float64)
 
 
-def _size(pixels: Pixels) -> tuple[int, int]:
+def _size_hw(pixels: Pixels) -> tuple[int, int]:
     return pixels.shape[0], pixels.shape[1]

@@ -1,4 +1,4 @@
-"""Owns what is seen of a tracked video: the faces' numbers, and the window of ``--show``."""
+"""The numbers on tracked faces, and the window of ``--show``."""
 
 import os
 import sys
@@ -16,14 +16,14 @@ STOP_KEYS = (ord("q"), 27)  # 27 is Escape
 _HEADLESS = "--show: this OpenCV has no windows (opencv-python-headless); pip install opencv-python, or use --out FILE"
 
 
-def numbered(picture_rgb: Pixels, faces: Sequence[TrackedFace]) -> Pixels:
-    """A copy of a picture (H, W, 3) with each face's number at the upper left of its box."""
+def draw_numbers(picture_rgb: Pixels, faces: Sequence[TrackedFace]) -> Pixels:
+    """Draws the number of each face at the upper left of its box, on a copy of a picture (H, W, 3) uint8."""
     canvas = np.array(picture_rgb)
     for tracked in faces:
         x0, y0, x1, y1 = tracked.face.box.tolist()
         scale = min(max(max(x1 - x0, y1 - y0) / 200, 0.4), 3.0)
         corner = (round(x0), round(y0 - 8 * scale))
-        for thickness, color in ((4, (0, 0, 0)), (1, BOX_RGB)):  # a dark rim, for light and dark walls alike
+        for thickness, color in ((4, (0, 0, 0)), (1, BOX_RGB)):  # a dark rim, so that it is legible on any background
             width = max(1, round(thickness * scale))
             font = cv2.FONT_HERSHEY_SIMPLEX
             cv2.putText(canvas, str(tracked.id), corner, font, scale, color, width, cv2.LINE_AA)
@@ -31,7 +31,7 @@ def numbered(picture_rgb: Pixels, faces: Sequence[TrackedFace]) -> Pixels:
 
 
 def check_display() -> None:
-    """Says before the work where no window can be opened: without a display, Qt would end the whole process.
+    """Checks that there is a display, without which Qt aborts the process.
 
     Raises:
         KpdetectError: There is no display.
@@ -43,13 +43,17 @@ def check_display() -> None:
 
 
 class Window:
-    """A window that is open while its block runs.
+    """A window that is open within its ``with`` block.
 
     Args:
-        title: What stands above it.
+        title: The title of the window.
 
     Raises:
-        KpdetectError: This OpenCV has no windows.
+        KpdetectError: This OpenCV is built without windows.
+
+    Example:
+        >>> with Window("camera 0") as window:  # doctest: +SKIP
+        ...     window.show(picture)
     """
 
     def __init__(self, title: str) -> None:
@@ -66,7 +70,7 @@ class Window:
         cv2.destroyWindow(self._title)
 
     def show(self, picture_rgb: Pixels) -> bool:
-        """Shows the next picture (H, W, 3); False once the user pressed q or Escape, or closed the window."""
+        """Shows a picture (H, W, 3) uint8; returns False if the user pressed q or Escape, or closed the window."""
         cv2.imshow(self._title, cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR))
         if cv2.waitKey(1) & 0xFF in STOP_KEYS:
             return False
