@@ -1,12 +1,12 @@
-"""From a photograph and a face box to the points, with LiteRT, NumPy and Pillow alone: all that an app has to do.
+"""Predicts the keypoints of a face with LiteRT, NumPy and Pillow only: all steps that an app has to implement.
 
     pip install ai-edge-litert numpy pillow
     python examples/minimal_litert.py exported_models/compact/compact.tflite photo.jpg 120 80 260 230
 
-The box (x0, y0, x1, y1) is the tight box of the points, for 68 points from brow to chin and from ear to ear, in pixels
-of the photograph as it is seen. A detector's box is usually another one: turn it into this first.
-Its points agree with those of kpdetect's Predictor within a fraction of a pixel of the crop: the two resample in
-different ways.
+The box (x0, y0, x1, y1) is the tight box of the keypoints, from the brows to the chin and from ear to ear for 68 of
+them, in pixels of the photograph after its EXIF rotation. Convert the box of a detector to this one first.
+The results differ from those of kpdetect's Predictor by a fraction of a pixel of the crop, because Pillow resamples
+differently.
 """
 
 import json
@@ -21,35 +21,35 @@ from PIL import Image, ImageOps
 
 
 def mark(model_file: str, photograph_file: str, box_xyxy: Sequence[float]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Gives the points (K, 2) and how far off each is expected to be (K,) or None, in pixels of the photograph."""
-    spec = json.loads(zipfile.ZipFile(model_file).read("spec.json"))  # a .tflite of kpdetect is a zip archive too
-    # Cameras often store the picture lying on its side; without this, so is the face.
+    """Returns keypoints (K, 2) and their expected errors (K,), None if there are none, in pixels of the photograph."""
+    spec = json.loads(zipfile.ZipFile(model_file).read("spec.json"))  # a .tflite file of kpdetect is also a zip archive
+    # Cameras often store a rotated picture and note the rotation in EXIF.
     photograph = ImageOps.exif_transpose(Image.open(photograph_file))
-    # Grey is 0.299 R + 0.587 G + 0.114 B, as Pillow has it. In OpenCV mind that colours come as B, G, R.
+    # Grey is 0.299 R + 0.587 G + 0.114 B, as in Pillow. OpenCV reads colours in the order B, G, R.
     photograph = photograph.convert("L" if spec["input"]["color"] == "grey" else "RGB")
     left, top, scale = crop_of(box_xyxy, spec["crop"])
     crop = cut(photograph, left, top, scale, spec["crop"]["size_hw"])
     model = Interpreter(model_file).get_signature_runner()
-    # Raw pixels, 0 to 255: the model's first layer scales them, and nobody should do so twice.
+    # Raw pixels, 0 to 255; the first layer of the model scales them.
     image = np.asarray(crop).reshape(1, *spec["input"]["shape"][1:])
-    outputs = model(image=image.astype(model.get_input_details()["image"]["dtype"]))  # float32; uint8 in int8 files
+    outputs = model(image=image.astype(model.get_input_details()["image"]["dtype"]))  # float32, or uint8 in int8 files
     side_hw = scale * np.array(spec["crop"]["size_hw"])  # of the crop, in pixels of the photograph
-    points = (left, top) + outputs["keypoints"][0] * side_hw[::-1]  # by name: the order of the outputs is not fixed
+    points = (left, top) + outputs["keypoints"][0] * side_hw[::-1]  # by name; the order is not fixed
     return points, outputs["uncertainty"][0] * side_hw.max() if "uncertainty" in outputs else None
 
 
 def crop_of(box_xyxy: Sequence[float], crop: dict) -> tuple[float, float, float]:
-    """The crop's left and top edge and how many photograph pixels one of its pixels covers; it may reach outside."""
+    """Left and top edge of the crop, and its pixel size in pixels of the photograph; the crop may reach outside."""
     (height, width), (x0, y0, x1, y1) = crop["size_hw"], box_xyxy
     scale = crop["margin"] * max((x1 - x0) / width, (y1 - y0) / height)
     return (x0 + x1) / 2 - scale * width / 2, (y0 + y1) / 2 - scale * height / 2, scale
 
 
 def cut(photograph: Image.Image, left: float, top: float, scale: float, size_hw: Sequence[int]) -> Image.Image:
-    """The crop, upright and black outside the photograph; Pillow's resize antialiases where it shrinks."""
-    # In kpdetect a pixel's centre is at the integer, in Pillow at a half: its edges are 0.5 further on.
+    """Cuts out the crop; it is black outside of the photograph. Pillow's resize is antialiased."""
+    # Pixel centres are integers in kpdetect and half integers in Pillow: edges differ by 0.5.
     edges = np.array([left, top, left + scale * size_hw[1], top + scale * size_hw[0]]) + 0.5
-    reach = math.ceil(2 * scale) + 1  # the filter looks at some pixels beyond
+    reach = math.ceil(2 * scale) + 1  # the resampling filter needs pixels around the crop
     x, y = (math.floor(edge) - reach for edge in edges[:2])
     around = photograph.crop((x, y, *(math.ceil(edge) + reach for edge in edges[2:])))
     return around.resize(size_hw[::-1], Image.Resampling.BILINEAR, box=tuple(edges - (x, y, x, y)))

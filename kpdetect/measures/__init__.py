@@ -1,7 +1,7 @@
-"""Owns the measures of a marked face: head pose, eye and mouth openness, blinks, smile, and the aligned face chip.
+"""Measures of a face: head pose, eye and mouth openness, blinks, smile, and aligned face chips.
 
-All take a `Face` of any scheme that has the points they name; for points of your own,
-``Face(points, schema)``. *Right* and *left* are the pictured person's own.
+All take a `Face` of any scheme that has the points they name; for points of your own, ``Face(points, schema)``. *Right*
+and *left* are those of the pictured person.
 """
 
 from collections.abc import Callable
@@ -59,13 +59,20 @@ _MEASURES: dict[str, tuple[tuple[str, ...], Callable[[Face], Any]]] = {
 
 
 def measure(face: Face) -> dict[str, Any]:
-    """All measures of a face, JSON-ready, to a ten-thousandth; None for those whose points the scheme has not.
+    """All measures of a face, ready for JSON, rounded to four decimals.
 
     Returns:
-        ``head_pose`` and ``eye_openness`` as dicts by attribute, ``eyes_closed``, ``mouth_openness``, ``smile``.
+        ``head_pose`` and ``eye_openness`` as dicts by attribute, ``eyes_closed``, ``mouth_openness`` and ``smile``;
+        None for a measure whose points the scheme lacks.
 
     Raises:
-        KpdetectError: Points that should be apart fall together.
+        KpdetectError: Points of a measure are in one place.
+
+    Example:
+        ```python
+        from kpdetect import Predictor, measure
+        print(measure(Predictor()("photo.jpg")[0])["head_pose"]["yaw_deg"])
+        ```
     """
     return {
         name: _rounded(function(face)) if not missing_points(face.schema, needed) else None
@@ -74,14 +81,14 @@ def measure(face: Face) -> dict[str, Any]:
 
 
 def check_measurable(schema: KeypointSchema) -> None:
-    """Refuses a scheme of which `measure` could tell nothing.
+    """Checks that a scheme has the points of at least one measure.
 
     Raises:
-        KpdetectError: It has the points of no measure.
+        KpdetectError: It has not.
     """
     if all(missing_points(schema, needed) for needed, _ in _MEASURES.values()):
         raise KpdetectError(
-            f"scheme '{schema.name}' has the points of no measure ({', '.join(_MEASURES)}); "
+            f"scheme '{schema.name}' lacks points for every measure ({', '.join(_MEASURES)}); "
             "expected points named as in scheme 'ibug68'"
         )
 

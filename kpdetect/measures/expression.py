@@ -1,4 +1,4 @@
-"""Owns how open eyes and mouth are, blinks, and how much a face smiles."""
+"""Openness of eyes and mouth, blinks, and smiles."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from kpdetect.detection import Face
 from kpdetect.measures.points import Doubles, distance, points_of
 
 CLOSED_EYE = 0.2
-"""Aspect ratio of the lids below which an eye counts as closed; see `eyes_closed`."""
+"""Default threshold of `eyes_closed` and `find_blinks`."""
 
 EYE_POINTS = tuple(
     f"{side}_eye_{place}"
@@ -28,11 +28,14 @@ SMILE_POINTS = (
 
 @dataclass(frozen=True)
 class EyeOpenness:
-    """The aspect ratio of each eye's lids: 0 is shut, some 0.3 is open.
+    """The aspect ratio of each eye: 0 is closed, about 0.3 is open.
 
     Attributes:
-        right: The person's own right eye.
-        left: The left one.
+        right: Of the person's right eye.
+        left: Of the left eye.
+
+    >>> EyeOpenness(right=0.25, left=0.75).mean
+    0.5
     """
 
     right: float
@@ -40,22 +43,26 @@ class EyeOpenness:
 
     @property
     def mean(self) -> float:
-        """The mean of both eyes."""
+        """Mean of both eyes."""
         return (self.right + self.left) / 2
 
 
 def eye_openness(face: Face) -> EyeOpenness:
-    """The eye aspect ratio of each eye (Soukupová and Čech, "Real-Time Eye Blink Detection using Facial Landmarks",
-    CVWW 2016): the mean distance of the lids, at two places, over the distance of the eye's corners.
+    """The eye aspect ratio: the mean distance of the lids at two places, relative to the distance of the corners.
 
-    A turned head makes the eye narrower and so the ratio greater: by a quarter at a yaw of 30 degrees, most of it in
-    the eye that turns away.
+    Source: Soukupová and Čech, "Real-time eye blink detection using facial landmarks", CVWW 2016. A turned head makes
+    eyes narrower and the ratio larger: by a quarter at a yaw of 30 degrees, mostly in the eye that turns away.
 
     Args:
         face: A face with the corners and two points on each lid of both eyes, as `IBUG68` and `IMM58` name them.
 
     Raises:
-        KpdetectError: The scheme has not these points, or an eye's corners fall together.
+        KpdetectError: The scheme lacks these points, or the corners of an eye are in one place.
+
+    Example:
+        ```python
+        ratios = [eye_openness(face).mean for face in predictor(image)]
+        ```
     """
     right, left = points_of(face, EYE_POINTS, "the eye openness").reshape(2, 6, 2)
     return EyeOpenness(_eye_aspect_ratio(right), _eye_aspect_ratio(left))
@@ -64,17 +71,22 @@ def eye_openness(face: Face) -> EyeOpenness:
 def eyes_closed(face: Face, threshold: float = CLOSED_EYE) -> bool:
     """Whether the mean aspect ratio of both eyes is below a threshold.
 
-    By the labels of 300-W, eyes that are shut or look down lie below 0.15, and from there to 0.2 mostly narrowed ones,
-    by a smile or the sun. A model trained on faces that seldom blink sees shut eyes as too open:
-    ``benchmarks/measures.py`` prints how many of them each threshold finds, and at what price. People differ, too; over
-    a video, a threshold of some 0.7 of the person's own median is better than a fixed one.
+    In the labels of 300-W, eyes that are closed or look down are below 0.15, and those between 0.15 and 0.2 are mostly
+    narrowed by a smile or the sun. A model trained on few closed eyes predicts them too open;
+    ``benchmarks/measures.py`` measures how many are found at each threshold. In a video, 0.7 times the person's median
+    is a better threshold than a fixed one.
 
     Args:
-        face: See `eye_openness`.
+        face: As for `eye_openness`.
         threshold: An aspect ratio.
 
     Raises:
-        KpdetectError: See `eye_openness`.
+        KpdetectError: As for `eye_openness`.
+
+    Example:
+        ```python
+        blinking = [eyes_closed(face, threshold=0.22) for face in predictor(image)]
+        ```
     """
     return eye_openness(face).mean < threshold
 
@@ -83,12 +95,12 @@ def find_blinks(openness: npt.ArrayLike, threshold: float = CLOSED_EYE, least_fr
     """The blinks in a video of one face.
 
     Args:
-        openness: (T,) `eye_openness` of each frame, the mean of both eyes; NaN for a frame without a face.
-        threshold: An eye is closed below it.
-        least_frames: Shorter runs are noise. A blink takes 0.1 to 0.4 seconds, 3 to 12 frames of 30 a second.
+        openness: (T,) mean `eye_openness` of each frame; NaN for a frame without a face.
+        threshold: An eye is closed below this aspect ratio.
+        least_frames: Shorter runs are ignored. A blink takes 0.1 to 0.4 seconds: 3 to 12 frames at 30 per second.
 
     Returns:
-        For each blink its first frame and the one after its last.
+        (first frame, frame after the last) of each blink.
 
     >>> find_blinks([0.3, 0.1, 0.05, 0.1, 0.3, 0.1, 0.3])
     [(1, 4)]
@@ -100,15 +112,20 @@ def find_blinks(openness: npt.ArrayLike, threshold: float = CLOSED_EYE, least_fr
 
 
 def mouth_openness(face: Face) -> float:
-    """How far the mouth is open: the mean distance of the inner lips, at three places, over the inner mouth's width.
+    """The mean distance of the inner lips at three places, relative to the width of the inner mouth.
 
-    0 is closed; about 0.2 shows the teeth, from 0.5 it is wide open.
+    0 is closed; at about 0.2 the teeth show, and from 0.5 the mouth is wide open.
 
     Args:
         face: A face with the eight points of the inner lips, as `IBUG68` names them.
 
     Raises:
-        KpdetectError: The scheme has not these points, or the mouth's corners fall together.
+        KpdetectError: The scheme lacks these points, or the corners of the mouth are in one place.
+
+    Example:
+        ```python
+        speaking = mouth_openness(face) > 0.2
+        ```
     """
     right, *upper, left = (points := points_of(face, MOUTH_POINTS, "the mouth openness"))[:5]
     lower = points[:4:-1]
@@ -117,18 +134,23 @@ def mouth_openness(face: Face) -> float:
 
 
 def smile(face: Face) -> float:
-    """How much the face smiles: a wide mouth whose corners are drawn up.
+    """A geometric measure of a smile: large for a wide mouth with raised corners.
 
-    The width of the mouth, plus twice the height of its corners above the middle between the lips, both over the
-    distance of the outer eye corners; up is at a right angle to the line of the eyes. A plain geometric measure, no
-    trained one: nine of ten faces at rest of the IMM set lie between 0.52 and 0.72, broad smiles of 300-W from 0.85. A
-    head bowed or raised by 20 degrees scores 0.07 more or 0.09 less.
+    It is the width of the mouth plus twice the height of its corners above the middle of the lips, both relative to the
+    distance of the outer eye corners; height is perpendicular to the line through the eyes. Nine of ten neutral faces
+    of the IMM set are between 0.52 and 0.72, and broad smiles of 300-W above 0.85. A pitch of 20 degrees down or up
+    changes the value by +0.07 or -0.09.
 
     Args:
-        face: A face with the outer eye corners, the mouth's corners, and the middle of the upper and lower lip.
+        face: A face with the outer eye corners, the corners of the mouth, and the middle of the upper and lower lip.
 
     Raises:
-        KpdetectError: The scheme has not these points, or the eye corners fall together.
+        KpdetectError: The scheme lacks these points, or the eye corners are in one place.
+
+    Example:
+        ```python
+        happiest = max(predictor(image), key=smile)
+        ```
     """
     right_eye, left_eye, right, left, top, bottom = points_of(face, SMILE_POINTS, "the smile")
     unit = distance(left_eye, right_eye, "the outer eye corners")
@@ -139,7 +161,7 @@ def smile(face: Face) -> float:
 
 
 def _eye_aspect_ratio(eye: Doubles) -> float:
-    """Of outer corner, upper lid (outer, inner), inner corner, lower lid (inner, outer): (6, 2)."""
+    """The ratio of outer corner, upper lid (outer, inner), inner corner, lower lid (inner, outer): (6, 2)."""
     outer, top_outer, top_inner, inner, bottom_inner, bottom_outer = eye
     lids = np.linalg.norm(top_outer - bottom_outer) + np.linalg.norm(top_inner - bottom_inner)
     return float(lids / (2 * distance(outer, inner, "the corners of an eye")))

@@ -1,4 +1,4 @@
-"""Owns how a measure takes its points from a face: by their names, from any scheme that has them."""
+"""Access of measures to the points of a face, by their names."""
 
 from collections.abc import Sequence
 
@@ -18,13 +18,13 @@ def points_of(face: Face, names: Sequence[str], purpose: str) -> Doubles:
     Args:
         face: The face.
         names: n names of points.
-        purpose: What needs them, for the error.
+        purpose: The measure that needs them, for the error.
 
     Returns:
         (n, 2) in pixels of the photograph.
 
     Raises:
-        KpdetectError: The scheme has not all of them, or a coordinate is not finite.
+        KpdetectError: The scheme lacks one of them, or a coordinate is not finite.
     """
     check_points(face.schema, names, purpose)
     points = np.asarray(face.keypoints[[face.schema.index(name) for name in names]], np.float64)
@@ -35,29 +35,29 @@ def points_of(face: Face, names: Sequence[str], purpose: str) -> Doubles:
 
 
 def check_points(schema: KeypointSchema, names: Sequence[str], purpose: str) -> None:
-    """Refuses a scheme that has not all of some points.
+    """Checks that a scheme has certain points.
 
     Raises:
-        KpdetectError: It names those that are missing.
+        KpdetectError: It lacks some; the message names them.
     """
     missing = missing_points(schema, names)
     if missing:
         raise KpdetectError(
-            f"{purpose} needs {len(names)} points, of which scheme '{schema.name}' has not: {', '.join(missing)}; "
-            "expected a model of the scheme 'ibug68', or of points with its names"
+            f"{purpose} needs {len(names)} points, of which scheme '{schema.name}' lacks {', '.join(missing)}; "
+            "expected a model of scheme 'ibug68', or of points with its names"
         )
 
 
 def missing_points(schema: KeypointSchema, names: Sequence[str]) -> tuple[str, ...]:
-    """Which of some points a scheme has not."""
+    """The names that a scheme lacks."""
     return tuple(name for name in names if name not in schema.point_names)
 
 
 def distance(first: Doubles, second: Doubles, what: str) -> float:
-    """The distance of two points (2,) that have to be apart.
+    """The distance of two points (2,).
 
     Raises:
-        KpdetectError: They are not.
+        KpdetectError: They are in one place.
     """
     length = float(np.linalg.norm(first - second))
     if length < 1e-6:
