@@ -1,8 +1,9 @@
-"""Measures a training step on TensorFlow, on JAX, and on JAX shared by two processes, in turns.
+"""Measures a training step with TensorFlow, with JAX, and with JAX in two processes, in turns.
 
-Run it from the repository, on a quiet machine of two cores: ``python benchmarks/backends.py --rounds 3``. Every run is
-a process of its own, in float32. A step's time is from asking for the batch to having the loss; compiling and
-validating are not in it.
+    python benchmarks/backends.py --rounds 3
+
+Needs an idle machine with two cores. Every run is a process of its own, in float32. The time of a step is from the
+request for the batch to the loss, without compilation and validation.
 """
 
 import argparse
@@ -22,7 +23,7 @@ CASES = {
     "JAX, two processes, a core each": ("jax", [{0}, {1}]),
     "JAX, one process, one core": ("jax", [{0}]),
 }
-FIRST_STEPS = 4  # they compile, and fill caches
+FIRST_STEPS = 4  # compile and fill caches; not measured
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--recipe", default="compact")
-    parser.add_argument("--train", help="for the processes that this one starts: arguments of kpdetect train")
+    parser.add_argument("--train", help="internal: arguments of kpdetect train")
     arguments = parser.parse_args()
     if arguments.train is not None:
         train(json.loads(arguments.train), arguments.steps)
@@ -40,17 +41,17 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for name, (backend, cores) in CASES.items():
             times[name].append(measure(backend, cores, arguments))
-            print(f"{name}: {1000 * times[name][-1]:.0f} ms a step", file=sys.stderr, flush=True)
+            print(f"{name}: {1000 * times[name][-1]:.0f} ms per step", file=sys.stderr, flush=True)
     for name, seconds in times.items():
         rates = sorted(arguments.batch_size / each for each in seconds)
         print(f"{name:36} {statistics.median(rates):6.1f} images/s ({rates[0]:.1f} to {rates[-1]:.1f})")
 
 
 def measure(backend: str, cores: list[set[int]], arguments: argparse.Namespace) -> float:
-    """Seconds a step, with a process for each set of cores."""
+    """Seconds per step, with one process for each set of cores."""
     address = free_address()
     with tempfile.TemporaryDirectory() as folder:
-        data = "synthetic:300"  # what they show does not change how long they take
+        data = "synthetic:300"  # the content does not change the time
         words = ["--recipe", arguments.recipe, "--data", data, "--out", f"{folder}/run"]
         words += [
             "--backend",
@@ -67,12 +68,12 @@ def measure(backend: str, cores: list[set[int]], arguments: argparse.Namespace) 
             given = json.dumps([*words, *(place if len(cores) > 1 else [])])
             command = [sys.executable, __file__, "--steps", str(arguments.steps), "--train", given]
             processes.append(start(command, own))
-        said = [process.communicate()[0] for process in processes]
-    return float(said[0].splitlines()[-1])
+        outputs = [process.communicate()[0] for process in processes]
+    return float(outputs[0].splitlines()[-1])
 
 
 def start(command: list[str], cores: set[int]) -> "subprocess.Popen[str]":
-    """A process that these cores alone compute for."""
+    """Starts a process on certain cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)  # children inherit it
     try:
@@ -82,26 +83,28 @@ def start(command: list[str], cores: set[int]) -> "subprocess.Popen[str]":
 
 
 def free_address() -> str:
-    """Where nobody listens yet."""
+    """An address with a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def train(words: list[str], steps: int) -> None:
-    """Trains for so many steps, prints the median of their seconds, and ends."""
+    """Trains for a number of steps, prints the median of their seconds, and ends the process."""
     from kpdetect.core.keras_backend import choose_backend
 
     choose_backend(words[words.index("--backend") + 1])
     from kpdetect.train import main as train_command
-    from kpdetect.training import callbacks, fit
+    from kpdetect.training import fit
+    from kpdetect.training.callbacks import StopWhenNotFinite
 
-    class Timed(callbacks.StopWhenNotFinite):
-        """Stands in for a callback that every training has."""
+    class Timed(StopWhenNotFinite):
+        """Replaces a callback that every training has, and measures steps."""
 
         def __init__(self, steps_done: int = 0) -> None:
             super().__init__(steps_done)
-            self.began, self.seconds = 0.0, []
+            self.began = 0.0
+            self.seconds: list[float] = []
 
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
             self.began = time.perf_counter()
@@ -111,10 +114,10 @@ def train(words: list[str], steps: int) -> None:
             self.seconds.append(time.perf_counter() - self.began)
             if len(self.seconds) == FIRST_STEPS + steps:
                 os.write(voice, f"{statistics.median(self.seconds[FIRST_STEPS:])}\n".encode())
-                time.sleep(1)  # for the other process to get here
+                time.sleep(1)  # for the other process
                 os._exit(0)
 
-    fit.StopWhenNotFinite = Timed
+    vars(fit)["StopWhenNotFinite"] = Timed
     voice = os.dup(1)
     sys.exit(train_command(words))
 

@@ -1,8 +1,9 @@
-"""Measures what filters cost a face: finding the place, warping and blending, on a 640x480 picture.
+"""Measures the time of filters per face: fit, warp and blending, on a picture of 640x480 pixels.
 
-Run it from the repository: ``python benchmarks/filters.py``. Faces are the mean face, turned by 20 degrees. Times
-are medians of one thread's time on the processor, since the clock also counts what other programs took; each has the
-picture's own copy in it, which is made once whatever the number of faces.
+    python benchmarks/filters.py [--repeats N]
+
+Faces are the mean face, rotated by 20 degrees. Times are medians of processor time on one thread, which other programs
+do not change. Each includes the copy of the picture, which is made once for all faces.
 """
 
 import argparse
@@ -23,7 +24,7 @@ HEIGHT, WIDTH = 480, 640
 
 
 def face_of(width: float) -> Face:
-    """The mean face, so many pixels wide, turned, in the middle of the picture and a little below."""
+    """The mean face, `width` pixels wide, rotated, a little below the middle of the picture."""
     mean = face_shape().mean
     middle = (WIDTH / 2, HEIGHT * 0.6)
     points = apply_matrix(rotation(20, middle), mean * (width / np.ptp(mean[:, 0])) + middle)
@@ -31,7 +32,7 @@ def face_of(width: float) -> Face:
 
 
 def milliseconds(image: np.ndarray, faces: Sequence[Face], filters: Sequence[Filter], repeats: int) -> float:
-    """The median of one call."""
+    """The median processor time of one call."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
@@ -41,9 +42,9 @@ def milliseconds(image: np.ndarray, faces: Sequence[Face], filters: Sequence[Fil
 
 
 def main() -> None:
-    """Prints a table: each filter and all of them, on faces of several sizes."""
+    """Prints a table of each filter and all of them, on faces of several sizes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=200, help="(default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=200, help="calls (default: %(default)s)")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -51,7 +52,7 @@ def main() -> None:
     sets["all three"] = [load_filter(name) for name in SHIPPED]
     widths = (40, 80, 160, 240, 320)
     copy = milliseconds(image, [], [], arguments.repeats)
-    print(f"{WIDTH}x{HEIGHT}, milliseconds of one processor a face (the picture's copy alone, once: {copy:.2f})")
+    print(f"{WIDTH}x{HEIGHT}, processor milliseconds per face (of these, the copy of the picture: {copy:.2f})")
     print(f"{'face width, pixels':20}" + "".join(f"{width:8}" for width in widths))
     for name, filters in sets.items():
         row = [milliseconds(image, [face_of(width)], filters, arguments.repeats) for width in widths]

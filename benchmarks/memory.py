@@ -1,14 +1,13 @@
-"""Measures that ten times the faces train in the same memory, and cost the same each.
+"""Measures memory and time of training with a cache in a file, for data sets of different sizes.
 
     python benchmarks/memory.py [YOUTUBE_FACES_FOLDER] [--faces 3000,30000] [--rounds N]
 
-The photographs of YouTube Faces, under new names until there are enough of them, train `compact` with a cache in a
-file: ``python -m kpdetect.train --cache FILE``, a process for each size. Linux tells what a process holds in memory as
-its own (anonymous pages) and as pages of files, such as libraries and the cache; the latter are taken away where memory
-is short. Both are read 20 times a second, to the very end. As a hard limit, each process may ask for no more than
-``--limit-gb`` of its own. The processes train in turns of 20 steps, the others being stopped, so that what disturbs the
-machine disturbs all alike; an image's cost is the median turn's. A second training then starts with the cache of the
-first. At last caching is compared with decoding alone, in turns too.
+``python -m kpdetect.train --cache FILE`` trains `compact` on the photographs of YouTube Faces, linked under new names
+until there are enough, in one process per size. Linux reports the memory of a process as anonymous pages and as pages
+of files, such as libraries and the cache; the system can drop the latter when memory is short. Both are read 20 times
+per second. Each process is limited to ``--limit-gb`` of anonymous memory. The processes train in turns of 20 steps
+while the others are stopped, so that other programs affect all alike; the time per image is that of the median turn. A
+second training then starts with the cache of the first. Finally, caching is compared with decoding alone, in turns.
 """
 
 import argparse
@@ -38,14 +37,14 @@ from kpdetect.recipes.own import compact
 from kpdetect.training.feeding import framing_of
 
 LIST, PHOTOGRAPHS = "training_frames_keypoints.csv", "training"
-TURN = 20  # steps; a state is kept after each turn, which is how its end is seen
-EPOCHS = 4  # of the smaller sets, whose turns are to be enough for a median
+TURN = 20  # steps; a checkpoint after each turn marks its end
+EPOCHS = 4  # of the smaller sets, so that they have enough turns
 DECODED = 1500
-"""Photographs a round of caching and decoding."""
+"""Photographs per round of caching and decoding."""
 
 
 def repeat(source: Path, folder: Path, count: int) -> None:
-    """A data set of `count` faces: links to the photographs of another, named anew when they come up again."""
+    """Creates a data set of `count` faces from links to the photographs of another one, with new names."""
     (folder / PHOTOGRAPHS).mkdir(parents=True)
     with open(source / LIST, newline="") as stream:
         header, *rows = csv.reader(stream)
@@ -62,14 +61,14 @@ def repeat(source: Path, folder: Path, count: int) -> None:
 
 @dataclass
 class Training:
-    """A training that is under way in a process of its own.
+    """A training in a process of its own.
 
     Attributes:
-        faces: How many there are.
-        folder: Where its data, cache and run are.
-        process: Of the command.
-        own, mapped, total: The most bytes of each kind that it held.
-        began: When its cache was begun, and when that was whole.
+        faces: The size of its data set.
+        folder: The folder of its data, cache and run.
+        process: The process of the command.
+        own, mapped, total: The largest number of bytes of anonymous pages, of pages of files, and of both.
+        began: The times at which its cache was started and complete.
         turns: Seconds of each turn.
     """
 
@@ -83,7 +82,7 @@ class Training:
     turns: list[float] = field(default_factory=list)
 
     def watch(self) -> None:
-        """Reads what the process holds until it ends."""
+        """Reads the memory of the process until it ends."""
         while self.process.poll() is None:
             held = resident_memory(self.process.pid)
             if held is not None:
@@ -98,7 +97,7 @@ class Training:
             self.began.append(time.perf_counter())
 
     def turn(self) -> None:
-        """Lets the process go on until it has kept a state."""
+        """Lets the process run until its next checkpoint."""
         before, start = self._newest(), time.perf_counter()
         self.process.send_signal(signal.SIGCONT)
         while self._newest() == before and self.process.poll() is None:
@@ -107,7 +106,7 @@ class Training:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGSTOP)
         if before[0] == after[0] and after[1] - before[1] == TURN and before != (0, 0):
-            self.turns.append(seconds)  # neither the first one nor one with the end of an epoch in it
+            self.turns.append(seconds)  # neither the first turn nor one with the end of an epoch
 
     def _newest(self) -> tuple[int, int]:
         states = self.folder.glob("run/checkpoints/epoch*.npz")
@@ -123,7 +122,7 @@ class Training:
 
 
 def command(folder: Path, epochs: int) -> list[str]:
-    """What trains `compact` on a folder's faces."""
+    """The command that trains `compact` on the faces of a folder."""
     options = ["--data", f"youtube-faces:{folder / 'data'}", "--cache", str(folder / "cache.npy")]
     options += ["--out", str(folder / "run"), "--epochs", str(epochs), "--checkpoint-every", str(TURN)]
     return [sys.executable, "-m", "kpdetect.train", *options]
@@ -131,7 +130,7 @@ def command(folder: Path, epochs: int) -> list[str]:
 
 @contextmanager
 def training(faces: int, folder: Path, epochs: int, limit_gb: float) -> Iterator[Training]:
-    """Begins a training."""
+    """Starts a training, and ends it after the block."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (int(limit_gb * 1e9),) * 2)
@@ -148,14 +147,14 @@ def training(faces: int, folder: Path, epochs: int, limit_gb: float) -> Iterator
 
 
 def train_in_turns(source: Path, work: Path, counts: list[int], limit_gb: float, turns: int | None) -> list[Training]:
-    """Trains sets of several sizes, the largest for an epoch and the others for some, and watches them.
+    """Trains on sets of several sizes in turns, the largest for one epoch, and measures them.
 
     Args:
         source: The YouTube Faces frames.
-        work: A folder to work in.
-        counts: How many faces there are in each set.
-        limit_gb: What each process may ask for.
-        turns: End them after so many; None lets them come to their ends.
+        work: A folder for temporary files.
+        counts: The sizes of the sets.
+        limit_gb: The limit of anonymous memory of each process.
+        turns: The number of turns after which trainings are stopped; None trains to the end.
     """
     with ExitStack() as stack:
         runs = []
@@ -164,7 +163,7 @@ def train_in_turns(source: Path, work: Path, counts: list[int], limit_gb: float,
             runs.append(
                 stack.enter_context(training(count, work / str(count), 1 if count == max(counts) else EPOCHS, limit_gb))
             )
-            runs[-1].turn()  # caches, and comes to its first state, while the others are stopped
+            runs[-1].turn()  # caches and trains to its first checkpoint, while the others are stopped
         taken = 0
         while any(run.process.poll() is None for run in runs) and taken != turns:
             for run in runs:
@@ -177,13 +176,13 @@ def train_in_turns(source: Path, work: Path, counts: list[int], limit_gb: float,
 
 
 def seconds_to_first_epoch(folder: Path) -> float:
-    """From the command to the beginning of its first epoch."""
+    """Seconds from the command to the start of its first epoch."""
     shutil.rmtree(folder / "run", ignore_errors=True)
     start = time.perf_counter()
     with subprocess.Popen(command(folder, 2), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("Epoch 1/"):  # which Keras says where there are several
+            if line.startswith("Epoch 1/"):  # Keras prints it if there are several epochs
                 break
         seconds = time.perf_counter() - start
         process.kill()
@@ -191,7 +190,7 @@ def seconds_to_first_epoch(folder: Path) -> float:
 
 
 def compare_with_decoding(faces: Annotations, file: Path, rounds: int) -> None:
-    """Prints how many photographs a second are decoded, and how many decoded and cached."""
+    """Prints the photographs per second that are decoded, and that are decoded and cached."""
     recipe, seconds = compact(), dict[tuple[str, int], list[float]]()
     for _ in range(rounds):
         for threads in (1, 2):
@@ -206,27 +205,25 @@ def compare_with_decoding(faces: Annotations, file: Path, rounds: int) -> None:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Measures and prints."""
     data = Path(os.environ.get("KPDETECT_DATA", "data"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default=str(data / "youtube_faces"), help="the YouTube Faces frames")
     parser.add_argument("--faces", default="3000,30000", help="sizes of the sets (default: %(default)s)")
-    parser.add_argument("--turns", type=int, help="end each training after so many: for the cost, not for the memory")
-    parser.add_argument(
-        "--limit-gb", type=float, default=3, help="a process may ask for so much (default: %(default)s)"
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="of caching and decoding (default: %(default)s)")
+    parser.add_argument("--turns", type=int, help="end each training after this many turns, to measure time only")
+    parser.add_argument("--limit-gb", type=float, default=3, help="limit of anonymous memory (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of caching and decoding (default: %(default)s)")
     options = parser.parse_args()
     counts = sorted(int(count) for count in options.faces.split(","))
     with tempfile.TemporaryDirectory() as folder:
         runs = train_in_turns(Path(options.data), Path(folder), counts, options.limit_gb, options.turns)
         print(
-            "| faces | most in memory, MB | of its own | of files | cache on disk | caching, ms an image | training |"
+            "| faces | peak memory, MB | anonymous | of files | on disk | caching, ms/image | training, ms/image |"
         )
         print("|---|---|---|---|---|---|---|")
         print("\n".join(run.row(compact().batch_size) for run in runs))
         for run in runs:
-            print(f"{run.faces:,} faces, cached before: {seconds_to_first_epoch(run.folder):.1f} s to the first epoch")
+            print(f"{run.faces:,} faces, with a cache: {seconds_to_first_epoch(run.folder):.1f} s to the first epoch")
         faces = load(f"youtube-faces:{options.data}")
         compare_with_decoding(
             faces.take(np.arange(min(DECODED, len(faces)))), Path(folder) / "some.npy", options.rounds

@@ -1,9 +1,9 @@
-"""Measures what the usual mistakes of an app cost: the shipped model, fed wrongly, on faces it was not trained on.
+"""Measures the errors that common mistakes of an app cause: wrong colours, scales, crops and boxes.
 
     python benchmarks/mistakes.py [DATA_FOLDER]
 
-The data folder is that of KPDETECT_DATA; the faces are those of HELEN and LFPW held out as test when the shipped model
-was trained, in the labels' boxes. Prints inter-ocular NME, plain.
+The faces are the test faces of HELEN and LFPW, which the shipped model was not trained on, in their labelled boxes. The
+data folder, an argument or KPDETECT_DATA, contains ibug_300w/. Prints the inter-ocular NME of each mistake.
 """
 
 import argparse
@@ -26,18 +26,19 @@ CROP = bundle.read_spec(bundle.shipped_model()).crop
 
 
 def cut_without_antialiasing(photograph: Pixels, matrix: Matrix, size_hw: tuple[int, int]) -> Pixels:
-    """Four neighbours for each pixel of the crop, however far it shrinks."""
-    return cv2.warpAffine(photograph, matrix[:2], size_hw[::-1], flags=cv2.INTER_LINEAR)[..., None]
+    """A crop by bilinear interpolation, without antialiasing where it shrinks."""
+    crop = cv2.warpAffine(photograph, matrix[:2], size_hw[::-1], flags=cv2.INTER_LINEAR)
+    return np.asarray(crop, np.uint8)[..., None]
 
 
 def green(photograph: Pixels) -> Pixels:
-    """One channel for all three."""
+    """The green channel in all three."""
     return np.repeat(photograph[..., 1:2], 3, axis=2)
 
 
 @dataclass(frozen=True)
 class App:
-    """What an app does at each step; by default what it should do."""
+    """The steps of an app; the defaults are correct."""
 
     colour: Callable[[Pixels], Pixels] = lambda photograph: photograph
     cut: Callable[..., Pixels] = warp_crop
@@ -66,8 +67,8 @@ APPS = {
 }
 
 
-def mark(app: App, model: runtime.Runtime, photograph: Pixels, box_xyxy: Floats) -> Floats:
-    """What an app's user sees, (68, 2)."""
+def predict(app: App, model: runtime.Runtime, photograph: Pixels, box_xyxy: Floats) -> Floats:
+    """The keypoints (68, 2) that the app shows, in pixels of the photograph."""
     grey = to_channels(np.ascontiguousarray(app.colour(photograph)), 1)
     for _ in range(1 + app.second_look):
         crop = model.spec.crop
@@ -75,27 +76,27 @@ def mark(app: App, model: runtime.Runtime, photograph: Pixels, box_xyxy: Floats)
         relative = app.read(model(app.feed(app.cut(grey, matrix, crop.size_hw)[None])))
         points = apply_matrix(invert(matrix), to_pixels(relative, crop.size_hw))[0]
         box_xyxy = tight_box(points)
-    return points
+    return np.asarray(points, np.float32)
 
 
 def error(app: App, model: runtime.Runtime, faces: Annotations, photographs: list[Any]) -> float:
     """Mean NME in per cent."""
     boxes = jitter_boxes(faces.boxes, (0, app.box_shift_y), np.full(len(faces), app.box_scale))
-    points = np.stack([mark(app, model, *pair) for pair in zip(photographs, boxes, strict=True)])
+    points = np.stack([predict(app, model, *pair) for pair in zip(photographs, boxes, strict=True)])
     return float(100 * np.nanmean(nme_per_face(faces.keypoints, points, faces.visible, IBUG68, 1.0)))
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
     arguments = parser.parse_args()
     if arguments.data is None:
-        parser.error("name the data folder, or set KPDETECT_DATA")
+        parser.error("give the data folder, or set KPDETECT_DATA")
     model, folder = runtime.load(bundle.shipped_model()), Path(arguments.data) / "ibug_300w"
     faces = split_by_rule(load(f"ibug:{folder / 'helen'},ibug:{folder / 'lfpw'}"), model.spec.extra["split"])[2]
     photographs = [faces.read(path) for path in faces.paths.tolist()]
-    print(f"{len(faces)} faces of 300-W (HELEN, LFPW), test, boxes: truth; inter-ocular NME, plain")
+    print(f"{len(faces)} faces of 300-W (HELEN, LFPW), test, boxes: truth; inter-ocular NME")
     for name, app in APPS.items():
         print(f"{name:48} {error(app, model, faces, photographs):6.2f} %", flush=True)
 

@@ -1,18 +1,19 @@
-"""Measures kpdetect beside dlib and MediaPipe: the same faces, the same boxes, one thread each, in one interleaved run.
+"""Compares kpdetect with dlib and MediaPipe: the same faces and boxes, one thread each, interleaved.
 
     python -m venv peers && peers/bin/pip install . mediapipe==0.10.21 dlib-bin face_recognition_models "setuptools<81"
     peers/bin/python benchmarks/peers.py [DATA_FOLDER] [--faces N]
 
-The peers are optional, in an environment of their own, for MediaPipe wants an older NumPy; what is missing is named and
-left out. The data folder is that of KPDETECT_DATA; the faces are those held out as test when the shipped model was
-trained. Errors are inter-ocular NME, plain, mirrored and point-centred: each point's mean residual is fitted on one
-half of the faces and taken out of the other's, which is what is left where two schemes place a point differently.
+dlib and MediaPipe are optional and need an environment of their own, because MediaPipe needs an older NumPy; a missing
+one is left out. The faces are the test faces of the shipped model. The data folder, an argument or KPDETECT_DATA,
+contains ibug_300w/ and youtube_faces/. Errors are inter-ocular NME: plain, mirrored and point-centred, where the mean
+residual of each point, fitted on half of the faces, is removed from the other half. The latter removes differences in
+the definition of the points.
 
-Each peer was trained with boxes of its own detector. So that none suffers from ours, the box that it gets is the face
-box made square, enlarged and moved down as suits it best on every fifth face; its errors are told on the others.
+dlib and MediaPipe were trained with boxes of their own detectors. Their boxes are therefore the face box made square,
+enlarged and moved down by what gives the lowest error on every fifth face; errors are measured on the other faces.
 
-dlib's predictor (of `face_recognition_models`) was trained on 300-W, with its test pictures, and has probably seen the
-faces of 300-W here. MediaPipe's mesh has 468 points of a definition of its own; 68 are picked that lie nearest.
+dlib's predictor (of `face_recognition_models`) was trained on 300-W with its test pictures, so it has probably been
+trained on the faces used here. MediaPipe's mesh has 468 points of another definition; the 68 nearest are used.
 """
 
 import argparse
@@ -36,11 +37,11 @@ from kpdetect.evaluation.metrics import nme_per_face
 from kpdetect.modelfile import bundle
 from kpdetect.predict import Predictor
 
-Mark = Callable[[Pixels, Floats], Floats]
-"""A photograph (H, W, 3) RGB uint8 and a face box (4,) to points (68, 2) in its pixels."""
+Predict = Callable[[Pixels, Floats], Floats]
+"""Takes a photograph (H, W, 3) RGB uint8 and a face box (4,); returns keypoints (68, 2) in its pixels."""
 
 BOX_SCALES = (0.85, 0.95, 1.05, 1.15, 1.25)
-BOX_DROPS = (-0.15, -0.1, -0.05, 0.0, 0.05)  # of the box's height, downwards
+BOX_DROPS = (-0.15, -0.1, -0.05, 0.0, 0.05)  # shares of the side of the box, downwards
 FIT_EVERY = 5
 TIMED_FACES = 200
 
@@ -51,41 +52,41 @@ MESH_POINTS = (
     *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),  # eyes
     *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),  # mouth
 )
-"""Of MediaPipe's mesh, for each of iBUG's points the vertex that lies nearest on its canonical face."""
+"""For each point of ``ibug68`` the vertex of MediaPipe's mesh that is nearest on its canonical face."""
 
 
-def kpdetect_marker() -> Mark:
+def kpdetect_predict() -> Predict:
     """The shipped model."""
     predictor = Predictor()
     return lambda photograph, box: predictor(photograph, [box])[0].keypoints
 
 
-def dlib_marker() -> Mark:
-    """The 68 points of dlib, which crops for itself."""
+def dlib_predict() -> Predict:
+    """The 68 points of dlib, which cuts no crop."""
     return dlib_predictor()[0]
 
 
-def mediapipe_marker() -> Mark:
-    """MediaPipe's mesh, fed with an upright crop."""
+def mediapipe_predict() -> Predict:
+    """MediaPipe's mesh on an upright crop."""
     mesh, _ = mediapipe_mesh()
 
-    def mark(photograph: Pixels, box: Floats) -> Floats:
+    def predict(photograph: Pixels, box: Floats) -> Floats:
         matrix = MESH_CROP.matrix(box[None])[0]
         points = mesh(warp_crop(photograph, matrix, MESH_CROP.size_hw))[list(MESH_POINTS)]
-        return apply_matrix(invert(matrix), points - 0.5)  # the mesh counts from the pixels' corners
+        return apply_matrix(invert(matrix), points - 0.5)  # pixel centres are half integers there
 
-    return mark
+    return predict
 
 
-PEERS: dict[str, Callable[[], Mark]] = {
-    "kpdetect": kpdetect_marker,
-    "dlib": dlib_marker,
-    "MediaPipe": mediapipe_marker,
+PEERS: dict[str, Callable[[], Predict]] = {
+    "kpdetect": kpdetect_predict,
+    "dlib": dlib_predict,
+    "MediaPipe": mediapipe_predict,
 }
 
 
 def moved(boxes: Floats, scale: float, drop: float) -> Floats:
-    """Boxes (N, 4) made square by their longer side, enlarged, and moved down by a share of that side."""
+    """Boxes (N, 4) made square by their longer side, scaled, and moved down by a share of that side."""
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
     center[:, 1] += drop * 2 * half[:, 0]
@@ -101,7 +102,7 @@ class Set:
     mirrored: bool = False
 
     def mirror(self) -> "Set":
-        """The same faces in a mirror."""
+        """The mirrored photographs with their labels."""
         widths = np.array([photograph.shape[1] for photograph in self.photographs], np.float32)[:, None]
         keypoints = self.faces.keypoints[:, list(IBUG68.flip_permutation or ())].copy()
         keypoints[..., 0] = widths - 1 - keypoints[..., 0]
@@ -114,92 +115,92 @@ class Set:
         """Some of the faces."""
         return Set(self.faces.take(rows), [self.photographs[row] for row in np.flatnonzero(rows)], self.mirrored)
 
-    def marks(self, mark: Mark, scale: float, drop: float) -> Floats:
-        """A peer's points of every face."""
+    def keypoints(self, predict: Predict, scale: float, drop: float) -> Floats:
+        """The keypoints (N, 68, 2) that a program predicts."""
         boxes = moved(self.faces.boxes, scale, drop)
-        return np.stack([mark(photograph, box) for photograph, box in zip(self.photographs, boxes, strict=True)])
+        return np.stack([predict(photograph, box) for photograph, box in zip(self.photographs, boxes, strict=True)])
 
     def error(self, points: Floats) -> float:
         """Mean inter-ocular NME, in per cent."""
         return float(100 * np.nanmean(nme_per_face(self.faces.keypoints, points, self.faces.visible, IBUG68, 1.0)))
 
     def point_centred(self, points: Floats) -> float:
-        """The error with each point's mean residual taken out, fitted on one half and told of the other, both ways."""
+        """The error without the mean residual of each point, which is fitted on the other half of the faces."""
         truth = self.faces.keypoints
         size = IBUG68.normalizers(truth, 1.0)[:, None, None]
         residual, half = (points - truth) / size, np.arange(len(truth)) % 2 == 0
         corrected = points.copy()
-        for fit, told in ((half, ~half), (~half, half)):
-            corrected[told] -= residual[fit].mean(axis=0) * size[told]
+        for fit, rest in ((half, ~half), (~half, half)):
+            corrected[rest] -= residual[fit].mean(axis=0) * size[rest]
         return self.error(corrected)
 
 
 def test_faces(spec: str, rule: dict[str, object], most: int | None) -> Set:
-    """The faces of a SPEC that the shipped model was not trained on."""
+    """The test faces of a data set; `most` limits their number."""
     faces = split_by_rule(load(spec), rule)[2]
     if most is not None:
         faces = faces.take(np.linspace(0, len(faces) - 1, min(most, len(faces))).astype(int))
     return Set(faces, [faces.read(path) for path in faces.paths.tolist()])
 
 
-def best_box(mark: Mark, fit: Set) -> tuple[float, float]:
-    """The enlargement and drop of the face box at which a peer errs least."""
-    return min(itertools.product(BOX_SCALES, BOX_DROPS), key=lambda choice: fit.error(fit.marks(mark, *choice)))
+def best_box(predict: Predict, fit: Set) -> tuple[float, float]:
+    """The scale and the shift of the face box with the lowest error of a program."""
+    return min(itertools.product(BOX_SCALES, BOX_DROPS), key=lambda choice: fit.error(fit.keypoints(predict, *choice)))
 
 
-def measure(name: str, faces: Set, markers: dict[str, Mark]) -> None:
+def measure(name: str, faces: Set, predictors: dict[str, Predict]) -> None:
     """Prints a table of errors and times on one set."""
     every_fifth = np.arange(len(faces.faces)) % FIT_EVERY == 0
     fit, test = faces.take(every_fifth), faces.take(~every_fifth)
     mirrored = test.mirror()
-    print(f"\n{name}: {len(test.faces)} faces not trained on, boxes: truth, inter-ocular NME; one thread")
+    print(f"\n{name}: {len(test.faces)} test faces, boxes: truth, inter-ocular NME; one thread")
     print(f"{'':10} {'plain':>8} {'mirrored':>9} {'mean':>7} {'point-centred':>14}  box")
     boxes = {}
-    for peer, mark in markers.items():
-        boxes[peer] = (1.0, 0.0) if peer == "kpdetect" else best_box(mark, fit)
-        plain, turned = test.marks(mark, *boxes[peer]), mirrored.marks(mark, *boxes[peer])
+    for peer, predict in predictors.items():
+        boxes[peer] = (1.0, 0.0) if peer == "kpdetect" else best_box(predict, fit)
+        plain, turned = test.keypoints(predict, *boxes[peer]), mirrored.keypoints(predict, *boxes[peer])
         errors = test.error(plain), mirrored.error(turned)
         centred = (test.point_centred(plain) + mirrored.point_centred(turned)) / 2
         words = f"x {boxes[peer][0]:g}, {100 * boxes[peer][1]:+g} % down"
         print(f"{peer:10} {errors[0]:7.2f} % {errors[1]:7.2f} % {sum(errors) / 2:5.2f} % {centred:12.2f} %  {words}")
-    print_times(test, markers, boxes)
+    print_times(test, predictors, boxes)
 
 
-def print_times(test: Set, markers: dict[str, Mark], boxes: dict[str, tuple[float, float]]) -> None:
-    """From a photograph in memory and a box to its points, the peers in turn on each face."""
-    seconds: dict[str, list[float]] = {peer: [] for peer in markers}
-    moved_boxes = {peer: moved(test.faces.boxes, *boxes[peer]) for peer in markers}
+def print_times(test: Set, predictors: dict[str, Predict], boxes: dict[str, tuple[float, float]]) -> None:
+    """Prints the time from a decoded photograph and a box to the keypoints; the programs take turns."""
+    seconds: dict[str, list[float]] = {peer: [] for peer in predictors}
+    moved_boxes = {peer: moved(test.faces.boxes, *boxes[peer]) for peer in predictors}
     for row in np.resize(np.arange(len(test.faces)), TIMED_FACES).tolist():
-        for peer, mark in markers.items():
+        for peer, predict in predictors.items():
             start = time.perf_counter()
-            mark(test.photographs[row], moved_boxes[peer][row])
+            predict(test.photographs[row], moved_boxes[peer][row])
             seconds[peer].append(time.perf_counter() - start)
-    told = ", ".join(f"{peer} {1000 * statistics.median(times):.2f} ms" for peer, times in seconds.items())
-    print(f"median time a face, crop included: {told}")
+    medians = ", ".join(f"{peer} {1000 * statistics.median(times):.2f} ms" for peer, times in seconds.items())
+    print(f"median time per face, crop included: {medians}")
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
-    parser.add_argument("--faces", type=int, help="at most so many of each set")
+    parser.add_argument("--faces", type=int, help="most faces of each set")
     arguments = parser.parse_args()
     if arguments.data is None:
-        parser.error("name the data folder, or set KPDETECT_DATA")
+        parser.error("give the data folder, or set KPDETECT_DATA")
     rule = bundle.read_spec(bundle.shipped_model()).extra["split"]
     if not rule.get("test_fraction"):
-        parser.error(f"the shipped model keeps no test part: its split is {rule}")
+        parser.error(f"the shipped model has no test split: {rule}")
     cv2.setNumThreads(1)
-    markers = {}
+    predictors = {}
     for peer, make in PEERS.items():
         try:
-            markers[peer] = make()
+            predictors[peer] = make()
         except ModuleNotFoundError as error:
-            print(f"{peer}: left out, for {error.name} is not installed (see the top of this file)", file=sys.stderr)
+            print(f"{peer}: left out, {error.name} is not installed (see the top of this file)", file=sys.stderr)
     folder = Path(arguments.data)
     common = f"ibug:{folder / 'ibug_300w' / 'helen'},ibug:{folder / 'ibug_300w' / 'lfpw'}"
-    measure("300-W (HELEN, LFPW)", test_faces(common, rule, arguments.faces), markers)
-    measure("YouTube Faces", test_faces(f"youtube-faces:{folder / 'youtube_faces'}", rule, arguments.faces), markers)
+    measure("300-W (HELEN, LFPW)", test_faces(common, rule, arguments.faces), predictors)
+    measure("YouTube Faces", test_faces(f"youtube-faces:{folder / 'youtube_faces'}", rule, arguments.faces), predictors)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Measures how many crops a second the training pipeline augments, from the cache to the batch.
+"""Measures the throughput of the training pipeline, from the cache to the batch, in crops per second.
 
-Run it from the repository: ``python benchmarks/pipeline.py``. The processor's time is printed beside the clock's, since
-the clock also counts what other programs took.
+    python benchmarks/pipeline.py [--each]
+
+Rates by processor time are printed too, because other programs do not change them.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from kpdetect.training.feeding import transforms_of
 
 
 def random_cache(faces: int, side: int, channels: int) -> FaceCache:
-    """Pictures of noise: what they show does not change how long they take."""
+    """A cache of noise; the content of the pictures does not change the time."""
     rng = np.random.default_rng(0)
     points = rng.uniform(0.2 * side, 0.8 * side, (faces, IBUG68.num_keypoints, 2)).astype(np.float32)
     return FaceCache(
@@ -36,7 +37,7 @@ def random_cache(faces: int, side: int, channels: int) -> FaceCache:
 
 
 def images_per_second(batches: Iterator[Any], count: int, batch_size: int) -> tuple[float, float]:
-    """By the clock, and per second of one processor's time."""
+    """Images per second of wall-clock time, and of processor time."""
     clock, processor = time.perf_counter(), time.process_time()
     for _ in range(count):
         next(batches)
@@ -53,18 +54,18 @@ def measure(name: str, cache: FaceCache, transforms: tuple[Transform, ...], argu
     clock, processor = zip(*repeats, strict=True)
     print(
         f"{name:24} {statistics.median(clock):7.0f} images/s (best {max(clock):.0f}); "
-        f"{statistics.median(processor):7.0f} per second of one core"
+        f"{statistics.median(processor):7.0f} per processor second"
     )
 
 
 def main() -> None:
-    """Measures each transform alone, then all of them."""
+    """Measures each transform alone, if requested, then all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, default=112, help="the crop's side (default: %(default)s)")
+    parser.add_argument("--side", type=int, default=112, help="side of the crop in pixels (default: %(default)s)")
     parser.add_argument("--channels", type=int, default=1, help="1 grey, 3 RGB (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64, help="(default: %(default)s)")
-    parser.add_argument("--batches", type=int, default=40, help="a repeat (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=7, help="(default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64, help="faces per batch (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=40, help="batches per repeat (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=7, help="repeats (default: %(default)s)")
     parser.add_argument("--each", action="store_true", help="also measure each transform alone")
     arguments = parser.parse_args()
     canvas = round(arguments.side * 1.4)

@@ -1,11 +1,11 @@
-"""Measures what the files of an exported model lose and gain by the way their numbers are kept.
+"""Measures size, error and time of the files of an exported model, in their number formats.
 
     python benchmarks/quantization.py EXPORTED_FOLDER [DATA_FOLDER] [--split val]
 
-For each TFLite and ONNX file of a bundle: its size, its error on labelled faces that were not trained on and the change
-from the first file, the mean and greatest distance of its points from that file's in pixels of the crop, and its time
-for one crop on one thread. Files take turns in the timing, so that what else the machine does meets all of them. The
-data folder is that of the environment variable KPDETECT_DATA: youtube_faces/ and ibug_300w/.
+For each TFLite and ONNX file of a bundle: its size, its error on labelled faces of the validation or test split and the
+change from the first file, the mean and largest distance of its keypoints from those of the first file in pixels of the
+crop, and its time for one crop on one thread. The files are timed in turns. The data folder, an argument or
+KPDETECT_DATA, contains youtube_faces/ and ibug_300w/.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from kpdetect.modelfile import runtime
 from kpdetect.modelfile.bundle import read_spec
 
 SETS = ("youtube-faces:{0}/youtube_faces", "ibug:{0}/ibug_300w/helen,ibug:{0}/ibug_300w/lfpw")
-ROUNDS, CALLS = 200, 3  # a round takes each file in turn; calls in a row warm its caches
+ROUNDS, CALLS = 200, 3  # a round times each file; several calls in a row warm its caches
 
 
 def median_ms(models: list[runtime.Runtime], crop: Pixels) -> list[float]:
-    """Each file's median time for one crop."""
+    """The median time of each file for one crop, in milliseconds."""
     times: list[list[float]] = [[] for _ in models]
     for _ in range(ROUNDS):
         for model, taken in zip(models, times, strict=True):
@@ -42,7 +42,7 @@ def median_ms(models: list[runtime.Runtime], crop: Pixels) -> list[float]:
 
 
 def compare(models: list[runtime.Runtime], faces: Annotations, title: str) -> None:
-    """Prints the errors of all files on a set of faces, and how far they lie from the first file."""
+    """Prints the errors of all files on a set of faces, and their distances from the first file."""
     spec = models[0].spec
     crops, relative, _ = evaluation_crops(faces, spec.crop, spec.channels)
     truth, measure = to_pixels(relative, spec.crop.size_hw), Measure(faces, spec)
@@ -54,20 +54,22 @@ def compare(models: list[runtime.Runtime], faces: Annotations, title: str) -> No
         first = first or (error, points)
         distance = np.linalg.norm(points - first[1], axis=-1)
         print(
-            f"  {model.path.name:24} NME {error:.3f} % ({error - first[0]:+.3f}), from the first {distance.mean():.3f} "
-            f"px in the mean, {distance.max():.2f} at worst"
+            f"  {model.path.name:24} NME {error:.3f} % ({error - first[0]:+.3f}), distance from the first: mean "
+            f"{distance.mean():.3f} px, largest {distance.max():.2f} px"
         )
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exported", type=Path, help="folder that kpdetect export wrote")
     parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
-    parser.add_argument("--split", choices=("val", "test"), default="val", help="val, as long as anything is chosen")
+    parser.add_argument(
+        "--split", choices=("val", "test"), default="val", help="use val to choose, and test once for the result"
+    )
     arguments = parser.parse_args()
     if arguments.data is None:
-        parser.error("name the data folder, or set KPDETECT_DATA")
+        parser.error("give the data folder, or set KPDETECT_DATA")
     names = [name for name in read_spec(arguments.exported).files if name.endswith((".tflite", ".onnx"))]
     if not names:
         parser.error(f"{arguments.exported}: expected TFLite or ONNX files beside spec.json, found none")
@@ -77,10 +79,10 @@ def main() -> None:
         faces = as_model_sees(spec, drop_unlabelled(load(data.format(arguments.data)), "measure"))
         compare(models, *choose_split(faces, spec, arguments.split))
     crop = np.random.default_rng(0).integers(0, 256, spec.input_shape, dtype=np.uint8)
-    print("one crop on one thread")
+    print("one crop, one thread")
     times = median_ms(models, crop)
     for model, taken in zip(models, times, strict=True):
-        print(f"  {model.path.name:24} {model.bytes:8} bytes, {taken:.2f} ms, {taken / times[0]:.2f} of the first")
+        print(f"  {model.path.name:24} {model.bytes:8} bytes, {taken:.2f} ms, {taken / times[0]:.2f} times the first")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""Times each stage from a file to points, beside dlib and MediaPipe: one face, one thread, one interleaved run.
+"""Times each stage from a file to keypoints, for kpdetect, dlib and MediaPipe: one face, one thread, interleaved runs.
 
     python benchmarks/stages.py [PHOTO] [--repeats N] [--size 640x480]
 
-The peers are optional, in an environment of their own (see benchmarks/peers.py); what is missing is named and left out.
-Without PHOTO it is the example of the model card. The photograph is scaled to the size first, written as JPEG, and each
-peer begins with these bytes. *Tracked* is a frame of a video, decoded already, whose face is known from the frame
-before; kpdetect's is `kpdetect.tracking.Tracker`, filter and all.
+dlib and MediaPipe are optional and need an environment of their own (see benchmarks/peers.py); a missing one is
+left out. PHOTO is by default the example of the model card. The photograph is scaled and written as JPEG first, and
+every run starts from these bytes. *Tracked* is a decoded frame of a video whose face is known from the frame before;
+for kpdetect it is `kpdetect.tracking.Tracker` with its filter.
 
-MediaPipe's stages are its TFLite files, run as its graph runs them; *tracked* is its own FaceMesh, which starts threads
-of its own, however many there are. dlib's predictor cuts no crop and gives points of the photograph, and it tracks
-nothing: these stages are left out.
+The stages of MediaPipe are its TFLite files, run as in its graph; *tracked* is its FaceMesh, which starts its own
+threads. dlib's predictor cuts no crop and does not track, so these stages are missing.
 """
 
 import argparse
@@ -25,7 +24,7 @@ import numpy as np
 from peers import MESH_POINTS
 
 from kpdetect.core.geometry import apply_matrix, invert, to_pixels
-from kpdetect.core.images import Pixels, cv2, read_image, to_channels, warp_crop
+from kpdetect.core.images import Pixels, cv2, decode_image, read_image, to_channels, warp_crop
 from kpdetect.detection import HAAR, make_detector
 from kpdetect.evaluation.latency.peers import MESH_CROP, dlib_predictor, mediapipe_mesh
 from kpdetect.modelfile import bundle
@@ -37,11 +36,11 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "exported_models" / "compact" / 
 STAGES = ("decode", "detect", "crop", "model", "back-projection", "tracked")
 
 Run = Callable[[], Iterator[str]]
-"""One run of a peer: gives a stage's name when the stage is done. What comes before the first counts as its first."""
+"""One run: yields the name of each stage when it is done; an empty name is not counted."""
 
 
 def kpdetect_run(encoded: Pixels, detector_name: str | None = None) -> Run:
-    """The shipped model and a detector, stage by stage as `Predictor` goes through them for one look."""
+    """The shipped model and a detector, in the stages of `Predictor` without its second look."""
     model, detector = load(bundle.shipped_model()), make_detector(detector_name, judged=True)
     spec, clock = model.spec, itertools.count()
     tracker = Tracker(Predictor(), detector)
@@ -49,14 +48,14 @@ def kpdetect_run(encoded: Pixels, detector_name: str | None = None) -> Run:
     def run() -> Iterator[str]:
         photograph = _decoded(encoded)
         yield "decode"
-        boxes = detector(photograph)
+        boxes = np.asarray(detector(photograph))
         yield "detect"
         matrix = spec.crop.matrix(boxes[:1])[0]
         crop = warp_crop(to_channels(photograph, spec.channels), matrix, spec.crop.size_hw)
         yield "crop"
-        marks = model.predict(crop[None])
+        prediction = model.predict(crop[None])
         yield "model"
-        apply_matrix(invert(matrix), to_pixels(marks.keypoints[0], spec.crop.size_hw))
+        apply_matrix(invert(matrix), to_pixels(prediction.keypoints[0], spec.crop.size_hw))
         yield "back-projection"
         if next(clock) == 0:
             tracker(photograph, 0.0)  # the frame before
@@ -68,7 +67,7 @@ def kpdetect_run(encoded: Pixels, detector_name: str | None = None) -> Run:
 
 
 def dlib_run(encoded: Pixels) -> Run:
-    """The frontal detector (HOG) and the predictor of 68 points that users of dlib take."""
+    """The frontal detector of dlib (HOG) and its predictor of 68 points."""
     mark, _ = dlib_predictor()
     import dlib
 
@@ -79,7 +78,7 @@ def dlib_run(encoded: Pixels) -> Run:
         yield "decode"
         found = detector(photograph, 0)[0]
         yield "detect"
-        mark(photograph, np.float32([found.left(), found.top(), found.right(), found.bottom()]))
+        mark(photograph, np.array([found.left(), found.top(), found.right(), found.bottom()], np.float32))
         yield "model"
 
     return run
@@ -112,11 +111,11 @@ def mediapipe_run(encoded: Pixels) -> Run:
 
 
 def _decoded(encoded: Pixels) -> Pixels:
-    return np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+    return decode_image(encoded.tobytes(), "the photograph")
 
 
 def _tflite(file: Path) -> Callable[[np.ndarray], None]:
-    """A TFLite file of one image, to be timed."""
+    """A TFLite model with one image as its input."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(file), num_threads=1)
@@ -132,14 +131,14 @@ def _tflite(file: Path) -> Callable[[np.ndarray], None]:
 
 PEERS: dict[str, Callable[[Pixels], Run]] = {
     "kpdetect": kpdetect_run,
-    "by cascades": functools.partial(kpdetect_run, detector_name=HAAR),
+    "kpdetect, haar": functools.partial(kpdetect_run, detector_name=HAAR),
     "dlib": dlib_run,
     "MediaPipe": mediapipe_run,
 }
 
 
 def scaled(photograph: Pixels, size_wh: tuple[int, int]) -> Pixels:
-    """A photograph within a size, black beside it, as the bytes of a JPEG."""
+    """A photograph scaled into a size, with black borders, as the bytes of a JPEG."""
     height, width = photograph.shape[:2]
     factor = min(size_wh[0] / width, size_wh[1] / height)
     small = cv2.resize(photograph, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
@@ -149,7 +148,7 @@ def scaled(photograph: Pixels, size_wh: tuple[int, int]) -> Pixels:
 
 
 def time_all(runs: dict[str, Run], repeats: int) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each stage of each peer; the peers take turns, and a first run of each does not count."""
+    """Seconds of each stage of each program; the programs take turns, and the first run of each is not counted."""
     seconds: dict[str, dict[str, list[float]]] = {peer: {} for peer in runs}
     for repeat in range(repeats + 1):
         for peer, run in runs.items():
@@ -162,11 +161,11 @@ def time_all(runs: dict[str, Run], repeats: int) -> dict[str, dict[str, list[flo
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", nargs="?", default=str(EXAMPLE), help="a photograph of one face")
-    parser.add_argument("--repeats", type=int, default=50)
-    parser.add_argument("--size", default="640x480", help="width and height")
+    parser.add_argument("--repeats", type=int, default=50, help="runs (default: %(default)s)")
+    parser.add_argument("--size", default="640x480", help="width and height in pixels (default: %(default)s)")
     options = parser.parse_args()
     width, height = (int(side) for side in options.size.split("x"))
     encoded = scaled(read_image(options.photo), (width, height))
@@ -176,15 +175,15 @@ def main() -> None:
         try:
             runs[peer] = make(encoded)
         except ModuleNotFoundError as error:
-            print(f"{peer}: left out, for {error.name} is not installed (see benchmarks/peers.py)", file=sys.stderr)
+            print(f"{peer}: left out, {error.name} is not installed (see benchmarks/peers.py)", file=sys.stderr)
     seconds = time_all(runs, options.repeats)
     print(f"{options.photo} at {options.size}, medians of {options.repeats} runs, ms")
-    print(f"{'':12}" + "".join(f"{stage:>17}" for stage in STAGES))
+    print(f"{'':14}" + "".join(f"{stage:>17}" for stage in STAGES))
     for peer, stages in seconds.items():
         medians = [
             f"{1000 * statistics.median(stages[stage]):17.2f}" if stage in stages else f"{'-':>17}" for stage in STAGES
         ]
-        print(f"{peer:12}" + "".join(medians))
+        print(f"{peer:14}" + "".join(medians))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Measures what tracking gives and costs: jitter and lag of the One Euro filter, time per frame, and second looks.
+"""Measures tracking: jitter and lag of the One Euro filter, time per frame, and the test for lost faces.
 
     python benchmarks/tracking.py [DATA_FOLDER] [--faces N] [--frames N] [--video FILE]
 
-Drawn faces of known truth move over a background of 640x480, with a camera's noise new in each frame, 30 frames a
-second. *Jitter* is the mean motion of the points from frame to frame while the face stands still, in per cent of the
-eye distance. *Lag* is how far the smoothed points stand behind the model's own on the way of a face that moves evenly,
-in frames. With the data folder (see KPDETECT_DATA), it also measures how far a second look's points lie from the
-first's, and how the model scores them, on labelled faces and on boxes where there is no face: what
-`kpdetect.tracking.plausible` tells them apart by.
+Drawn faces with known keypoints move over a background of 640x480 pixels, with new camera noise in each frame, at 30
+frames per second. *Jitter* is the mean motion of the keypoints from frame to frame on a face that does not move, in per
+cent of the eye distance. *Lag* is the distance of the smoothed keypoints from the unsmoothed ones on a face that moves
+at constant speed, in frames. With the data folder, an argument or KPDETECT_DATA, it also measures what
+`kpdetect.tracking.plausible` uses to distinguish faces from other boxes: the distance between the keypoints of two
+predictions, and the score.
 """
 
 import argparse
@@ -39,20 +39,20 @@ from kpdetect.tracking import (
 
 RATE = 30.0
 SIZE_HW = (480, 640)
-FACE_PX = 256  # the side of the drawn picture, whose face is about half of it
-NOISE = 3.0  # grey levels of the camera's noise, one standard deviation
-SPEEDS = (1.0, 3.0, 10.0)  # per cent of the eye distance per frame: a slow turn, a walk, a jump
+FACE_PX = 256  # side of the drawn picture; the face covers about half of it
+NOISE = 3.0  # standard deviation of the camera noise, in grey levels
+SPEEDS = (1.0, 3.0, 10.0)  # per cent of the eye distance per frame: slow, walking, jumping
 GRID_CUTOFF_HZ = (0.5, 1.0, 2.0)
 GRID_BETA = (0.0, 10.0, 30.0, 100.0)
-SETTLED = 15  # frames at the start that do not count
+SETTLED = 15  # frames at the start that are not counted
 
 Way = Callable[[int], tuple[float, float]]
-"""A frame's number to where the drawn picture's corner is, (x, y) in pixels."""
+"""The place (x, y) of the drawn picture's corner, in pixels, by the number of the frame."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn face (side, side, 3), its points (68, 2), how much of each pixel belongs to it, and what is behind."""
+    """A drawn face (side, side, 3), its keypoints (68, 2), its opacity, and the background."""
 
     picture: Pixels
     keypoints: Floats
@@ -61,11 +61,11 @@ class Scene:
 
     @property
     def eye_distance(self) -> float:
-        """Between the outer eye corners, in pixels."""
+        """The distance of the outer eye corners in pixels."""
         return float(IBUG68.normalizers(self.keypoints[None])[0])
 
     def frame(self, corner_xy: tuple[float, float], noise: Floats) -> tuple[Pixels, Floats]:
-        """The picture (480, 640, 3) with the face at a place and noise (480, 640, 3) on it, and its points in it."""
+        """A frame (480, 640, 3) with the face at a place and noise added, and the keypoints in it."""
         matrix, size_wh = translation(*corner_xy), SIZE_HW[::-1]
         face = cv2.warpAffine(self.picture, matrix[:2], size_wh).astype(np.float32)
         alpha = cv2.warpAffine(self.alpha, matrix[:2], size_wh)[..., None]
@@ -74,7 +74,7 @@ class Scene:
 
 
 def scene(index: int) -> Scene:
-    """A face with a soft edge over a wall out of focus."""
+    """A face with a soft edge over a blurred background."""
     picture, keypoints = render(3, index, FACE_PX)
     y, x = np.mgrid[:FACE_PX, :FACE_PX] / (FACE_PX - 1) * 2 - 1
     alpha = np.clip((1 - np.hypot(x, y)) / 0.15, 0, 1).astype(np.float32)
@@ -85,9 +85,9 @@ def scene(index: int) -> Scene:
 
 
 def frames(which: Scene, path: Way, count: int) -> Iterator[tuple[Pixels, Floats]]:
-    """The frames of a way, and the true points."""
+    """The frames along a path, and the true keypoints."""
     random = np.random.default_rng(1)
-    # A piece of a larger sheet each time: to draw all of it anew would take longer than to track the face.
+    # Parts of one large noise image: new noise for each frame would take longer than tracking.
     sheet = NOISE * random.standard_normal((2 * SIZE_HW[0], 2 * SIZE_HW[1], 3), np.float32)
     for number in range(count):
         top, left = random.integers(0, SIZE_HW)
@@ -95,12 +95,12 @@ def frames(which: Scene, path: Way, count: int) -> Iterator[tuple[Pixels, Floats
 
 
 def still(_: int) -> tuple[float, float]:
-    """Stands in the middle."""
+    """A face in the middle that does not move."""
     return 190.3, 110.6
 
 
 def moving(step_px: float) -> Way:
-    """Goes to and fro, 60 frames each way, evenly; a large face that is fast leaves the picture, and does not count."""
+    """A face that moves right and left, 60 frames each, at constant speed."""
 
     def path(number: int) -> tuple[float, float]:
         there, back = number % 120, 120 - number % 120
@@ -110,8 +110,8 @@ def moving(step_px: float) -> Way:
 
 
 def tracked(which: Scene, path: Way, count: int, predictor: Predictor) -> tuple[Floats, Floats]:
-    """The raw points and the true ones of the frames where the face was found, (n, 68, 2) each."""
-    # The true box of the first frame stands for the detector, which is not what is measured here.
+    """The unsmoothed and the true keypoints of the frames in which the face is tracked, (n, 68, 2) each."""
+    # The true box of the first frame replaces the detector, which is not measured here.
     box = tight_box(apply_matrix(translation(*path(0)), which.keypoints))[None]
     tracker = Tracker(predictor, lambda _: box, TrackerOptions(one_euro=None))
     raw, truth = [], []
@@ -124,7 +124,7 @@ def tracked(which: Scene, path: Way, count: int, predictor: Predictor) -> tuple[
 
 
 def smoothed(raw: Floats, options: OneEuroOptions) -> Floats:
-    """Points (n, 68, 2) as the filter gives them."""
+    """The smoothed keypoints (n, 68, 2)."""
     smooth = OneEuroFilter(options)
     sides = plausible.longer_sides(plausible.face_boxes(raw))
     return np.stack([smooth(points, at / RATE, float(sides[at])) for at, points in enumerate(raw)])
@@ -137,13 +137,13 @@ def jitter(points: Floats, eye_distance: float) -> float:
 
 
 def lag(raw: Floats, smooth: Floats, step_px: float) -> float:
-    """How far the smooth points are behind, in frames, after the filter settled on the way there."""
+    """The lag of the smoothed keypoints in frames, once the filter has settled."""
     behind = (raw - smooth)[SETTLED:60, :, 0]
     return float(behind.mean() / step_px)
 
 
 def measure_filter(scenes: list[Scene], count: int, predictor: Predictor) -> None:
-    """Prints jitter, lag and error for a grid of the filter's options."""
+    """Prints jitter, lag and error for a grid of filter options."""
     at_rest = [tracked(one, still, count, predictor)[0] for one in scenes]
     on_the_way = {
         speed: [tracked(one, moving(speed / 100 * one.eye_distance), 60, predictor) for one in scenes]
@@ -152,7 +152,7 @@ def measure_filter(scenes: list[Scene], count: int, predictor: Predictor) -> Non
     found = np.mean([len(raw) / count for raw in at_rest])
     moving_found = [np.mean([len(raw) / 60 for raw, _ in ways]) for ways in on_the_way.values()]
     print(
-        f"faces {len(scenes)}; tracked at rest {found:.0%}, at each speed {[f'{share:.0%}' for share in moving_found]}"
+        f"faces {len(scenes)}; tracked at rest {found:.0%}, at the speeds {[f'{share:.0%}' for share in moving_found]}"
     )
     print("min cut-off, beta | jitter at rest | " + " | ".join(f"{s:.0f} %/frame: lag, error" for s in SPEEDS))
     _print_row("no filter", scenes, at_rest, on_the_way, None)
@@ -189,7 +189,7 @@ def _print_row(
 
 
 def measure_time(which: Scene, predictor: Predictor, count: int) -> None:
-    """Prints milliseconds per frame of 640x480: detection in each, tracking, and a tracked frame alone."""
+    """Prints milliseconds per frame of 640x480 pixels: with detection in each frame, and with tracking."""
     pictures = [pixels for pixels, _ in frames(which, moving(2.0), count)]
     detector = make_detector(judged=True, min_face=TrackOptions("").min_face)
     each = Predictor(predictor.model, detector=detector)
@@ -204,14 +204,14 @@ def measure_time(which: Scene, predictor: Predictor, count: int) -> None:
         tracker(pixels, number / RATE)
         tracking.append(1000 * (time.perf_counter() - start))
     print(
-        f"ms per frame of 640x480, one face: detection in each {np.median(detecting):.1f} (median); tracked "
-        f"{np.median(tracking):.1f} (median), {np.mean(tracking):.1f} with its {tracker.detections} searches in "
-        f"{count} frames (mean)"
+        f"ms per frame of 640x480, one face: detection in each frame {np.median(detecting):.1f} (median); tracked "
+        f"{np.median(tracking):.1f} (median), {np.mean(tracking):.1f} mean with {tracker.detections} detections in "
+        f"{count} frames"
     )
 
 
-def measure_second_looks(data: Path, predictor: Predictor, count: int) -> None:
-    """Prints scores, and how second looks disagree, on labelled faces and on boxes at random where there is no face."""
+def measure_plausibility(data: Path, predictor: Predictor, count: int) -> None:
+    """Prints scores and disagreements of two predictions, on labelled faces and on random boxes without a face."""
     sets = {
         "YouTube Faces": f"youtube-faces:{data / 'youtube_faces'}",
         "300-W": f"ibug:{data / 'ibug_300w' / 'labels_ibug_300W_train.xml'}",
@@ -220,8 +220,8 @@ def measure_second_looks(data: Path, predictor: Predictor, count: int) -> None:
     for name, spec in sets.items():
         labelled = load(spec)
         rows = np.linspace(0, len(labelled.paths) - 1, min(count, len(labelled.paths))).astype(int)
-        found = [looks(read_image(labelled.paths[row]), labelled.boxes[row][None], predictor) for row in rows]
-        _print_looks(name, np.concatenate(found, axis=1))
+        found = [predictions_of(read_image(labelled.paths[row]), labelled.boxes[row][None], predictor) for row in rows]
+        _print_plausibility(name, np.concatenate(found, axis=1))
     random = np.random.default_rng(0)
     nothing = []
     for file in sorted((data / "photos" / "no_face").iterdir()):
@@ -229,12 +229,12 @@ def measure_second_looks(data: Path, predictor: Predictor, count: int) -> None:
         extent = np.array(pixels.shape[1::-1])
         half = random.uniform(0.04, 0.25, (count, 1)) * extent.min()
         center = random.uniform(0, 1, (count, 2)) * extent
-        nothing.append(looks(pixels, np.concatenate([center - half, center + half], axis=1), predictor))
-    _print_looks("no face, boxes at random", np.concatenate(nothing, axis=1))
+        nothing.append(predictions_of(pixels, np.concatenate([center - half, center + half], axis=1), predictor))
+    _print_plausibility("random boxes without a face", np.concatenate(nothing, axis=1))
 
 
-def looks(pixels: Pixels, boxes: npt.NDArray[np.floating], predictor: Predictor) -> Floats:
-    """Disagreement and score, (2, n), of the boxes (N, 4) that settle on anything large enough, as the tracker asks."""
+def predictions_of(pixels: Pixels, boxes: npt.NDArray[np.floating], predictor: Predictor) -> Floats:
+    """Disagreement and score, (2, n), of those boxes (N, 4) whose keypoints are as large as the tracker requires."""
     for _ in range(2):
         boxes = plausible.face_boxes([face.keypoints for face in predictor(pixels, boxes=boxes)])
         boxes = boxes[plausible.plausible_boxes(boxes, pixels.shape[:2])]
@@ -245,30 +245,32 @@ def looks(pixels: Pixels, boxes: npt.NDArray[np.floating], predictor: Predictor)
     return np.stack([apart, np.array([np.nan if face.score is None else face.score for face in faces], np.float32)])
 
 
-def _print_looks(name: str, looked: Floats) -> None:
-    apart, scores = looked
+def _print_plausibility(name: str, measured: Floats) -> None:
+    apart, scores = measured
     percent = np.percentile(100 * apart, [1, 50, 95, 99])
     agree, scored = (apart <= plausible.MOST_DISAGREEMENT).mean(), (scores >= plausible.LEAST_SCORE).mean()
     print(
         f"{name:26} n {len(apart):4}: disagreement 1, 50, 95, 99 % quantiles "
-        f"{', '.join(f'{value:.1f}' for value in percent)} % of the side; taken for a face by it {agree:.1%}, "
+        f"{', '.join(f'{value:.1f}' for value in percent)} % of the side; accepted by it {agree:.1%}, "
         f"by the score {scored:.1%}"
     )
 
 
 def write_video(file: str, which: Scene, count: int) -> None:
-    """Writes the moving face, to be tracked by the command."""
+    """Writes a video of a moving face."""
     with video_writer(file, RATE) as write:
         for pixels, _ in frames(which, moving(0.05 * which.eye_distance), count):
             write(pixels)
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", default=os.environ.get("KPDETECT_DATA"))
-    parser.add_argument("--faces", type=int, default=4, help="how many drawn faces (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=90, help="of the still face (default: %(default)s)")
+    parser.add_argument("--faces", type=int, default=4, help="drawn faces (default: %(default)s)")
+    parser.add_argument(
+        "--frames", type=int, default=90, help="frames of a face that does not move (default: %(default)s)"
+    )
     parser.add_argument("--video", metavar="FILE", help="only write a video of a moving face")
     options = parser.parse_args()
     scenes = [scene(index) for index in range(options.faces)]
@@ -279,7 +281,7 @@ def main() -> None:
     measure_filter(scenes, options.frames, predictor)
     measure_time(scenes[0], predictor, options.frames)
     if options.folder is not None:
-        measure_second_looks(Path(options.folder), predictor, 150)
+        measure_plausibility(Path(options.folder), predictor, 150)
 
 
 if __name__ == "__main__":

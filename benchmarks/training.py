@@ -1,16 +1,16 @@
-"""Measures training beside the way student projects do it in PyTorch: the same faces, networks, batches and losses.
+"""Compares the speed of training with PyTorch student projects: the same faces, networks, batches and losses.
 
-    python -m venv seeds && seeds/bin/pip install torch==2.13.0 numpy "opencv-python-headless<5"
-    python benchmarks/training.py [DATA_FOLDER] --torch-python seeds/bin/python [--networks batchnorm,naimish,compact]
+    python -m venv peer && peer/bin/pip install torch==2.13.0 numpy "opencv-python-headless<5"
+    python benchmarks/training.py [DATA_FOLDER] --torch-python peer/bin/python [--networks batchnorm,naimish,compact]
 
-PyTorch is optional, in an environment of its own; without it kpdetect is measured alone. The data folder is that of
-KPDETECT_DATA, which holds ``youtube_faces``. Each subject is a process of its own (``training_torch.py``,
-``training_ours.py``), and they take turns: in every round each runs an epoch of its input pipeline, some steps on one
-batch, and some steps on new batches. What is told is the median of the rounds. Memory is the resident memory of a
-process and its children, pages that they share counted once; Linux alone tells it.
+PyTorch is optional and needs an environment of its own; without it only kpdetect is measured. The data folder, an
+argument or KPDETECT_DATA, contains ``youtube_faces``. Each program runs in its own process (``training_torch.py``,
+``training_ours.py``), and they take turns: in every round, each runs an epoch of its input pipeline, some steps on one
+batch, and some steps on new batches. Results are medians of the rounds. Memory is the resident memory of a process and
+its children, with shared pages counted once; it is measured on Linux only.
 
-kpdetect runs with its defaults, and in float32 as well, for on processors with bfloat16 that is no default. PyTorch
-runs as its users find it: float32, threads as it chooses, two workers.
+kpdetect runs with its defaults, and also in float32 where that is not the default. PyTorch runs with its defaults:
+float32, its own number of threads, and two workers.
 """
 
 import argparse
@@ -36,35 +36,35 @@ from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training.faces import load_faces
 
 HERE = Path(__file__).resolve().parent
-INSTALL = 'python -m venv seeds && seeds/bin/pip install torch==2.13.0 numpy "opencv-python-headless<5"'
+INSTALL = 'python -m venv peer && peer/bin/pip install torch==2.13.0 numpy "opencv-python-headless<5"'
 OURS, OURS_FLOAT32, THEIRS = "kpdetect", "kpdetect, float32", "PyTorch"
-BATCHES_AT_HAND = 16  # drawn before an epoch is timed: an idle pipeline has some ready
-STEPS_BEFORE = 4  # a `DataLoader` of two workers has that many batches ready
+BATCHES_AT_HAND = 16  # drawn before an epoch is timed, because a pipeline has some ready
+STEPS_BEFORE = 4  # batches that a `DataLoader` of two workers has ready
 SAMPLE_SECONDS = 0.5
 
 
 @dataclass
 class Subject:
-    """A training in a process of its own.
+    """A training in its own process.
 
     Attributes:
-        name: What it is called.
-        process: It takes orders and gives answers, a line each.
+        name: Its name in the table.
+        process: Reads requests and writes answers, one line each.
         ready_seconds: From its start to its first answer.
-        told: The first answer: what it trains.
-        rates: Images a second, of each turn, by what was run.
-        peak_bytes: The most memory that it and its children were seen to hold.
+        description: The first answer: the network, its size and precision.
+        rates: Images per second of each turn, by the operation.
+        peak_bytes: The largest memory of the process and its children.
     """
 
     name: str
     process: "subprocess.Popen[str]"
     ready_seconds: float = 0.0
-    told: dict[str, Any] = field(default_factory=dict)
+    description: dict[str, Any] = field(default_factory=dict)
     rates: dict[str, list[float]] = field(default_factory=dict)
     peak_bytes: int = 0
 
     def turn(self, run: str, before: int, count: int, label: str | None = None) -> None:
-        """Runs something and notes how fast it was."""
+        """Runs an operation and records its rate."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([run, before, count]) + "\n")
         self.process.stdin.flush()
@@ -74,7 +74,7 @@ class Subject:
         print(f"  {self.name}, {label or run}: {rate:.1f} images/s", file=sys.stderr, flush=True)
 
     def receive(self) -> dict[str, Any]:
-        """Waits for an answer, and watches the memory meanwhile.
+        """Waits for an answer and measures the memory meanwhile.
 
         Raises:
             KpdetectError: The process ended.
@@ -97,7 +97,7 @@ class Subject:
 
 
 def family(pid: int) -> Iterator[int]:
-    """A process and its children, theirs too."""
+    """A process and all its descendants."""
     yield pid
     with contextlib.suppress(OSError):
         for children in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -106,7 +106,7 @@ def family(pid: int) -> Iterator[int]:
 
 
 def resident_bytes(pid: int) -> int:
-    """The resident memory of a process, with its part of what it shares; 0 where nobody tells."""
+    """The resident memory of a process, with its share of shared pages; 0 if unknown."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -114,53 +114,53 @@ def resident_bytes(pid: int) -> int:
     return 0
 
 
-def start(name: str, command: Sequence[str | Path]) -> Subject:
-    """Starts a subject and waits until it is ready."""
+def start(name: str, command: Sequence[str]) -> Subject:
+    """Starts a process and waits until it is ready."""
     began = time.perf_counter()
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     threading.Thread(target=_keep_end, args=(process,), daemon=True).start()
     subject = Subject(name, process)
-    subject.told = subject.receive()
+    subject.description = subject.receive()
     subject.ready_seconds = time.perf_counter() - began
     return subject
 
 
 def _keep_end(process: "subprocess.Popen[str]") -> None:
-    """Reads what a process complains of, so that it never waits; shows the end of it where it failed."""
+    """Reads the stderr of a process, so that it never blocks; prints its end after a failure."""
     assert process.stderr is not None
-    complaint = process.stderr.read()
+    text = process.stderr.read()
     if process.wait() not in (0, -15):
-        print(complaint[-2000:], file=sys.stderr)
+        print(text[-2000:], file=sys.stderr)
 
 
 @contextmanager
 def subjects_of(network: str, data: str, faces: Path, torch_python: str | None) -> Iterator[list[Subject]]:
-    """All subjects of a network, started one after the other."""
-    ours = [sys.executable, HERE / "training_ours.py", network, data]
-    commands: dict[str, list[str | Path]] = {OURS: ours, OURS_FLOAT32: [*ours, "--no-mixed-precision"]}
+    """Starts all programs for a network, one after the other."""
+    ours = [sys.executable, str(HERE / "training_ours.py"), network, data]
+    commands: dict[str, list[str]] = {OURS: ours, OURS_FLOAT32: [*ours, "--no-mixed-precision"]}
     if torch_python is not None:
-        commands = {THEIRS: [torch_python, HERE / "training_torch.py", network, faces], **commands}
+        commands = {THEIRS: [torch_python, str(HERE / "training_torch.py"), network, str(faces)], **commands}
     with ExitStack() as stack:
         subjects = []
         for name, command in commands.items():
             subjects.append(start(name, command))
             stack.callback(subjects[-1].process.terminate)
-            if name == OURS and subjects[-1].told["precision"] == "float32":
-                break  # the other would be the same
+            if name == OURS and subjects[-1].description["precision"] == "float32":
+                break  # float32 is the default here
         yield subjects
 
 
 def write_faces(faces: Annotations, file: Path) -> None:
-    """The training faces, as the PyTorch side reads them."""
-    told = {
+    """Writes the training faces for ``training_torch.py``."""
+    description = {
         "paths": faces.paths.tolist(),
         "keypoints": faces.keypoints.tolist(),
         "boxes": faces.boxes.tolist(),
         "swap": list(faces.schema.flip_permutation or range(faces.schema.num_keypoints)),
     }
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(description))
 
 
 def measure(network: str, data: str, options: argparse.Namespace) -> None:
@@ -170,14 +170,14 @@ def measure(network: str, data: str, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_faces(faces, Path(folder) / "faces.json")
         first_steps = [first_step_seconds(network, data, Path(folder) / "run") for _ in range(options.starts)]
-        python = options.torch_python if os.path.isfile(faces.paths[0]) else None  # drawn faces are no files
+        python = options.torch_python if os.path.isfile(faces.paths[0]) else None  # drawn faces are not files
         with subjects_of(network, data, Path(folder) / "faces.json", python) as subjects:
             take_turns(subjects, options)
     print_table(network, len(faces), subjects, first_steps, peaks)
 
 
 def take_turns(subjects: Sequence[Subject], options: argparse.Namespace) -> None:
-    """Every subject in every round; the first epoch of each, and decoding alone, before them."""
+    """Measures decoding and first epochs, then all operations of all programs in turns."""
     for subject in subjects:
         if subject.name == OURS:
             subject.turn("decode", 0, 1)
@@ -190,8 +190,8 @@ def take_turns(subjects: Sequence[Subject], options: argparse.Namespace) -> None
 
 
 def first_step_seconds(network: str, data: str, folder: Path) -> float:
-    """From the start of the command ``train`` to the end of its first step."""
-    command = [sys.executable, HERE / "training_ours.py", network, data, "--first-step", folder]
+    """Seconds from the start of ``kpdetect train`` to the end of its first step."""
+    command = [sys.executable, str(HERE / "training_ours.py"), network, data, "--first-step", str(folder)]
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -202,8 +202,8 @@ def first_step_seconds(network: str, data: str, folder: Path) -> float:
 
 
 def machine_peaks() -> dict[str, float]:
-    """Multiply-accumulates a second of a large product and a large convolution."""
-    command = [sys.executable, HERE / "training_ours.py", "-", "-", "--peaks"]
+    """Multiply-accumulates per second of a large matrix product and a large convolution."""
+    command = [sys.executable, str(HERE / "training_ours.py"), "-", "-", "--peaks"]
     peaks: dict[str, float] = json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL))
     return peaks
 
@@ -211,11 +211,12 @@ def machine_peaks() -> dict[str, float]:
 def print_table(
     network: str, faces: int, subjects: Sequence[Subject], first_steps: Sequence[float], peaks: dict[str, float]
 ) -> None:
-    """Medians, and what they are to PyTorch's."""
-    said = ", ".join(
-        f"{subject.name} {subject.told['parameters']:,} ({subject.told['precision']})" for subject in subjects
+    """Prints medians, and their ratios to PyTorch's."""
+    sizes = ", ".join(
+        f"{subject.name} {subject.description['parameters']:,} ({subject.description['precision']})"
+        for subject in subjects
     )
-    print(f"\n{network}, {faces} faces; parameters: {said}")
+    print(f"\n{network}, {faces} faces; parameters: {sizes}")
     medians = [{run: statistics.median(rates) for run, rates in one.rates.items()} for one in subjects]
     theirs = medians[0] if subjects[0].name == THEIRS else {}
     print(f"{'images/s':22}" + "".join(f"{subject.name:>26}" for subject in subjects))
@@ -235,15 +236,15 @@ def print_table(
     print(f"decoding alone: {ours.rates['decode'][0]:,.0f} images/s")
     ready = f"; PyTorch {subjects[0].ready_seconds:.1f} s" if theirs else ""
     print(f"start to first step: {statistics.median(first_steps):.1f} s{ready}")
-    print_shares(subjects, ours.told["macs"], peaks)
+    print_shares(subjects, ours.description["macs"], peaks)
 
 
 def print_shares(subjects: Sequence[Subject], macs: int, peaks: dict[str, float]) -> None:
-    """How near each step comes to what the machine can do: a step is three times the work of an answer."""
+    """Prints the share of the machine's peak that each step reaches; a step costs three forward passes."""
     print("machine, GMAC/s: " + ", ".join(f"{name} {peak / 1e9:,.0f}" for name, peak in peaks.items()))
     for subject in subjects:
         rate = 3 * macs * statistics.median(subject.rates["steps"])
-        precision = "bfloat16" if "bfloat16" in subject.told["precision"] else "float32"
+        precision = "bfloat16" if "bfloat16" in subject.description["precision"] else "float32"
         shares = ", ".join(
             f"{rate / peaks[f'{what}, {precision}']:.0%} of a {what}" for what in ("product", "convolution")
         )
@@ -251,29 +252,29 @@ def print_shares(subjects: Sequence[Subject], macs: int, peaks: dict[str, float]
 
 
 def torch_python(path: str | None) -> str | None:
-    """The interpreter that has torch; None, with what to install, where there is none."""
+    """The interpreter with torch; None, after a message how to install it, if there is none."""
     if path is not None and shutil.which(path):
         found = subprocess.run([path, "-c", "import torch, cv2, numpy"], capture_output=True, text=True)
         if found.returncode == 0:
             return path
         print(found.stderr[-300:], file=sys.stderr)
-    print(f"PyTorch is left out: name its Python by --torch-python; to install it: {INSTALL}", file=sys.stderr)
+    print(f"PyTorch is left out: give its Python with --torch-python; to install it: {INSTALL}", file=sys.stderr)
     return None
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the folder of all data")
-    parser.add_argument("--spec", help="other faces, as kpdetect train takes them; drawn ones without PyTorch")
+    parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
+    parser.add_argument("--spec", help="other faces, as for kpdetect train; drawn faces exclude PyTorch")
     parser.add_argument("--torch-python", metavar="PATH", help="a Python with torch, NumPy and OpenCV")
-    parser.add_argument("--networks", default="batchnorm,naimish,compact")
+    parser.add_argument("--networks", default="batchnorm,naimish,compact", help="(default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=8, help="timed steps a turn")
-    parser.add_argument("--starts", type=int, default=2, help="how often start to first step is timed")
+    parser.add_argument("--steps", type=int, default=8, help="timed steps per turn")
+    parser.add_argument("--starts", type=int, default=2, help="measurements of the time to the first step")
     options = parser.parse_args()
     if not (options.spec or options.data):
-        parser.error("expected the folder of the data, or KPDETECT_DATA, or --spec")
+        parser.error("expected the data folder, KPDETECT_DATA or --spec")
     options.torch_python = torch_python(options.torch_python)
     for network in options.networks.split(","):
         measure(network, options.spec or f"youtube-faces:{Path(options.data) / 'youtube_faces'}", options)

@@ -1,7 +1,7 @@
-"""One training of kpdetect, taken apart: what ``benchmarks/training.py`` runs in a process of its own.
+"""The parts of a training with kpdetect; ``benchmarks/training.py`` runs it in a process of its own.
 
-It is made of what ``kpdetect train`` is made of: the recipe's cache, batches, network, loss and optimizer, Keras' `fit`
-and its callbacks.
+It uses the same parts as ``kpdetect train``: the recipe's cache, batches, network, loss and optimizer, and Keras' `fit`
+with its callbacks.
 """
 
 import argparse
@@ -37,19 +37,19 @@ PEAK_REPEATS = 7
 
 
 class Clock(keras.callbacks.Callback):
-    """Notes when each step of a `fit` was done."""
+    """Records the end of each training step."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ends: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """See the class."""
+        """Called by Keras."""
         self.ends.append(time.perf_counter())
 
 
 class Training:
-    """A training of one recipe, its cache and its network as the command would make them."""
+    """A training with one recipe, its cache and its network as in the command."""
 
     def __init__(self, options: TrainOptions) -> None:
         self.options, self.recipe = options, choose_recipe(options)
@@ -66,13 +66,13 @@ class Training:
         self.batch: tuple[np.ndarray, ...] = ()
 
     def decode(self, _: int, __: int) -> tuple[int, float]:
-        """Every photograph of the training faces, decoded and no more."""
+        """Decodes every training photograph."""
         start = time.perf_counter()
         visit_photographs(self.faces.train, lambda row, photograph: None, "decoding")
         return len(self.faces.train), time.perf_counter() - start
 
     def pipeline(self, before: int, _: int) -> tuple[int, float]:
-        """One epoch of batches and nothing done with them; the first one makes the cache."""
+        """Draws one epoch of batches; the first call builds the cache."""
         start = time.perf_counter()
         if self.stream is None:
             self._cache()
@@ -97,25 +97,25 @@ class Training:
             next(self.stream)
 
     def steps(self, before: int, count: int) -> tuple[int, float]:
-        """So many steps on one batch."""
+        """Runs steps on one batch."""
         return self._fit(tf.data.Dataset.from_tensors(self.batch).repeat(), before, count)
 
     def both(self, before: int, count: int) -> tuple[int, float]:
-        """So many steps, each on a new batch."""
+        """Runs steps on new batches."""
         return self._fit(self.batches, before, count)
 
     def _fit(self, batches: tf.data.Dataset, before: int, count: int) -> tuple[int, float]:
-        """Times the last `count` of the steps of a `fit` as the command calls it."""
+        """Times the last `count` steps of a `fit`, called as in the command."""
         clock, progress = Clock(), Progress()
         amid = StepCheckpoint(Checkpoints(Path("unused"), {}), progress, 0, lambda: 0, [])
         callbacks = [StopWhenNotFinite(), amid, clock]
         self.model.fit(
             batches, steps_per_epoch=before + count + 1, shuffle=False, callbacks=callbacks, verbose=0
-        )  # one more than is counted: `StepCheckpoint` leaves an epoch's last step to others
+        )  # one more than is measured: `StepCheckpoint` ignores the last step of an epoch
         return count * self.recipe.batch_size, clock.ends[before + count - 1] - clock.ends[before - 1]
 
-    def told(self) -> dict[str, Any]:
-        """What the training is."""
+    def description(self) -> dict[str, Any]:
+        """Size, cost and precision of the network."""
         return {
             "parameters": models.count_parameters(self.model),
             "macs": models.count_macs(self.model),
@@ -124,7 +124,7 @@ class Training:
 
 
 def machine_peaks() -> dict[str, float]:
-    """Multiply-accumulates a second of a large product and a large convolution, in each precision."""
+    """Multiply-accumulates per second of a large matrix product and a large convolution, in each precision."""
     peaks = {}
     for precision in ("float32", "bfloat16"):
         random = tf.random.normal
@@ -148,22 +148,22 @@ def _least_seconds(run: Callable[[], tf.Tensor]) -> float:
 
 
 class EndAtFirstStep(keras.callbacks.Callback):
-    """Ends the process once the first step is done."""
+    """Ends the process after the first step."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """See the class."""
+        """Called by Keras."""
         os._exit(0)
 
 
 def main() -> None:
-    """Takes orders, a line each: what to run, how often before the clock starts, and how often on the clock."""
+    """Reads one request per line of stdin: the operation, its repeats before the measurement, and those measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network")
-    parser.add_argument("data", help="as kpdetect train takes it")
+    parser.add_argument("data", help="as for kpdetect train")
     parser.add_argument("--mixed-precision", action=argparse.BooleanOptionalAction, default=None)
     parser.add_argument("--jit-compile", action="store_true")
-    parser.add_argument("--first-step", metavar="DIR", help="train into this folder, and end after the first step")
-    parser.add_argument("--peaks", action="store_true", help="measure the machine, and nothing else")
+    parser.add_argument("--first-step", metavar="DIR", help="train into this folder and end after the first step")
+    parser.add_argument("--peaks", action="store_true", help="measure the machine only")
     options = parser.parse_args()
     chosen = TrainOptions(
         options.network,
@@ -184,8 +184,8 @@ def main() -> None:
 
 
 def answer(training: Training, answers: Any) -> None:
-    """Runs what each line of stdin asks for."""
-    print(json.dumps(training.told()), file=answers, flush=True)
+    """Answers the requests of stdin."""
+    print(json.dumps(training.description()), file=answers, flush=True)
     for line in sys.stdin:
         name, before, count = json.loads(line)
         images, seconds = getattr(training, name)(before, count)

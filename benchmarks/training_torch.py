@@ -1,8 +1,8 @@
-"""The way student projects train in PyTorch: what ``benchmarks/training.py`` runs beside kpdetect, in torch's Python.
+"""Training in PyTorch as student projects do it; ``benchmarks/training.py`` runs it in an environment with torch.
 
-A `Dataset` reads a photograph with OpenCV for every sample and every epoch, and small classes change it one after the
-other; a `DataLoader` with two workers makes batches. Networks, batch sizes, losses and optimizers are those of the
-recipes. Needs torch, NumPy and OpenCV, and nothing of kpdetect.
+A `Dataset` reads a photograph with OpenCV for every sample in every epoch, small classes transform it one after the
+other, and a `DataLoader` with two workers makes batches. Networks, batch sizes, losses and optimizers are those of the
+recipes. Needs torch, NumPy and OpenCV; kpdetect need not be installed.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,13 +21,15 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-Sample = dict[str, np.ndarray]
-chance = np.random  # the old global state, as projects use it: torch seeds it anew in every worker
+Sample = dict[str, Any]
+"""``image`` (H, W, 3), ``keypoints`` (K, 2) and ``box`` (4,)."""
+
+chance = np.random  # the global state, as such projects use it; torch seeds it in every worker
 WORKERS = 2
 
 
 class Faces(Dataset):
-    """Photographs with their points and face boxes, each read when it is asked for."""
+    """Photographs with keypoints and face boxes, read on access."""
 
     def __init__(self, file: Path, transforms: Sequence[Callable[[Sample], Sample]]) -> None:
         faces = json.loads(file.read_text())
@@ -38,21 +41,23 @@ class Faces(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        image = cv2.cvtColor(cv2.imread(self.paths[index]), cv2.COLOR_BGR2RGB)
-        sample = {"image": image, "keypoints": self.keypoints[index].copy(), "box": self.boxes[index]}
+        image_bgr = cv2.imread(self.paths[index])
+        assert image_bgr is not None, self.paths[index]
+        image = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+        sample: Sample = {"image": image, "keypoints": self.keypoints[index].copy(), "box": self.boxes[index]}
         for transform in self.transforms:
             sample = transform(sample)
         return {name: torch.from_numpy(np.ascontiguousarray(sample[name])) for name in ("image", "keypoints")}
 
 
 class Rescale:
-    """The shorter side to so many pixels."""
+    """Scales the shorter side to `side` pixels."""
 
     def __init__(self, side: int) -> None:
         self.side = side
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample, changed."""
+        """Transforms a sample."""
         height, width = sample["image"].shape[:2]
         factor = self.side / min(height, width)
         image = cv2.resize(sample["image"], (round(width * factor), round(height * factor)))
@@ -60,17 +65,17 @@ class Rescale:
 
 
 class RandomCrop:
-    """A square at a place of its own in every epoch."""
+    """Cuts a square at a random place."""
 
     def __init__(self, side: int) -> None:
         self.side = side
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample, changed."""
+        """Transforms a sample."""
         height, width = sample["image"].shape[:2]
         top, left = chance.randint(height - self.side + 1), chance.randint(width - self.side + 1)
         image = sample["image"][top : top + self.side, left : left + self.side]
-        return {**sample, "image": image, "keypoints": sample["keypoints"] - np.float32([left, top])}
+        return {**sample, "image": image, "keypoints": sample["keypoints"] - np.array([left, top], np.float32)}
 
 
 class RandomFlip:
@@ -80,7 +85,7 @@ class RandomFlip:
         self.swap = list(swap)
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample, changed."""
+        """Transforms a sample."""
         if chance.random() < 0.5:
             return sample
         points = sample["keypoints"][self.swap]
@@ -89,28 +94,28 @@ class RandomFlip:
 
 
 class RandomFaceCrop:
-    """The face's surroundings turned, scaled, shifted, as one warp: what the recipe `compact` varies of places."""
+    """Rotates, scales and shifts a face in one warp, as the recipe `compact` does."""
 
     def __init__(self, side: int) -> None:
         self.side = side
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample, changed."""
+        """Transforms a sample."""
         x0, y0, x1, y1 = sample["box"]
         scale = self.side / (1.35 * max(x1 - x0, y1 - y0)) * (1 + chance.uniform(-0.22, 0.22))
         matrix = cv2.getRotationMatrix2D((float(x0 + x1) / 2, float(y0 + y1) / 2), chance.normal(0, 13), float(scale))
-        matrix[:, 2] += self.side / 2 - np.array([x0 + x1, y0 + y1]) / 2
-        matrix[:, 2] += self.side * chance.uniform(-0.09, 0.09, 2)
+        shift = self.side / 2 - np.array([x0 + x1, y0 + y1]) / 2 + self.side * chance.uniform(-0.09, 0.09, 2)
+        matrix[:, 2] = matrix[:, 2] + shift
         image = cv2.warpAffine(sample["image"], matrix, (self.side, self.side), flags=cv2.INTER_LINEAR)
         points = sample["keypoints"] @ matrix[:, :2].T + matrix[:, 2]
         return {**sample, "image": image, "keypoints": points.astype(np.float32)}
 
 
 class RandomLight:
-    """Gamma, contrast and brightness, by a table; then blur, noise and a rectangle cut out, as `compact` has them."""
+    """Changes gamma, contrast and brightness, adds blur and noise and cuts out a rectangle, as `compact` does."""
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample, changed."""
+        """Transforms a sample."""
         draw = chance.uniform
         tones = 255 * (np.arange(256) / 255) ** (1.3 ** draw(-1, 1))
         tones = (tones - 128) * (1 + draw(-0.3, 0.3)) + 128 + draw(-30, 30)
@@ -126,21 +131,21 @@ class RandomLight:
 
 
 class Grey:
-    """The picture in grey."""
+    """Converts the picture to grey."""
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample, changed."""
+        """Transforms a sample."""
         return {**sample, "image": cv2.cvtColor(np.ascontiguousarray(sample["image"]), cv2.COLOR_RGB2GRAY)}
 
 
 class Normalize:
-    """The picture from 0 to 1, and points as (pixels - mean) / deviation."""
+    """Scales pixels to 0-1, and keypoints to (pixels - mean) / deviation."""
 
     def __init__(self, mean: float, deviation: float) -> None:
         self.mean, self.deviation = mean, deviation
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample, changed."""
+        """Transforms a sample."""
         points = (sample["keypoints"] - self.mean) / self.deviation
         return {**sample, "image": sample["image"] / 255.0, "keypoints": points}
 
@@ -149,7 +154,7 @@ class ToTensor:
     """Channels first, float32."""
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample, changed."""
+        """Transforms a sample."""
         image, points = sample["image"][None].astype(np.float32), sample["keypoints"].astype(np.float32)
         return {**sample, "image": image, "keypoints": points}
 
@@ -184,27 +189,27 @@ class NaimishNet(nn.Sequential):
 
 
 def normed(before: int, after: int, size: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
-    """A convolution without bias and batch normalisation, over 33 batches as `compact` has it."""
+    """A convolution without bias, and batch normalisation with the momentum of `compact`."""
     convolution = nn.Conv2d(before, after, size, stride, padding, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(after, momentum=0.03))
 
 
 class Block(nn.Module):
-    """A residual block of `compact`; `halve` makes it half as large."""
+    """A residual block of `compact`; `halve` halves height and width."""
 
     def __init__(self, before: int, after: int, halve: bool = False) -> None:
         super().__init__()
         first = normed(before, after, 2, 2) if halve else normed(before, after, 3, 1, 1)
-        self.way = nn.Sequential(first, nn.ReLU(), normed(after, after, 3, 1, 1))
-        self.past = nn.Sequential(nn.AvgPool2d(2), normed(before, after, 1)) if halve else nn.Identity()
+        self.residual = nn.Sequential(first, nn.ReLU(), normed(after, after, 3, 1, 1))
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2), normed(before, after, 1)) if halve else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One pass."""
-        return functional.relu(self.past(x) + self.way(x))
+        """The forward pass."""
+        return functional.relu(self.shortcut(x) + self.residual(x))
 
 
 class CompactNet(nn.Module):
-    """`compact`: 1,008,384 parameters for 68 points; points and expected errors (B, K, 3), relative to the crop."""
+    """`compact`: 1,008,384 parameters for 68 points; returns points and expected errors (B, K, 3)."""
 
     def __init__(self, num_keypoints: int) -> None:
         super().__init__()
@@ -221,7 +226,7 @@ class CompactNet(nn.Module):
         self.slope = nn.Parameter(torch.ones(num_keypoints))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One pass."""
+        """The forward pass."""
         levels = []
         x = self.stem(x)
         for stage in self.stages:
@@ -240,39 +245,46 @@ class CompactNet(nn.Module):
 
 
 def doubled(x: torch.Tensor) -> torch.Tensor:
-    """Twice the size."""
+    """Doubles height and width."""
     return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def wing_and_likelihood(said: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """Wing loss in per cent of the crop (arXiv:1711.06753), and half the likelihood of the errors."""
-    difference = said[..., :2] - true
+def wing_and_likelihood(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Wing loss in per cent of the crop (arXiv:1711.06753), plus half the negative log-likelihood of the errors."""
+    difference = predicted[..., :2] - true
     size = 100 * difference.abs()
     wing = torch.where(size < 6, 6 * torch.log1p(size / 2), size - (6 - 6 * math.log1p(3)))
-    expected = said[..., 2]
+    expected = predicted[..., 2]
     return wing.mean() + 0.5 * (expected.log() + difference.square().sum(-1).sqrt().detach() / expected).mean()
 
 
-def mean_square(said: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+def mean_square(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     """MSE of (pixels - 100) / 50."""
-    return functional.mse_loss(said.view_as(true), true)
+    return functional.mse_loss(predicted.view_as(true), true)
 
 
 class Training:
-    """A network with all that it learns by.
+    """A network with its data, loss and optimizer.
 
     Args:
         network: ``batchnorm``, ``naimish`` or ``compact``.
-        file: The faces, as JSON.
-        swap: For each point, which one it becomes in a mirror.
+        file: The faces as JSON, as ``training.py`` writes them.
+        swap: The left-right permutation of the points.
     """
 
     def __init__(self, network: str, file: Path, swap: Sequence[int]) -> None:
         torch.manual_seed(0)
         if network == "compact":
-            self.model, self.loss, self.batch_size = CompactNet(len(swap)), wing_and_likelihood, 64
-            self.optimizer = torch.optim.AdamW(self.model.parameters(), 2e-3, weight_decay=1e-4)
-            transforms = [RandomFaceCrop(112), RandomFlip(swap), Grey(), RandomLight(), Normalize(-0.5, 112)]
+            self.model: nn.Module = CompactNet(len(swap))
+            self.loss, self.batch_size = wing_and_likelihood, 64
+            self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(self.model.parameters(), 2e-3, weight_decay=1e-4)
+            transforms: list[Callable[[Sample], Sample]] = [
+                RandomFaceCrop(112),
+                RandomFlip(swap),
+                Grey(),
+                RandomLight(),
+                Normalize(-0.5, 112),
+            ]
         else:
             self.model = NaimishNet(len(swap)) if network == "naimish" else BatchNormNet(len(swap))
             self.loss, self.batch_size = mean_square, 16
@@ -295,24 +307,24 @@ class Training:
         self.optimizer.step()
 
     def pipeline(self, _: int) -> int:
-        """One epoch of batches, and nothing done with them."""
+        """Draws one epoch of batches; returns the number of images."""
         return sum(len(batch["image"]) for batch in self.loader)
 
     def steps(self, count: int) -> int:
-        """So many steps on one batch."""
+        """Runs steps on one batch; returns the number of images."""
         for _ in range(count):
             self.step(self.batch)
         return count * self.batch_size
 
     def both(self, count: int) -> int:
-        """So many steps, each on a new batch."""
+        """Runs steps on new batches; returns the number of images."""
         for _ in range(count):
             self.step(next(self.batches))
         return count * self.batch_size
 
 
 def main() -> None:
-    """Takes orders, a line each: what to run, how often before the clock starts, and how often on the clock."""
+    """Reads one request per line of stdin: the operation, its repeats before the measurement, and those measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=("batchnorm", "naimish", "compact"))
     parser.add_argument("faces", type=Path, help="JSON: paths, keypoints, boxes, swap")
@@ -325,7 +337,7 @@ def main() -> None:
     for line in sys.stdin:
         name, before, count = json.loads(line)
         run = getattr(training, name)
-        if before and name != "pipeline":  # an epoch of a `DataLoader` begins with nothing at hand
+        if before and name != "pipeline":  # an epoch of a `DataLoader` starts without ready batches
             run(before)
         start = time.perf_counter()
         images = run(count)

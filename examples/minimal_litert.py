@@ -5,8 +5,7 @@
 
 The box (x0, y0, x1, y1) is the tight box of the keypoints, from the brows to the chin and from ear to ear for 68 of
 them, in pixels of the photograph after its EXIF rotation. Convert the box of a detector to this one first.
-The results differ from those of kpdetect's Predictor by a fraction of a pixel of the crop, because Pillow resamples
-differently.
+The results differ from those of `kpdetect.Predictor` by a fraction of a pixel, because Pillow resamples differently.
 """
 
 import json
@@ -14,6 +13,7 @@ import math
 import sys
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -38,7 +38,7 @@ def mark(model_file: str, photograph_file: str, box_xyxy: Sequence[float]) -> tu
     return points, outputs["uncertainty"][0] * side_hw.max() if "uncertainty" in outputs else None
 
 
-def crop_of(box_xyxy: Sequence[float], crop: dict) -> tuple[float, float, float]:
+def crop_of(box_xyxy: Sequence[float], crop: dict[str, Any]) -> tuple[float, float, float]:
     """Left and top edge of the crop, and its pixel size in pixels of the photograph; the crop may reach outside."""
     (height, width), (x0, y0, x1, y1) = crop["size_hw"], box_xyxy
     scale = crop["margin"] * max((x1 - x0) / width, (y1 - y0) / height)
@@ -52,9 +52,9 @@ def cut(photograph: Image.Image, left: float, top: float, scale: float, size_hw:
     reach = math.ceil(2 * scale) + 1  # the resampling filter needs pixels around the crop
     x, y = (math.floor(edge) - reach for edge in edges[:2])
     around = photograph.crop((x, y, *(math.ceil(edge) + reach for edge in edges[2:])))
-    return around.resize(size_hw[::-1], Image.Resampling.BILINEAR, box=tuple(edges - (x, y, x, y)))
+    return around.resize((size_hw[1], size_hw[0]), Image.Resampling.BILINEAR, box=tuple(edges - (x, y, x, y)))
 
 
 if __name__ == "__main__":
-    keypoints, _ = mark(*sys.argv[1:3], [float(side) for side in sys.argv[3:7]])
+    keypoints, _ = mark(sys.argv[1], sys.argv[2], [float(side) for side in sys.argv[3:7]])
     print("\n".join(f"{x:.1f} {y:.1f}" for x, y in keypoints))

@@ -1,1 +1,1 @@
-"""Scripts that train or prepare what kpdetect ships."""
+"""Scripts that train or prepare what is part of kpdetect."""

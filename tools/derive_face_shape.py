@@ -1,6 +1,6 @@
-"""Owns how the statistical face shape was derived from labelled faces; it ran once, and its numbers are in the package.
+"""Derives the statistical face shape of `kpdetect.data.synthetic` from labelled faces.
 
-The command that made ``face_shape.json``, where DIR holds the ``.pts`` files of 300-W at any depth::
+The command that made ``face_shape.json``, where DIR contains the ``.pts`` files of 300-W at any depth::
 
     python -m tools.derive_face_shape kpdetect/data/synthetic/face_shape.json --data DIR
 """
@@ -24,9 +24,9 @@ from kpdetect.data.synthetic.face_shape import ShapeModel
 
 Complexes = npt.NDArray[np.complex128]
 
-FRONTAL_SHARE = 0.5  # the more symmetric half of the faces: pose is added in 3-D and must not be counted twice
-NUM_MODES = 25  # 95 % of the variance; what is left is mostly the noise of the labels
-ALIGNMENT_ROUNDS = 10  # it settles after three or four
+FRONTAL_SHARE = 0.5  # the most symmetric half of the faces, because pose is added in 3-D
+NUM_MODES = 25  # 95 % of the variance; the rest is mostly noise of the labels
+ALIGNMENT_ROUNDS = 10  # converges after three or four
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Options:
     """Derives the statistical face shape from 68-point .pts files and writes it as JSON."""
 
     out: str = option(dataclasses.MISSING, "the JSON file to write", positional=True)
-    data: str = option(dataclasses.MISSING, "a folder that holds .pts files at any depth", metavar="DIR")
+    data: str = option(dataclasses.MISSING, "a folder with .pts files at any depth", metavar="DIR")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Raises:
-        KpdetectError: The folder holds too few faces of 68 points.
+        KpdetectError: The folder contains too few faces of 68 points.
     """
     example = "python -m tools.derive_face_shape face_shape.json --data ibug_300w"
     options = parse_options(Options, argv, "derive_face_shape", example)
@@ -53,15 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def derive(faces: npt.ArrayLike) -> ShapeModel:
-    """A plain PCA of the more frontal faces and their mirror images, after similarity alignment.
+    """A principal component analysis of the frontal faces and their mirror images, after similarity alignment.
 
-    A face and its mirror image together make the mean exactly symmetric, and each mode symmetric or antisymmetric.
+    The mirror images make the mean exactly symmetric, and each mode symmetric or antisymmetric.
 
     Args:
         faces: (N, 68, 2) in any unit, any place, any roll.
     """
     points = np.asarray(faces, np.float64)
-    shapes = points[..., 0] + 1j * points[..., 1]  # in the plane of complex numbers a similarity is a x + b
+    shapes = points[..., 0] + 1j * points[..., 1]  # with complex numbers, a similarity is a x + b
     shapes = np.concatenate([shapes, _mirrored(shapes)])
     aligned = _aligned(shapes)
     asymmetry = np.abs(aligned - _mirrored(aligned)).mean(axis=1)
@@ -80,15 +80,17 @@ def derive(faces: npt.ArrayLike) -> ShapeModel:
 
 
 def _mirrored(shapes: Complexes) -> Complexes:
-    """Mirror images about the y axis, each point in its own place of the scheme."""
+    """Mirror images about the y axis, with left and right points exchanged."""
     return np.asarray(-np.conj(shapes[..., list(IBUG68.flip_permutation or ())]))
 
 
 def _aligned(shapes: Complexes) -> Complexes:
-    """Generalised Procrustes alignment: each shape moved, turned and scaled onto the mean, upright, outer eyes 1 apart.
+    """Generalised Procrustes alignment: moves, rotates and scales each shape onto the mean.
+
+    The mean is upright, with a distance of 1 between the outer eye corners.
 
     Args:
-        shapes: (N, K), with every shape's mirror image among them.
+        shapes: (N, K), including the mirror image of every shape.
     """
     centered = shapes - shapes.mean(axis=1, keepdims=True)
     mean = centered[0]
@@ -102,7 +104,7 @@ def _aligned(shapes: Complexes) -> Complexes:
 
 
 def read_faces(folder: Path) -> npt.NDArray[np.float64]:
-    """The points of every 68-point .pts file; 1-based or 0-based is all one, for alignment takes the place out."""
+    """Reads the points of every 68-point .pts file; alignment removes differences of the origin."""
     faces = [_numbers(path) for path in sorted(folder.rglob("*.pts"))]
     whole = [face.reshape(-1, 2) for face in faces if face.size == 2 * IBUG68.num_keypoints]
     if len(whole) <= NUM_MODES:
@@ -116,7 +118,7 @@ def _numbers(path: Path) -> npt.NDArray[np.float64]:
 
 
 def _write(model: ShapeModel, path: Path, source: str) -> None:
-    """One mode per line, five digits: a hundred-thousandth of the eye distance."""
+    """Writes one mode per line, with five decimals."""
     modes = ",\n".join(json.dumps(_rounded(mode)) for mode in model.modes)
     text = (
         f'{{"source": {json.dumps(source)},\n"mean": {json.dumps(_rounded(model.mean))},\n'

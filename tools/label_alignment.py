@@ -1,15 +1,15 @@
-"""Measures by how much the labels of known sets stand off: what ``kpdetect/data/label_alignment.json`` holds.
+"""Measures the bias of labels of known data sets, for ``kpdetect/data/label_alignment.json``.
 
     python tools/label_alignment.py MODEL [DATA_FOLDER] [--write]
 
-A model that was trained with flips cannot learn a shift to one side, so its points are where the face is. For each set
-the shift is half the difference of its mean residuals on plain and on mirrored pictures. The offset of each point is
-the set's mean residual there in upright faces, made symmetric, less 300-W's, so that the model's own falls away.
+A model that was trained with flips cannot learn a shift to one side. The shift of a set is half the difference of its
+mean residuals on plain and on mirrored pictures. The offset of each point is the mean residual of the set in upright
+faces, made symmetric, minus that of 300-W, which removes the bias of the model.
 
-The shift is measured on the validation people of the model, whose labels it has not fitted; the offsets on the faces
-that it was trained on, of which there are many. No test face is looked at. The file's figures were measured with a
-`compact` that knew YouTube Faces alone, labels as they are (90 epochs, NME 4.9 %); a model that was trained on labels
-thus aligned finds nearly no offset left, which is the check to make: without --write, it is printed beside.
+The shift is measured on the validation faces of the model, and the offsets on its training faces, of which there are
+many; test faces are not used. The numbers of the file were measured with a `compact` trained on YouTube Faces without
+alignment. As a check, the remaining bias of aligned labels is printed unless --write is given; it should be near zero
+for a model trained on aligned labels.
 """
 
 import argparse
@@ -34,29 +34,29 @@ SWAP = list(IBUG68.flip_permutation or ())
 
 
 def residuals(model: runtime.Runtime, faces: Annotations) -> tuple[np.ndarray, np.ndarray]:
-    """Labels less what the model sees, plain and mirrored averaged, in eye distances (N, K, 2); and the labels."""
+    """Labels minus predictions (mean of plain and mirrored), in eye distances (N, K, 2), and the labels in pixels."""
     crops, relative, _ = evaluation_crops(faces, model.spec.crop, model.spec.channels)
     truth = to_pixels(relative, model.spec.crop.size_hw)
     plain = to_pixels(predict_batches(model, crops), model.spec.crop.size_hw)
     mirrored = mirrored_predictions(model, crops, model.spec)
-    seen = plain if mirrored is None else (plain + mirrored) / 2
-    return (truth - seen) / IBUG68.normalizers(truth, 1.0)[:, None, None], truth
+    predicted = plain if mirrored is None else (plain + mirrored) / 2
+    return (truth - predicted) / IBUG68.normalizers(truth, 1.0)[:, None, None], truth
 
 
 def shift_of(model: runtime.Runtime, faces: Annotations) -> float:
-    """How far the labels stand to the right of what the model sees, in eye distances."""
+    """The mean shift of the labels to the right, in eye distances."""
     return float(residuals(model, faces)[0][..., 0].mean())
 
 
 def offsets_of(model: runtime.Runtime, faces: Annotations, shift_x: float) -> np.ndarray:
-    """(K, 2), the mean residual of each point in upright faces without the shift, made symmetric."""
+    """The mean residual (K, 2) of each point in upright faces without the shift, made symmetric."""
     residual, truth = residuals(model, faces)
     mean = rotate_upright(residual - (shift_x, 0.0), truth).mean(axis=0)
-    return (mean + mean[SWAP] * (-1, 1)) / 2
+    return np.asarray((mean + mean[SWAP] * (-1, 1)) / 2)
 
 
 def measure(model: runtime.Runtime, folder: Path, relabel: Any = None) -> dict[str, tuple[float, np.ndarray]]:
-    """Each set's shift and offsets."""
+    """The shift and the offsets of each set."""
     found = {}
     for name, place in FOLDERS.items():
         faces = load(f"{name}:{folder / place}", relabel=relabel)
@@ -83,27 +83,27 @@ def document(found: dict[str, tuple[float, np.ndarray]]) -> str:
 
 
 def main() -> None:
-    """Runs the measurement."""
+    """Measures, then writes or checks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="trained with flips")
+    parser.add_argument("model", help="a model that was trained with flips")
     parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
-    parser.add_argument("--write", action="store_true", help="replace the package's file")
+    parser.add_argument("--write", action="store_true", help="replace kpdetect/data/label_alignment.json")
     arguments = parser.parse_args()
     if arguments.data is None:
-        parser.error("name the data folder, or set KPDETECT_DATA")
+        parser.error("give the data folder, or set KPDETECT_DATA")
     model = runtime.load(arguments.model, threads=2)
     found = measure(model, Path(arguments.data))
     for name, (shift_x, offsets) in found.items():
         apart = np.linalg.norm(found[REFERENCE][1] - offsets, axis=1)
-        print(f"{name}: labels stand {100 * shift_x:+.2f} % to the right; points off 300-W's by", end=" ")
-        print(f"{100 * apart.mean():.2f} % on the mean, {100 * apart.max():.2f} % at worst")
+        print(f"{name}: labels are shifted by {100 * shift_x:+.2f} % to the right; distance from 300-W:", end=" ")
+        print(f"{100 * apart.mean():.2f} % mean, {100 * apart.max():.2f} % largest")
     if arguments.write:
         file = Path(__file__).resolve().parents[1] / "kpdetect" / "data" / OFFSETS_FILE
         file.write_text(document(found), encoding="utf-8")
         return
     for name, (shift_x, offsets) in measure(model, Path(arguments.data), align).items():
-        print(f"{name}, labels aligned: {100 * shift_x:+.2f} %,", end=" ")
-        print(f"points {100 * np.linalg.norm(offsets, axis=1).mean():.2f} % off what the model sees")
+        print(f"{name}, aligned labels: shift {100 * shift_x:+.2f} %,", end=" ")
+        print(f"points {100 * np.linalg.norm(offsets, axis=1).mean():.2f} % mean residual")
 
 
 if __name__ == "__main__":

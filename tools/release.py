@@ -1,11 +1,11 @@
-"""Measures every file of the model that ships on faces kept out of its training, and writes what the repository says.
+"""Evaluates every file of the exported model on faces of its test split, and updates the results of the repository.
 
     python tools/release.py EXPORTED [DATA_FOLDER] [--reports DIR]
 
-EXPORTED is the bundle that ``tools/train_compact.py --export`` wrote. Its rows in ``exported_models/results.csv`` and
-the tables of the documents are rewritten; the rows of other models stay. The data folder is that of KPDETECT_DATA. With
-``--reports`` everything else that `kpdetect evaluate` tells stays there too, as JSON. Each command is printed; all of
-them take some twenty minutes on two cores, most of it the search for faces.
+EXPORTED is a bundle that ``tools/train_compact.py --export`` wrote. Its rows in ``exported_models/results.csv`` and the
+tables of the documents are replaced; rows of other models stay. The data folder is an argument or KPDETECT_DATA. With
+``--reports``, the full results of `kpdetect evaluate` are kept as JSON. Each command is printed; all of them take about
+twenty minutes on two cores, mostly for face detection.
 """
 
 import argparse
@@ -27,30 +27,30 @@ ROWS, TABLES = ROOT / "exported_models" / "results.csv", ROOT / "tools" / "resul
 ERROR_KEYS = (
     "file", "dataset", "split", "boxes", "n", "missed", "nme", "auc8", "fr8", "normaliser", "date",
 )  # fmt: skip
-"""What ``spec.json`` holds of a result row."""
+"""The fields of a result row that are stored in ``spec.json``."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One row: a file on a set of faces.
+    """A row of the results: a file on a set of faces.
 
     Attributes:
         file: The model file, or the bundle's weights.
         data: The set, as ``--data`` takes it.
-        options: Others of `kpdetect evaluate`.
-        report: What its report is called.
-        told_as: What the row says instead of what `kpdetect evaluate` can know: a file ``labels.xml`` may be any set.
+        options: Further options of `kpdetect evaluate`.
+        report: The name of its report.
+        corrections: Fields of the row that `kpdetect evaluate` cannot know, such as the data set of ``labels.xml``.
     """
 
     file: Path
     data: str
     options: tuple[str, ...]
     report: str
-    told_as: Mapping[str, str] = field(default_factory=dict)
+    corrections: Mapping[str, str] = field(default_factory=dict)
 
 
 def measurements(exported: Path, data: Path) -> Iterator[Measurement]:
-    """Every file in the labels' boxes; the file that `Predictor` runs in more detail, and end to end."""
+    """Every file with labelled boxes; the file that `Predictor` uses also in detail and end to end."""
     first = next(exported / name for name in bundle.read_spec(exported).files if name.endswith(".tflite"))
     common = f"ibug:{data / 'ibug_300w' / 'helen'},ibug:{data / 'ibug_300w' / 'lfpw'}"
     faces = f"youtube-faces:{data / 'youtube_faces'}"
@@ -67,7 +67,7 @@ def measurements(exported: Path, data: Path) -> Iterator[Measurement]:
     others = {"dataset": "dlib's example photographs (labelled by its own model)", "split": "all"}
     yield Measurement(first, f"ibug:{dlib_faces}", end_to_end, "dlib_faces_finder", others)
     graphs = [graph.parent for graph in exported.rglob("saved_model.pb")]
-    files = [*exported.rglob("*.tflite"), *exported.rglob("*.onnx"), *graphs]  # the page for browsers has one too
+    files = [*exported.rglob("*.tflite"), *exported.rglob("*.onnx"), *graphs]  # the page for browsers contains one too
     for file in sorted(file for file in files if file != first):
         name = {"file": file.relative_to(exported).as_posix()}
         yield Measurement(file, common, brief, f"300w_{file.name}", name)
@@ -75,17 +75,17 @@ def measurements(exported: Path, data: Path) -> Iterator[Measurement]:
 
 
 def measure(one: Measurement, reports: Path) -> ResultRow:
-    """Runs `kpdetect evaluate`, and prints its command first; gives its row."""
+    """Prints and runs a command of `kpdetect evaluate`; returns its row."""
     rows = reports / f"{one.report}.csv"
     words = [str(one.file), "--data", one.data, *one.options, "--results", str(rows)]
     command = [sys.executable, "-m", "kpdetect.evaluate", *words, "--json", str(reports / f"{one.report}.json")]
     print(shlex.join(["python", *command[1:]]), flush=True)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return dataclasses.replace(read_rows(rows)[-1], **one.told_as)  # type: ignore[arg-type]
+    return dataclasses.replace(read_rows(rows)[-1], **one.corrections)  # type: ignore[arg-type]
 
 
 def record_errors(exported: Path, rows: Sequence[ResultRow]) -> None:
-    """Writes the rows of the file that `Predictor` runs into the bundle's ``spec.json``."""
+    """Writes the rows of the file that `Predictor` uses into the ``spec.json`` of the bundle."""
     spec = bundle.read_spec(exported)
     first = next(name for name in spec.files if name.endswith(".tflite"))
     errors = [{key: getattr(row, key) for key in ERROR_KEYS} for row in rows if row.file == first]
@@ -93,14 +93,14 @@ def record_errors(exported: Path, rows: Sequence[ResultRow]) -> None:
 
 
 def main() -> None:
-    """Measures, and writes the rows and the page."""
+    """Evaluates, and writes the rows and the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exported", type=Path, help="the exported bundle")
     parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
-    parser.add_argument("--reports", type=Path, help="folder for everything that is measured, as JSON")
+    parser.add_argument("--reports", type=Path, help="folder for the full results, as JSON")
     arguments = parser.parse_args()
     if arguments.data is None:
-        parser.error("name the data folder, or set KPDETECT_DATA")
+        parser.error("give the data folder, or set KPDETECT_DATA")
     with tempfile.TemporaryDirectory() as passing:
         reports = arguments.reports or Path(passing)
         measured = [measure(one, reports) for one in measurements(arguments.exported, Path(arguments.data))]

@@ -1,12 +1,13 @@
-"""Trains the model that ships, in stages, and exports it: the one command that makes ``exported_models/compact`` again.
+"""Trains and exports the model in ``exported_models/compact``, in stages.
 
     python tools/train_compact.py [DATA_FOLDER] [--out runs/compact-stages] [--export DIR] [--short]
 
-The data folder is that of KPDETECT_DATA, with youtube_faces/ and ibug_300w/. A tenth of the people and photographs is
-kept out of everything for the test, a twentieth validates. Each stage is a `kpdetect.train` of its own, whose command
-is printed; a stage that is done is not done again, and one that was broken off goes on where it was. What each stage is
-for, and what it gave, is in ``docs/development/compact.md``. Two cores take some ten hours; with ``--short``, which
-trains two teachers and then a student from random weights, an hour and a half, for an error that is a little greater.
+The data folder, an argument or KPDETECT_DATA, contains youtube_faces/ and ibug_300w/. A tenth of the people and
+photographs is the test split of all stages, and a twentieth the validation split. Each stage is one run of
+`kpdetect.train`, whose command is printed. Finished stages are skipped and interrupted ones resumed.
+``docs/development/compact.md`` describes the purpose and the result of each stage. Two cores need about ten hours; with
+``--short``, which trains two teachers and a student from random weights, an hour and a half for a slightly larger
+error.
 """
 
 import argparse
@@ -29,11 +30,11 @@ MILD = (
     "augmentation.noise=5",
     "augmentation.cut_out=0.15",
 )
-"""Last, faces vary as much as detectors' boxes and photographs do, and no longer more."""
+"""Last stages: augmentation of the size that detectors and photographs have."""
 
 
 TIGHT = (*MILD, "crop.margin=1.2", "augmentation.shift=0.08")
-"""With boxes as good as a detector's, what lies around the face is worth less than pixels of the face."""
+"""Tight crops: with a detector's boxes, resolution on the face is worth more than its surroundings."""
 
 VARIED = (
     "crop.margin=1.2",
@@ -45,7 +46,7 @@ VARIED = (
     "augmentation.cut_out=0.3",
     "optimization.weight_decay=0.05",
 )
-"""Once the training error is far below the validation error, pictures vary more again, and weights are kept small."""
+"""Stronger augmentation and weight decay, for a training error far below the validation error."""
 
 FREE = (
     "crop.margin=1.2",
@@ -55,7 +56,7 @@ FREE = (
     "augmentation.noise=8",
     "augmentation.cut_out=0.3",
 )
-"""As at `compact`'s start, but in tight crops."""
+"""The augmentation of the recipe `compact`, in tight crops."""
 
 TEACHER_112 = (*TIGHT, "crop.size_hw=112:112", "channels=1", "optimization.weight_decay=0.01")
 
@@ -69,7 +70,7 @@ TAUGHT = (
     "augmentation.cut_out=0.2",
     "optimization.weight_decay=0.03",
 )
-"""Between the two: teachers' marks are less noisy than labels, and are learned by heart less soon."""
+"""Between the two: predictions of teachers are less noisy than labels and overfit later."""
 
 LARGE, FINAL = ("crop.size_hw=128:128",), ("crop.size_hw=160:160",)
 COLORFUL = (
@@ -80,7 +81,7 @@ COLORFUL = (
     "augmentation.saturation=0.7",
     "augmentation.tint=0.12",
 )
-"""Colours vary more than photographs' do, so that the net need not see them: its grey pictures are as good."""
+"""Strong colour augmentation, which makes grey pictures as good as colour."""
 
 WIDER = (
     *TAUGHT,
@@ -91,10 +92,10 @@ WIDER = (
     "augmentation.stretch=0.12",
     "optimization.weight_decay=0.04",
 )
-"""Known by heart after hundreds of epochs, faces vary more again, and in larger crops."""
+"""Stronger augmentation in larger crops, against overfitting after hundreds of epochs."""
 
 BLENDED = (*WIDER, "augmentation.shift=0.05", "augmentation.scale=0.1", "augmentation.morphed=2")
-"""Two blended faces for each face; boxes off by as little as those of a second look or of tracking."""
+"""Two morphed faces per face; small shifts, as in the crops of a second look or of tracking."""
 
 BLENDED_ONCE = (*BLENDED, "augmentation.morphed=1")
 
@@ -108,7 +109,7 @@ SEEN_BY_TEACHERS = (
     "augmentation.cut_out=0.2",
     "augmentation.stretch=0.1",
 )
-"""What `efficientnet` learns from beside blends, in two stages: all sets in small crops, then clean labels in large."""
+"""Augmentation of the teachers, which are trained on all sets in small crops, then on 300-W in large ones."""
 
 YOUTUBE_FACES, PUBLISHED_TEST, IBUG = "youtube-faces", "youtube-faces-published-test", "ibug"
 FOLDERS = {YOUTUBE_FACES: "youtube_faces", PUBLISHED_TEST: "youtube_faces", IBUG: "ibug_300w"}
@@ -117,23 +118,23 @@ EVERYTHING = (YOUTUBE_FACES, PUBLISHED_TEST, IBUG, IBUG)
 
 @dataclass(frozen=True)
 class Stage:
-    """One training, or the mean of several.
+    """A training, or the mean of several.
 
     Attributes:
         name: Its folder.
-        epochs: How many.
-        learning_rate: The schedule's greatest.
-        after: The stage whose weights it begins with; else at random, or with ImageNet weights, as its recipe says.
-        recipe: ``compact``; ``efficientnet`` for those that are to teach it.
-        batch_size: Faces a step.
-        sets: What it is trained on; a set that stands there twice counts twice. (More frames of the people of YouTube
-            Faces are in its published test list; whoever is kept out of one list is kept out of the other.)
-        taught: What share of each label is its teachers' mark.
-        teachers: These stages, whose marks are averaged; the one whose weights it begins with where none is named.
-        taught_sets: Of which sets; empty for all.
+        epochs: Passes over the data.
+        learning_rate: The largest rate of the schedule.
+        after: The stage whose weights it starts from; the recipe's start by default.
+        recipe: ``compact``, or ``efficientnet`` for teachers.
+        batch_size: Faces per step.
+        sets: The training sets; a set that is listed twice counts twice. The published test list of YouTube Faces has
+            more frames of the same people; the split holds out people from both lists.
+        taught: The share of the teachers' predictions in each label.
+        teachers: The stages whose predictions are averaged; `after` by default.
+        taught_sets: The sets whose labels are mixed; empty for all.
         fields: Other fields of the recipe.
-        mean_of: No training, but the mean of the weights of these stages.
-        channels: Of the pictures of a mean: 1 makes of RGB networks the one that sees their grey.
+        mean_of: Instead of a training, the mean of the weights of these stages.
+        channels: Channels of a mean's pictures: 1 converts RGB networks to grey.
     """
 
     name: str
@@ -190,7 +191,7 @@ TEACHERS = (
         fields=(*SEEN_BY_TEACHERS, *FINAL, "augmentation.morphed=2"),
     ),
 )
-"""They see as many pictures as 14 and 15 do together, half of them blends or more, and YouTube Faces too."""
+"""Trained on as many pictures as 14 and 15 together, at least half of them morphed, and on YouTube Faces."""
 
 STAGES = (
     Stage("1-all", 45, 2e-3),
@@ -271,22 +272,21 @@ SHORT = (
     taught_by_both("student", 32, 2e-3, fields=(*BLENDED, *LARGE)),
     taught_by_both("student-larger", 8, 8e-4, "student", fields=BLENDED_ONCE),
 )
-"""A student from random weights in small crops, and at last in larger ones, by two teachers."""
+"""Two teachers, and a student from random weights in small and then in larger crops."""
 
 
 def run(*arguments: str) -> None:
-    """Runs a command of kpdetect, and prints it first."""
+    """Prints a command of kpdetect and runs it."""
     command = [sys.executable, "-m", *arguments]
     print(shlex.join(["python", *command[1:]]), flush=True)
     subprocess.run(command, check=True)
 
 
 def average(stages: Sequence[Path], data: Path, out: Path, channels: int | None = None) -> None:
-    """Writes the model in the middle of several that began alike, its uncertainty calibrated on validation faces.
+    """Writes the mean of the weights of related models, with its uncertainty calibrated on validation faces.
 
-    The mean of weights is better on what any was trained on than the mean of their errors (Wortsman et al.,
-    *Robust fine-tuning of zero-shot models*, arXiv:2109.01903); running statistics of normalisation are averaged alike,
-    for the models are near.
+    Source: Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv:2109.01903. The running statistics of
+    normalisation are averaged too, which is sufficient for models that are close to each other.
     """
     from kpdetect import models
     from kpdetect.data import load, split_by_rule
@@ -299,33 +299,35 @@ def average(stages: Sequence[Path], data: Path, out: Path, channels: int | None 
     network = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
     same_weights = zip(*(one.get_weights() for one in networks), strict=True)
     means = [sum(weights) / len(networks) for weights in same_weights]
-    first, *others = means  # the kernel that sees the picture
+    first, *others = means  # the kernel of the first convolution
     network.set_weights([kernel_for(spec.channels, first), *others])
     val = split_by_rule(load(f"{IBUG}:{data / FOLDERS[IBUG]}"), spec.split_rule)[1]
     calibrated = calibrate(network, val, dataclasses.replace(spec, errors=()))
     names = [folder.name for folder in stages]
     size = {"parameters": models.count_parameters(network), "macs": models.count_macs(network)}
-    told = dataclasses.replace(calibrated, extra={**calibrated.extra, **size, "averaged": names})
-    bundle.save_bundle(network, told, out, overwrite=True)
+    described = dataclasses.replace(calibrated, extra={**calibrated.extra, **size, "averaged": names})
+    bundle.save_bundle(network, described, out, overwrite=True)
     print(f"{out}: the mean of {', '.join(names)}", flush=True)
 
 
 def main() -> None:
-    """Trains what is not trained yet."""
+    """Trains the stages that are missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
-    parser.add_argument("--out", type=Path, default=Path("runs/compact-stages"), help="folder of the stages' runs")
-    parser.add_argument("--short", action="store_true", help="four stages in place of all")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/compact-stages"), help="folder of the stages (default: %(default)s)"
+    )
+    parser.add_argument("--short", action="store_true", help="four stages instead of all")
     parser.add_argument("--export", type=Path, help="folder to write the exported model to")
     arguments = parser.parse_args()
     if arguments.data is None:
-        parser.error("name the data folder, or set KPDETECT_DATA")
+        parser.error("give the data folder, or set KPDETECT_DATA")
     stages = SHORT if arguments.short else STAGES
     for stage in stages:
         folder = arguments.out / stage.name
         done = folder / ("spec.json" if stage.mean_of else "result.csv")
         if done.exists():
-            print(f"{folder}: done already", flush=True)
+            print(f"{folder}: already done", flush=True)
             continue
         if stage.mean_of:
             means = [arguments.out / name for name in stage.mean_of]

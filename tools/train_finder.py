@@ -1,10 +1,10 @@
-"""Trains the face finder that ships, and exports it: the one command that makes ``exported_models/finder`` again.
+"""Trains and exports the face finder in ``exported_models/finder``.
 
     python tools/train_finder.py [DATA_FOLDER] [--out runs/finder] [--export DIR]
 
-The data folder is that of KPDETECT_DATA, with youtube_faces/ and ibug_300w/. Canvases are put together of faces and of
-pieces without one (`kpdetect.training.finder`); people and photographs that the shipped model keeps for validation and
-test are in none of those it learns from, nor is AFW, whose whole photographs measure detection.
+The data folder, an argument or KPDETECT_DATA, contains youtube_faces/ and ibug_300w/. Training canvases are composed of
+faces and of pieces without a face (`kpdetect.training.finder`). The validation and test faces of the shipped model are
+not used for training, and neither is AFW, whose photographs measure detection.
 """
 
 import argparse
@@ -30,8 +30,8 @@ CANVASES, VALIDATION_CANVASES = 24_000, 1_000
 EPOCHS, HELD_EPOCHS, LEARNING_RATE, WEIGHT_DECAY = 8, 2, 3e-3, 0.01
 
 
-class Canvases(keras.utils.PyDataset):  # type: ignore[misc]  # keras tells no types
-    """Batches of canvases and of what to say of them, half of them mirrored anew each time."""
+class Canvases(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
+    """Batches of canvases and targets; half of the canvases are mirrored at random."""
 
     def __init__(self, pictures: Any, truth: Any, shuffled: bool) -> None:
         super().__init__()
@@ -52,31 +52,31 @@ class Canvases(keras.utils.PyDataset):  # type: ignore[misc]  # keras tells no t
         return pictures[..., None], truth
 
     def on_epoch_end(self) -> None:
-        """Another order."""
+        """Shuffles the canvases."""
         if self._rng is not None:
             self._rng.shuffle(self._order)
 
 
-class HeldThenCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras tells no types
-    """The full rate, reached in half an epoch, for some epochs; then half a cosine down to zero."""
+class HeldThenCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras has no types
+    """Half an epoch of warm-up, a constant rate for some epochs, then half a cosine down to zero."""
 
     def __init__(self, epoch_steps: int) -> None:
         self._epoch_steps = epoch_steps
 
     def __call__(self, step: Any) -> Any:
-        """The rate of a step."""
+        """The learning rate of a step."""
         epoch = ops.cast(step, "float32") / self._epoch_steps
         done = ops.clip((epoch - HELD_EPOCHS) / (EPOCHS - HELD_EPOCHS), 0.0, 1.0)
         return LEARNING_RATE * ops.minimum(epoch / 0.5, 1.0) * (1 + ops.cos(math.pi * done)) / 2
 
 
 def canvases_of(portraits: Sequence[Portrait], count: int, seed: int, shuffled: bool) -> Canvases:
-    """Draws canvases in threads; each of them depends on the seed and its number alone."""
+    """Draws canvases in threads; each depends only on the seed and its number."""
     pictures = np.zeros((count, SIDE, SIDE), np.uint8)
     truth = np.zeros((count, SIDE // 8, SIDE // 8, 5), np.float16)
 
     def draw(number: int) -> None:
-        canvas = draw_canvas(portraits, np.random.default_rng([seed, number]), SIDE)
+        canvas = draw_canvas(list(portraits), np.random.default_rng([seed, number]), SIDE)
         pictures[number], truth[number] = canvas.picture, targets(canvas.boxes, SIDE)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -86,7 +86,7 @@ def canvases_of(portraits: Sequence[Portrait], count: int, seed: int, shuffled: 
 
 
 def faces_of(data: Path) -> tuple[list[Portrait], list[Portrait]]:
-    """To learn from, and to validate on: YouTube Faces, HELEN and LFPW, parted as the shipped model's are."""
+    """Training and validation faces of YouTube Faces, HELEN and LFPW, with the split of the shipped model."""
     rule = bundle.read_spec(bundle.shipped_model()).extra["split"]
     sets = [load(f"youtube-faces:{data / 'youtube_faces'}"), load(f"ibug:{data / 'ibug_300w'}")]
     parts = [[_without_afw(part) for part in split_by_rule(faces, rule)[:2]] for faces in sets]
@@ -99,9 +99,9 @@ def _without_afw(faces: Annotations) -> Annotations:
 
 
 def train(data: Path, out: Path) -> None:
-    """Trains, and keeps the weights."""
+    """Trains, and saves the weights."""
     train_faces, val_faces = faces_of(data)
-    print(f"{len(train_faces)} faces to learn from, {len(val_faces)} to validate on")
+    print(f"{len(train_faces)} training faces, {len(val_faces)} validation faces")
     batches = canvases_of(train_faces, CANVASES, SEED + 1, shuffled=True)
     validation = canvases_of(val_faces, VALIDATION_CANVASES, SEED + 2, shuffled=False)
     keras.utils.set_random_seed(SEED)
@@ -114,12 +114,14 @@ def train(data: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Trains, and exports."""
+    """Trains, and exports if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA", "../shared/data"))
+    parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
     parser.add_argument("--out", type=Path, default=Path("runs/finder"), help="folder of the weights")
     parser.add_argument("--export", type=Path, help="folder to write finder.tflite to")
     arguments = parser.parse_args()
+    if arguments.data is None:
+        parser.error("give the data folder, or set KPDETECT_DATA")
     train(Path(arguments.data), arguments.out)
     if arguments.export is not None:
         keras.mixed_precision.set_global_policy("float32")
