@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 
 from kpdetect import measures, predict
 from kpdetect.core.errors import KpdetectError
@@ -108,13 +109,13 @@ class TestHeadPose:
 
     @pytest.mark.parametrize("points", [np.zeros((68, 2)), np.tile(np.linspace(0, 50, 68)[:, None], 2)])
     def test_points_that_are_no_face(self, points):
-        with pytest.raises(KpdetectError, match="fall together"):
+        with pytest.raises(KpdetectError, match=mentions("head pose")):
             head_pose(face_of(points))
 
     def test_points_that_are_not_finite(self):
         points = turned(0).keypoints.copy()
         points[IBUG68.index("chin")] = np.nan
-        with pytest.raises(KpdetectError, match=r"finite points, received .* for 'chin'"):
+        with pytest.raises(KpdetectError, match=mentions("chin", "nan")):
             head_pose(Face(points, IBUG68))
 
 
@@ -185,9 +186,7 @@ class TestSchemes:
         points = np.random.default_rng(0).uniform(0, 100, (58, 2))
         report = measures.measure(face_of(points, IMM58))
         assert [name for name, value in report.items() if value is None] == ["head_pose", "mouth_openness"]
-        with pytest.raises(
-            KpdetectError, match=r"'imm58' has not: inner_mouth_right, .*expected a model of the scheme"
-        ):
+        with pytest.raises(KpdetectError, match=mentions("imm58", "inner_mouth_right", "ibug68")):
             mouth_openness(face_of(points, IMM58))
 
     @pytest.mark.parametrize(
@@ -195,9 +194,9 @@ class TestSchemes:
     )
     def test_a_scheme_without_the_points(self, function):
         face = face_of(np.float32([[1, 2], [3, 4]]), user_schema(["left_eye", "right_eye"]))
-        with pytest.raises(KpdetectError, match=r"needs \d+ points, of which scheme 'user' has not: "):
+        with pytest.raises(KpdetectError, match=rf"{mentions('user', 'ibug68')}(?=.*\b\d+ points)"):
             function(face)
-        with pytest.raises(KpdetectError, match="the points of no measure"):
+        with pytest.raises(KpdetectError, match=mentions("user", "head_pose", "smile", "ibug68")):
             measures.check_measurable(face.schema)
 
     def test_all_measures_are_json(self):
@@ -243,11 +242,11 @@ class TestChip:
 
     @pytest.mark.parametrize(("size", "margin"), [(0, 1.5), (112, 0.0), (112, float("nan"))])
     def test_arguments_out_of_range(self, size, margin):
-        with pytest.raises(KpdetectError, match="positive size and margin"):
+        with pytest.raises(KpdetectError, match=mentions("face chip", str(size), str(margin))):
             chip_matrix(turned(0), size, margin)
 
     def test_eyes_that_fall_together(self):
-        with pytest.raises(KpdetectError, match="the eyes fall together"):
+        with pytest.raises(KpdetectError, match=mentions("eyes", "[0.0, 0.0]")):
             chip_matrix(face_of(np.zeros((68, 2))))
 
 
@@ -313,30 +312,30 @@ class TestCommand:
         assert sorted(chip.name for chip in (tmp_path / "chips").rglob("*.png")) == ["a_1.png", "b_1.png"]
 
     @pytest.mark.parametrize(
-        ("words", "message"),
+        ("words", "parts"),
         [
-            (["--measures"], "--measures needs --json"),
-            (["--crop-faces", "{photos}"], "could replace photographs"),
-            (["--crop-faces", "chips.png"], "expected a folder"),
+            (["--measures"], ["--measures", "--json"]),
+            (["--crop-faces", "{photos}"], ["--crop-faces", "{photos}"]),
+            (["--crop-faces", "chips.png"], ["--crop-faces", "chips.png"]),
         ],
     )
-    def test_options_that_make_no_sense_are_one_line(self, command, photos, words, message, capsys):
+    def test_options_that_make_no_sense_are_one_line(self, command, photos, words, parts, capsys):
         assert command(IBUG68, photos, *(word.format(photos=photos) for word in words)) == 2
         error = capsys.readouterr().err
-        assert message in error
+        assert lines_with(error, *(part.format(photos=photos) for part in parts))
         assert error.count("\n") == 1
 
     @pytest.mark.parametrize(
-        ("words", "message"),
+        ("words", "parts"),
         [
-            (["--json", "-", "--measures"], "the points of no measure"),
-            (["--crop-faces", "chips"], "the face chip needs"),
+            (["--json", "-", "--measures"], ["user", "head_pose", "smile", "ibug68"]),
+            (["--crop-faces", "chips"], ["user", "face chip", "ibug68"]),
         ],
     )
-    def test_a_model_of_other_points_shows_before_the_work(self, command, photos, words, message, capsys):
+    def test_a_model_of_other_points_shows_before_the_work(self, command, photos, words, parts, capsys):
         assert command(user_schema(["nose", "chin"]), photos, *words) == 2
         captured = capsys.readouterr()
-        assert message in captured.err
+        assert lines_with(captured.err, *parts)
         assert captured.out == ""
 
 
