@@ -307,6 +307,28 @@ def test_the_api_reference_names_modules_that_exist() -> None:
         assert importlib.util.find_spec(module) is not None, module
 
 
+def test_the_quick_start_lists_every_extra() -> None:
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    extras = re.findall(r'^        "(\w+)": ', setup[setup.index("extras_require") :], re.MULTILINE)
+    listed = re.findall(r'^\| `pip install "\.\[(\w+)\]"` \|', (ROOT / "docs/index.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(extras)
+
+
+def test_the_quick_start_lists_every_command() -> None:
+    from kpdetect.__main__ import COMMANDS
+
+    listed = re.findall(r"^\| `kpdetect (\w+)` \|", (ROOT / "docs/index.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+def test_the_page_of_pictures_lists_every_picture() -> None:
+    from kpdetect.show import PICTURES
+
+    page = (ROOT / "docs/evaluate.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([\w-]+)` \|", page[page.index("kinds of pictures") :], re.MULTILINE)
+    assert sorted(listed) == sorted(PICTURES)
+
+
 def test_the_recipes_page_has_every_recipe() -> None:
     from kpdetect.recipes import RECIPES
 
