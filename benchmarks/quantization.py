@@ -20,7 +20,7 @@ from kpdetect.core.geometry import Floats, to_pixels
 from kpdetect.core.images import Pixels
 from kpdetect.data import Annotations, drop_unlabelled, load
 from kpdetect.data.crops import evaluation_crops
-from kpdetect.evaluation.evaluator import Measure, as_model_sees, predict_batches
+from kpdetect.evaluation.evaluator import ErrorMeasure, match_annotations, predict_batches
 from kpdetect.evaluation.splits import choose_split
 from kpdetect.modelfile import runtime
 from kpdetect.modelfile.bundle import read_spec
@@ -45,7 +45,7 @@ def compare(models: list[runtime.Runtime], faces: Annotations, title: str) -> No
     """Prints the errors of all files on a set of faces, and their distances from the first file."""
     spec = models[0].spec
     crops, relative, _ = evaluation_crops(faces, spec.crop, spec.channels)
-    truth, measure = to_pixels(relative, spec.crop.size_hw), Measure(faces, spec)
+    truth, measure = to_pixels(relative, spec.crop.size_hw), ErrorMeasure(faces, spec)
     print(f"{faces.name}, {title}, {len(faces)} faces")
     first: tuple[float, Floats] | None = None
     for model in models:
@@ -76,7 +76,7 @@ def main() -> None:
     models = [runtime.load(arguments.exported / name) for name in names]
     spec = models[0].spec
     for data in SETS:
-        faces = as_model_sees(spec, drop_unlabelled(load(data.format(arguments.data)), "measure"))
+        faces = match_annotations(spec, drop_unlabelled(load(data.format(arguments.data)), "measure"))
         compare(models, *choose_split(faces, spec, arguments.split))
     crop = np.random.default_rng(0).integers(0, 256, spec.input_shape, dtype=np.uint8)
     print("one crop, one thread")

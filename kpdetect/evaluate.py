@@ -1,4 +1,4 @@
-"""Owns the command that measures a model on labelled faces: one result row, tables, and pictures of what went wrong."""
+"""The command ``evaluate``: evaluates a model on labelled faces and writes a result row, tables and pictures."""
 
 import dataclasses
 import sys
@@ -15,19 +15,25 @@ from kpdetect.core.options import option, parse_options, quietly, run_command
 from kpdetect.data import Annotations, drop_unlabelled, load
 from kpdetect.detection import HAAR
 from kpdetect.evaluation.end_to_end import evaluate_end_to_end
-from kpdetect.evaluation.evaluator import Evaluation, as_model_sees, box_jitter_curve, evaluate
+from kpdetect.evaluation.evaluator import Evaluation, box_jitter_curve, evaluate, match_annotations
 from kpdetect.evaluation.reporting import region_table, result_row, write_evaluation_pictures
 from kpdetect.evaluation.results import ResultRow, append_row
-from kpdetect.evaluation.slices import Part, breakdown, breakdown_table
+from kpdetect.evaluation.slices import Slice, slice_errors, slices_table
 from kpdetect.evaluation.splits import choose_split
-from kpdetect.evaluation.uncertainty import Reliability, judge, reliability_table, shares_taken_for_faces
+from kpdetect.evaluation.uncertainty import (
+    FaceScoreRates,
+    Reliability,
+    face_score_rates,
+    measure_uncertainty,
+    reliability_table,
+)
 from kpdetect.inference.predictor import Predictor
 from kpdetect.modelfile import runtime
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Measures a model on labelled faces: plain, mirrored and centred, per group of points, and as boxes go wrong."""
+    """Evaluates a model on labelled faces: plain, mirrored and centred errors, per region, and with wrong boxes."""
 
     model: str = option(
         dataclasses.MISSING,
@@ -35,18 +41,18 @@ class EvaluateOptions:
         positional=True,
     )
     data: str = option(dataclasses.MISSING, "labelled faces, such as youtube-faces:DIR, csv:FILE or synthetic:500")
-    split: str = option("all", "every face, or the subjects held out of training", choices=("all", "val", "test"))
+    split: str = option("all", "all faces, or those held out of training: val or test", choices=("all", "val", "test"))
     boxes: str = option(
         "truth",
-        "from the labels; or end to end, as predict finds and marks faces by itself or with OpenCV's cascades",
+        "source of the face boxes: the labels, or the detector of predict (end to end), kpdetect's own or OpenCV's",
         choices=("truth", "finder", "haar"),
     )
-    json: str | None = option(None, "write everything measured here, - for stdout", metavar="FILE")
+    json: str | None = option(None, "write the report here, - for stdout", metavar="FILE")
     out: str | None = option(None, "folder for pictures: worst faces, error curve, box-jitter curve", metavar="DIR")
     results: str | None = option(None, "results file (CSV) to add the row to", metavar="FILE")
-    box_jitter: bool = option(True, "also measure with boxes that are off, which takes several times as long")
+    box_jitter: bool = option(True, "also evaluate with wrong boxes; takes several times as long")
     threads: int = option(1, "threads of the model's runtime")
-    skip_bad_rows: bool = option(False, "go on without rows that are wrong, and say how many")
+    skip_bad_rows: bool = option(False, "skip invalid rows and report their number")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,87 +61,88 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(EvaluateOptions, argv, "evaluate", example)
     with quietly(f"loading {options.model}"):
         model = runtime.load(options.model, threads=options.threads)
-        model(np.zeros((1, *model.spec.input_shape), np.uint8))  # runtimes tell of the machine when they first run
+        model(np.zeros((1, *model.spec.input_shape), np.uint8))  # runtimes print about the machine on the first call
     if options.boxes != "truth" and model.spec.crop.around == "image":
         raise KpdetectError(
-            f"--boxes {options.boxes}: the model takes whole pictures, so no boxes are looked for; leave it out"
+            f"--boxes {options.boxes}: the model takes whole pictures, so no faces are detected; leave --boxes out"
         )
-    known = as_model_sees(model.spec, drop_unlabelled(load(options.data, options.skip_bad_rows), "evaluate"))
+    known = match_annotations(model.spec, drop_unlabelled(load(options.data, options.skip_bad_rows), "evaluate"))
     annotations, split = choose_split(known, model.spec, options.split)
     measured, faces = _measure(model, annotations, options.boxes)
-    row = result_row(model.spec, model.path.name, faces, measured, (split, options.boxes), model.bytes)
+    row = result_row(model.spec, model.path.name, faces, measured, split, options.boxes, model.bytes)
     _report(Report.of(model, faces, measured, row, options.box_jitter), options)
     return 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that was measured of a model on one set of faces.
+    """Everything that was evaluated of a model on one set of faces.
 
     Attributes:
         row: The result row.
         measured: Errors, face by face.
-        jitter: Errors as boxes go wrong; empty where nobody asked.
-        parts: Errors by what the faces are like.
-        reliability: Said and real errors; empty for a model that tells no uncertainty.
-        taken: Which share of the faces, and of so many crops beside them, has a score of a face; None without one.
+        jitter: Errors with wrong boxes; empty with ``--no-box-jitter``.
+        slices: Errors by properties of the faces.
+        reliability: Expected and measured errors; empty for a model without uncertainty.
+        face_score: How often the face score accepts faces and background; None for a model without one.
     """
 
     row: ResultRow
     measured: Evaluation
     jitter: dict[str, list[tuple[float, float]]]
-    parts: dict[str, list[Part]]
+    slices: dict[str, list[Slice]]
     reliability: list[Reliability]
-    taken: tuple[float, float | None, int] | None
+    face_score: FaceScoreRates | None
 
     @classmethod
     def of(
         cls, model: runtime.Runtime, faces: Annotations, measured: Evaluation, row: ResultRow, box_jitter: bool
     ) -> "Report":
-        """Measures what a row does not hold; uncertainty in the labels' boxes."""
+        """Evaluates what a row does not contain. The uncertainty is evaluated in the labels' boxes."""
         spec = model.spec
         return cls(
             row=row,
             measured=measured,
             jitter=box_jitter_curve(model, faces, spec) if box_jitter else {},
-            parts=breakdown(faces, measured),
-            reliability=judge(model.predict, faces, spec).reliability() if spec.uncertainty else [],
-            taken=shares_taken_for_faces(model.predict, faces, spec) if spec.face_score is not None else None,
+            slices=slice_errors(faces, measured),
+            reliability=measure_uncertainty(model.predict, faces, spec).reliability() if spec.uncertainty else [],
+            face_score=face_score_rates(model.predict, faces, spec) if spec.face_score is not None else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description."""
+        """Returns a JSON-ready description."""
         return {
             **dataclasses.asdict(self.row),
             "regions": self.measured.regions,
             "label_shift": self.measured.label_shift,
             "box_jitter": self.jitter,
-            "parts": {name: [dataclasses.asdict(part) for part in group] for name, group in self.parts.items()},
+            "slices": {name: [dataclasses.asdict(part) for part in group] for name, group in self.slices.items()},
             "reliability": [dataclasses.asdict(row) for row in self.reliability],
-            "taken_for_faces": self.taken,
+            "face_score": None if self.face_score is None else dataclasses.asdict(self.face_score),
         }
 
     def text(self) -> str:
-        """For people."""
+        """Returns the report as text."""
         lines = [self.row.sentence(), region_table(self.measured.regions)]
         for kind, points in self.jitter.items():
             steps = ", ".join(f"{100 * level:+.0f} %: {100 * error:.2f}" for level, error in points)
-            lines.append(f"  box {kind} off by {steps}")
-        lines.append(breakdown_table(self.parts))
+            lines.append(f"  NME by box {kind}: {steps}")
+        lines.append(slices_table(self.slices))
         if self.measured.label_shift is not None:
             shift = 100 * self.measured.label_shift[0]
-            lines.append(f"  the labels stand {shift:+.2f} % to the right of what the model sees")
+            lines.append(f"  label shift: {shift:+.2f} % (positive: the labels lie to the right of the predictions)")
         if self.reliability:
             lines.append(reliability_table(self.reliability, self.row.normaliser))
-        if self.taken is not None:
-            seen, mistaken, beside = self.taken
-            others = f", {100 * mistaken:.1f} % of {beside} crops beside them" if mistaken is not None else ""
-            lines.append(f"  taken for a face: {100 * seen:.1f} % of the faces{others}")
+        if self.face_score is not None:
+            rates = self.face_score
+            lines.append(f"  face score of 0.5 or more: {100 * rates.faces:.1f} % of the faces")
+            if rates.background is not None:
+                lines[-1] += f", {100 * rates.background:.1f} % of {rates.num_background} background crops"
         return "\n".join(lines)
 
 
 def _measure(model: runtime.Runtime, annotations: Annotations, boxes: str) -> tuple[Evaluation, Annotations]:
-    """Measures in the labels' boxes, or end to end; gives the faces that have errors as well."""
+    """Evaluates in the labels' boxes or end to end; returns the errors and the faces that have one."""
     if boxes == "truth":
         return evaluate(model, annotations, model.spec), annotations
     return evaluate_end_to_end(Predictor(model, detector=HAAR if boxes == HAAR else None), annotations, model.spec)

@@ -79,7 +79,7 @@ def test_a_missed_face_is_a_failure_and_not_among_the_errors() -> None:
 
 
 def test_a_box_beside_the_face_does_not_find_it() -> None:
-    with pytest.raises(KpdetectError, match="'squares': none of its 3 faces was found"):
+    with pytest.raises(KpdetectError, match=r"'squares': .* 3 faces"):
         evaluate_end_to_end(finder(box_shift=15.0), squares(), SPEC)
 
 

@@ -27,13 +27,13 @@ def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys
     assert report["nme"] == pytest.approx(row.nme, abs=1e-3)
     assert set(report["regions"]) == {"jaw", "brows", "eyes", "nose", "mouth"}
     assert [level for level, _ in report["box_jitter"]["shift"]] == [0.0, 0.05, 0.1, 0.15, 0.2]
-    assert set(report["parts"]) == {"yaw", "sharpness", "face"}
-    assert all(sum(part["n"] for part in group) == 12 for group in report["parts"].values())
+    assert set(report["slices"]) == {"yaw", "sharpness", "face"}
+    assert all(sum(part["n"] for part in group) == 12 for group in report["slices"].values())
     assert sum(row["n"] for row in report["reliability"]) == 12 * 68
-    taken, mistaken, beside = report["taken_for_faces"]
-    assert 0 <= taken <= 1
-    assert beside == 0 or 0 <= mistaken <= 1
-    assert "really off by" in told
+    rates = report["face_score"]
+    assert 0 <= rates["faces"] <= 1
+    assert rates["num_background"] == 0 or 0 <= rates["background"] <= 1
+    assert "measured error (inter-ocular)" in told
     assert {file.name for file in pictures.iterdir()} == {"worst.png", "error_curve.png", "box_jitter.png"}
 
 
@@ -61,7 +61,7 @@ def test_missed_faces_are_counted_with_the_detectors_boxes(capsys: pytest.Captur
     [
         (["no-such-model", "--data", "synthetic:4"], "no-such-model: no such model file or folder"),
         ([SHIPPED, "--data", "synthetc:4"], "did you mean 'synthetic'"),
-        ([SHIPPED, "--data", "csv:{folder}/faces.csv"], "name a model or data whose scheme fits"),
+        ([SHIPPED, "--data", "csv:{folder}/faces.csv"], "expected 68 points of scheme"),
     ],
 )
 def test_a_users_mistake_is_one_line(

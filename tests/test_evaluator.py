@@ -71,7 +71,7 @@ def test_shifted_labels_are_told_and_centring_takes_the_shift_out() -> None:
 def test_a_missed_face_is_a_failure_but_in_no_mean() -> None:
     annotations = squares(6)
     measured = evaluate(corners, annotations, SPEC, missed=2)
-    row = result_row(SPEC, "model.tflite", annotations, measured, ("all", "haar"), 1)
+    row = result_row(SPEC, "model.tflite", annotations, measured, "all", "haar", 1)
     assert (row.n, row.missed) == (8, 2)
     assert row.fr8 == pytest.approx(100 * 2 / 8)
     assert row.nme < 2
@@ -102,7 +102,7 @@ def test_the_constant_prediction_is_the_mean_training_target_of_the_spec() -> No
     assert evaluate(corners, squares(4), exact).constant == pytest.approx(0, abs=1e-5)
     moved = evaluate(corners, squares(4), aside)
     assert moved.constant == pytest.approx(0.1, abs=1e-5)  # a tenth of the side, which normalises
-    row = result_row(aside, "model.tflite", squares(4), moved, ("all", "truth"), 1)
+    row = result_row(aside, "model.tflite", squares(4), moved, "all", "truth", 1)
     assert row.nme_constant == pytest.approx(10, abs=1e-3)
 
 
@@ -114,7 +114,7 @@ def test_a_mean_target_of_another_shape_is_an_error_that_names_it(target: object
 
 def test_a_model_of_other_points_is_refused_by_name() -> None:
     other = dataclasses.replace(SPEC, schema=user_schema(["nose"]))
-    with pytest.raises(KpdetectError, match=r"the 1 points of scheme 'user'.*'squares' is labelled with 4 points"):
+    with pytest.raises(KpdetectError, match=r"'squares': expected 1 .* 'user'.*, received 4 .* 'square'"):
         check_scheme(other, squares(2))
 
 
@@ -129,7 +129,7 @@ def test_the_split_is_the_trainings_own_and_says_what_it_is() -> None:
     val, words = choose_split(annotations, trained, "val")
     assert 0 < len(val) < 20
     assert words == "val by subject (checkpoint chosen on it)"
-    assert choose_split(annotations, trained, "all")[1] == "all (faces trained on are among them)"
+    assert choose_split(annotations, trained, "all")[1] == "all (includes training faces)"
     assert choose_split(annotations, SPEC, "all")[1] == "all"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from kpdetect.core.errors import KpdetectError
-from kpdetect.evaluation.results import ResultRow, append_row, markdown_table, read_rows, with_table, write_rows
+from kpdetect.evaluation.results import ResultRow, append_row, read_rows, write_rows
 
 ROW = ResultRow(
     model="compact",
@@ -59,14 +59,15 @@ def test_another_header_is_an_error_that_names_the_columns(tmp_path: Path) -> No
         read_rows(tmp_path / "results.csv")
 
 
-def test_every_figure_of_the_table_stands_beside_its_normaliser_split_and_boxes() -> None:
-    line = markdown_table([ROW]).splitlines()[-1]
-    assert "5.25 / - / 5.00 / 4.50 % inter-ocular" in line
-    assert "synthetic, all, truth" in line
-    assert "| - |" in line
-    assert "| 40.25 % |" in markdown_table([dataclasses.replace(ROW, nme_constant=40.25)])
-
-
-def test_a_page_without_marks_is_an_error() -> None:
-    with pytest.raises(KpdetectError, match="no marks"):
-        with_table("no table here", [ROW])
+def test_the_row_as_text_has_every_figure_with_its_normaliser_split_and_boxes() -> None:
+    text = ROW.sentence()
+    for part in (
+        "NME 5.25 % (inter-ocular)",
+        "centred 5.00 %",
+        "point-centred 4.50 %",
+        "synthetic, all",
+        "boxes: truth",
+    ):
+        assert part in text
+    assert "mirrored - " in text or "mirrored -;" in text
+    assert "40.25 %" in dataclasses.replace(ROW, nme_constant=40.25).sentence()

@@ -9,7 +9,7 @@ import pytest
 from kpdetect.core.images import cv2
 from kpdetect.core.schema import IBUG68
 from kpdetect.data import Annotations, load
-from kpdetect.evaluation.slices import breakdown, breakdown_table, sharpness, yaws
+from kpdetect.evaluation.slices import sharpness, slice_errors, slices_table, yaws
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def noise(seed: int) -> np.ndarray:
 
 def test_the_parts_of_each_attribute_are_all_faces_and_their_mean(faces, crops):
     errors = np.random.default_rng(0).uniform(0, 0.1, len(faces))
-    parts = breakdown(faces, SimpleNamespace(errors=errors, crops=crops))
+    parts = slice_errors(faces, SimpleNamespace(errors=errors, crops=crops))
     assert set(parts) == {"yaw", "sharpness", "face"}
     for group in parts.values():
         assert sum(part.n for part in group) == len(faces)
@@ -40,7 +40,7 @@ def test_the_parts_of_each_attribute_are_all_faces_and_their_mean(faces, crops):
 
 
 def test_an_error_that_grows_with_blur_shows(faces, crops):
-    parts = breakdown(faces, SimpleNamespace(errors=1 / sharpness(crops), crops=crops))["sharpness"]
+    parts = slice_errors(faces, SimpleNamespace(errors=1 / sharpness(crops), crops=crops))["sharpness"]
     assert parts[0].nme > parts[1].nme > parts[2].nme
 
 
@@ -62,13 +62,13 @@ def test_mirrored_faces_are_turned_as_far_to_the_other_side(faces):
 
 def test_points_that_tell_no_pose_are_left_out(faces, crops):
     nose = faces.select(["nose_tip"])
-    parts = breakdown(nose, SimpleNamespace(errors=np.full(len(nose), 0.02), crops=crops))
+    parts = slice_errors(nose, SimpleNamespace(errors=np.full(len(nose), 0.02), crops=crops))
     assert set(parts) == {"sharpness", "face"}
 
 
 def test_the_table_names_every_part_with_its_count(faces, crops):
-    parts = breakdown(faces, SimpleNamespace(errors=np.full(len(faces), 0.02), crops=crops))
-    table = breakdown_table(parts)
+    parts = slice_errors(faces, SimpleNamespace(errors=np.full(len(faces), 0.02), crops=crops))
+    table = slices_table(parts)
     assert len(table.splitlines()) == 3
     for group in parts.values():
         for part in group:

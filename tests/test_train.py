@@ -15,7 +15,7 @@ from kpdetect.core.options import run_command
 from kpdetect.data import load, split_by_rule
 from kpdetect.evaluation.reporting import shape_spread
 from kpdetect.evaluation.results import read_rows
-from kpdetect.evaluation.uncertainty import judge
+from kpdetect.evaluation.uncertainty import measure_uncertainty
 from kpdetect.modelfile.bundle import load_bundle, read_spec
 from kpdetect.models import ExpectedError
 from kpdetect.recipes import RECIPES, Optimization, TrainOptions, choose_recipe
@@ -146,7 +146,7 @@ def test_a_run_with_a_test_part_leaves_it_alone_and_measures_it_afterwards(
     arguments = [*data, *SMALL, "--batch-size", "16", "--epochs", "1", "--seed", "3", "--out", str(tmp_path / "run")]
     assert run_command(main, arguments) == 0
     told = capsys.readouterr()
-    assert "said to be off by, really off by (inter-ocular)" in told.out
+    assert "measured error (inter-ocular)" in told.out
     spec = read_spec(tmp_path / "run")
     assert spec.extra["split"] == {"val_fraction": 0.5, "seed": 3, "test_fraction": 0.1}
     assert spec.extra["training"]["align_labels"] is True
@@ -163,14 +163,14 @@ def test_a_run_with_a_test_part_leaves_it_alone_and_measures_it_afterwards(
     told = capsys.readouterr()
     report = json.loads(told.out)
     assert (report["n"], report["split"]) == (len(test), "test by subject (looked at after training)")
-    assert re.search(r"taken for a face: [\d.]+ % of the faces, [\d.]+ % of \d+ crops beside", told.err)
+    assert re.search(r"face score .*: [\d.]+ % of the faces, [\d.]+ % of \d+ background crops", told.err)
 
 
 def test_the_bundle_holds_the_calibrated_network(trained: Path) -> None:
     """What the file says of validation faces is as far off, in the mean, as it says."""
     model, spec = load_bundle(trained)
     val = split_by_rule(load("synthetic:24"), spec.extra["split"])[1]
-    judged = judge(predict_function_of(model), val, spec)
+    judged = measure_uncertainty(predict_function_of(model), val, spec)
     assert judged.uncertainty.mean() == pytest.approx(judged.distance.mean(), rel=0.1)
     untouched = ExpectedError()
     untouched.build((None, 68))

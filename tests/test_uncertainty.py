@@ -19,14 +19,14 @@ from kpdetect.evaluation.uncertainty import (
     BACKGROUND_TRIES,
     BATCH_SIZE,
     OVERALL_FACES,
-    Judged,
+    UncertaintyErrors,
     _drawn_boxes,
     background_crops,
+    face_score_rates,
     fit_face_score,
-    judge,
+    measure_uncertainty,
     predict_with_uncertainty,
     reliability_table,
-    shares_taken_for_faces,
 )
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec, face_scores
@@ -38,15 +38,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 FACTORS = np.array([0.4, 0.8, 1.0, 1.5, 3.0])
 
 
-def drawn(count: int, seed: int = 0, factors: np.ndarray = FACTORS) -> Judged:
+def drawn(count: int, seed: int = 0, factors: np.ndarray = FACTORS) -> UncertaintyErrors:
     """What a model said, and how far off it was: by `factors` times as much in the mean, each by chance."""
     random = np.random.default_rng(seed)
     said = random.lognormal(-4, 0.5, (count, len(factors)))
     distance = said * factors * random.gamma(2.0, 0.5, said.shape)
-    return Judged(distance, said, random.uniform(0.3, 0.5, count))
+    return UncertaintyErrors(distance, said, random.uniform(0.3, 0.5, count))
 
 
-def with_hidden(judged: Judged, share: float = 0.3) -> Judged:
+def with_hidden(judged: UncertaintyErrors, share: float = 0.3) -> UncertaintyErrors:
     hidden = np.random.default_rng(1).random(judged.distance.shape) < share
     return dataclasses.replace(judged, distance=np.where(hidden, np.nan, judged.distance))
 
@@ -86,7 +86,7 @@ class TestFactors:
         np.testing.assert_allclose(nonsense.factors(), judged.factors())
         assert nonsense.reliability() == judged.reliability()
         flat = np.arange(300) < 50
-        sized = Judged(judged.distance[~flat], judged.uncertainty[~flat], judged.normalizer[~flat])
+        sized = UncertaintyErrors(judged.distance[~flat], judged.uncertainty[~flat], judged.normalizer[~flat])
         without_size = dataclasses.replace(judged, normalizer=np.where(flat, 0.0, judged.normalizer))
         np.testing.assert_allclose(without_size.factors(), sized.factors())
         assert without_size.reliability() == sized.reliability()
@@ -101,27 +101,27 @@ class TestReliability:
         assert sum(row.n for row in rows) == known.sum()
         assert len(rows) == min(bins, known.sum())
         assert max(row.n for row in rows) - min(row.n for row in rows) <= 1
-        assert all(one.said <= other.said for one, other in itertools.pairwise(rows))
-        for attribute, array in (("said", judged.uncertainty), ("real", judged.distance)):
+        assert all(one.expected <= other.expected for one, other in itertools.pairwise(rows))
+        for attribute, array in (("expected", judged.uncertainty), ("measured", judged.distance)):
             mean = np.average([getattr(row, attribute) for row in rows], weights=[row.n for row in rows])
             assert mean == pytest.approx((array / judged.normalizer[:, None])[known].mean())
 
     def test_of_a_model_that_is_right_said_and_real_agree(self):
         for row in drawn(20_000, factors=np.ones(4)).reliability():
-            assert row.real == pytest.approx(row.said, rel=0.05)
+            assert row.measured == pytest.approx(row.expected, rel=0.05)
 
     def test_of_a_model_that_knows_nothing_the_real_error_does_not_follow(self):
         judged = drawn(20_000, factors=np.ones(4))
         shuffled = dataclasses.replace(judged, distance=np.random.default_rng(2).permutation(judged.distance))
-        real = [row.real for row in shuffled.reliability()]
+        real = [row.measured for row in shuffled.reliability()]
         assert max(real) < 1.6 * min(real)
-        assert shuffled.reliability()[-1].said > 2.5 * shuffled.reliability()[0].said
+        assert shuffled.reliability()[-1].expected > 2.5 * shuffled.reliability()[0].expected
 
     def test_the_table_has_a_line_for_each_part(self):
         rows = drawn(50).reliability()
         head, *lines = reliability_table(rows, "inter-ocular").splitlines()
         assert "(inter-ocular)" in head
-        assert [f"{100 * row.said:.2f} %" in line for row, line in zip(rows, lines, strict=True)] == [True] * 5
+        assert [f"{100 * row.expected:.2f} %" in line for row, line in zip(rows, lines, strict=True)] == [True] * 5
         assert all(f"({row.n} points)" in line for row, line in zip(rows, lines, strict=True))
 
 
@@ -138,7 +138,7 @@ class TestJudging:
             assert len(crops) == len(truth)
             return Prediction(truth + off, np.full(truth.shape[:2], 0.1, np.float32))
 
-        judged = judge(mark, faces, spec)
+        judged = measure_uncertainty(mark, faces, spec)
         measured = evaluate(lambda crops: mark(crops).keypoints, faces, spec)
         np.testing.assert_allclose(
             (judged.distance / judged.normalizer[:, None]).mean(axis=1), measured.errors, rtol=1e-4
@@ -149,16 +149,18 @@ class TestJudging:
         faces = synthetic.annotations(3)
         faces.visible[:, 5] = False
         spec = Spec(IBUG68, "compact", {}, CropRule((32, 32), 1.35), 1)
-        judged = judge(lambda crops: said_of(crops, 68, 0.1), faces, spec)
+        judged = measure_uncertainty(lambda crops: said_of(crops, 68, 0.1), faces, spec)
         assert np.isnan(judged.distance[:, 5]).all()
         assert np.isfinite(np.delete(judged.distance, 5, axis=1)).all()
 
     def test_a_model_that_tells_no_uncertainty_is_an_error(self):
         spec = Spec(IBUG68, "compact", {}, CropRule((32, 32), 1.35), 1, recipe="some")
-        with pytest.raises(KpdetectError, match="model 'some' tells no uncertainty"):
-            judge(lambda crops: Prediction(said_of(crops, 68, 0.1).keypoints, None), synthetic.annotations(2), spec)
-        with pytest.raises(KpdetectError, match="model 'some' tells no score of a face"):
-            shares_taken_for_faces(lambda crops: said_of(crops, 68, 0.1), synthetic.annotations(2), spec)
+        with pytest.raises(KpdetectError, match=r"model 'some': .*uncertainty"):
+            measure_uncertainty(
+                lambda crops: Prediction(said_of(crops, 68, 0.1).keypoints, None), synthetic.annotations(2), spec
+            )
+        with pytest.raises(KpdetectError, match=r"model 'some': .*face_score"):
+            face_score_rates(lambda crops: said_of(crops, 68, 0.1), synthetic.annotations(2), spec)
 
     @pytest.mark.parametrize("count", [1, BATCH_SIZE, BATCH_SIZE + 1, 2 * BATCH_SIZE + 5])
     def test_batches_are_put_together_in_order(self, count):
@@ -285,7 +287,7 @@ class TestFaceScore:
         assert face_scores(background, fitted).max() < 0.01
 
     @pytest.mark.parametrize(("of_faces", "of_others"), [(0.01, 0.2), (0.2, 0.01), (0.01, 0.01), (0.2, 0.2)])
-    def test_shares_taken_for_faces(self, of_faces, of_others):
+    def test_face_score_rates(self, of_faces, of_others):
         spec = dataclasses.replace(
             GREY_SPEC, uncertainty=True, face_score={"middle": float(np.log(0.05)), "slope": 9.0}
         )
@@ -298,9 +300,9 @@ class TestFaceScore:
             )
 
         faces = photographs()
-        seen, mistaken, beside = shares_taken_for_faces(mark, faces, spec)
-        assert (seen, mistaken) == (float(of_faces < 0.05), float(of_others < 0.05))
-        assert beside == len(background_crops(faces, spec)) > 0
+        rates = face_score_rates(mark, faces, spec)
+        assert (rates.faces, rates.background) == (float(of_faces < 0.05), float(of_others < 0.05))
+        assert rates.num_background == len(background_crops(faces, spec)) > 0
 
 
 def _normal_tail(deviations: float) -> float:
@@ -318,12 +320,12 @@ class TestCalibrating:
         network = small_model(spec)
         mark = predict_function_of(network)
         crops = evaluation_crops(faces, spec.crop, spec.channels)[0]
-        before, off = mark(crops), judge(mark, faces, spec).factors()
+        before, off = mark(crops), measure_uncertainty(mark, faces, spec).factors()
         assert np.abs(np.log(off)).max() > 0.5  # or there would be nothing to do
         calibrated = calibrate(network, faces, spec)
         np.testing.assert_array_equal(mark(crops).keypoints, before.keypoints)
         np.testing.assert_allclose(mark(crops).uncertainty, before.uncertainty * off, rtol=1e-4)
-        after = judge(mark, faces, spec)
+        after = measure_uncertainty(mark, faces, spec)
         assert after.uncertainty.mean() == pytest.approx(after.distance.mean(), rel=0.1)
         background = background_crops(faces, spec)
         assert len(background) >= FEWEST_CROPS

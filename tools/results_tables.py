@@ -47,7 +47,7 @@ SPLITS = {
     "test by subject (looked at after training)": "test",
     "val by subject (checkpoint chosen on it)": "validation",
     "all": "all",
-    "all (faces trained on are among them)": "all",
+    "all (includes training faces)": "all",
 }
 """Splits as the tables call them."""
 

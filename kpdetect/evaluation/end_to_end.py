@@ -1,4 +1,4 @@
-"""Owns measuring prediction as a whole: the faces that are found in photographs, against those that are labelled."""
+"""End-to-end evaluation: faces detected in photographs, compared with labelled faces."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,21 @@ from kpdetect.core.images import Pixels, as_rgb
 from kpdetect.data import Annotations
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.detection import Face
-from kpdetect.evaluation.evaluator import Evaluation, Looks, check_scheme, evaluation_of
+from kpdetect.evaluation.evaluator import CropPredictions, Evaluation, check_scheme, evaluate_predictions
 from kpdetect.modelfile.spec import Spec
 
 FindFaces = Callable[[Pixels], Sequence[Face]]
-"""A photograph (H, W, 3) RGB uint8 to its faces; such as a `kpdetect.predict.Predictor`."""
+"""Returns the faces of a photograph (H, W, 3) RGB uint8, such as a `kpdetect.predict.Predictor`."""
 
-MATCH_OVERLAP = 0.3  # intersection over union of the boxes; what overlaps a labelled face by less shows something else
+MATCH_OVERLAP = 0.3  # least intersection over union of the boxes
 
 
 def evaluate_end_to_end(find_faces: FindFaces, annotations: Annotations, spec: Spec) -> tuple[Evaluation, Annotations]:
-    """Measures what a program gets that has nothing but photographs.
+    """Evaluates detection and keypoints together, as a program gets them that has only photographs.
 
-    Each photograph is marked as it is, and again in a mirror. A labelled face is found where the box of a found one
-    overlaps its own by an intersection over union of 0.3; of several, the one that overlaps most counts.
+    Each photograph is predicted as it is and mirrored. A labelled face counts as found if the box of a predicted face
+    overlaps its box with an intersection over union of at least `MATCH_OVERLAP`. If several do, the one with the
+    greatest overlap counts.
 
     Args:
         find_faces: See `FindFaces`.
@@ -34,39 +35,45 @@ def evaluate_end_to_end(find_faces: FindFaces, annotations: Annotations, spec: S
         spec: The model's description.
 
     Returns:
-        The errors of the faces that were found, of which ``missed`` counts the others, each a failure; and the faces
-        that were found. The mirrored error is that of faces that are found in the mirror too.
+        The errors of the faces that were found, and these faces. ``missed`` is the number of the others; each counts as
+        a failure. The mirrored error covers the faces that are found in the mirrored photograph as well.
 
     Raises:
-        KpdetectError: The model's scheme is not the data's, a photograph cannot be read, or no face was found.
+        KpdetectError: The model's scheme differs from the data's, a photograph cannot be read, or no face was found.
+
+    Example:
+        ```python
+        evaluation, found = evaluate_end_to_end(Predictor(), load("ibug:helen"), read_spec("compact"))
+        print(100 * evaluation.plain.mean, evaluation.missed)
+        ```
     """
     check_scheme(spec, annotations)
     plain = _found(find_faces, annotations, mirrored=False)
     if not plain.hit.any():
-        raise KpdetectError(f"'{annotations.name}': none of its {len(annotations)} faces was found")
+        raise KpdetectError(f"'{annotations.name}': the detector found none of its {len(annotations)} faces")
     faces, missed = annotations.take(plain.hit), int((~plain.hit).sum())
     crops, relative, matrices = evaluation_crops(faces, spec.crop, spec.channels, plain.boxes[plain.hit])
     mirrored = None
     if spec.schema.flip_permutation is not None:
         turned_back = _found(find_faces, faces, mirrored=True)
         mirrored = apply_matrix(matrices, turned_back.keypoints) if turned_back.hit.any() else None
-    looks = Looks(
+    predictions = CropPredictions(
         crops=crops,
         truth=to_pixels(relative, spec.crop.size_hw),
         predicted=apply_matrix(matrices, plain.keypoints[plain.hit]),
         mirrored=mirrored,
     )
-    return evaluation_of(looks, faces, spec, missed), faces
+    return evaluate_predictions(predictions, faces, spec, missed), faces
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What was found of N labelled faces, in pixels of the photographs as they are.
+    """Predictions matched to N labelled faces, in pixels of the stored photographs.
 
     Attributes:
-        boxes: (N, 4), as the detector gave them.
-        keypoints: (N, K, 2); NaN where a face was not found.
-        hit: (N,), whether it was.
+        boxes: (N, 4), as the detector gave them; the label's box where no face was found.
+        keypoints: (N, K, 2); NaN where no face was found.
+        hit: (N,), whether a face was found.
     """
 
     boxes: Floats
@@ -78,7 +85,7 @@ def _found(find_faces: FindFaces, annotations: Annotations, mirrored: bool) -> _
     found = _Found(
         annotations.boxes.copy(), np.full_like(annotations.keypoints, np.nan), np.zeros(len(annotations), bool)
     )
-    label = f"finding{' mirrored' * mirrored}"
+    label = "detecting, mirrored" if mirrored else "detecting"
     for path in tqdm(np.unique(annotations.paths).tolist(), label, unit="photo", disable=None):
         rows = np.flatnonzero(annotations.paths == path)
         faces = _faces_of(as_rgb(annotations.read(path)), find_faces, mirrored)
@@ -92,7 +99,7 @@ def _found(find_faces: FindFaces, annotations: Annotations, mirrored: bool) -> _
 
 
 def _faces_of(photograph: Pixels, find_faces: FindFaces, mirrored: bool) -> Sequence[Face]:
-    """A photograph's faces; those found in a mirror turned back."""
+    """Returns a photograph's faces; faces of the mirrored photograph are mirrored back."""
     if not mirrored:
         return find_faces(photograph)
     back = horizontal_flip(photograph.shape[1])
@@ -100,7 +107,7 @@ def _faces_of(photograph: Pixels, find_faces: FindFaces, mirrored: bool) -> Sequ
 
 
 def _turned_back(face: Face, matrix: npt.NDArray[np.float64]) -> Face:
-    """A face as it is in the mirror of the picture that it was found in."""
+    """Mirrors a face."""
     corners = apply_matrix(matrix, _detected_box(face).reshape(2, 2))
     box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
     keypoints = apply_matrix(matrix, face.keypoints)[list(face.schema.flip_permutation or ())]

@@ -1,4 +1,4 @@
-"""Owns honest measuring: errors plain, mirrored and centred, per group of points, and as the boxes go wrong."""
+"""Evaluates a model on labelled faces: plain, mirrored and centred errors, per region, and with wrong boxes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,32 +14,33 @@ from kpdetect.evaluation.metrics import Summary, nme_per_face, nme_per_point, su
 from kpdetect.modelfile.spec import Spec
 
 PredictCrops = Callable[[npt.NDArray[np.uint8]], Floats]
-"""Crops (B, H, W, C) uint8 to relative points (B, K, 2)."""
+"""Predicts crops: (B, H, W, C) uint8 to relative points (B, K, 2)."""
 
 BATCH_SIZE = 64
 JITTER_LEVELS = (0.05, 0.10, 0.15, 0.20)
-JITTER_FACES = 500  # a sample is enough for a curve, and every level cuts its crops anew
+JITTER_FACES = 500  # a sample is enough for a curve; every level crops all faces again
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What measuring one model on one set of boxes gave; errors are fractions of the normaliser.
+    """Errors of one model on one set of faces and boxes. Errors are fractions of the normaliser.
 
     Attributes:
-        crops: (N, H, W, C) uint8, what the model saw.
+        crops: (N, H, W, C) uint8, the model's input.
         true_px: (N, K, 2), labels in pixels of the crop; NaN where a point is not visible.
         predicted_px: (N, K, 2), predictions in pixels of the crop.
         errors: (N,) plain error of each face.
         plain: Summary of `errors`.
-        mirrored: Mean error on mirrored pictures; None where the scheme has no mirror image.
-        centred: Mean error with the set's mean residual taken out.
-        point_centred: Mean error with each point's mean residual taken out, fitted on one half, reported on the other.
-        label_shift: (x, y), half the difference of the mean residuals on mirrored and plain pictures: how far the
-            labels stand from what a flip-trained model sees.
+        mirrored: Mean error on mirrored pictures; None if the scheme has no flip permutation.
+        centred: Mean error after subtracting the set's mean residual.
+        point_centred: Mean error after subtracting each point's mean residual, fitted on half of the faces and
+            evaluated on the other half.
+        label_shift: (x, y), estimated bias of the labels; see `ErrorMeasure.label_shift`. None without a flip
+            permutation.
         regions: Mean error per group of points.
-        missed: Faces that no box was found for.
-        constant: Mean error of predicting `Spec.mean_target` for every face, the error that any training has to beat;
-            None where the spec has none.
+        missed: Number of faces for which the detector found no box.
+        constant: Mean error of a constant prediction: the mean training target in the model's own crops. None if the
+            spec does not record that target.
     """
 
     crops: npt.NDArray[np.uint8]
@@ -57,7 +58,7 @@ class Evaluation:
 
 
 def predict_batches(predict: PredictCrops, crops: npt.NDArray[np.uint8]) -> Floats:
-    """Runs a model over many crops in batches: (N, H, W, C) to (N, K, 2)."""
+    """Runs a model over many crops in batches: (N, H, W, C) uint8 to (N, K, 2)."""
     starts = range(0, len(crops), BATCH_SIZE)
     parts = [predict(np.ascontiguousarray(crops[start : start + BATCH_SIZE])) for start in starts]
     return np.concatenate(parts).astype(np.float32)
@@ -66,43 +67,49 @@ def predict_batches(predict: PredictCrops, crops: npt.NDArray[np.uint8]) -> Floa
 def evaluate(
     predict: PredictCrops, annotations: Annotations, spec: Spec, boxes: Floats | None = None, missed: int = 0
 ) -> Evaluation:
-    """Measures a model on labelled faces.
+    """Evaluates a model on labelled faces.
 
     Args:
         predict: The model; see `PredictCrops`.
-        annotations: Labelled faces; those that were given a box.
-        spec: The model's description: how a box becomes its crop.
-        boxes: (N, 4) to crop by; the labels' own by default.
-        missed: How many further faces got no box; each counts as a failure.
+        annotations: Labelled faces that have a box.
+        spec: The model's description, which contains its crop rule.
+        boxes: (N, 4) boxes to crop by, in pixels; default: the labels' own.
+        missed: Number of further faces without a box; each counts as a failure.
 
     Raises:
-        KpdetectError: The model's scheme is not the data's, or there is no face with a visible point.
+        KpdetectError: The model's scheme differs from the data's, or no face has a visible point.
+
+    Example:
+        ```python
+        model = kpdetect.modelfile.runtime.load("compact-160-v1")
+        print(evaluate(model, load("ibug:helen"), model.spec).plain.mean)  # 0.03 is 3 %
+        ```
     """
     check_scheme(spec, annotations)
     if not len(annotations):
-        raise KpdetectError(f"'{annotations.name}': there is no face to measure")
+        raise KpdetectError(f"'{annotations.name}': contains no face to evaluate on")
     if not annotations.visible.any():
-        raise KpdetectError(f"'{annotations.name}': none of its faces has a visible point to measure by")
+        raise KpdetectError(f"'{annotations.name}': none of its {len(annotations)} faces has a visible point")
     crops, relative, _ = evaluation_crops(annotations, spec.crop, spec.channels, boxes)
-    looks = Looks(
+    predictions = CropPredictions(
         crops=crops,
         truth=to_pixels(relative, spec.crop.size_hw),
         predicted=to_pixels(predict_batches(predict, crops), spec.crop.size_hw),
         mirrored=mirrored_predictions(predict, crops, spec),
     )
-    return evaluation_of(looks, annotations, spec, missed)
+    return evaluate_predictions(predictions, annotations, spec, missed)
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What a model saw of N faces, and what it said; points in pixels of the crops.
+class CropPredictions:
+    """A model's input and output for N faces; points in pixels of the crops.
 
     Attributes:
         crops: (N, H, W, C) uint8.
         truth: (N, K, 2), the labels.
         predicted: (N, K, 2).
-        mirrored: (N, K, 2), what it said of the mirror image, turned back, NaN for faces that have none; None where
-            the scheme has no mirror image.
+        mirrored: (N, K, 2), predictions on the mirrored crops, mirrored back; NaN where there is none. None if the
+            scheme has no flip permutation.
     """
 
     crops: npt.NDArray[np.uint8]
@@ -111,12 +118,15 @@ class Looks:
     mirrored: Floats | None
 
 
-def evaluation_of(looks: Looks, annotations: Annotations, spec: Spec, missed: int = 0) -> Evaluation:
-    """Sums up what a model said of faces; see `evaluate`."""
-    measure, truth, predicted, mirrored = Measure(annotations, spec), looks.truth, looks.predicted, looks.mirrored
+def evaluate_predictions(
+    predictions: CropPredictions, annotations: Annotations, spec: Spec, missed: int = 0
+) -> Evaluation:
+    """Computes the errors of predictions; see `evaluate`."""
+    measure = ErrorMeasure(annotations, spec)
+    truth, predicted, mirrored = predictions.truth, predictions.predicted, predictions.mirrored
     errors = measure.per_face(truth, predicted)
     return Evaluation(
-        crops=looks.crops,
+        crops=predictions.crops,
         true_px=np.where(annotations.visible[..., None], truth, np.float32(np.nan)),
         predicted_px=predicted,
         errors=errors,
@@ -133,13 +143,14 @@ def evaluation_of(looks: Looks, annotations: Annotations, spec: Spec, missed: in
     )
 
 
-def as_model_sees(spec: Spec, annotations: Annotations) -> Annotations:
-    """The faces with what the model was trained on: its points alone, where these are some of theirs, and its boxes.
+def match_annotations(spec: Spec, annotations: Annotations) -> Annotations:
+    """Returns the faces with the points and boxes that a model expects.
 
-    Face boxes stay those of all points; a model of whole pictures gets these.
+    If the model's points are a subset of the labels', these are selected. For a model of whole pictures, the boxes
+    become those of the pictures. Otherwise the faces are returned unchanged.
 
     Raises:
-        KpdetectError: The model marks other points.
+        KpdetectError: The model predicts points that the labels do not have.
     """
     names = spec.schema.point_names
     if names != annotations.schema.point_names and set(names) <= set(annotations.schema.point_names):
@@ -151,28 +162,28 @@ def as_model_sees(spec: Spec, annotations: Annotations) -> Annotations:
 
 
 def check_scheme(spec: Spec, annotations: Annotations) -> None:
-    """Makes sure that a model's points are those of the data.
+    """Checks that a model predicts the points that the data are labelled with.
 
     Raises:
-        KpdetectError: They differ.
+        KpdetectError: The schemes differ.
     """
     if spec.schema.point_names != annotations.schema.point_names:
         raise KpdetectError(
-            f"the model marks the {spec.schema.num_keypoints} points of scheme '{spec.schema.name}', but "
-            f"'{annotations.name}' is labelled with {annotations.schema.num_keypoints} points of scheme "
-            f"'{annotations.schema.name}': name a model or data whose scheme fits"
+            f"'{annotations.name}': expected {spec.schema.num_keypoints} points of scheme '{spec.schema.name}', which "
+            f"the model predicts, received {annotations.schema.num_keypoints} points of scheme "
+            f"'{annotations.schema.name}'; use data or a model of the other scheme"
         )
 
 
 @dataclass(frozen=True)
-class Measure:
-    """The errors of one set of faces, in one scheme and crop."""
+class ErrorMeasure:
+    """Errors of predictions for one set of faces, in the crops of one model."""
 
     annotations: Annotations
     spec: Spec
 
     def per_face(self, truth: Floats, predicted: Floats) -> npt.NDArray[np.float64]:
-        """(N,) plain error of each face."""
+        """Returns the plain error of each face, (N,)."""
         width = float(self.spec.crop.size_hw[1])
         return nme_per_face(truth, predicted, self.annotations.visible, self.annotations.schema, width)
 
@@ -185,23 +196,27 @@ class Measure:
         return float(np.nanmean(self.per_face(truth, predicted)))
 
     def normalizers(self, truth: Floats) -> npt.NDArray[np.float64]:
-        """(N, 1, 1), what each face's residuals are divided by."""
+        """Returns what each face's residuals are divided by, (N, 1, 1)."""
         width = float(self.spec.crop.size_hw[1])
         return self.annotations.schema.normalizers(truth, width)[:, None, None].astype(np.float64)
 
     def residuals(self, truth: Floats, predicted: Floats) -> npt.NDArray[np.float64]:
-        """(N, K, 2), predicted less true over the normaliser; NaN where a point is not visible."""
+        """Returns (N, K, 2), predicted minus true, divided by the normaliser; NaN where a point is not visible."""
         residual = (predicted.astype(np.float64) - truth) / self.normalizers(truth)
         residual[~self.annotations.visible] = np.nan
         return residual
 
     def mean_after_offset(self, truth: Floats, predicted: Floats, offset: npt.NDArray[np.float64]) -> float:
-        """The mean error once `offset` (in normalisers; (2,) or (K, 2)) is taken out of the predictions."""
+        """Returns the mean error after subtracting `offset` from the predictions, in normalisers: (2,) or (K, 2)."""
         moved = (predicted - offset * self.normalizers(truth)).astype(np.float32)
         return float(np.nanmean(self.per_face(truth, moved)))
 
     def point_centred(self, truth: Floats, predicted: Floats) -> float:
-        """Each point's mean residual fitted on every other face and taken out of the rest; both ways, averaged."""
+        """Returns the mean error after subtracting each point's mean residual.
+
+        The residuals are fitted on every other face and subtracted from the rest, in both directions (two-fold
+        cross-validation).
+        """
         residual = self.residuals(truth, predicted)
         half = np.arange(len(truth)) % 2 == 0
         corrected = predicted.astype(np.float64)
@@ -212,11 +227,12 @@ class Measure:
         return float(np.nanmean(self.per_face(truth, corrected.astype(np.float32))))
 
     def label_shift(self, truth: Floats, predicted: Floats, mirrored: Floats) -> tuple[float, float]:
-        """Half the sum of the mean residuals plain and mirrored (turned back): what the labels are off by.
+        """Estimates the bias of the labels, (x, y) in normalisers.
 
-        A model trained with flips errs alike on a picture and on its mirror image; what differs in the direction
-        of the picture is the labels'. In x the model's own part changes its sign with the mirror, in y it does not,
-        so that the y figure is the model's and the labels' together.
+        It is minus half the sum of the mean residuals on plain and on mirrored pictures, the latter mirrored back.
+
+        A model trained with flips errs symmetrically on a picture and its mirror image, so its own error cancels in x.
+        In y it does not cancel: the y value is the bias of the labels and of the model together.
         """
         plain = np.nanmean(self.residuals(truth, predicted), axis=(0, 1))
         turned_back = np.nanmean(self.residuals(truth, mirrored), axis=(0, 1))
@@ -224,7 +240,7 @@ class Measure:
         return float(shift[0]), float(shift[1])
 
     def regions(self, truth: Floats, predicted: Floats) -> dict[str, float]:
-        """The mean error of each group of points."""
+        """Returns the mean error of each group of points."""
         width = float(self.spec.crop.size_hw[1])
         errors = nme_per_point(truth, predicted, self.annotations.visible, self.annotations.schema, width)
         groups = self.annotations.schema.regions
@@ -232,7 +248,7 @@ class Measure:
 
 
 def _mean_over_faces(residual: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """(N, K, 2) to (K, 2); NaN, without a warning, for a point that no face shows."""
+    """Averages (N, K, 2) to (K, 2) without warnings; NaN for a point that no face shows."""
     seen = ~np.isnan(residual)
     total = np.where(seen, residual, 0.0).sum(axis=0)
     count = seen.sum(axis=0)
@@ -240,27 +256,31 @@ def _mean_over_faces(residual: npt.NDArray[np.floating]) -> npt.NDArray[np.float
 
 
 def mirrored_predictions(predict: PredictCrops, crops: npt.NDArray[np.uint8], spec: Spec) -> Floats | None:
-    """Predictions of the mirrored crops, mirrored back: (N, K, 2) in pixels of the crop, or None without a swap."""
+    """Predicts mirrored crops and mirrors the points back.
+
+    Returns:
+        (N, K, 2) in pixels of the crop; None if the scheme has no flip permutation.
+    """
     swap = spec.schema.flip_permutation
     if swap is None:
         return None
-    relative = predict_batches(predict, crops[:, :, ::-1])  # a view: each batch is turned by itself
+    relative = predict_batches(predict, crops[:, :, ::-1])  # a view; each batch is copied when it is used
     return to_pixels(mirrored_relative(relative, swap), spec.crop.size_hw)
 
 
 def box_jitter_curve(
     predict: PredictCrops, annotations: Annotations, spec: Spec, seed: int = 0
 ) -> dict[str, list[tuple[float, float]]]:
-    """The mean error as the box is off: shifted in a random direction, or too small and too large.
+    """Evaluates a model with wrong boxes: shifted in a random direction, too small and too large.
 
     Args:
         predict: The model.
-        annotations: Labelled faces; at most 500 of them, drawn by `seed`, are used.
-        spec: How a box becomes a crop.
-        seed: Draws the sample and the directions.
+        annotations: Labelled faces; at most `JITTER_FACES` of them are used, drawn by `seed`.
+        spec: The model's description.
+        seed: Seed of the sample and of the directions.
 
     Returns:
-        ``shift`` and ``scale``: pairs of (how far off, as a fraction of the box; mean error as a fraction).
+        ``shift`` and ``scale``, each a list of (box error as a fraction of the box, mean error as a fraction).
     """
     random = np.random.default_rng(seed)
     rows = random.permutation(len(annotations))[:JITTER_FACES]
@@ -271,7 +291,7 @@ def box_jitter_curve(
     def error(boxes: Floats) -> float:
         crops, relative, _ = evaluation_crops(sample, spec.crop, spec.channels, boxes)
         predicted = to_pixels(predict_batches(predict, crops), spec.crop.size_hw)
-        return float(np.nanmean(Measure(sample, spec).per_face(to_pixels(relative, spec.crop.size_hw), predicted)))
+        return float(np.nanmean(ErrorMeasure(sample, spec).per_face(to_pixels(relative, spec.crop.size_hw), predicted)))
 
     exact = error(sample.boxes)
     shifts = [(level, error(jitter_boxes(sample.boxes, level * direction, 1.0))) for level in JITTER_LEVELS]

@@ -1,11 +1,11 @@
-"""Owns the errors of keypoints: per face and per point, their summary and their cumulative curve. NumPy alone.
+"""Errors of keypoints: per face, per point, their summary and cumulative curve. Needs NumPy alone.
 
-The normalised mean error (NME) of a face is the mean distance over its visible points, divided by what its scheme
-normalises by: the outer eye corners' distance for 68 points, the points' box where a scheme names no such pair, the
-crop's width for a single point. Errors are fractions: 0.05 is 5 %.
+The normalised mean error (NME) of a face is the mean distance over its visible points, divided by the scheme's
+normaliser: the distance of the outer eye corners for 68 points, the size of the points' box for schemes without such a
+pair, the crop's width for a single point. Errors are fractions: 0.05 is 5 %.
 
-A point that is not visible weighs nothing, in the mean and in the normaliser alike. So a face has no error, and reads
-NaN, where no point is visible, or where what normalises it is not: summaries leave such faces out and count the rest.
+Points that are not visible are ignored, in the mean and in the normaliser. A face without a visible point, or whose
+normaliser is not visible, has the error NaN. Summaries ignore such faces and count the others.
 """
 
 import dataclasses
@@ -20,19 +20,19 @@ from kpdetect.core.schema import KeypointSchema
 
 Errors = npt.NDArray[np.float64]
 
-LIMIT = 0.08  # the field's customary end of the curve, and what counts as a failure
+LIMIT = 0.08  # the usual end of the curve, and the threshold of a failure
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The errors of a data set in a few numbers; all but `n` are fractions, and NaN where n is 0.
+    """Summary of the errors of a data set. All but `n` are fractions, and NaN if `n` is 0.
 
     Attributes:
         mean: The mean NME.
         median: The median NME.
-        auc8: The area under the cumulative error curve up to 8 %, over 8 %: 1 is perfect.
-        fr8: The failure rate: the share of faces with an NME above 8 %.
-        n: How many faces were measured.
+        auc8: Area under the cumulative error curve up to 8 %, divided by 8 %; 1 is perfect.
+        fr8: Failure rate, the share of faces with an NME above 8 %.
+        n: Number of faces with an error.
     """
 
     mean: float
@@ -42,7 +42,7 @@ class Summary:
     n: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The five numbers by name."""
+        """Returns the five values by name."""
         return dataclasses.asdict(self)
 
 
@@ -53,20 +53,20 @@ def nme_per_point(
     schema: KeypointSchema,
     crop_width: float | None = None,
 ) -> Errors:
-    """The distance of each point from the truth over its face's normaliser.
+    """Returns the distance of each point from its label, divided by the face's normaliser.
 
     Args:
-        true: (N, K, 2), in any unit that is the same in x and y, such as pixels.
-        predicted: (N, K, 2), in that unit.
-        visible: (N, K) of bool, or of 0 and 1.
+        true: (N, K, 2), in any unit that is equal in x and y, such as pixels.
+        predicted: (N, K, 2), in the same unit.
+        visible: (N, K), bool or 0 and 1.
         schema: The scheme of the points.
-        crop_width: The crop's width in that unit; needed by a scheme of one point.
+        crop_width: The crop's width in the same unit; required for a scheme of one point.
 
     Returns:
         (N, K) fractions; NaN for a point that is not visible, and for a face without a normaliser.
 
     Raises:
-        KpdetectError: The shapes do not fit, or a scheme of one point came without a crop width.
+        KpdetectError: The shapes do not match, or a scheme of one point is given without a crop width.
 
     >>> from kpdetect.core.schema import user_schema
     >>> nme_per_point([[[10.0, 10.0]]], [[[13.0, 14.0]]], [[True]], user_schema(["nose"]), crop_width=100)
@@ -85,12 +85,12 @@ def nme_per_face(
     schema: KeypointSchema,
     crop_width: float | None = None,
 ) -> Errors:
-    """The NME of each face: the mean over its visible points.
+    """Returns the NME of each face: the mean over its visible points.
 
-    Args and errors as in `nme_per_point`.
+    Arguments and errors are those of `nme_per_point`.
 
     Returns:
-        (N,) fractions; NaN for a face that has no error.
+        (N,) fractions; NaN for a face without an error.
     """
     errors = nme_per_point(true, predicted, visible, schema, crop_width)
     seen = np.asarray(visible, bool)
@@ -99,12 +99,12 @@ def nme_per_face(
 
 
 def summary(errors: npt.ArrayLike) -> Summary:
-    """The errors of a data set in a few numbers.
+    """Summarises the errors of a data set.
 
     Args:
-        errors: (N,) NME per face as fractions; NaN marks a face that was not measured.
+        errors: (N,) NME per face as fractions; NaN for a face that is not counted.
 
-    >>> result = summary([0.01, 0.03, 0.11])  # what lies right of them, of 8 %: 7, 5 and 0
+    >>> result = summary([0.01, 0.03, 0.11])
     >>> round(result.mean, 6), result.median, round(result.auc8, 6), round(result.fr8, 6), result.n
     (0.05, 0.03, 0.5, 0.333333, 3)
     """
@@ -114,7 +114,7 @@ def summary(errors: npt.ArrayLike) -> Summary:
     return Summary(
         mean=float(measured.mean()),
         median=float(np.median(measured)),
-        # The curve is a stair with a step at each error, so its area is exactly the mean of what lies right of them.
+        # The curve is a step function, so its area is the mean distance from each error to the limit.
         auc8=float(np.clip(LIMIT - measured, 0, None).mean() / LIMIT),
         fr8=float((measured > LIMIT).mean()),
         n=len(measured),
@@ -122,19 +122,19 @@ def summary(errors: npt.ArrayLike) -> Summary:
 
 
 def cumulative_error_curve(errors: npt.ArrayLike, limit: float = LIMIT) -> tuple[Errors, Errors]:
-    """The share of faces whose error is at most a threshold, as the corners of the exact stair.
+    """Returns the share of faces whose error is at most a threshold, as corners of the step function.
 
-    Straight lines between the corners are the curve, and their area over the limit is the AUC.
+    Straight lines between the corners draw the curve; their area divided by the limit is the AUC.
 
     Args:
-        errors: (N,) NME per face as fractions; NaN marks a face that was not measured.
-        limit: Where the curve ends; positive.
+        errors: (N,) NME per face as fractions; NaN for a face that is not counted.
+        limit: Upper end of the curve; positive.
 
     Returns:
-        Thresholds from 0 to the limit and fractions in [0, 1], of one length; each step has both its ends.
+        Thresholds from 0 to the limit, and fractions in [0, 1], of equal length. Each step has two corners.
 
     Raises:
-        KpdetectError: No face was measured, or the limit is not positive.
+        KpdetectError: No face has an error, or the limit is not positive.
 
     >>> thresholds, fractions = cumulative_error_curve([0.02, 0.12])
     >>> thresholds.tolist(), fractions.tolist()
@@ -157,7 +157,7 @@ def _measured(errors: npt.ArrayLike) -> Errors:
 def _checked(
     true: npt.ArrayLike, predicted: npt.ArrayLike, visible: npt.ArrayLike, schema: KeypointSchema
 ) -> tuple[Errors, Errors, npt.NDArray[np.bool_]]:
-    """The arrays, once their shapes fit."""
+    """Returns the arrays after checking their shapes."""
     truth, guess, seen = np.asarray(true, np.float64), np.asarray(predicted, np.float64), np.asarray(visible, bool)
     shape = (len(truth), schema.num_keypoints, 2)
     if truth.shape != shape or guess.shape != shape or seen.shape != shape[:2]:
@@ -169,11 +169,11 @@ def _checked(
 
 
 def _normalizers(true: Errors, seen: npt.NDArray[np.bool_], schema: KeypointSchema, crop_width: float | None) -> Errors:
-    """(N,) what divides each face's error; NaN where the visible points do not tell it."""
-    # A hidden point's coordinates may be a reader's placeholder: another visible one in its place stretches no box.
+    """Returns (N,), the divisor of each face's error; NaN if the visible points do not define it."""
+    # Hidden points may have placeholder coordinates. Replace them by a visible point, which keeps the box unchanged.
     stand_in = np.take_along_axis(true, seen.argmax(axis=1)[:, None, None], axis=1)
     known = np.asarray(schema.normalizers(np.where(seen[..., None], true, stand_in), crop_width), np.float64)
-    told = known > 0
+    valid = known > 0
     if schema.normalizer_points is not None:
-        told &= seen[:, schema.normalizer_points[0]] & seen[:, schema.normalizer_points[1]]
-    return np.asarray(np.where(told, known, np.nan), np.float64)
+        valid &= seen[:, schema.normalizer_points[0]] & seen[:, schema.normalizer_points[1]]
+    return np.asarray(np.where(valid, known, np.nan), np.float64)

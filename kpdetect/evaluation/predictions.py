@@ -10,7 +10,7 @@ from kpdetect.core.images import Pixels
 from kpdetect.data import Annotations
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.data.labelled_faces import finite_mean, nan_where_invisible, select_evenly
-from kpdetect.evaluation.evaluator import Measure, as_model_sees, predict_batches
+from kpdetect.evaluation.evaluator import ErrorMeasure, match_annotations, predict_batches
 from kpdetect.evaluation.metrics import nme_per_point, summary
 from kpdetect.evaluation.splits import choose_split
 from kpdetect.modelfile import runtime
@@ -18,12 +18,12 @@ from kpdetect.modelfile import runtime
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model made of labelled faces, with the labels' boxes.
+    """A model's predictions for labelled faces, in the labels' boxes.
 
     Attributes:
         faces: The faces.
-        caption: Model, data, mean error and how it was measured, in a line or two.
-        crops: (N, H, W, C) uint8, what the model saw.
+        caption: Model, data, mean error and protocol, in two lines.
+        crops: (N, H, W, C) uint8, the model's input.
         true_px: (N, K, 2) in pixels of the crop; NaN where a point is not visible.
         predicted_px: (N, K, 2) in pixels of the crop.
         per_face: (N,) errors, fractions of the normaliser.
@@ -43,23 +43,23 @@ def predictions_of(path: str, annotations: Annotations, split: str, count: int |
     """Runs a model on labelled faces.
 
     Args:
-        path: The model's folder or file.
+        path: A model file or folder, or the name of a packaged model.
         annotations: The faces.
         split: ``all`` or ``val``, as in `kpdetect evaluate`.
-        count: How many faces, spread over the split; None takes all of them.
+        count: Number of faces, spread evenly over the split; None takes all.
 
     Raises:
-        KpdetectError: There is no such model, its points are not those of the data, or there is no face.
+        KpdetectError: There is no such model, its scheme differs from the data's, or there is no face.
     """
     model = runtime.load(path)
-    known = as_model_sees(model.spec, annotations)
+    known = match_annotations(model.spec, annotations)
     faces, split_in_words = choose_split(known, model.spec, split)
     faces = select_evenly(faces, len(faces) if count is None else count)
     size_hw = model.spec.crop.size_hw
     crops, relative, _ = evaluation_crops(faces, model.spec.crop, model.spec.channels)
     truth, predicted = to_pixels(relative, size_hw), to_pixels(predict_batches(model, crops), size_hw)
     errors = nme_per_point(truth, predicted, faces.visible, faces.schema, float(size_hw[1]))
-    per_face = Measure(faces, model.spec).per_face(truth, predicted)
+    per_face = ErrorMeasure(faces, model.spec).per_face(truth, predicted)
     return Predictions(
         faces=faces,
         caption=f"{path} on {len(faces)} faces of {faces.name}, split: {split_in_words}; boxes: truth\n"

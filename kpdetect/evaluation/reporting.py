@@ -1,4 +1,4 @@
-"""Owns what a measurement leaves behind for people: the result row, the table of regions, pictures and warnings."""
+"""Result rows, tables and pictures of an evaluation, and the warning about constant predictions."""
 
 import sys
 from pathlib import Path
@@ -16,20 +16,21 @@ from kpdetect.modelfile.spec import Spec
 
 WORST_FACES = 10
 SHEET_FACES = 24
-MEAN_FACE_SPREAD = 0.2  # predictions that vary by less than this share of the truth's variation are one shape
+MEAN_FACE_SPREAD = 0.2  # share of the labels' shape variation below which predictions count as one shape
 
 
 def result_row(
-    spec: Spec, file: str, annotations: Annotations, measured: Evaluation, protocol: tuple[str, str], size: int
+    spec: Spec, file: str, annotations: Annotations, measured: Evaluation, split: str, boxes: str, size: int
 ) -> ResultRow:
-    """One measurement as a row.
+    """Returns one evaluation as a result row.
 
     Args:
         spec: The model's description.
-        file: The name of the very file that was measured.
+        file: Name of the file that was evaluated.
         annotations: The faces.
-        measured: What measuring gave.
-        protocol: (split, box source).
+        measured: Their errors.
+        split: The part of the data, in words.
+        boxes: The source of the boxes: ``truth``, ``finder`` or ``haar``.
         size: The file's size in bytes.
     """
     plain = measured.plain
@@ -37,8 +38,8 @@ def result_row(
         model=str(spec.extra.get("name", spec.recipe)),
         file=file,
         dataset=annotations.name,
-        split=protocol[0],
-        boxes=protocol[1],
+        split=split,
+        boxes=boxes,
         n=len(annotations) + measured.missed,
         missed=measured.missed,
         nme=100 * float(np.nanmean(measured.errors)),
@@ -59,17 +60,17 @@ def result_row(
 
 
 def region_table(regions: dict[str, float]) -> str:
-    """The mean error of each group of points, for people."""
+    """Returns the mean error of each group of points as text."""
     return "\n".join(f"  {name:8} {100 * error:6.2f} %" for name, error in regions.items())
 
 
 def write_evaluation_pictures(
     measured: Evaluation, jitter: dict[str, list[tuple[float, float]]], folder: Path
 ) -> list[Path]:
-    """Draws the worst faces, the cumulative error curve and, where it was measured, the box-jitter curve.
+    """Draws the worst faces, the cumulative error curve and, if it was evaluated, the box-jitter curve.
 
     Returns:
-        The files' paths.
+        The paths of the pictures.
     """
     worst = np.argsort(-np.nan_to_num(measured.errors))[:WORST_FACES]
     sheet, curve, jitter_file = folder / "worst.png", folder / "error_curve.png", folder / "box_jitter.png"
@@ -84,7 +85,11 @@ def write_evaluation_pictures(
 
 
 def write_training_pictures(history: dict[str, list[float]], measured: Evaluation, folder: Path) -> list[Path]:
-    """Learning curves, a sheet of validation predictions beside the truth, and the cumulative error curve."""
+    """Draws the learning curves, a sheet of validation predictions with labels, and the cumulative error curve.
+
+    Returns:
+        The paths of the pictures.
+    """
     curves, sheet, errors = folder / "learning_curves.png", folder / "predictions.png", folder / "error_curve.png"
     shown = np.linspace(0, len(measured.errors) - 1, min(SHEET_FACES, len(measured.errors))).astype(int)
     visualization.learning_curves(history, curves)
@@ -105,7 +110,7 @@ def _draw_error_curve(name: str, errors: npt.NDArray[np.float64], path: Path) ->
 
 
 def warn_of_mean_face(measured: Evaluation) -> None:
-    """Warns when the predictions are nearly one shape: the network learned the mean face and ignores the picture."""
+    """Prints a warning if all predictions have nearly the same shape: the network then ignores its input."""
     whole = np.isfinite(measured.true_px).all(axis=(1, 2))  # faces without hidden points
     if whole.sum() < 2:
         return
@@ -119,7 +124,7 @@ def warn_of_mean_face(measured: Evaluation) -> None:
 
 
 def shape_spread(points: Floats) -> float:
-    """How much shapes vary about their mean, whatever their place and size: the root mean square, over the size.
+    """Returns the root mean square deviation of shapes from their mean shape, independent of position and size.
 
     Args:
         points: (N, K, 2).

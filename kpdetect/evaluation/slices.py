@@ -1,4 +1,4 @@
-"""Owns where a model errs: its error by head pose, by the sharpness of the picture and by the size of the face."""
+"""Errors by head pose, sharpness of the picture and size of the face."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -17,18 +17,18 @@ from kpdetect.measures.points import missing_points
 
 Doubles = npt.NDArray[np.float64]
 
-YAW_LIMITS = (10.0, 25.0, 40.0)  # degrees; 40 is where the far eye begins to hide
+YAW_LIMITS = (10.0, 25.0, 40.0)  # degrees; from 40 on the far eye is partly hidden
 SIZE_LIMITS = (64.0, 128.0, 256.0)  # pixels of the face box's longer side
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some of the faces.
+class Slice:
+    """A part of the faces.
 
     Attributes:
-        name: Which, in words.
-        n: How many.
-        nme: Their mean error, as a fraction of the normaliser; NaN where there are none.
+        name: Its description.
+        n: Number of faces.
+        nme: Mean error as a fraction of the normaliser; NaN for an empty slice.
     """
 
     name: str
@@ -36,19 +36,19 @@ class Part:
     nme: float
 
 
-def breakdown(annotations: Annotations, measured: Evaluation) -> dict[str, list[Part]]:
-    """The plain error by what the faces are like; yaw where the scheme has the points that tell it.
+def slice_errors(annotations: Annotations, measured: Evaluation) -> dict[str, list[Slice]]:
+    """Returns the plain error by properties of the faces.
 
     Args:
-        annotations: The faces that were measured.
-        measured: What measuring gave, in the same order.
+        annotations: The evaluated faces.
+        measured: Their errors, in the same order.
 
     Returns:
-        ``yaw`` (degrees to either side, of the labelled points), ``sharpness`` (thirds of the set) and ``face``
-        (pixels of the box's longer side); parts without faces are left out.
+        ``yaw`` (absolute degrees, from the labelled points, if the scheme has the required ones), ``sharpness`` (thirds
+        of the set) and ``face`` (pixels of the box's longer side). Empty slices are left out.
     """
     errors = measured.errors
-    parts: dict[str, list[Part]] = {}
+    parts: dict[str, list[Slice]] = {}
     if not missing_points(annotations.schema, list(MEAN_FACE)):
         parts["yaw"] = _by_limits(np.abs(yaws(annotations)), errors, YAW_LIMITS, "{} degrees".format)
     sharp = sharpness(measured.crops)
@@ -60,7 +60,7 @@ def breakdown(annotations: Annotations, measured: Evaluation) -> dict[str, list[
 
 
 def yaws(annotations: Annotations) -> Doubles:
-    """How far each face is turned to the side, in degrees, by its labelled points; NaN where they tell no pose."""
+    """Returns the yaw of each face in degrees, from its labelled points; NaN where the pose cannot be computed."""
 
     def yaw(row: int) -> float:
         face = Face(annotations.keypoints[row], annotations.schema)
@@ -73,13 +73,13 @@ def yaws(annotations: Annotations) -> Doubles:
 
 
 def sharpness(crops: Pixels) -> Doubles:
-    """The deviation of each crop's Laplacian over that of its grey levels: detail, whatever the contrast.
+    """Returns the sharpness of each crop: the standard deviation of its Laplacian over that of its grey levels.
 
     Args:
         crops: (N, H, W, C) uint8.
 
     Returns:
-        (N,), 0 for a crop of one grey.
+        (N,); 0 for a crop of one grey level.
     """
 
     def of(crop: Pixels) -> float:
@@ -95,8 +95,8 @@ def _by_limits(
     limits: Sequence[float],
     words: Callable[[str], str],
     names: Sequence[str] | None = None,
-) -> list[Part]:
-    """The errors of faces whose values lie below, between and above limits."""
+) -> list[Slice]:
+    """Returns the errors of the faces in each interval between limits."""
     edges = [-np.inf, *limits, np.inf]
     parts = []
     for index, (low, high) in enumerate(itertools.pairwise(edges)):
@@ -104,14 +104,14 @@ def _by_limits(
         span = f"{low:g} to {high:g}" if np.isfinite([low, high]).all() else f"below {high:g}"
         span = span if np.isfinite(high) else f"{low:g} and more"
         mean = float(np.nanmean(errors[inside])) if inside.any() else float("nan")
-        parts.append(Part(words(span) if names is None else names[index], int(inside.sum()), mean))
+        parts.append(Slice(words(span) if names is None else names[index], int(inside.sum()), mean))
     return parts
 
 
-def breakdown_table(parts: dict[str, list[Part]]) -> str:
-    """For people: a line per attribute."""
+def slices_table(parts: dict[str, list[Slice]]) -> str:
+    """Returns the slices as text, one line per property."""
     lines = []
     for attribute, group in parts.items():
-        told = ", ".join(f"{part.name}: {100 * part.nme:.2f} % ({part.n})" for part in group)
-        lines.append(f"  by {attribute}  {told}")
+        text = ", ".join(f"{part.name}: {100 * part.nme:.2f} % ({part.n})" for part in group)
+        lines.append(f"  by {attribute}  {text}")
     return "\n".join(lines)

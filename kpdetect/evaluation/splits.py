@@ -1,4 +1,4 @@
-"""Chooses the part of a data set to evaluate on: all rows, or those held out of training."""
+"""Selection of the faces to evaluate on: all, or those held out of training."""
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.data import Annotations, dataset_of, split_by_rule
@@ -6,20 +6,20 @@ from kpdetect.modelfile.spec import Spec
 
 
 def choose_split(annotations: Annotations, spec: Spec, split: str) -> tuple[Annotations, str]:
-    """The rows of a split, and the words that a result row calls it by.
+    """Returns the faces of a split, and its description for result rows.
 
     Raises:
-        KpdetectError: The model was trained without a test part.
+        KpdetectError: ``test`` is requested of a model that was trained without a test part.
     """
     rule = spec.split_rule
     trained_on = bool(
         {dataset_of(name) for name in annotations.name.split("+")} & {dataset_of(name) for name in spec.data}
     )
     if split == "all":
-        return annotations, "all (faces trained on are among them)" if trained_on else "all"
+        return annotations, "all (includes training faces)" if trained_on else "all"
     if split == "test" and not rule.get("test_fraction"):
         raise KpdetectError(
-            "--split test: this model was trained without a test part (train --test-fraction); use --split val"
+            "--split test: the model was trained without a test part (train --test-fraction); use --split val"
         )
     _, val, test = split_by_rule(annotations, rule)
     if split == "test":

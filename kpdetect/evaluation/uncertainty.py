@@ -1,8 +1,7 @@
-"""Owns whether a model's uncertainty is to be believed: reliability, calibration factors, and the score of a face.
+"""Reliability of a model's uncertainty, its calibration, and the face score.
 
-A model tells of each point how far off it expects it to be (see `kpdetect.models.losses.error_likelihood`). On faces
-that it was not trained on, the said and the real error are to agree; a crop without a face is to say that it knows
-nothing.
+A model's ``uncertainty`` is the expected error of each point (see `kpdetect.models.losses.error_likelihood`). On faces
+held out of training it should equal the measured error in the mean, and it should be large on crops without a face.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,44 +17,44 @@ from kpdetect.data.crops import evaluation_crops
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec, face_scores
 
-PredictWithUncertainty = Callable[[npt.NDArray[np.uint8]], Prediction]
-"""Crops (B, H, W, C) uint8 to what a model says of them."""
+PredictUncertainty = Callable[[npt.NDArray[np.uint8]], Prediction]
+"""Predicts crops (B, H, W, C) uint8 with uncertainty, such as `kpdetect.modelfile.runtime.Runtime.predict`."""
 
 BATCH_SIZE = 64
 BINS = 5
-OVERALL_FACES = 20  # so many faces weigh as much as what all points have in common, in a point's own factor
-BACKGROUND_SIDES = (0.25, 1.0)  # of the face's longer side: what a detector takes for a face is seldom larger
-BACKGROUND_TRIES = 4  # boxes drawn for each face
-BACKGROUND_FACES = 1000  # their surroundings tell a score, and take no more memory however many faces there are
-MOST_OVERLAP = 0.1  # of the smaller one's area; with more, a box shows part of a face, or a small face within it
-MOST_BLACK = 0.3  # share of a crop's pixels: outside the photograph it is black
-USUAL_LOGIT = 6.9  # of 0.999
+OVERALL_FACES = 20  # weight of the overall factor in a point's own factor, as a number of faces
+BACKGROUND_SIDES = (0.25, 1.0)  # of the face's longer side; false detections are rarely larger
+BACKGROUND_TRIES = 4  # random boxes per face
+BACKGROUND_FACES = 1000  # enough for a score, and bounds the memory
+MOST_OVERLAP = 0.1  # of the smaller area; above it, a box shows part of a face or contains a small one
+MOST_BLACK = 0.3  # share of a crop's pixels; black lies outside the photograph
+USUAL_LOGIT = 6.9  # the logit of 0.999, the score of a median face
 NORMAL_WIDTH = 4.65  # standard deviations from the first to the last percentile of a normal distribution
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Points that were said to be about as far off, and how far off they are.
+    """Expected and measured error of points with similar uncertainty.
 
     Attributes:
-        said: Their mean uncertainty, as a share of the normaliser.
-        real: Their mean distance from the labels, as a share of the normaliser.
-        n: How many there are.
+        expected: Mean uncertainty, as a fraction of the normaliser.
+        measured: Mean distance from the labels, as a fraction of the normaliser.
+        n: Number of points.
     """
 
-    said: float
-    real: float
+    expected: float
+    measured: float
     n: int
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a model said of labelled faces, and how far off it was; relative to the crop.
+class UncertaintyErrors:
+    """Expected and measured errors of labelled faces, relative to the crop.
 
     Attributes:
-        distance: (N, K), from the labels; NaN where a point is not visible.
-        uncertainty: (N, K), as it was said.
-        normalizer: (N,), what the error of a face is divided by.
+        distance: (N, K), distance from the labels; NaN where a point is not visible.
+        uncertainty: (N, K), the model's output.
+        normalizer: (N,), the divisor of each face's error.
     """
 
     distance: npt.NDArray[np.float64]
@@ -63,26 +62,29 @@ class Judged:
     normalizer: npt.NDArray[np.float64]
 
     def reliability(self, bins: int = BINS) -> list[Reliability]:
-        """Said and real errors, from the surest fifth of the points to the least sure."""
+        """Returns expected and measured errors of the points, in `bins` equal parts sorted by uncertainty."""
         known = self._known
         normalizer = np.broadcast_to(self.normalizer[:, None], known.shape)[known]
-        said, real = self.uncertainty[known] / normalizer, self.distance[known] / normalizer
-        parts = np.array_split(np.argsort(said, kind="stable"), bins)
+        expected, measured = self.uncertainty[known] / normalizer, self.distance[known] / normalizer
+        parts = np.array_split(np.argsort(expected, kind="stable"), bins)
         return [
-            Reliability(float(said[part].mean()), float(real[part].mean()), len(part)) for part in parts if len(part)
+            Reliability(float(expected[part].mean()), float(measured[part].mean()), len(part))
+            for part in parts
+            if len(part)
         ]
 
     def factors(self) -> npt.NDArray[np.float64]:
-        """(K,), what each point's uncertainty is to be multiplied by, so that its mean is that of the real errors.
+        """Returns calibration factors (K,).
 
-        The fewer faces there are, the nearer a point's factor is to that of all points.
+        Each point's uncertainty times its factor equals the measured error in the mean. A point's factor is averaged
+        with that of all points; the fewer faces, the more the latter counts.
         """
         known = self._known
         overall = self.distance[known].mean() / self.uncertainty[known].mean()
         count = known.sum(axis=0)
-        real = np.where(known, self.distance, 0.0).sum(axis=0) / np.maximum(count, 1)
-        said = np.where(known, self.uncertainty, 0.0).sum(axis=0) / np.maximum(count, 1)
-        own = np.where(count > 0, real / np.maximum(said, 1e-9), overall)
+        measured = np.where(known, self.distance, 0.0).sum(axis=0) / np.maximum(count, 1)
+        expected = np.where(known, self.uncertainty, 0.0).sum(axis=0) / np.maximum(count, 1)
+        own = np.where(count > 0, measured / np.maximum(expected, 1e-9), overall)
         return np.asarray((count * own + OVERALL_FACES * overall) / (count + OVERALL_FACES), np.float64)
 
     @property
@@ -90,44 +92,46 @@ class Judged:
         return np.isfinite(self.distance) & (self.normalizer[:, None] > 0)
 
 
-def judge(mark: PredictWithUncertainty, annotations: Annotations, spec: Spec) -> Judged:
-    """Compares what a model says of its errors with its errors on labelled faces.
+def measure_uncertainty(predict: PredictUncertainty, annotations: Annotations, spec: Spec) -> UncertaintyErrors:
+    """Compares a model's uncertainty with its errors on labelled faces.
 
     Raises:
-        KpdetectError: The model tells no uncertainty.
+        KpdetectError: The model has no output ``uncertainty``.
     """
     crops, truth, _ = evaluation_crops(annotations, spec.crop, spec.channels)
-    return judge_predictions(predict_with_uncertainty(mark, crops), truth, annotations, spec)
+    return uncertainty_errors(predict_with_uncertainty(predict, crops), truth, annotations, spec)
 
 
-def judge_predictions(marks: Prediction, truth: Floats, annotations: Annotations, spec: Spec) -> Judged:
-    """What `judge` tells of marks that are there already.
+def uncertainty_errors(
+    prediction: Prediction, truth: Floats, annotations: Annotations, spec: Spec
+) -> UncertaintyErrors:
+    """Compares the uncertainty of predictions with their errors.
 
     Args:
-        marks: Of the faces' crops.
+        prediction: Predictions for the crops of N faces.
         truth: (N, K, 2), the labels, relative to the crops.
         annotations: The faces.
-        spec: Of the model.
+        spec: The model's description.
 
     Raises:
-        KpdetectError: They tell no uncertainty.
+        KpdetectError: The predictions have no uncertainty.
     """
-    if marks.uncertainty is None:
-        raise KpdetectError(f"model '{spec.recipe}' tells no uncertainty")
+    if prediction.uncertainty is None:
+        raise KpdetectError(f"model '{spec.recipe}': has no output 'uncertainty'")
     height, width = spec.crop.size_hw
     units = np.array([width, height], np.float64) / max(height, width)
-    distance = np.linalg.norm((marks.keypoints - truth) * units, axis=-1)
+    distance = np.linalg.norm((prediction.keypoints - truth) * units, axis=-1)
     normalizer = annotations.schema.normalizers((truth * units).astype(np.float32), float(units[0]))
-    return Judged(
+    return UncertaintyErrors(
         distance=np.where(annotations.visible, distance, np.nan),
-        uncertainty=marks.uncertainty.astype(np.float64),
+        uncertainty=prediction.uncertainty.astype(np.float64),
         normalizer=normalizer.astype(np.float64),
     )
 
 
-def predict_with_uncertainty(mark: PredictWithUncertainty, crops: npt.NDArray[np.uint8]) -> Prediction:
+def predict_with_uncertainty(predict: PredictUncertainty, crops: npt.NDArray[np.uint8]) -> Prediction:
     """Runs a model over many crops in batches."""
-    parts = [mark(crops[start : start + BATCH_SIZE]) for start in range(0, len(crops), BATCH_SIZE)]
+    parts = [predict(crops[start : start + BATCH_SIZE]) for start in range(0, len(crops), BATCH_SIZE)]
     uncertainty = [part.uncertainty for part in parts if part.uncertainty is not None]
     return Prediction(
         np.concatenate([part.keypoints for part in parts]),
@@ -136,10 +140,11 @@ def predict_with_uncertainty(mark: PredictWithUncertainty, crops: npt.NDArray[np
 
 
 def background_crops(annotations: Annotations, spec: Spec, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Crops of the same photographs that show no face, or no more than a rim of one: (M, H, W, C) uint8, maybe none.
+    """Returns crops of the same photographs without a face: (M, H, W, C) uint8, possibly empty.
 
-    Boxes are drawn by chance, from a quarter of the face's size to all of it; those that overlap a labelled face, or
-    lie mostly outside the photograph, are left out. Of many faces, `BACKGROUND_FACES` all over the set are enough.
+    Boxes are drawn at random around each face, from a quarter of its size to its size. Boxes that overlap a labelled
+    face and crops that lie mostly outside the photograph are dropped. At most `BACKGROUND_FACES` faces are used, spread
+    evenly.
     """
     random = np.random.default_rng(seed)
     rows, boxes = [], []
@@ -158,7 +163,7 @@ def background_crops(annotations: Annotations, spec: Spec, seed: int = 0) -> npt
 
 
 def _drawn_boxes(faces: Floats, about: Floats, random: np.random.Generator) -> list[Floats]:
-    """Square boxes around a face, up to twice its size away, that overlap none of the faces."""
+    """Draws square boxes within 1.5 face sizes of a face that overlap none of the faces."""
     side = float(max(about[2] - about[0], about[3] - about[1]))
     center = (about[:2] + about[2:]) / 2
     sizes = side * random.uniform(*BACKGROUND_SIDES, BACKGROUND_TRIES)
@@ -168,9 +173,9 @@ def _drawn_boxes(faces: Floats, about: Floats, random: np.random.Generator) -> l
 
 
 def _overlap(boxes: Floats, faces: Floats) -> npt.NDArray[np.float64]:
-    """What boxes (N, 4) and faces (M, 4) have in common, as a share of the smaller one's area: (N, M).
+    """Returns the intersection of boxes (N, 4) and faces (M, 4) over the smaller area: (N, M).
 
-    Over the union, a box of a quarter of a face's size would count as free in the very middle of the face.
+    Over the union, a small box in the middle of a face would count as background.
     """
     low, high = np.maximum(boxes[:, None, :2], faces[None, :, :2]), np.minimum(boxes[:, None, 2:], faces[None, :, 2:])
     areas = [np.prod(part[:, 2:] - part[:, :2], axis=1, dtype=np.float64) for part in (boxes, faces)]
@@ -179,15 +184,16 @@ def _overlap(boxes: Floats, faces: Floats) -> npt.NDArray[np.float64]:
 
 
 def fit_face_score(faces: npt.NDArray[np.float32], background: npt.NDArray[np.float32]) -> dict[str, float]:
-    """Where the mean uncertainty of a crop tells a face from none.
+    """Fits the face score: a logistic function of the mean uncertainty of a crop.
 
-    The middle is as many standard deviations from what faces have as from what background has, in the logarithm.
-    Background varies more, and what a detector takes for a face more than any drawn by chance: half-way between the
-    two, a fifth of the mistakes of OpenCV's cascades would pass, and here a twentieth. A usual face scores 0.999.
+    The threshold has the same distance, in standard deviations of the logarithm, from faces and from background.
+    Background varies more, and false detections of a detector more than random crops: with the threshold half-way, a
+    fifth of the false detections of OpenCV's cascades would pass, with this one a twentieth. A median face scores
+    0.999.
 
     Args:
         faces: (N, K), uncertainties of crops with a face.
-        background: (M, K), of crops without.
+        background: (M, K), uncertainties of crops without a face.
 
     Returns:
         ``middle`` and ``slope`` of `kpdetect.modelfile.spec.face_scores`.
@@ -200,31 +206,49 @@ def fit_face_score(faces: npt.NDArray[np.float32], background: npt.NDArray[np.fl
     return {"middle": middle, "slope": USUAL_LOGIT / max(middle - face, 1e-2) if other > face else 0.0}
 
 
-def shares_taken_for_faces(
-    mark: PredictWithUncertainty, annotations: Annotations, spec: Spec
-) -> tuple[float, float | None, int]:
-    """Of labelled faces and of crops beside them, which share has a score of 0.5 and more; and how many were beside.
+@dataclass(frozen=True)
+class FaceScoreRates:
+    """How often the face score accepts crops.
 
-    Returns:
-        The share of the faces, that of the crops beside them (None where there are none), and their number.
+    Attributes:
+        faces: Share of the labelled faces with a score of 0.5 or more, in [0, 1].
+        background: The same share of crops without a face; None if no such crop could be drawn.
+        num_background: Number of crops without a face.
+    """
+
+    faces: float
+    background: float | None
+    num_background: int
+
+
+def face_score_rates(predict: PredictUncertainty, annotations: Annotations, spec: Spec) -> FaceScoreRates:
+    """Measures the face score on labelled faces and on background crops of the same photographs.
+
+    Args:
+        predict: The model; see `PredictUncertainty`.
+        annotations: Labelled faces; at least one.
+        spec: The model's description, with a ``face_score``.
 
     Raises:
-        KpdetectError: The model tells no score.
+        KpdetectError: The model has no face score.
     """
     if spec.face_score is None:
-        raise KpdetectError(f"model '{spec.recipe}' tells no score of a face")
-    faces, beside = evaluation_crops(annotations, spec.crop, spec.channels)[0], background_crops(annotations, spec)
-    shares = [_share_taken(mark, crops, spec.face_score) if len(crops) else None for crops in (faces, beside)]
-    return float(shares[0] or 0.0), shares[1], len(beside)
+        raise KpdetectError(f"model '{spec.recipe}': spec.json has no face_score")
+    faces, background = evaluation_crops(annotations, spec.crop, spec.channels)[0], background_crops(annotations, spec)
+    return FaceScoreRates(
+        faces=_share_above(predict, faces, spec.face_score),
+        background=_share_above(predict, background, spec.face_score) if len(background) else None,
+        num_background=len(background),
+    )
 
 
-def _share_taken(mark: PredictWithUncertainty, crops: npt.NDArray[np.uint8], face_score: Mapping[str, float]) -> float:
-    uncertainty = predict_with_uncertainty(mark, crops).uncertainty
+def _share_above(predict: PredictUncertainty, crops: npt.NDArray[np.uint8], face_score: Mapping[str, float]) -> float:
+    uncertainty = predict_with_uncertainty(predict, crops).uncertainty
     return 0.0 if uncertainty is None else float((face_scores(uncertainty, face_score) >= 0.5).mean())
 
 
 def reliability_table(rows: list[Reliability], normaliser: str) -> str:
-    """The reliability for people: a line per fifth of the points."""
-    lines = [f"  said to be off by, really off by ({normaliser}), a fifth of the points each:"]
-    lines += [f"    {100 * row.said:6.2f} %  {100 * row.real:6.2f} %  ({row.n} points)" for row in rows]
+    """Returns the reliability as text: one line per fifth of the points."""
+    lines = [f"  expected error, measured error ({normaliser}), each for a fifth of the points:"]
+    lines += [f"    {100 * row.expected:6.2f} %  {100 * row.measured:6.2f} %  ({row.n} points)" for row in rows]
     return "\n".join(lines)

@@ -5,7 +5,7 @@ import numpy as np
 from kpdetect.core.errors import KpdetectError
 from kpdetect.data import drop_unlabelled, load, split_by_rule
 from kpdetect.data.crops import evaluation_crops
-from kpdetect.evaluation.evaluator import as_model_sees
+from kpdetect.evaluation.evaluator import match_annotations
 from kpdetect.exporters import CalibrationSet
 from kpdetect.modelfile.spec import Spec
 
@@ -28,7 +28,7 @@ def calibration_faces(data: str, spec: Spec, seed: int = 0) -> CalibrationSet:
         KpdetectError: The faces are of another scheme, too few, or pictures of one colour, from which nothing has a
             range.
     """
-    faces = as_model_sees(spec, drop_unlabelled(load(data), "take ranges from"))
+    faces = match_annotations(spec, drop_unlabelled(load(data), "take ranges from"))
     train, _, _ = split_by_rule(faces, spec.split_rule)
     if len(train) < LEAST_FACES:
         raise KpdetectError(

@@ -24,7 +24,7 @@ REACH = 9  # blocks; the blur and the interpolation look this far
 Tensor = Any  # of TensorFlow, which tells no types
 
 
-def marks_of_photograph(model: "keras.Model", spec: Spec) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+def photograph_function(model: "keras.Model", spec: Spec) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
     """The function behind the signature.
 
     Args:

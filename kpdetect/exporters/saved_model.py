@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpdetect.exporters.photograph_signature import BOXES_NAME, PHOTOGRAPH_NAME, marks_of_photograph
+from kpdetect.exporters.photograph_signature import BOXES_NAME, PHOTOGRAPH_NAME, photograph_function
 from kpdetect.exporters.source import Source, in_two_scopes
 from kpdetect.modelfile import bundle
 from kpdetect.modelfile.spec import INPUT_NAME
@@ -29,7 +29,7 @@ def write_saved_model(source: Source, path: Path) -> None:
 
     model = in_two_scopes(source.model, batch=source.batch)
     photograph = tf.function(
-        marks_of_photograph(model, source.spec),
+        photograph_function(model, source.spec),
         input_signature=[
             tf.TensorSpec((), tf.string, name=PHOTOGRAPH_NAME),
             tf.TensorSpec((None, 4), tf.float32, name=BOXES_NAME),

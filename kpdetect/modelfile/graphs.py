@@ -161,7 +161,7 @@ def _saved_model(path: Path, spec: Spec) -> Graph:
     return Graph(tuple(signatures))
 
 
-def _told_by_spec(path: Path, spec: Spec) -> Graph:
+def _from_spec(path: Path, spec: Spec) -> Graph:
     outputs: Sequence[Tensor] = [Tensor(OUTPUT_NAME, "float32", (None, spec.num_keypoints, 2))]
     if spec.uncertainty:
         outputs = [*outputs, Tensor(UNCERTAINTY_NAME, "float32", (None, spec.num_keypoints))]
@@ -173,8 +173,8 @@ _READERS: dict[str, Callable[[Path, Spec], Graph]] = {
     "tflite": _tflite,
     "onnx": _onnx,
     "saved_model": _saved_model,
-    "keras": _told_by_spec,
-    "bundle": _told_by_spec,
+    "keras": _from_spec,
+    "bundle": _from_spec,
 }
 
 

@@ -16,11 +16,11 @@ from kpdetect.modelfile.graphs import Graph, Signature, read_graph
 from kpdetect.modelfile.registry import SHIPPED_MODELS, PathLike, ShippedModel, resolve
 from kpdetect.modelfile.spec import OUTPUT_NAME, RANGES_FROM, Spec
 from kpdetect.modelfile.spec_text import (
-    FACE_SCORE_IN_WORDS,
-    UNCERTAINTY_IN_WORDS,
-    crop_in_words,
-    input_in_words,
-    output_in_words,
+    FACE_SCORE_TEXT,
+    UNCERTAINTY_TEXT,
+    describe_crop,
+    describe_input,
+    describe_output,
 )
 
 WIDTH, INDENT = 110, 17  # letters
@@ -103,14 +103,14 @@ def _spec_rows(spec: Spec) -> Iterator[tuple[str, str]]:
         f"{name}; architecture {spec.architecture}, recipe {spec.recipe or '-'}, kpdetect {spec.kpdetect_version}",
     )
     yield "points", _points_in_words(spec)
-    yield "input", input_in_words(spec.channels, spec.input_dtype)
-    yield "crop", crop_in_words(spec.crop)
-    yield OUTPUT_NAME, output_in_words(spec.crop)
+    yield "input", describe_input(spec.channels, spec.input_dtype)
+    yield "crop", describe_crop(spec.crop)
+    yield OUTPUT_NAME, describe_output(spec.crop)
     if spec.uncertainty:
-        yield "uncertainty", UNCERTAINTY_IN_WORDS
+        yield "uncertainty", UNCERTAINTY_TEXT
     if spec.face_score is not None:
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in spec.face_score.items())
-        yield "face score", f"{FACE_SCORE_IN_WORDS} Here {numbers}."
+        yield "face score", f"{FACE_SCORE_TEXT} Here {numbers}."
     yield "trained on", ", ".join(spec.data) or "untold"
     yield "terms", spec.terms or "untold"
     if RANGES_FROM in spec.extra:

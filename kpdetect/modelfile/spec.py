@@ -15,11 +15,11 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.modelfile.spec_text import (
-    FACE_SCORE_IN_WORDS,
-    UNCERTAINTY_IN_WORDS,
-    crop_in_words,
-    input_in_words,
-    output_in_words,
+    FACE_SCORE_TEXT,
+    UNCERTAINTY_TEXT,
+    describe_crop,
+    describe_input,
+    describe_output,
 )
 
 FORMAT = "kpdetect-model"
@@ -197,16 +197,16 @@ def _document(spec: Spec) -> dict[str, Any]:
             "color": _COLORS[spec.channels],
             "dtype": spec.input_dtype,
             "range": [0, 255],
-            "description": input_in_words(spec.channels, spec.input_dtype),
+            "description": describe_input(spec.channels, spec.input_dtype),
         },
-        "crop": {**spec.crop.to_dict(), "description": crop_in_words(spec.crop)},
+        "crop": {**spec.crop.to_dict(), "description": describe_crop(spec.crop)},
         "output": {
             "name": OUTPUT_NAME,
             "shape": [None, spec.num_keypoints, 2],
-            "description": output_in_words(spec.crop),
+            "description": describe_output(spec.crop),
         },
         "uncertainty": _uncertainty(spec) if spec.uncertainty else None,
-        "face_score": None if spec.face_score is None else {**spec.face_score, "description": FACE_SCORE_IN_WORDS},
+        "face_score": None if spec.face_score is None else {**spec.face_score, "description": FACE_SCORE_TEXT},
         "schema": spec.schema.to_dict(),
         "data": list(spec.data),
         "terms": spec.terms,
@@ -256,7 +256,7 @@ def _uncertainty(spec: Spec) -> dict[str, Any]:
     return {
         "name": UNCERTAINTY_NAME,
         "shape": [None, spec.num_keypoints],
-        "description": UNCERTAINTY_IN_WORDS,
+        "description": UNCERTAINTY_TEXT,
     }
 
 

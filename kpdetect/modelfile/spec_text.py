@@ -3,7 +3,7 @@
 from kpdetect.core.geometry import CropRule
 
 
-def input_in_words(channels: int, dtype: str) -> str:
+def describe_input(channels: int, dtype: str) -> str:
     """What a model's input is."""
     order = "R, G, B" if channels == 3 else "one channel, 0.299 R + 0.587 G + 0.114 B"
     other = "uint8" if dtype == "float32" else "float32"
@@ -13,7 +13,7 @@ def input_in_words(channels: int, dtype: str) -> str:
     )
 
 
-def crop_in_words(crop: CropRule) -> str:
+def describe_crop(crop: CropRule) -> str:
     """How a face box becomes the crop, and where its pixels lie."""
     height, width = crop.size_hw
     box = "tight box of the scheme's points in" if crop.around == "face" else "whole of"
@@ -28,7 +28,7 @@ def crop_in_words(crop: CropRule) -> str:
     )
 
 
-def output_in_words(crop: CropRule) -> str:
+def describe_output(crop: CropRule) -> str:
     """What the points are, in the crop and in the photograph."""
     height, width = crop.size_hw
     return (
@@ -40,12 +40,12 @@ def output_in_words(crop: CropRule) -> str:
     )
 
 
-UNCERTAINTY_IN_WORDS = (
+UNCERTAINTY_TEXT = (
     "How far off each point is expected to be: the mean distance from the truth, relative to the crop's side, "
     "float32, in the order of the points."
 )
 
-FACE_SCORE_IN_WORDS = (
+FACE_SCORE_TEXT = (
     "1 / (1 + exp(slope * (ln m - middle))), with m the mean of a crop's uncertainties: near 1 for a face, near 0 for "
     "a crop without one."
 )

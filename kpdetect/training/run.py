@@ -14,10 +14,10 @@ from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.geometry import to_pixels
 from kpdetect.data import Annotations
-from kpdetect.evaluation.evaluator import Evaluation, Looks, evaluation_of, mirrored_predictions
+from kpdetect.evaluation.evaluator import CropPredictions, Evaluation, evaluate_predictions, mirrored_predictions
 from kpdetect.evaluation.reporting import region_table, result_row, warn_of_mean_face, write_training_pictures
 from kpdetect.evaluation.results import ResultRow, write_rows
-from kpdetect.evaluation.uncertainty import judge_predictions, reliability_table
+from kpdetect.evaluation.uncertainty import reliability_table, uncertainty_errors
 from kpdetect.modelfile.bundle import WEIGHTS_FILE, save_bundle, write_spec
 from kpdetect.modelfile.spec import SPEC_FILE, Spec
 from kpdetect.models import losses
@@ -131,7 +131,7 @@ def _finish(trained: TrainingResult, faces: Faces, spec: Spec, folder: Path) -> 
     print(row.sentence())
     print(region_table(measured.regions))
     if spec.uncertainty:
-        judged = judge_predictions(look.marks, look.truth, faces.val, spec)
+        judged = uncertainty_errors(look.marks, look.truth, faces.val, spec)
         print(reliability_table(judged.reliability(), row.normaliser))
     warn_of_mean_face(measured)
     for file in (folder / WEIGHTS_FILE, folder / "history.csv", folder / RESULT_FILE, *pictures):
@@ -142,13 +142,13 @@ def _finish(trained: TrainingResult, faces: Faces, spec: Spec, folder: Path) -> 
 def _measured(look: Look, network: keras.Model, val: Annotations, spec: Spec) -> Evaluation:
     """The errors on faces that the network has marked; only their mirror images are still to be shown to it."""
     mark, size_hw = predict_function_of(network), spec.crop.size_hw
-    looks = Looks(
+    predictions = CropPredictions(
         crops=look.crops,
         truth=to_pixels(look.truth, size_hw),
         predicted=to_pixels(look.marks.keypoints, size_hw),
         mirrored=mirrored_predictions(lambda crops: mark(crops).keypoints, look.crops, spec),
     )
-    return evaluation_of(looks, val, spec)
+    return evaluate_predictions(predictions, val, spec)
 
 
 def _write_bundle(model: keras.Model, spec: Spec, faces: Faces, measured: Evaluation, folder: Path) -> ResultRow:
@@ -156,7 +156,7 @@ def _write_bundle(model: keras.Model, spec: Spec, faces: Faces, measured: Evalua
     draft = folder / ".bundle"
     spec = save_bundle(model, spec, draft, overwrite=True)
     size = (draft / WEIGHTS_FILE).stat().st_size
-    row = result_row(spec, WEIGHTS_FILE, faces.val, measured, (faces.split, "truth"), size)
+    row = result_row(spec, WEIGHTS_FILE, faces.val, measured, faces.split, "truth", size)
     write_spec(dataclasses.replace(spec, errors=(dataclasses.asdict(row),)), draft)
     for name in (WEIGHTS_FILE, SPEC_FILE):
         os.replace(draft / name, folder / name)

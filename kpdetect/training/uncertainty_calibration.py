@@ -13,11 +13,11 @@ from kpdetect.core.geometry import Floats
 from kpdetect.data import Annotations
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.uncertainty import (
-    PredictWithUncertainty,
+    PredictUncertainty,
     background_crops,
     fit_face_score,
-    judge_predictions,
     predict_with_uncertainty,
+    uncertainty_errors,
 )
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import OUTPUT_NAME, UNCERTAINTY_NAME, Spec
@@ -25,7 +25,7 @@ from kpdetect.modelfile.spec import OUTPUT_NAME, UNCERTAINTY_NAME, Spec
 FEWEST_CROPS = 20  # of faces and of background; fewer tell nothing of either
 
 
-def predict_function_of(network: keras.Model) -> PredictWithUncertainty:
+def predict_function_of(network: keras.Model) -> PredictUncertainty:
     """A network as a function from crops to marks."""
 
     def mark(crops: npt.NDArray[np.uint8]) -> Prediction:
@@ -82,7 +82,7 @@ def calibrate_by(look: Look, network: keras.Model, val: Annotations, spec: Spec)
     layer = next((layer for layer in network.layers if isinstance(layer, models.ExpectedError)), None)
     if layer is None:
         return look, spec
-    factors = judge_predictions(look.marks, look.truth, val, spec).factors()
+    factors = uncertainty_errors(look.marks, look.truth, val, spec).factors()
     layer.calibrate(factors)
     look, spec = look.calibrated(factors), dataclasses.replace(spec, uncertainty=True)
     background = background_crops(val, spec)
