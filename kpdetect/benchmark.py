@@ -1,4 +1,4 @@
-"""Owns the command that times model files beside each other, and beside dlib and MediaPipe where they are installed."""
+"""The command ``benchmark``: latency and memory of model files, of dlib and of MediaPipe."""
 
 import dataclasses
 import os
@@ -23,23 +23,25 @@ SHOWN_OPERATIONS = 6
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """Times model files beside each other: each in a process of its own, in turns, on the same drawn faces.
+    """Times model files side by side, each in its own process, in turns, on the same synthetic faces.
 
-    A time is that of one batch, from crops of 8 bits to points; of many runs the median, the least and the 95th
-    percentile (on a busy machine compare the least). Images a second are the batch over the median. Memory is the most
-    that the process ever held resident, and in brackets what it already needed before it loaded the file: Python, NumPy
-    and OpenCV. dlib (one thread) and MediaPipe's mesh mark the same faces, one by one, in crops of their own.
+    A time is that of one batch, from uint8 crops to points: median, fastest run and 95th percentile (on a busy machine,
+    compare the fastest). Images per second are the batch size over the median. Memory is the peak resident memory of
+    the process, and in brackets its peak before it loaded the file: Python, NumPy and OpenCV. dlib (one thread) and
+    MediaPipe's mesh predict the same faces one by one, in crops of their own.
     """
 
     files: tuple[str, ...] = option(
-        dataclasses.MISSING, ".tflite, .onnx or .keras files, SavedModel, run or bundle folders", positional=True
+        dataclasses.MISSING,
+        ".tflite, .onnx or .keras files, SavedModel, run or bundle folders, or packaged models",
+        positional=True,
     )
-    threads: tuple[str, ...] = option(("1",), "threads that a batch may use; each is timed", metavar="N[,N]")
-    batch: tuple[str, ...] = option(("1",), "faces in a batch; each is timed", metavar="N[,N]")
-    runs: int = option(200, "how many batches of each to time; enough for a 95th percentile", metavar="N")
-    peers: bool = option(True, "time dlib and MediaPipe too, where they are installed")
-    profile: bool = option(True, "tell the time by operation; of the runtimes, ONNX Runtime gives it")
-    json: str | None = option(None, "write all figures here, - for stdout", metavar="FILE")
+    threads: tuple[str, ...] = option(("1",), "numbers of threads; each is timed", metavar="N[,N]")
+    batch: tuple[str, ...] = option(("1",), "batch sizes; each is timed", metavar="N[,N]")
+    runs: int = option(200, "number of batches to time", metavar="N")
+    peers: bool = option(True, "also time dlib and MediaPipe, where installed")
+    profile: bool = option(True, "time by operation; ONNX Runtime only")
+    json: str | None = option(None, "write the results here, - for stdout", metavar="FILE")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def subjects_of(files: Sequence[str], threads: Sequence[int], peers: bool) -> list[Subject]:
-    """What is timed: each file with each number of threads, and the peers; dlib has no threads.
+    """Returns the subjects: each file with each number of threads, and the peers.
 
     Raises:
         KpdetectError: A file is no model.
@@ -75,13 +77,13 @@ def subjects_of(files: Sequence[str], threads: Sequence[int], peers: bool) -> li
 
 
 def whole_numbers(option: str, words: Sequence[str]) -> list[int]:
-    """The numbers of an option, each once and sorted.
+    """Parses the numbers of an option; sorted, without duplicates.
 
     >>> whole_numbers("--threads", ("2", "1", "2"))
     [1, 2]
 
     Raises:
-        KpdetectError: One is no whole number of 1 or more, or there is none.
+        KpdetectError: A word is not a whole number of at least 1, or there is none.
     """
     if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
         raise KpdetectError(f"{option}: expected whole numbers of 1 or more such as 1,2, received '{','.join(words)}'")
@@ -89,13 +91,13 @@ def whole_numbers(option: str, words: Sequence[str]) -> list[int]:
 
 
 def report(rows: Sequence[TimingRow], left_out: Sequence[str], target: str | None) -> None:
-    """Prints the table, and writes the JSON."""
+    """Prints the table and writes the JSON."""
     print(table(rows), file=sys.stderr if target == "-" else sys.stdout)
     write_json(target, {"machine": machine(), "left_out": left_out, "rows": [row.to_dict() for row in rows]})
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Returns what the figures depend on: system, processor, versions."""
     versions = {}
     for package in RUNTIMES:
         try:
@@ -112,19 +114,19 @@ def machine() -> dict[str, Any]:
 
 
 def table(rows: Sequence[TimingRow]) -> str:
-    """For people: a line for each row, then where the time goes."""
+    """Returns the rows as text, followed by the time by operation."""
     head = ("model", "kind", "MB", "threads", "batch", "median ms", "least ms", "p95 ms", "images/s", "memory MB")
     cells = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
     profiles = [_operations_line(row) for row in rows if row.operations]
     if profiles and len(profiles) < len(rows):
-        profiles.append("(LiteRT and TensorFlow tell Python no time by operation)")
+        profiles.append("(LiteRT and TensorFlow report no time by operation)")
     return "\n".join([*lines, *profiles])
 
 
 def _cells(row: TimingRow) -> tuple[str, ...]:
-    memory = "not told"
+    memory = "-"
     if row.peak_bytes is not None and row.base_bytes is not None:
         memory = f"{row.peak_bytes / 1e6:.0f} ({row.base_bytes / 1e6:.0f})"
     times = (*(f"{ms:.2f}" for ms in (row.median_ms, row.least_ms, row.p95_ms)), f"{row.images_per_second:.0f}")
@@ -133,11 +135,11 @@ def _cells(row: TimingRow) -> tuple[str, ...]:
 
 def _operations_line(row: TimingRow) -> str:
     operations = row.operations or []
-    told = [f"{part.operation} ({part.count}) {100 * part.share:.0f} %" for part in operations[:SHOWN_OPERATIONS]]
+    shown = [f"{part.operation} ({part.count}) {100 * part.share:.0f} %" for part in operations[:SHOWN_OPERATIONS]]
     rest = sum(part.share for part in operations[SHOWN_OPERATIONS:])
     others = [f"others {100 * rest:.0f} %"] * bool(operations[SHOWN_OPERATIONS:])
     threads = f"{row.threads} thread{'s' * (row.threads > 1)}"
-    return f"time of {row.name}, {threads}, batch {row.batch}: {', '.join([*told, *others])}"
+    return f"time of {row.name}, {threads}, batch {row.batch}: {', '.join([*shown, *others])}"
 
 
 if __name__ == "__main__":

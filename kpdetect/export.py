@@ -20,7 +20,7 @@ from kpdetect.core.keras_backend import require_tensorflow
 from kpdetect.core.options import option, parse_options, quietly, run_command
 from kpdetect.exporters import FORMATS, QUANTIZATIONS, SAVED_MODEL, CalibrationSet, Kind, Source, web_page
 from kpdetect.exporters.calibration_set import calibration_faces
-from kpdetect.exporters.parity import NUM_PROBES, Comparison, Difference, check_difference, probe_crops
+from kpdetect.exporters.parity import NUM_PROBES, Difference, KerasReference, check_difference, probe_crops
 from kpdetect.modelfile import bundle
 from kpdetect.modelfile.inspection import description, draw_points
 from kpdetect.modelfile.registry import PathLike, resolve
@@ -288,14 +288,14 @@ def _write_all(
     source: Source, files: Sequence[_File], folder: Path, tolerance_px: float
 ) -> Iterator[tuple[Path, Difference]]:
     """Writes the files one after the other, each compared with Keras."""
-    probes = Comparison.on(probe_crops(NUM_PROBES, source.spec.input_shape), source)
-    faces = None if source.representative is None else Comparison.on(source.representative.crops, source)
+    probes = KerasReference.of(probe_crops(NUM_PROBES, source.spec.input_shape), source)
+    faces = None if source.calibration_set is None else KerasReference.of(source.calibration_set.crops, source)
     for file in files:
         path, kind = folder / file.name(source.spec), file.kind
         with quietly(f"writing {path.name}"):
             kind.write(source, path)
         with quietly(f"comparing {path.name} with Keras"):
-            difference = (faces if kind.on_faces and faces else probes).of(path)
+            difference = (faces if kind.on_faces and faces else probes).compare(path)
         check_difference(path.name, difference, kind, tolerance_px)
         yield path, difference
 

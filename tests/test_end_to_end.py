@@ -99,5 +99,5 @@ def test_of_several_boxes_the_nearest_counts() -> None:
 
 def test_another_scheme_is_told() -> None:
     other = Spec(KeypointSchema("pair", ("a", "b")), "compact", {}, CropRule((160, 160), 2.0), channels=1)
-    with pytest.raises(KpdetectError, match="the model marks the 2 points of scheme 'pair'"):
+    with pytest.raises(KpdetectError, match=r"expected 2 points of scheme 'pair'"):
         evaluate_end_to_end(finder(), squares(), other)

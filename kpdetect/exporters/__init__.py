@@ -1,8 +1,8 @@
-"""Owns how a Keras model becomes a SavedModel, TFLite, ONNX or ``.keras`` file or a web page, with its spec inside.
+"""Conversion of a Keras model to SavedModel, TFLite, ONNX, ``.keras`` and a web page; every file contains its spec.
 
-In every file the input is ``image``, (B, H, W, C) of raw pixels 0-255, float32 or in ``int8`` files uint8, and the
-output ``keypoints``, (B, K, 2) float32 relative to the crop; B is free, but 1 in the page's. Models that tell it have a
-second output, ``uncertainty``, (B, K).
+In every file the input is ``image``, (B, H, W, C) of raw pixels 0-255: float32, or uint8 in ``int8`` files. The output
+is ``keypoints``, (B, K, 2) float32 relative to the crop; models with uncertainty have a second output
+``uncertainty``, (B, K). B is free, but 1 in the web page's file.
 """
 
 import functools
@@ -37,19 +37,19 @@ def write_keras(source: Source, path: Path) -> None:
     bundle.embed_in_zip(source.spec, path)
 
 
-HALF_PRECISION_PX = 0.2  # on waves and noise, where no point is sure; a face has hundredths of it
+HALF_PRECISION_PX = 0.2  # on waves and noise, where uncertainty is large; on faces the difference is hundredths of this
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to keep the numbers of a file.
+    """One numeric format of a file.
 
     Attributes:
-        write: Writes it.
-        mean_px: The mean difference from Keras that passes, in pixels of the crop; of rounded weights it says more than
-            the greatest, which is that of the least sure point of all. None where none may differ by more than the
-            user's ``--tolerance-px``.
-        on_faces: It is compared on the representative faces, and not on waves and noise.
+        write: Writes the file.
+        mean_px: Greatest mean difference from Keras that is accepted, in pixels of the crop. For rounded weights the
+            mean says more than the greatest difference, which is that of the most uncertain point. None: the greatest
+            difference is compared with the user's ``--tolerance-px``.
+        on_faces: The file is compared on the calibration set instead of on waves and noise.
     """
 
     write: Writer
@@ -72,6 +72,6 @@ FORMATS: dict[str, dict[str, Kind]] = {
     "keras": {"none": Kind(write_keras)},
     web_page.WEB: {"none": Kind(write_web, mean_px=HALF_PRECISION_PX)},
 }
-"""What is written for each format, by how its numbers are kept; all but ``none`` bear that: ``NAME_fp16.tflite``."""
+"""The writers of each format by quantization. Files other than ``none`` are called ``NAME_fp16.tflite`` and so on."""
 
 QUANTIZATIONS = tuple(dict.fromkeys(name for kinds in FORMATS.values() for name in kinds))

@@ -1,4 +1,4 @@
-"""Owns how a Keras model becomes an ONNX file, with float32 or float16 weights."""
+"""Export to ONNX, with float32 or float16 weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,20 +14,25 @@ from kpdetect.modelfile.spec import INPUT_NAME
 if TYPE_CHECKING:
     import keras
 
-ONNX_OPSET = 18  # the newest that tf2onnx writes; in ONNX Runtime since 1.14
-LARGE_KERNEL = 1 << 20  # weights; smaller ones are worth tf2onnx's tidying up
-WORTH_HALVING = 1 << 10  # numbers; below, a file saves nothing, and constants of the decoding stay exact
+ONNX_OPSET = 18  # the newest that tf2onnx writes; supported by ONNX Runtime since 1.14
+LARGE_KERNEL = 1 << 20  # values; tf2onnx optimises smaller kernels itself
+WORTH_HALVING = 1 << 10  # values; smaller arrays save nothing, and the constants of the decoding stay exact
 
 
 def write_onnx(source: Source, path: Path, half: bool = False) -> None:
-    """Writes weights as float32, or in `half` the bytes as float16; either computes in float32.
+    """Writes an ONNX file with float32 weights, or with `half` float16 weights; both compute in float32.
 
-    Half precision throughout was tried and left: on a processor, ONNX Runtime puts a cast around almost every op, and
-    its own converter (1.31) wrote two nodes of one name where the decoding was kept in float32. onnxslim was, too: it
-    took one addition of zero away and no time.
+    Computing in float16 was tried: on a CPU, ONNX Runtime inserts a cast around almost every op, and its converter
+    (1.31) wrote two nodes of one name when the decoding was kept in float32. onnxslim removes one addition of zero and
+    saves no time.
+
+    Args:
+        source: The model and its spec.
+        path: The file to write.
+        half: Store weights as float16.
 
     Raises:
-        KpdetectError: The ONNX checker does not accept the file.
+        KpdetectError: The ONNX checker rejects the file.
     """
     import onnx
 
@@ -41,7 +46,7 @@ def write_onnx(source: Source, path: Path, half: bool = False) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except onnx.checker.ValidationError as error:
-        raise KpdetectError(f"{path.name}: the ONNX checker refuses it: {str(error).splitlines()[0]}") from error
+        raise KpdetectError(f"{path.name}: rejected by the ONNX checker: {str(error).splitlines()[0]}") from error
 
 
 def _converted(source: Source) -> Any:
@@ -49,8 +54,8 @@ def _converted(source: Source) -> Any:
     import tensorflow as tf
     import tf2onnx
 
-    # tf2onnx copies every constant dozens of times (6 GB and 40 s for 80 MB of weights), so it does not get to see
-    # the large dense kernels: they pass as inputs, and their values take those inputs' places in the finished graph.
+    # tf2onnx copies every constant dozens of times (6 GB and 40 s for 80 MB of weights). So large dense kernels are
+    # converted as inputs, which are replaced by initializers in the finished graph.
     large = {f"large_kernel_{i}": kernel for i, kernel in enumerate(_large_kernels(source.model))}
     signature = [tf.TensorSpec((None, *source.spec.input_shape), tf.float32, name=INPUT_NAME)]
     signature += [tf.TensorSpec(kernel.shape, tf.float32, name=name) for name, kernel in large.items()]
@@ -67,7 +72,7 @@ def _large_kernels(model: "keras.Model") -> list[Any]:
 
 
 def _with_given_kernels(model: "keras.Model", kernels: list[Any]) -> Callable[..., dict[str, Any]]:
-    """The model as a function of its image and of the values of some of its kernels."""
+    """Returns the model as a function of its image and of the values of some kernels."""
     from kpdetect import models
 
     def serve(image: Any, *values: Any) -> dict[str, Any]:
@@ -83,7 +88,7 @@ def _with_given_kernels(model: "keras.Model", kernels: list[Any]) -> Callable[..
 
 
 def _halve_weights(proto: Any) -> None:
-    """Keeps each large constant as float16 and casts it back, which ONNX Runtime does once, when it loads the file."""
+    """Stores each large constant as float16 with a cast to float32, which ONNX Runtime folds when it loads the file."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []

@@ -1,4 +1,4 @@
-"""Owns whether a file says what Keras says: the pictures that both are shown, and how far their answers lie apart."""
+"""Comparison of an exported file with Keras: the probe pictures, and the difference of the outputs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,19 +17,19 @@ from kpdetect.modelfile import runtime
 from kpdetect.modelfile.spec import OUTPUT_NAME, UNCERTAINTY_NAME
 
 NUM_PROBES = 32
-PROBE_BATCHES = (NUM_PROBES, 1, 16)  # a batch size that was baked into a reshape shows here
+PROBE_BATCHES = (NUM_PROBES, 1, 16)  # several, to detect a batch size that is fixed inside the graph
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a file's outputs lie from Keras', in pixels of the crop.
+    """Difference of a file's outputs from Keras', in pixels of the crop.
 
-    Of an uncertainty of more than a pixel the share of itself counts: on noise it may be as large as the crop, where
-    rounding in its fifth digit would be more pixels than any point moves by.
+    For an uncertainty above one pixel the relative difference counts: on noise an uncertainty may be as large as the
+    crop, and rounding of its fifth digit would exceed any difference of the points.
 
     Attributes:
-        greatest_px: At worst, over all pictures, coordinates and uncertainties.
-        mean_px: The mean of the same.
+        greatest_px: Greatest difference over all pictures, coordinates and uncertainties.
+        mean_px: Mean of the same differences.
     """
 
     greatest_px: float
@@ -37,8 +37,8 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What Keras says of some pictures.
+class KerasReference:
+    """Keras' outputs for some pictures.
 
     Attributes:
         crops: (N, H, W, C) uint8.
@@ -49,37 +49,37 @@ class Comparison:
     expected: Floats
 
     @classmethod
-    def on(cls, crops: Pixels, source: Source) -> "Comparison":
-        """Asks Keras."""
+    def of(cls, crops: Pixels, source: Source) -> "KerasReference":
+        """Runs the Keras model on the crops."""
         batches = [crops[start : start + NUM_PROBES] for start in range(0, len(crops), NUM_PROBES)]
         with _exact_float32():
-            said = [source.model(batch.astype(np.float32), training=False) for batch in batches]
-        return cls(crops, np.concatenate([all_outputs(outputs) for outputs in said]))
+            outputs = [source.model(batch.astype(np.float32), training=False) for batch in batches]
+        return cls(crops, np.concatenate([all_outputs(output) for output in outputs]))
 
-    def of(self, path: Path) -> Difference:
-        """Compares a file in its own runtime."""
+    def compare(self, path: Path) -> Difference:
+        """Runs a file in its own runtime and returns the difference."""
         with _exact_float32():
             return difference(runtime.load(path), self.crops, self.expected)
 
 
 def check_difference(name: str, found: Difference, kind: Kind, tolerance_px: float) -> None:
-    """Makes sure that a file lies as near to Keras as its kind has to; a wider tolerance of the user's counts instead.
+    """Checks the difference from Keras against the format's tolerance; a greater tolerance of the user's replaces it.
 
     Raises:
-        KpdetectError: It does not; or its outputs are not numbers.
+        KpdetectError: The difference is greater, or an output is not finite.
     """
     exact = kind.mean_px is None
-    word, measured = ("at worst", found.greatest_px) if exact else ("in the mean", found.mean_px)
+    word, measured = ("greatest", found.greatest_px) if exact else ("mean", found.mean_px)
     allowed = max(tolerance_px, kind.mean_px or 0.0)
     if not measured <= allowed:
         raise KpdetectError(
-            f"{name}: differs from Keras by {measured:.3g} pixels of the crop, {word}, expected at most {allowed:g} "
-            "(--tolerance-px); nothing was written"
+            f"{name}: {word} difference from Keras: expected at most {allowed:g} pixels of the crop (--tolerance-px), "
+            f"received {measured:.3g}"
         )
 
 
 def all_outputs(outputs: Any) -> npt.NDArray[np.float32]:
-    """Everything a model tells of its crops as one array: (N, K, 2), or (N, K, 3) with the uncertainty."""
+    """Returns all outputs of a model as one array: (N, K, 2), or (N, K, 3) with the uncertainty."""
     from kpdetect import models
 
     named = {name: np.asarray(tensor) for name, tensor in models.split_joined(outputs).items()}
@@ -88,10 +88,10 @@ def all_outputs(outputs: Any) -> npt.NDArray[np.float32]:
 
 
 def probe_crops(count: int, input_shape: tuple[int, int, int]) -> Pixels:
-    """Pictures to compare runtimes on: black, white, noise, and random waves and edges of every size.
+    """Returns pictures to compare runtimes on: black, white, noise, and random waves and edges of every size.
 
     Returns:
-        (count, H, W, C) uint8, always the same for the same arguments.
+        (count, H, W, C) uint8, deterministic.
     """
     height, width, channels = input_shape
     random = np.random.default_rng(0)
@@ -107,31 +107,33 @@ def probe_crops(count: int, input_shape: tuple[int, int, int]) -> Pixels:
 
 
 def difference(model: runtime.Runtime, crops: Pixels, expected_relative: Floats) -> Difference:
-    """How far a file's outputs lie from Keras', in pixels of the crop; several batch sizes are tried.
+    """Returns the difference of a file's outputs from Keras', for several batch sizes.
 
     Args:
         model: The file in its own runtime.
         crops: (N, H, W, C).
-        expected_relative: Keras' points of them, (N, K, 2), or with the uncertainty as a third number.
+        expected_relative: Keras' outputs for them: (N, K, 2), or (N, K, 3) with the uncertainty.
 
     Returns:
-        Infinite where an output is no number.
+        Infinite if an output is not finite.
     """
     height, width = model.spec.crop.size_hw
     units = (width, height, max(width, height))[: expected_relative.shape[-1]]
     expected_px = expected_relative * np.asarray(units, np.float32)
-    counted_in = np.ones_like(expected_px)
-    counted_in[..., 2:] = np.maximum(expected_px[..., 2:], 1)  # uncertainties
+    unit_px = np.ones_like(expected_px)
+    unit_px[..., 2:] = np.maximum(expected_px[..., 2:], 1)  # uncertainties
     found = []
     for size in (len(crops), *PROBE_BATCHES):
-        off = np.abs(all_outputs(_named(model.predict(crops[:size]))) * units - expected_px[:size]) / counted_in[:size]
+        off = np.abs(all_outputs(_named(model.predict(crops[:size]))) * units - expected_px[:size]) / unit_px[:size]
         found.append(np.nan_to_num(off, nan=np.inf))
     return Difference(max(float(off.max()) for off in found), float(found[0].mean()))
 
 
-def _named(marks: runtime.Prediction) -> dict[str, Floats]:
-    named = {OUTPUT_NAME: marks.keypoints}
-    return named if marks.uncertainty is None else {**named, UNCERTAINTY_NAME: marks.uncertainty}
+def _named(prediction: runtime.Prediction) -> dict[str, Floats]:
+    named = {OUTPUT_NAME: prediction.keypoints}
+    if prediction.uncertainty is None:
+        return named
+    return {**named, UNCERTAINTY_NAME: prediction.uncertainty}
 
 
 @contextmanager

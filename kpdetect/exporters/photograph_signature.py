@@ -1,9 +1,9 @@
-"""Owns the way from an encoded photograph and face boxes to points in its pixels, as one graph of TensorFlow's ops.
+"""The SavedModel signature ``photograph``: an encoded photograph and face boxes to points, as one TensorFlow graph.
 
-The signature ``photograph`` of a SavedModel. It takes ``photograph``, a scalar string of the bytes of a JPEG, PNG, GIF
-(its first picture) or BMP, and ``boxes``, (N, 4) float32 as (x0, y0, x1, y1) in its pixels, and gives ``keypoints``,
-(N, K, 2) float32 in pixels, and ``uncertainty``, (N, K) in pixels, where the model tells it. A turn that EXIF asks for
-is not made, for TensorFlow does not read it: boxes and points are then those of the photograph as it is stored.
+Inputs: ``photograph``, a scalar string with the bytes of a JPEG, PNG, GIF (first frame) or BMP, and ``boxes``, (N, 4)
+float32 as (x0, y0, x1, y1) in its pixels. Outputs: ``keypoints``, (N, K, 2) float32 in pixels, and for models with
+uncertainty ``uncertainty``, (N, K) in pixels. TensorFlow ignores the EXIF orientation, so boxes and points are in the
+pixels of the photograph as it is stored.
 """
 
 from collections.abc import Callable
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
 PHOTOGRAPH_NAME, BOXES_NAME = "photograph", "boxes"
 
-REACH = 9  # blocks; the blur and the interpolation look this far
+REACH = 9  # blocks; the support of blur and interpolation
 
-Tensor = Any  # of TensorFlow, which tells no types
+Tensor = Any  # TensorFlow has no type stubs
 
 
 def photograph_function(model: "keras.Model", spec: Spec) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
-    """The function behind the signature.
+    """Returns the function of the signature.
 
     Args:
-        model: Crops to a dict of ``keypoints`` and perhaps ``uncertainty``.
-        spec: How a box becomes a crop.
+        model: Crops to a dict of ``keypoints`` and possibly ``uncertainty``.
+        spec: The model's description, with its crop rule.
     """
 
     def serve(photograph: Tensor, boxes: Tensor) -> dict[str, Tensor]:
         pixels = _decoded(photograph, spec.channels)
-        seen = _boxes(pixels, boxes, spec.crop)
-        outputs = _outputs(model, _crops(pixels, seen, spec))
-        return _in_photograph(outputs, seen, spec.crop)
+        cropped = _boxes(pixels, boxes, spec.crop)
+        outputs = _outputs(model, _crops(pixels, cropped, spec))
+        return _in_photograph(outputs, cropped, spec.crop)
 
     return serve
 
 
 def _decoded(photograph: Tensor, channels: int) -> Tensor:
-    """(H, W, C) float32 of whole numbers 0-255, grey as OpenCV makes it of RGB."""
+    """Decodes to (H, W, C) float32 of whole numbers 0-255; grey is computed as OpenCV does."""
     import tensorflow as tf
 
-    # The slower of libjpeg's two ways, which other programs take; the quick one is off by a grey level here and there.
+    # libjpeg's slow DCT, which other programs use; the fast one differs by a grey level in places.
     rgb = tf.cond(
         tf.io.is_jpeg(photograph),
         lambda: tf.io.decode_jpeg(photograph, channels=3, dct_method="INTEGER_ACCURATE"),
@@ -58,7 +58,7 @@ def _decoded(photograph: Tensor, channels: int) -> Tensor:
 
 
 def _boxes(pixels: Tensor, boxes: Tensor, crop: CropRule) -> Tensor:
-    """The boxes to crop by: those given, or for models of whole pictures the whole one as often."""
+    """Returns the boxes to crop by: those given, or the whole picture for each in models of whole pictures."""
     import tensorflow as tf
 
     size_wh = tf.cast(tf.shape(pixels)[1::-1], tf.float32)
@@ -71,7 +71,7 @@ def _boxes(pixels: Tensor, boxes: Tensor, crop: CropRule) -> Tensor:
 
 
 def _pixels_per_cell(boxes: Tensor, crop: CropRule) -> Tensor:
-    """(N,) float64, how many pixels of the photograph one of a crop covers."""
+    """Returns (N,) float64, the number of photograph pixels per crop pixel."""
     import tensorflow as tf
 
     height, width = crop.size_hw
@@ -80,7 +80,7 @@ def _pixels_per_cell(boxes: Tensor, crop: CropRule) -> Tensor:
 
 
 def _centers(boxes: Tensor) -> Tensor:
-    """(N, 2) float64."""
+    """Returns the boxes' centres, (N, 2) float64."""
     import tensorflow as tf
 
     exact = tf.cast(boxes, tf.float64)
@@ -88,10 +88,10 @@ def _centers(boxes: Tensor) -> Tensor:
 
 
 def _crops(pixels: Tensor, boxes: Tensor, spec: Spec) -> Tensor:
-    """The crops (N, H, W, C) that `kpdetect.core.images.warp_crop` cuts, as float32 of whole numbers.
+    """Cuts the crops (N, H, W, C) as `kpdetect.core.images.warp_crop` does, as float32 of whole numbers.
 
-    The same three steps: means of whole blocks of pixels, a Gaussian blur of these, and linear interpolation between
-    them. A crop is upright, so the last two are weighted sums along rows and columns: two products of matrices.
+    Three steps: means of blocks of pixels, a Gaussian blur, and linear interpolation. A crop is upright, so the last
+    two are weighted sums along rows and columns, computed as two matrix products.
     """
     import tensorflow as tf
 
@@ -114,12 +114,12 @@ def _crops(pixels: Tensor, boxes: Tensor, spec: Spec) -> Tensor:
 
 @dataclass(frozen=True)
 class _Axis:
-    """Where the pixels of a crop lie along one axis of the photograph, in blocks of its pixels.
+    """Positions of a crop's pixels along one axis of the photograph, in blocks of pixels.
 
     Attributes:
-        first: The first block that counts.
-        count: How many count from there.
-        places: (size,) float32, where each pixel of the crop lies, in blocks, with a block's centre on the integer.
+        first: Index of the first block that contributes.
+        count: Number of blocks that contribute.
+        places: (size,) float32, position of each crop pixel in blocks; a block's centre is on the integer.
     """
 
     first: Tensor
@@ -128,14 +128,14 @@ class _Axis:
 
     @classmethod
     def through(cls, center: Tensor, scale: Tensor, size: int, extent_and_block: tuple[Tensor, Tensor]) -> "_Axis":
-        """Of a crop of `size` pixels about `center`, each `scale` pixels of the photograph."""
+        """Returns the axis of a crop of `size` pixels around `center`, each `scale` photograph pixels wide."""
         import tensorflow as tf
 
         extent, block = extent_and_block
         per_block = tf.cast(block, tf.float64)
         step = scale / per_block
         start = (center - (size / 2 - 0.5) * scale - (per_block - 1) / 2) / per_block
-        # To 1/32 as OpenCV does it, by way of 1/1024: unrounded, one pixel in forty would be off by a grey level.
+        # Rounded to 1/32 through 1/1024, as in OpenCV: unrounded, one pixel in forty would differ by a grey level.
         fine = tf.round(start * 1024) + tf.round(tf.range(size, dtype=tf.float64) * step * 1024)
         places = tf.cast(tf.floor((fine + 16) / 32) / 32, tf.float32)
         last = (extent - 1) // block + 1
@@ -144,7 +144,7 @@ class _Axis:
         return cls(first, end - first, places)
 
     def weights(self, blur: Callable[[Tensor], Tensor]) -> Tensor:
-        """(size, count), how much each block counts in each pixel of the crop."""
+        """Returns (size, count), the weight of each block in each crop pixel."""
         import tensorflow as tf
 
         before = tf.floor(self.places)
@@ -155,7 +155,7 @@ class _Axis:
 
 
 def _block_means(pixels: Tensor, rows: _Axis, columns: _Axis, block: Tensor) -> Tensor:
-    """(rows.count, columns.count, C), whole numbers; black beyond the border."""
+    """Returns the means of blocks, (rows.count, columns.count, C), rounded; black outside the picture."""
     import tensorflow as tf
 
     first_row, first_column = rows.first * block, columns.first * block
@@ -165,17 +165,17 @@ def _block_means(pixels: Tensor, rows: _Axis, columns: _Axis, block: Tensor) -> 
     whole = tf.pad(region, [[0, missing[0]], [0, missing[1]], [0, 0]])
     blocks = tf.reshape(whole, (rows.count, block, columns.count, block, channels))
     means = tf.reduce_sum(blocks, axis=(1, 3)) * (1 / tf.cast(block * block, tf.float32))
-    # OpenCV rounds halves up where blocks are 2x2, and to even numbers elsewhere.
+    # OpenCV rounds halves up for blocks of 2x2, and to even numbers otherwise.
     return tf.where(block == 2, tf.floor(means + 0.5), tf.round(means))
 
 
 def _gaussian(shrink: Tensor) -> Callable[[Tensor], Tensor]:
-    """The blur for the shrink that is still to come, as weights by whole distances; OpenCV's size of it."""
+    """Returns the Gaussian weights for the remaining shrink factor, as a function of whole distances, as in OpenCV."""
     import tensorflow as tf
 
     sigma = 0.5 * tf.sqrt(tf.maximum(shrink**2 - 1, 0.0))
     sigma = tf.where(sigma < MIN_BLUR_PX, 1e-3, sigma)
-    radius = tf.round(sigma * 8 + 1) // 2  # of 4 sigma, as for all pictures of floats
+    radius = tf.round(sigma * 8 + 1) // 2  # 4 sigma, as OpenCV does for floating-point pictures
     total = tf.reduce_sum(_bell(tf.range(-radius, radius + 1), sigma))
 
     def weight(distance: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ def _bell(distance: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _outputs(model: "keras.Model", crops: Tensor) -> dict[str, Tensor]:
-    """What the model says of any number of crops; of none it is shown a black one, for its kernels fail on none."""
+    """Runs the model. An empty batch is padded with a black crop, because its kernels fail on empty batches."""
     import tensorflow as tf
 
     count = tf.shape(crops)[0]
@@ -200,7 +200,7 @@ def _outputs(model: "keras.Model", crops: Tensor) -> dict[str, Tensor]:
 
 
 def _in_photograph(outputs: dict[str, Tensor], boxes: Tensor, crop: CropRule) -> dict[str, Tensor]:
-    """Points and uncertainties relative to crops as pixels of the photograph."""
+    """Converts points and uncertainties relative to the crops to pixels of the photograph."""
     import tensorflow as tf
 
     height, width = crop.size_hw

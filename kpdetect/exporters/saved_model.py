@@ -1,4 +1,4 @@
-"""Owns the SavedModel and its two signatures: crops to points, and an encoded photograph with boxes to points."""
+"""Export to SavedModel, with two signatures: crops to points, and an encoded photograph with boxes to points."""
 
 import tempfile
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ PHOTOGRAPH_SIGNATURE = "photograph"
 def write_saved_model(source: Source, path: Path) -> None:
     """Writes both signatures, and the spec as an asset.
 
-    ``serving_default`` takes ``image`` and gives ``keypoints`` and ``uncertainty``, as every file does; ``photograph``
-    is told by `kpdetect.exporters.photograph_signature`.
+    ``serving_default`` takes ``image`` and returns ``keypoints`` and ``uncertainty``, as every file does; for
+    ``photograph`` see `kpdetect.exporters.photograph_signature`.
     """
     import tensorflow as tf
 
@@ -41,12 +41,12 @@ def write_saved_model(source: Source, path: Path) -> None:
 
 @contextmanager
 def saved_model_of(source: Source, folder: Path, dtype: str = "float32") -> Iterator[Path]:
-    """The SavedModel that lies in `folder` already, for it takes seconds to write, or else a passing one.
+    """Yields the SavedModel that is in `folder` already, which saves seconds, or else a temporary one.
 
     Args:
-        source: What it is made of.
-        folder: Where the files of an export are written.
-        dtype: The type of the pixels that it takes.
+        source: The model and its spec.
+        folder: The folder of the export.
+        dtype: Type of the input's pixels.
     """
     if dtype == "float32" and source.batch is None and (folder / SAVED_MODEL).is_dir():
         yield folder / SAVED_MODEL
@@ -58,7 +58,7 @@ def saved_model_of(source: Source, folder: Path, dtype: str = "float32") -> Iter
 
 
 def _of_crops(model: "keras.Model") -> Any:
-    """The function behind ``serving_default``, of TensorFlow, which tells no types."""
+    """Returns the function of ``serving_default``."""
     import tensorflow as tf
 
     def serve(image: Any) -> Any:
@@ -69,7 +69,7 @@ def _of_crops(model: "keras.Model") -> Any:
 
 
 def _save(model: "keras.Model", signatures: dict[str, Any], path: Path) -> None:
-    """TensorFlow's own way to save: `keras.Model.export` (3.15) keeps all weights twice."""
+    """Saves with TensorFlow, because `keras.Model.export` (3.15) stores all weights twice."""
     import tensorflow as tf
 
     module = tf.Module()

@@ -1,4 +1,4 @@
-"""Owns what the writers begin with: a model, its spec, and the model laid out as a trunk and a decoding."""
+"""Input of the writers: a model with its spec, and the split of a network into trunk and decoding."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ TRUNK, DECODING = "trunk", "decoding"
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Crops that integer files take the ranges of their numbers from, and what rounding moves their points by.
+    """Crops on which integer files measure the ranges of their activations and the mean shift of their points.
 
     Attributes:
         crops: (N, H, W, C) uint8.
-        data: The data sets that they are of.
+        data: Names of the data sets.
     """
 
     crops: Pixels
@@ -29,36 +29,36 @@ class CalibrationSet:
 
 @dataclass(frozen=True)
 class Source:
-    """What a file is made of.
+    """A model to export.
 
     Attributes:
-        model: The network, with its weights.
-        spec: What it says of itself.
-        representative: What ``int8`` needs; None where no such file is written.
-        batch: How many crops the file takes at once; None for any number.
+        model: The network with its weights.
+        spec: Its description.
+        calibration_set: Required by ``int8`` files; otherwise None.
+        batch: Batch size of the file; None leaves it free.
     """
 
     model: "keras.Model"
     spec: Spec
-    representative: CalibrationSet | None = None
+    calibration_set: CalibrationSet | None = None
     batch: int | None = None
 
 
 Writer = Callable[[Source, Path], None]
-"""Takes what a file is made of and the path to write."""
+"""Writes a model to a path."""
 
 
 def in_two_scopes(model: "keras.Model", dtype: str = "float32", batch: int | None = None) -> "keras.Model":
-    """The same network, of the same weights, with a dict of outputs, as a part `TRUNK` and a part `DECODING`.
+    """Returns the same network with the same weights, divided into `TRUNK` and `DECODING`, with a dict of outputs.
 
-    The decoding is what makes coordinates: from the last layers with a kernel, such as those that give the heatmaps, to
-    the outputs. Converters name every op by its scope, so whoever quantises knows by name what has to stay in float;
-    the dict gives the signature's outputs their names.
+    The decoding computes the coordinates: from the last layers with a kernel, such as the heatmap layers, to the
+    outputs. Converters name ops by scope, so the quantizer selects by name what stays in float. The dict names the
+    outputs of the signature.
 
     Args:
-        model: Raw pixels (B, H, W, C) -> keypoints, or a dict of keypoints and uncertainty.
-        dtype: The type of the pixels that it takes: ``float32`` or ``uint8``.
-        batch: How many crops it takes at once; None for any number.
+        model: Raw pixels (B, H, W, C) to keypoints, or to a dict of keypoints and uncertainty.
+        dtype: Type of the input's pixels: ``float32`` or ``uint8``.
+        batch: Batch size; None leaves it free.
     """
     import keras
 
@@ -74,7 +74,7 @@ def in_two_scopes(model: "keras.Model", dtype: str = "float32", batch: int | Non
 
 
 def _before_last_kernels(outputs: list[Any]) -> list[Any]:
-    """What the last layers with a kernel take, on every way to the outputs."""
+    """Returns the inputs of the last layers with a kernel, on every path to the outputs."""
     found: dict[int, Any] = {}
     todo, seen = list(outputs), set()
     while todo:
@@ -82,7 +82,7 @@ def _before_last_kernels(outputs: list[Any]) -> list[Any]:
         if id(tensor) in seen:
             continue
         seen.add(id(tensor))
-        operation, node, _ = tensor._keras_history  # Keras has no public way from a tensor to what made it
+        operation, node, _ = tensor._keras_history  # Keras has no public way from a tensor to its operation
         given = operation._inbound_nodes[node].input_tensors
         if hasattr(operation, "kernel"):
             found |= {id(features): features for features in given}

@@ -1,4 +1,4 @@
-"""Owns TFLite files of float32 and float16 weights, and what all TFLite files have in common."""
+"""Export to TFLite with float32 or float16 weights, and the steps that all TFLite files share."""
 
 from pathlib import Path
 
@@ -11,25 +11,25 @@ from kpdetect.modelfile.spec import INPUT_NAME, Spec
 
 
 def write_tflite(source: Source, path: Path, half: bool = False) -> None:
-    """Writes weights as float32, or in `half` the bytes as float16; either computes in float32 on a processor."""
+    """Writes a TFLite file with float32 weights, or with `half` float16 weights; both compute in float32 on a CPU."""
     finish(converted(source, path.parent, half=half), source.spec, path)
 
 
 def converted(source: Source, folder: Path, dtype: str = "float32", half: bool = False) -> bytearray:
-    """The flatbuffer of a model, as TensorFlow's converter gives it.
+    """Converts a model with TensorFlow's converter and returns the flatbuffer.
 
     Args:
-        source: What it is made of.
-        folder: Where the files of an export are written; a SavedModel there is used.
-        dtype: The type of the pixels that it takes.
-        half: Keep weights as float16.
+        source: The model and its spec.
+        folder: The folder of the export; a SavedModel in it is used.
+        dtype: Type of the input's pixels.
+        half: Store weights as float16.
 
     Raises:
         KpdetectError: An op has no built-in kernel.
     """
     import tensorflow as tf
 
-    # Through a SavedModel, for its signature carries the names.
+    # From a SavedModel, because its signature keeps the names of inputs and outputs.
     with saved_model_of(source, folder, dtype) as saved:
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # no Flex
@@ -38,16 +38,18 @@ def converted(source: Source, folder: Path, dtype: str = "float32", half: bool =
             converter.target_spec.supported_types = [tf.float16]
         try:
             return bytearray(converter.convert())
-        except Exception as error:  # the converter's own exceptions have no common base but this
+        except Exception as error:  # the converter's exceptions have no other common base class
             reason = str(error).splitlines()[0]
-            raise KpdetectError(f"TFLite: the model has an op without a built-in TFLite kernel: {reason}") from error
+            raise KpdetectError(
+                f"TFLite: the model contains an op without a built-in TFLite kernel: {reason}"
+            ) from error
 
 
 def finish(flatbuffer: bytearray, spec: Spec, path: Path) -> None:
-    """Writes a flatbuffer once its ops are known to be built in, with the contract's names and the spec inside.
+    """Writes a flatbuffer with the contract's tensor names and the spec inside, after a check of its ops.
 
     Raises:
-        KpdetectError: It has a Flex or another custom op.
+        KpdetectError: It contains a Flex op or another custom op.
     """
     tflite_ops(flatbuffer)
     rename_tensors(flatbuffer)
@@ -56,10 +58,10 @@ def finish(flatbuffer: bytearray, spec: Spec, path: Path) -> None:
 
 
 def rename_tensors(flatbuffer: bytearray) -> None:
-    """Gives the input and output tensors the contract's names too, for runtimes that look there; in place.
+    """Renames the input and output tensors to the contract's names, in place, for runtimes that read tensor names.
 
-    The converter names them ``serving_default_image:0`` and ``StatefulPartitionedCall:0``. A shorter name fits where
-    the old one stands, and nothing else moves: weights keep the alignment that the converter gave them.
+    The converter names them ``serving_default_image:0`` and ``StatefulPartitionedCall:0``. A shorter name is written
+    over the longer one, so nothing else moves and weights keep their alignment.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -69,7 +71,7 @@ def rename_tensors(flatbuffer: bytearray) -> None:
     named = [(graph.Inputs(0), INPUT_NAME), *((output.TensorIndex(), output.Name().decode()) for output in outputs)]
     for index, name in named:
         table = graph.Tensors(index)._tab
-        start = table.Indirect(table.Pos + table.Offset(10))  # 10: where the schema keeps Tensor.name
+        start = table.Indirect(table.Pos + table.Offset(10))  # 10: the vtable offset of Tensor.name
         length = int.from_bytes(flatbuffer[start : start + 4], "little")
         if len(name) <= length:  # a string is its length in 4 bytes, its text, and zeros
             text = len(name).to_bytes(4, "little") + name.encode()

@@ -1,4 +1,4 @@
-"""Owns how a Keras model becomes a page for browsers: a static folder with the page and a TFLite file for LiteRT.js."""
+"""Export to a web page: a static folder with the page and a TFLite file for LiteRT.js."""
 
 import dataclasses
 from pathlib import Path
@@ -10,10 +10,9 @@ from kpdetect.modelfile import bundle
 
 
 def write_web(source: Source, path: Path) -> None:
-    """Writes the page, and its model for one crop at a time, of float16 weights, for it is fetched; a bundle too.
+    """Writes the page and its model with batch 1 and float16 weights; the folder is a bundle too.
 
-    LiteRT.js refuses a free batch; and where a graph computes a shape, it gives zeros without an error, so that the
-    graph is made for a batch of 1 from the start.
+    LiteRT.js rejects a free batch, and returns zeros where a graph computes a shape, so the graph is built for batch 1.
 
     Raises:
         KpdetectError: The page cannot be built (see `kpdetect.exporters.web_page`), or an op has no built-in kernel.

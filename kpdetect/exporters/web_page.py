@@ -1,8 +1,7 @@
-"""Owns the browser page as Python sees it: built by npm from its sources, then filled with what it reads of a model.
+"""Builds the browser page from its sources with npm and adds the files that it reads.
 
-The sources are in ``kpdetect/web``. Built, the page weighs 30 MB, 10 in a wheel, which would be more than all the rest:
-so the first export builds it, and keeps it in the user's cache (``XDG_CACHE_HOME``, by default ``~/.cache``) under the
-name of its sources' digest.
+The sources are in ``kpdetect/web``. The built page is 30 MB (10 MB in a wheel), so it is not packaged: the first export
+builds it and stores it in the user's cache (``XDG_CACHE_HOME``, by default ``~/.cache``), named by the sources' digest.
 """
 
 import dataclasses
@@ -30,19 +29,19 @@ WEB = "web"
 MODEL_FILE = "model.tflite"
 
 SOURCES = PACKAGE / "web"
-NOT_SOURCES = ("node_modules", "dist")  # what npm leaves beside them in a checkout
-OLDEST_NODE = (20, 19)  # what Vite asks for
+NOT_SOURCES = ("node_modules", "dist")  # left by npm in a checkout
+OLDEST_NODE = (20, 19)  # required by Vite
 EXAMPLE_FACES, EXAMPLE_SIZE = ((7, 5), (7, 11)), 480  # seed and index; the detector finds both
 
 
 def write_page(folder: Path) -> None:
-    """Writes the static folder of the page, but for `MODEL_FILE` and its ``spec.json``.
+    """Writes the static folder of the page, without `MODEL_FILE` and its ``spec.json``.
 
     Args:
-        folder: Where to; must not be there yet.
+        folder: The folder to create.
 
     Raises:
-        KpdetectError: The page cannot be built, or this OpenCV has no Haar cascades.
+        KpdetectError: The page cannot be built, or OpenCV has no Haar cascades.
     """
     shutil.copytree(built_page(), folder)
     filters = _filters(folder / "filters")
@@ -57,7 +56,7 @@ def write_page(folder: Path) -> None:
 
 
 def built_page() -> Path:
-    """The page as npm builds it, without a model: from the cache, or built now, with 90 MB that npm fetches.
+    """Returns the folder of the built page without a model, from the cache or built now (npm downloads 90 MB).
 
     Raises:
         KpdetectError: Node.js is missing or too old, or npm failed.
@@ -70,34 +69,34 @@ def built_page() -> Path:
 
 
 def npm_path(built: Path) -> str:
-    """Where npm is, once it is known that its Node.js is new enough.
+    """Returns the path of npm after a check of Node.js' version.
 
     Args:
-        built: What can be copied from another machine instead, for the text of errors.
+        built: Folder that may be copied from another machine instead; named in the error.
 
     Raises:
-        KpdetectError: Node.js or npm is missing, or too old.
+        KpdetectError: Node.js or npm is missing or too old.
     """
     npm, node = shutil.which("npm"), shutil.which("node")
     oldest = ".".join(map(str, OLDEST_NODE))
-    way_out = f"install Node.js {oldest} or later, or copy {built} from a machine that has exported a page"
+    fix = f"install Node.js {oldest} or later, or copy {built} from a machine that has exported a page"
     if npm is None or node is None:
-        raise KpdetectError(f"format 'web': building the page needs node and npm, which are not on the PATH; {way_out}")
+        raise KpdetectError(f"format 'web': node and npm are needed to build the page, and are not on the PATH; {fix}")
     version = _run([node, "--version"], Path.cwd()).strip()
     if tuple(int(part) for part in version.lstrip("v").split(".")[:2]) < OLDEST_NODE:
-        raise KpdetectError(f"format 'web': expected Node.js {oldest} or later, received {version}; {way_out}")
+        raise KpdetectError(f"format 'web': expected Node.js {oldest} or later, received {version}; {fix}")
     return npm
 
 
 def example() -> Pixels:
-    """A picture of drawn faces, to try the page with: (H, W, 3) uint8 RGB."""
+    """Returns a picture of synthetic faces to try the page with: (H, W, 3) uint8 RGB."""
     return np.hstack([synthetic.render(seed, index, EXAMPLE_SIZE)[0] for seed, index in EXAMPLE_FACES])
 
 
 def _build(target: Path) -> None:
     npm = npm_path(target)
     with tempfile.TemporaryDirectory() as passing:
-        work = Path(passing) / WEB  # a copy: an installed package's folder is not for writing
+        work = Path(passing) / WEB  # a copy, because the folder of an installed package may be read-only
         shutil.copytree(SOURCES, work, ignore=shutil.ignore_patterns(*NOT_SOURCES))
         _run([npm, "ci", "--omit=dev", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"], work)
         _run([npm, "run", "build"], work)
@@ -109,13 +108,15 @@ def _run(command: list[str], folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line.lower()]
-        said = " / ".join(lines[:3]) or f"exit status {done.returncode}"
-        raise KpdetectError(f"format 'web': {' '.join(command[1:3])} failed: {said}; the first build fetches packages")
+        message = " / ".join(lines[:3]) or f"exit status {done.returncode}"
+        raise KpdetectError(
+            f"format 'web': {' '.join(command[1:3])} failed: {message}; the first build needs a network"
+        )
     return done.stdout
 
 
 def _digest() -> str:
-    """Names the sources, so that a page of other sources is never taken for theirs."""
+    """Returns a digest of the sources, which names the built page."""
     digest = hashlib.sha256()
     for path in sorted(_sources()):
         digest.update(path.relative_to(SOURCES).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -128,7 +129,7 @@ def _sources() -> list[Path]:
 
 
 def _detector(folder: Path) -> dict[str, Any]:
-    """Copies the cascades' files; tells what `kpdetect.detection.HaarDetector` is made of."""
+    """Copies the cascades' files and returns the parameters of `kpdetect.detection.HaarDetector`."""
     folder.mkdir()
     for file in {cascade.file for cascade in detection.CASCADES}:
         shutil.copyfile(detection.cascade_path(file), folder / file)
@@ -145,7 +146,7 @@ def _detector(folder: Path) -> dict[str, Any]:
 
 
 def _scan() -> dict[str, Any]:
-    """Where the page's model looks by itself, as `kpdetect.detection.scan` has it."""
+    """Returns the parameters of the search with the landmark model, `kpdetect.detection.scan`."""
     return {
         "sides": scan.SIDES,
         "step": scan.STEP,
@@ -157,7 +158,7 @@ def _scan() -> dict[str, Any]:
 
 
 def _filters(folder: Path) -> list[dict[str, Any]]:
-    """Copies the shipped filters' pictures; tells where a face's points lie in each."""
+    """Copies the pictures of the packaged filters and returns their anchor points."""
     folder.mkdir()
     found = []
     with resources.as_file(resources.files("kpdetect.filters").joinpath("pictures")) as pictures:

@@ -1,4 +1,4 @@
-"""Owns a saved model: the folder of weights and ``spec.json``, and where every other model file carries its spec."""
+"""Bundles (a folder of weights and ``spec.json``), and reading and writing the spec of every kind of model file."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ from kpdetect.modelfile.spec import (
     SPEC_FILE,
     UNCERTAINTY_NAME,
     FileRecord,
-    Spec,  # callers know it as bundle.Spec
+    Spec,  # exported as bundle.Spec
 )
 
 if TYPE_CHECKING:
@@ -27,22 +27,24 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "model.weights.h5"
 HALF_WEIGHTS_FILE = "model.weights_fp16.npz"
-"""The same weights in half the bytes. `load_bundle` reads them in a bundle without `WEIGHTS_FILE`."""
+"""The same weights in half the bytes, which `load_bundle` reads in a bundle without `WEIGHTS_FILE`."""
 WORTH_HALVING = 1 << 14
 """Weight arrays of at least this many values are stored as float16 in `HALF_WEIGHTS_FILE`, smaller ones as float32.
-The shipped model's predictions then change by at most 0.009 pixels of the crop (151 test faces of 300-W), against 0.041
-with float16 throughout; the small arrays are 5 % of the bytes."""
+
+The packaged model's predictions then change by at most 0.009 pixels of the crop (151 test faces of 300-W), against
+0.041 with float16 throughout; the small arrays are 5 % of the bytes.
+"""
 ONNX_KEY = "kpdetect_spec"
 
 
 def write_bundle(model: "keras.Model", spec: Spec, folder: PathLike) -> Spec:
-    """Writes weights and ``spec.json`` into a folder that is there; `save_bundle` makes one atomically.
+    """Writes weights and ``spec.json`` into an existing folder; `save_bundle` creates one atomically.
 
     Returns:
-        The spec as written: `spec` with this kpdetect's version and the weights file as its only file.
+        The spec as written: `spec` with this version of kpdetect and the weights as its only file.
 
     Raises:
-        KpdetectError: The model's shapes are not those of the spec.
+        KpdetectError: The model's shapes differ from the spec's.
     """
     import keras
 
@@ -53,12 +55,12 @@ def write_bundle(model: "keras.Model", spec: Spec, folder: PathLike) -> Spec:
     received = (model.input_shape, tuple(outputs[OUTPUT_NAME].shape))
     if received != expected:
         raise KpdetectError(
-            f"model: expected input and output of shapes {expected[0]} and {expected[1]} as the spec tells, "
+            f"model: expected input and output of shapes {expected[0]} and {expected[1]} (spec), "
             f"received {received[0]} and {received[1]}"
         )
     weights = Path(folder) / WEIGHTS_FILE
 
-    # A compiled model would save its optimizer's state too, which is twice the size of the weights.
+    # Saving a compiled model would include its optimizer's state, which is twice the size of the weights.
     keras.Model(model.inputs, model.outputs, name=model.name).save_weights(weights)
     written = dataclasses.replace(
         spec,
@@ -71,19 +73,25 @@ def write_bundle(model: "keras.Model", spec: Spec, folder: PathLike) -> Spec:
 
 
 def save_bundle(model: "keras.Model", spec: Spec, folder: PathLike, overwrite: bool = False) -> Spec:
-    """Writes a bundle, all of it or nothing: ``model.weights.h5`` and ``spec.json``.
+    """Writes a bundle atomically: ``model.weights.h5`` and ``spec.json``.
 
     Args:
-        model: The model that ``kpdetect.models.build`` made for `spec`.
-        spec: What it is; its ``files``, ``kpdetect_version`` and ``uncertainty`` are set anew.
-        folder: Where to; must not be there yet, unless `overwrite`.
-        overwrite: Replace the folder, with all that is in it.
+        model: The model that `kpdetect.models.build` built for `spec`.
+        spec: Its description; ``files``, ``kpdetect_version`` and ``uncertainty`` are set here.
+        folder: The folder to create.
+        overwrite: Replace an existing folder with everything in it.
 
     Returns:
         The spec as written.
 
     Raises:
-        KpdetectError: The folder is there already, or the model does not fit the spec.
+        KpdetectError: The folder exists, or the model does not match the spec.
+
+    Example:
+        ```python
+        model = models.build("compact", 68, (160, 160, 1))
+        save_bundle(model, Spec(IBUG68, "compact", {}, CropRule((160, 160), 1.2), channels=1), "runs/mine")
+        ```
     """
     with atomic_folder(folder, overwrite) as temporary:
         return write_bundle(model, spec, temporary)
@@ -116,14 +124,22 @@ def add_half_weights(folder: PathLike) -> Spec:
 
 
 def load_bundle(folder: PathLike) -> tuple["keras.Model", Spec]:
-    """Rebuilds a bundle's model: the architecture from code, by its name, and the weights from the file.
+    """Loads a bundle's model. The architecture is built from code, by its name; only weights are read from the file.
 
     Args:
         folder: A bundle folder, or the name of a packaged model such as ``compact-160-v1``.
 
+    Returns:
+        The Keras model and its spec.
+
     Raises:
-        KpdetectError: It is no bundle, the weights are not those the spec tells (sha256), or do not fit.
+        KpdetectError: It is no bundle, or the weights are missing, differ from the spec's sha256 or do not fit.
         MissingExtra: Keras is not installed.
+
+    Example:
+        ```python
+        model, spec = load_bundle("compact-160-v1")
+        ```
     """
     spec, weights = checked_weights(folder)
     try:
@@ -158,16 +174,23 @@ def checked_weights(folder: PathLike) -> tuple[Spec, Path]:
 
 
 def read_spec(path: PathLike) -> Spec:
-    """The spec of any model file: a bundle, SavedModel folder, ``.tflite``, ``.onnx`` or ``.keras``.
+    """Reads the spec of any model file.
+
+    Args:
+        path: A bundle or SavedModel folder, a ``.tflite``, ``.onnx`` or ``.keras`` file, or the name of a packaged
+            model.
 
     Raises:
-        KpdetectError: There is no such file, it is no model, or it carries no spec.
+        KpdetectError: There is no such file, it is no model, or it contains no spec.
         MissingExtra: It is an ONNX file and onnxruntime is not installed.
+
+    >>> read_spec("compact-160-v1").num_keypoints
+    68
     """
     text = _SPEC_READERS[model_kind(path)](resolve(path))
     if text is None:
         raise KpdetectError(
-            f"{path}: carries no kpdetect {SPEC_FILE}, so its points and its crop are not known; "
+            f"{path}: contains no {SPEC_FILE}, so its points and its crop rule are unknown; "
             "export the model with: python -m kpdetect.export BUNDLE --out DIR"
         )
     return Spec.from_json(text, str(path))
@@ -179,23 +202,28 @@ def write_spec(spec: Spec, folder: PathLike) -> None:
 
 
 def embed_in_zip(spec: Spec, path: PathLike) -> None:
-    """Adds ``spec.json`` to a ``.keras`` zip, or as an associated file behind the flatbuffer of a ``.tflite``."""
+    """Appends ``spec.json`` to a ``.keras`` zip, or as an associated file to the flatbuffer of a ``.tflite``."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(SPEC_FILE, spec.to_json())
 
 
 def embed_in_saved_model(spec: Spec, folder: PathLike) -> None:
-    """Adds ``assets.extra/spec.json``, the place where a SavedModel keeps what TensorFlow does not read."""
+    """Writes ``assets.extra/spec.json``, which TensorFlow ignores."""
     extra = Path(folder) / "assets.extra"
     extra.mkdir(exist_ok=True)
     write_spec(spec, extra)
 
 
 def model_kind(path: PathLike) -> str:
-    """What a path holds: ``bundle``, ``saved_model``, ``tflite``, ``keras`` or ``onnx``.
+    """Returns the kind of a model: ``bundle``, ``saved_model``, ``tflite``, ``keras`` or ``onnx``.
+
+    Files are recognised by their first bytes; ONNX, which has no signature, by its suffix.
 
     Raises:
-        KpdetectError: There is nothing, or something else.
+        KpdetectError: There is no such path, or it is something else.
+
+    >>> model_kind("compact-160-v1")
+    'bundle'
     """
     target = resolve(path)
     if target.is_dir():
@@ -215,7 +243,7 @@ def model_kind(path: PathLike) -> str:
 
 
 def file_record(path: PathLike, differences_px: tuple[float, float] | None = None) -> FileRecord:
-    """A file's sha256 and size, and its greatest and mean difference from Keras where it was compared."""
+    """Returns a file's sha256 and size, and its greatest and mean difference from Keras if it was compared."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -230,10 +258,10 @@ def file_record(path: PathLike, differences_px: tuple[float, float] | None = Non
 
 
 def checked_file(folder: PathLike, spec: Spec, name: str) -> Path:
-    """The path of one of a bundle's files, once its bytes are known to be those the spec tells.
+    """Returns the path of a bundle's file after a check of its sha256.
 
     Raises:
-        KpdetectError: The spec or the folder has no such file, or its sha256 is another one.
+        KpdetectError: The spec or the folder has no such file, or its sha256 differs.
     """
     path = Path(folder) / name
     if name not in spec.files or not path.is_file():
@@ -241,8 +269,8 @@ def checked_file(folder: PathLike, spec: Spec, name: str) -> Path:
     expected, received = spec.files[name]["sha256"], file_record(path)["sha256"]
     if received != expected:
         raise KpdetectError(
-            f"{path}: damaged or exchanged: expected sha256 {expected[:12]}… as {SPEC_FILE} tells, "
-            f"received {received[:12]}…; copy the bundle again or export the model anew"
+            f"{path}: damaged or replaced: expected sha256 {expected[:12]}… ({SPEC_FILE}), "
+            f"received {received[:12]}…; copy the bundle again or export the model again"
         )
     return path
 
@@ -261,21 +289,21 @@ def _load_weights(model: "keras.Model", weights: Path, architecture: str) -> Non
 
     floats = [variable for variable in model.variables if "float" in str(variable.dtype)]
     for variable in floats:
-        # Keras goes on with random numbers where the file has none for a layer; so that it shows, none are left.
+        # Keras keeps the initial weights of layers that the file lacks. NaN makes them detectable.
         variable.assign(np.full(variable.shape, np.nan, np.float32))
     try:
         with warnings.catch_warnings():
-            # "Skipping nested container": another Keras' file layout, harmless as long as every weight is found.
+            # "Skipping nested container": another Keras version's layout, harmless if every weight is found.
             warnings.filterwarnings("ignore", message="Skipping nested container", category=UserWarning)
             model.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]  # Keras adds whole variables
+        reason = " ".join(str(error).split())[:300]  # Keras' message may contain whole variables
         raise KpdetectError(f"{weights}: no weights for architecture '{architecture}': {reason}") from error
     empty = [variable.path for variable in floats if not bool(ops.all(ops.isfinite(variable)))]
     if empty:
         raise KpdetectError(
             f"{weights}: expected finite weights for every layer of architecture '{architecture}', "
-            f"received none for {', '.join(empty[:3])}{' …' if len(empty) > 3 else ''}"
+            f"received missing or non-finite ones for {', '.join(empty[:3])}{' …' if len(empty) > 3 else ''}"
         )
 
 
@@ -324,10 +352,10 @@ def _spec_in_onnx(path: Path) -> bytes | None:
         raise MissingExtra("onnxruntime", "onnx", f"{path}: reading an ONNX model") from error
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # the exception tells; its echo on stderr would tell it twice
+    options.log_severity_level = 4  # the exception has the message already
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no common base but this
+    except Exception as error:  # onnxruntime's exceptions have no other common base class
         raise KpdetectError(f"{path}: no ONNX model: {str(error).splitlines()[0]}") from error
     text: str | None = session.get_modelmeta().custom_metadata_map.get(ONNX_KEY)
     return None if text is None else text.encode("utf-8")
@@ -349,7 +377,7 @@ def _first_bytes(path: Path) -> str:
 
 
 def _kind_by_content(path: Path) -> str | None:
-    """TFLite and Keras files are known by their first bytes; ONNX has no mark of its own, so its suffix must tell."""
+    """TFLite and Keras files are recognised by their first bytes; ONNX has no signature, so its suffix counts."""
     with open(path, "rb") as file:
         start = file.read(8)
     if start[4:8] == b"TFL3":

@@ -1,4 +1,4 @@
-"""Owns what a runtime tells of a model file's graph: what goes in and out, its ops, and which of them run quickly."""
+"""Description of a model file's graph by its runtime: inputs, outputs, ops, and which ops XNNPACK runs."""
 
 import os
 from collections import Counter
@@ -15,12 +15,12 @@ from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, S
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or an output.
+    """An input or output.
 
     Attributes:
-        name: As the contract calls it.
+        name: Its name in the contract.
         dtype: Such as ``float32``.
-        shape: Sizes; None for one that is free.
+        shape: Sizes; None for a free one.
     """
 
     name: str
@@ -37,9 +37,9 @@ class Signature:
     """One way to call a file.
 
     Attributes:
-        name: ``""`` where a file has no more than one.
-        inputs: What goes in.
-        outputs: What comes out.
+        name: Empty if the file has only one.
+        inputs: Input tensors.
+        outputs: Output tensors.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Signature:
 
 @dataclass(frozen=True)
 class Graph:
-    """What a runtime tells of a file.
+    """The graph of a file.
 
     Attributes:
-        signatures: How it can be called.
-        ops: How many of each op; empty where they are not in the file as such.
-        not_xnnpack: How many of each op of a TFLite file run outside XNNPACK on this machine; None where untold.
+        signatures: The ways to call it.
+        ops: Number of each op; empty if the file does not list its ops.
+        not_xnnpack: Number of each op of a TFLite file that XNNPACK does not run on this machine; None if unknown.
     """
 
     signatures: tuple[Signature, ...]
@@ -63,14 +63,12 @@ class Graph:
 
 
 def read_graph(path: Path, kind: str, spec: Spec) -> Graph:
-    """Opens a file in its own runtime.
+    """Opens a file in its own runtime and describes its graph.
 
     Args:
         path: The file; for a SavedModel its folder.
-        kind: ``tflite``, ``onnx``, ``saved_model`` or ``keras``, as `kpdetect.modelfile.bundle.model_kind` tells; of
-        weights
-            (``bundle``) and ``.keras`` files the spec tells all that is wanted here.
-        spec: What the file says of itself.
+        kind: A result of `kpdetect.modelfile.bundle.model_kind`. For ``bundle`` and ``keras`` the spec is used alone.
+        spec: The file's description.
 
     Raises:
         KpdetectError: The file is damaged.
@@ -80,7 +78,7 @@ def read_graph(path: Path, kind: str, spec: Spec) -> Graph:
         return _READERS[kind](path, spec)
     except KpdetectError:
         raise
-    except Exception as error:  # the runtimes' own exceptions have no common base but this
+    except Exception as error:  # the runtimes' exceptions have no other common base class
         raise KpdetectError(f"{path}: cannot be opened: {(str(error).splitlines() or [repr(error)])[0]}") from error
 
 
@@ -102,26 +100,26 @@ def _tflite_tensor(name: str, detail: Mapping[str, Any]) -> Tensor:
 
 
 def _outside_xnnpack(interpreter: Any) -> dict[str, int] | None:
-    """The ops that the interpreter left to its own kernels.
+    """Returns the ops that run in the interpreter's own kernels.
 
-    Once tensors are allocated, the plan lists each part that XNNPACK took as one more op, ``DELEGATE``; what lies
-    between such a part's inputs and outputs is what it took. LiteRT shows the plan to its own tools alone.
+    After the allocation of tensors, the plan lists each part that XNNPACK runs as an op ``DELEGATE``. The ops between
+    such a part's inputs and outputs are its own. LiteRT offers the plan only through a private method.
     """
-    tell = getattr(interpreter, "_get_ops_details", None)
-    if tell is None:
+    ops_details = getattr(interpreter, "_get_ops_details", None)
+    if ops_details is None:
         return None
     interpreter.allocate_tensors()
-    ops = tell()
+    ops = ops_details()
     made_by = {int(tensor): op for op in ops if op["op_name"] != "DELEGATE" for tensor in op["outputs"]}
-    taken: set[int] = set()
+    delegated: set[int] = set()
     for part in (op for op in ops if op["op_name"] == "DELEGATE"):
         given, todo = {int(tensor) for tensor in part["inputs"]}, [int(tensor) for tensor in part["outputs"]]
         while todo:
             op = made_by.get(todo.pop())
-            if op is not None and op["index"] not in taken:
-                taken.add(op["index"])
+            if op is not None and op["index"] not in delegated:
+                delegated.add(op["index"])
                 todo += [int(tensor) for tensor in op["inputs"] if int(tensor) not in given]
-    return dict(Counter(op["op_name"] for op in made_by.values() if op["index"] not in taken))
+    return dict(Counter(op["op_name"] for op in made_by.values() if op["index"] not in delegated))
 
 
 def _onnx(path: Path, spec: Spec) -> Graph:
@@ -146,7 +144,7 @@ def _onnx_tensor(info: Any) -> Tensor:
 
 
 def _saved_model(path: Path, spec: Spec) -> Graph:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes on the machine are not the user's business
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides notes about the machine
     try:
         import tensorflow as tf
     except ModuleNotFoundError as error:
@@ -179,33 +177,35 @@ _READERS: dict[str, Callable[[Path, Spec], Graph]] = {
 
 
 def op_counts(flatbuffer: bytes | bytearray) -> Counter[str]:
-    """How many of each op a TFLite model has, by names such as ``CONV_2D``; custom ops by names of their own."""
+    """Returns the number of each op of a TFLite model, by names such as ``CONV_2D``; custom ops by their own names."""
     from ai_edge_litert import schema_py_generated as schema
 
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     model = schema.Model.GetRootAs(flatbuffer, 0)
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-    # Old files hold the op in one byte, the deprecated field; the greater one is the op's number.
-    called = [
+    # Old files store the op in the deprecated one-byte field; the greater value is the op's number.
+    code_names = [
         code.CustomCode().decode()
         if code.CustomCode()
         else names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
         for code in codes
     ]
     graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
-    return Counter(called[graph.Operators(i).OpcodeIndex()] for graph in graphs for i in range(graph.OperatorsLength()))
+    return Counter(
+        code_names[graph.Operators(i).OpcodeIndex()] for graph in graphs for i in range(graph.OperatorsLength())
+    )
 
 
 def tflite_ops(flatbuffer: bytes | bytearray) -> list[str]:
-    """The names of the ops that a TFLite model needs, such as ``CONV_2D``.
+    """Returns the sorted names of the ops of a TFLite model, such as ``CONV_2D``.
 
     Raises:
-        KpdetectError: One of them is a Flex or another custom op, which a plain TFLite runtime does not have.
+        KpdetectError: One is a Flex op or another custom op, which a plain TFLite runtime does not have.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     ops = sorted(op_counts(flatbuffer))
     custom = [name for name in ops if not hasattr(schema.BuiltinOperator, name)]
     if custom:
-        raise KpdetectError(f"TFLite: expected built-in ops alone, received {', '.join(custom)}")
+        raise KpdetectError(f"TFLite: expected built-in ops only, received {', '.join(custom)}")
     return ops

@@ -1,4 +1,4 @@
-"""Owns what a model file says of itself, as a page for people and as a drawing of its points."""
+"""Description of a model file as text, a drawing of its points, and the table of packaged models."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +23,10 @@ from kpdetect.modelfile.spec_text import (
     describe_output,
 )
 
-WIDTH, INDENT = 110, 17  # letters
-DRAWN_FACES = 64  # their median is calm
+WIDTH, INDENT = 110, 17  # characters
+DRAWN_FACES = 64  # enough for a stable median
 
-KINDS_IN_WORDS = {
+KIND_NAMES = {
     "bundle": "bundle",
     "saved_model": "SavedModel",
     "tflite": "TFLite",
@@ -36,20 +36,21 @@ KINDS_IN_WORDS = {
 
 
 def description(path: PathLike) -> str:
-    """All that a model file says of itself, as text.
+    """Returns the contents of a model file's spec and graph as text.
 
     Args:
-        path: A bundle or SavedModel folder, or a ``.tflite``, ``.onnx`` or ``.keras`` file.
+        path: A bundle or SavedModel folder, a ``.tflite``, ``.onnx`` or ``.keras`` file, or the name of a packaged
+            model.
 
     Raises:
-        KpdetectError: It is no model, or carries no spec.
+        KpdetectError: It is no model, or has no spec.
         MissingExtra: The file needs a package that is not installed.
     """
     place = resolve(path)
     kind, spec = model_kind(place), read_spec(place)
     with quietly(f"reading {path}"):
         graph = read_graph(place, kind, spec)
-    lines = [f"{path}: {KINDS_IN_WORDS[kind]}, {runtime.size_of(place)} bytes"]
+    lines = [f"{path}: {KIND_NAMES[kind]}, {runtime.size_of(place)} bytes"]
     for title, text in [*_spec_rows(spec), *_file_rows(spec), *_graph_rows(graph)]:
         lines.append(textwrap.fill(text, WIDTH, initial_indent=title.ljust(INDENT), subsequent_indent=" " * INDENT))
     return "\n".join(lines)
@@ -70,21 +71,21 @@ def _shipped_row(shipped: ShippedModel) -> tuple[str, ...]:
     file = next(name for name in spec.files if name.endswith(".tflite"))
     height, width, _ = spec.input_shape
     color = "grey" if spec.channels == 1 else "RGB"
-    error = _error_in_words(spec.errors[0]) if spec.errors else "-"
+    error = _error_text(spec.errors[0]) if spec.errors else "-"
     size = str(spec.files[file]["bytes"])
     return shipped.name, shipped.alias, str(spec.num_keypoints), f"{height}x{width} {color}", size, error
 
 
 def draw_points(path: PathLike, target: PathLike) -> None:
-    """Draws a file's numbered points where it sees them itself: the median over faces that kpdetect draws.
+    """Draws a model's numbered points: the median of its predictions for synthetic faces.
 
     Args:
-        path: The model file.
-        target: The picture; its suffix tells the format.
+        path: The model.
+        target: The picture; its suffix selects the format.
 
     Raises:
-        KpdetectError: The file cannot be run, or the picture cannot be written.
-        MissingExtra: Matplotlib, or what the file needs to run, is not installed.
+        KpdetectError: The model cannot run, or the picture cannot be written.
+        MissingExtra: Matplotlib or the model's runtime is not installed.
     """
     visualization.check_target(target)
     with quietly(f"loading {path}"):
@@ -102,7 +103,7 @@ def _spec_rows(spec: Spec) -> Iterator[tuple[str, str]]:
         "model",
         f"{name}; architecture {spec.architecture}, recipe {spec.recipe or '-'}, kpdetect {spec.kpdetect_version}",
     )
-    yield "points", _points_in_words(spec)
+    yield "points", _points_text(spec)
     yield "input", describe_input(spec.channels, spec.input_dtype)
     yield "crop", describe_crop(spec.crop)
     yield OUTPUT_NAME, describe_output(spec.crop)
@@ -111,25 +112,25 @@ def _spec_rows(spec: Spec) -> Iterator[tuple[str, str]]:
     if spec.face_score is not None:
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in spec.face_score.items())
         yield "face score", f"{FACE_SCORE_TEXT} Here {numbers}."
-    yield "trained on", ", ".join(spec.data) or "untold"
-    yield "terms", spec.terms or "untold"
+    yield "trained on", ", ".join(spec.data) or "not recorded"
+    yield "terms", spec.terms or "not recorded"
     if RANGES_FROM in spec.extra:
         ranges = spec.extra[RANGES_FROM]
-        yield "integers", f"their ranges are from {ranges['faces']} faces of {ranges['data']}"
+        yield "calibration", f"integer ranges from {ranges['faces']} faces of {ranges['data']}"
     for row in spec.errors:
-        yield "error", _error_in_words(row)
+        yield "error", _error_text(row)
 
 
-def _points_in_words(spec: Spec) -> str:
+def _points_text(spec: Spec) -> str:
     schema = spec.schema
     parts = [f"{name} {_ranges(part)}" for name, part in (schema.regions or schema.groups).items()]
-    swap = "a mirrored picture swaps left and right" if schema.flip_permutation else "no left and right told"
+    swap = "a mirrored picture swaps left and right" if schema.flip_permutation else "no flip permutation"
     listed = ", ".join(parts or [f"{number} {name}" for number, name in enumerate(schema.point_names)])
     return f"{schema.num_keypoints} of scheme {schema.name}, numbered from 0: {listed}; {swap}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """Whole numbers with runs joined.
+    """Joins runs of whole numbers.
 
     >>> _ranges([0, 1, 2, 5])
     '0-2, 5'
@@ -141,33 +142,33 @@ def _ranges(numbers: Sequence[int]) -> str:
     )
 
 
-def _error_in_words(row: Mapping[str, object]) -> str:
+def _error_text(row: Mapping[str, object]) -> str:
     measured = f"NME {row['nme']:.2f} % " if isinstance(row.get("nme"), float) else ""
-    of = f" by {row['file']}" if row.get("file") else ""
+    file = f", file {row['file']}" if row.get("file") else ""
     return (
         f"{measured}({row['normaliser']}) on {row['n']} faces of {row['dataset']}, {row['split']}, boxes: "
-        f"{row['boxes']}{of}"
+        f"{row['boxes']}{file}"
     )
 
 
 def _file_rows(spec: Spec) -> Iterator[tuple[str, str]]:
-    """The other files of a bundle."""
+    """Describes the other files of a bundle."""
     for name, record in spec.files.items():
         greatest, mean = record["max_difference_px"], record.get("mean_difference_px")
-        off = "" if greatest is None else f", off from Keras by {greatest:.2g} px at worst"
-        yield "file", f"{name}: {record['bytes']} bytes{off}" + ("" if mean is None else f", {mean:.2g} in the mean")
+        off = "" if greatest is None else f", difference from Keras {greatest:.2g} px at most"
+        yield "file", f"{name}: {record['bytes']} bytes{off}" + ("" if mean is None else f", {mean:.2g} px mean")
 
 
 def _graph_rows(graph: Graph) -> Iterator[tuple[str, str]]:
     for signature in graph.signatures:
-        yield signature.name or "tensors", _signature_in_words(signature)
+        yield signature.name or "tensors", _signature_text(signature)
     if graph.ops:
         yield "ops", f"{sum(graph.ops.values())}: {_counts(graph.ops)}"
     if graph.not_xnnpack is not None:
-        yield "XNNPACK", f"takes all but {_counts(graph.not_xnnpack)}" if graph.not_xnnpack else "takes all ops"
+        yield "XNNPACK", f"all ops but {_counts(graph.not_xnnpack)}" if graph.not_xnnpack else "all ops"
 
 
-def _signature_in_words(signature: Signature) -> str:
+def _signature_text(signature: Signature) -> str:
     before, after = (", ".join(map(str, part)) for part in (signature.inputs, signature.outputs))
     return f"{before} -> {after}"
 

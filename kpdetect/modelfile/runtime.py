@@ -1,4 +1,4 @@
-"""Owns a model file as one function, crops -> points; TensorFlow is imported only for what nothing else can run."""
+"""Runs a model file as one function, crops to points. TensorFlow is imported only for files that need it."""
 
 import os
 import threading
@@ -22,12 +22,12 @@ Run = Callable[[Crops], Outputs]
 
 
 class Prediction(NamedTuple):
-    """What a model says of a batch of crops.
+    """A model's output for a batch of crops.
 
     Attributes:
         keypoints: (B, K, 2) float32 as (x, y) relative to the crop: ``(pixel + 0.5) / size``.
-        uncertainty: (B, K) float32, how far off each point is expected to be, relative to the crop; None where the
-            model does not tell.
+        uncertainty: (B, K) float32, the expected error of each point, relative to the crop; None for a model without
+            it.
     """
 
     keypoints: Floats
@@ -36,15 +36,21 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Runtime:
-    """A loaded model: give it a batch of crops, it gives their points.
+    """A loaded model, called with a batch of crops.
 
-    Safe to call from several threads: TFLite's interpreter runs one batch at a time behind a lock, the other
-    runtimes lock for themselves. For more speed give `load` more threads, or each thread its own `Runtime`.
+    It may be called from several threads: TFLite's interpreter runs one batch at a time behind a lock, the other
+    runtimes have locks of their own. For more speed, give `load` more threads, or load one `Runtime` per thread.
 
     Attributes:
-        spec: What the model says of itself.
-        path: The file that runs: in a bundle, the TFLite or the weights within it.
+        spec: The model's description.
+        path: The file that runs; for a bundle, the TFLite or the weights in it.
         bytes: The size of that file or folder.
+
+    Example:
+        ```python
+        model = load("compact-160-v1")
+        points = model(np.zeros((1, *model.spec.input_shape), np.uint8))  # (1, 68, 2)
+        ```
     """
 
     spec: Spec
@@ -53,20 +59,20 @@ class Runtime:
     _run: Run = field(repr=False)
 
     def __call__(self, crops: npt.ArrayLike) -> Floats:
-        """Predicts the points alone: `predict` without the uncertainty, (B, K, 2)."""
+        """Returns the points of `predict` alone, (B, K, 2)."""
         return self.predict(crops).keypoints
 
     def predict(self, crops: npt.ArrayLike) -> Prediction:
-        """Predicts.
+        """Predicts a batch of crops.
 
         Args:
-            crops: (B, H, W, C) as the spec tells, uint8 or float32, raw pixels 0-255; B may be any number, also 0.
+            crops: (B, H, W, C) of the spec's shape, uint8 or float32, raw pixels 0-255; B may be 0.
 
         Returns:
-            The points, and how far off they are expected to be where the spec has ``uncertainty``.
+            The points, and their uncertainty if the spec has one.
 
         Raises:
-            KpdetectError: The shape or the type is another one.
+            KpdetectError: The shape or the type differs.
         """
         batch = self._check(np.asarray(crops))
         outputs = self._run(batch) if len(batch) else {}
@@ -81,7 +87,7 @@ class Runtime:
             return np.zeros(shape, np.float32)
         if name not in outputs:
             raise KpdetectError(f"{self.path}: expected an output '{name}', received {', '.join(outputs)}")
-        array = np.array(outputs[name], np.float32)  # TensorFlow's own may not be written to
+        array = np.array(outputs[name], np.float32)  # a writable copy
         if array.shape != shape:
             raise KpdetectError(f"{self.path}: expected '{name}' of shape {shape}, received {array.shape}")
         return array
@@ -101,17 +107,16 @@ class Runtime:
 
 
 def load(path: PathLike, threads: int = 1) -> Runtime:
-    """Loads any model file that carries its ``spec.json``.
+    """Loads any model file that contains its ``spec.json``.
 
     Args:
-        path: A bundle folder (the first TFLite of its list runs, or else its weights in Keras), a ``.tflite``,
-            ``.onnx`` or ``.keras`` file, a SavedModel folder, or the name of a packaged model such as
-            ``compact-160-v1`` (see `kpdetect.modelfile.registry`). Bundles with a TFLite, and ``.tflite`` and ``.onnx``
-            files, need no TensorFlow.
-        threads: How many threads one batch may use in TFLite and ONNX; TensorFlow keeps its own setting.
+        path: A bundle folder (its first TFLite runs, or else its weights in Keras), a ``.tflite``, ``.onnx`` or
+            ``.keras`` file, a SavedModel folder, or the name of a packaged model such as ``compact-160-v1`` (see
+            `kpdetect.modelfile.registry`). Bundles with a TFLite, ``.tflite`` and ``.onnx`` files need no TensorFlow.
+        threads: Number of threads per batch in TFLite and ONNX; TensorFlow has its own setting.
 
     Raises:
-        KpdetectError: The path is no model, is damaged, or carries no spec.
+        KpdetectError: The path is no model, is damaged, or contains no spec.
         MissingExtra: The file needs a package that is not installed.
     """
     if threads < 1:
@@ -135,7 +140,7 @@ def _load_bundle(folder: Path, spec: Spec, threads: int) -> Runtime:
 
 
 class _TFLite:
-    """An interpreter, which is resized to each batch."""
+    """An interpreter that is resized to each batch."""
 
     def __init__(self, path: Path, threads: int) -> None:
         self._path = path
@@ -148,7 +153,7 @@ class _TFLite:
             self._outputs = _outputs_of(self._interpreter)
         except (ValueError, RuntimeError) as error:
             raise KpdetectError(
-                f"{path}: no TFLite model with one input and an output '{OUTPUT_NAME}': {_line(error)}"
+                f"{path}: expected a TFLite model with one input and an output '{OUTPUT_NAME}': {_line(error)}"
             ) from error
         self._input = image["index"]
         self._dtype = image["dtype"]
@@ -156,7 +161,7 @@ class _TFLite:
             raise KpdetectError(f"{path}: expected an input of uint8 or float32, received {np.dtype(self._dtype)}")
         batch = int(image["shape_signature"][0])
         self.fixed_batch = batch if batch > 0 else None
-        self._batch = 0  # none is allocated yet
+        self._batch = 0  # nothing is allocated yet
 
     def __call__(self, crops: Crops) -> Outputs:
         batch = _as_type(crops, self._dtype)
@@ -171,17 +176,17 @@ class _TFLite:
                 self._interpreter.invoke()
                 return {name: np.asarray(self._interpreter.get_tensor(index)) for name, index in self._outputs.items()}
             except (ValueError, RuntimeError) as error:
-                self._batch = 0  # whatever is allocated now, the next batch starts afresh
+                self._batch = 0  # allocate again for the next batch
                 raise KpdetectError(f"{self._path}: cannot run a batch of {len(batch)}: {_line(error)}") from error
 
 
 def _outputs_of(interpreter: Any) -> dict[str, int]:
-    """The tensors of the outputs by the signature's names, or else by their own; a single one needs no name."""
+    """Returns the index of each output by the signature's names, or by tensor names; a single output needs no name."""
     details = interpreter.get_output_details()
     if len(details) == 1:
         return {OUTPUT_NAME: int(details[0]["index"])}
     found = {detail["name"]: int(detail["index"]) for detail in details}
-    if len(interpreter.get_signature_list()) == 1:  # other converters name their tensors otherwise
+    if len(interpreter.get_signature_list()) == 1:  # other converters use other tensor names
         signature = interpreter.get_signature_runner().get_output_details()
         found = {name: int(detail["index"]) for name, detail in signature.items()}
     if OUTPUT_NAME not in found:
@@ -195,7 +200,7 @@ def _load_tflite(path: Path, threads: int) -> Run:
 
 
 def _load_onnx(path: Path, threads: int) -> Run:
-    import onnxruntime  # read_spec has found it already, and the file to be sound
+    import onnxruntime  # read_spec has imported it and opened the file already
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -220,11 +225,13 @@ def _load_saved_model(path: Path, threads: int) -> Run:
     try:
         loaded = tf.saved_model.load(str(path))
         serve = loaded.signatures["serving_default"]
-    except Exception as error:  # TensorFlow's own exceptions have no common base but this
-        raise KpdetectError(f"{path}: no SavedModel with a signature 'serving_default': {_line(error)}") from error
+    except Exception as error:  # TensorFlow's exceptions have no other common base class
+        raise KpdetectError(
+            f"{path}: expected a SavedModel with a signature 'serving_default': {_line(error)}"
+        ) from error
     _check_names(path, list(serve.structured_input_signature[1]), list(serve.structured_outputs))
 
-    def run(crops: Crops, keep: Any = loaded) -> Outputs:  # a signature does not keep its variables alive
+    def run(crops: Crops, keep: Any = loaded) -> Outputs:  # `keep` keeps the variables alive
         outputs = serve(**{INPUT_NAME: tf.constant(_as_type(crops, np.float32))})
         return {name: np.asarray(tensor) for name, tensor in outputs.items()}
 
@@ -236,13 +243,13 @@ def _load_keras(path: Path, threads: int) -> Run:
     try:
         import keras
 
-        import kpdetect.models  # noqa: F401 - registers the layers of our own that the file may name
+        import kpdetect.models  # noqa: F401 - registers this package's layers
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "keras", "train", f"{path}: running a Keras model") from error
     try:
         return _keras_function(keras.saving.load_model(path, compile=False, safe_mode=True))
     except (ValueError, TypeError, OSError, KeyError) as error:
-        raise KpdetectError(f"{path}: no Keras model that can be loaded safely: {_line(error)}") from error
+        raise KpdetectError(f"{path}: not a Keras model that can be loaded safely: {_line(error)}") from error
 
 
 def _keras_function(model: Any) -> Run:
@@ -263,18 +270,18 @@ _LOADERS: dict[str, Callable[[Path, int], Run]] = {
 
 
 def _as_type(crops: Crops, dtype: Any) -> Crops:
-    """Raw pixels as the type a file takes; pixels that become uint8 are rounded."""
+    """Converts raw pixels to the type that a file takes; pixels that become uint8 are rounded."""
     if np.dtype(dtype) == np.uint8 and crops.dtype != np.uint8:
         crops = np.clip(np.rint(crops), 0, 255)
     return np.ascontiguousarray(crops, dtype)
 
 
 def _in_pieces(run: Run, size: int | None) -> Run:
-    """Feeds a model whose batch is fixed with pieces of that size, the last one filled up with copies of its last crop.
+    """Runs a model of fixed batch size on batches of any size; the last piece is padded with copies of its last crop.
 
     Args:
-        run: Runs batches of `size` and no others.
-        size: The fixed batch; None for a model that takes any, and then `run` itself is given back.
+        run: Runs batches of `size`.
+        size: The fixed batch size; None for a free one, and then `run` is returned.
     """
     if size is None:
         return run
@@ -296,13 +303,13 @@ def _check_names(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> N
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Returns the bytes of a file, or of all files of a folder."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)
 
 
 def _quiet_tensorflow() -> None:
-    """TensorFlow's C++ notes on the machine are not the user's business; errors still show."""
+    """Hides TensorFlow's notes about the machine; errors are still printed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

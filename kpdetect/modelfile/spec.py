@@ -1,4 +1,4 @@
-"""Owns `Spec`, what a caller must know of a model, and its JSON, which spells the conventions out in words."""
+"""`Spec`, the description of a model, and its JSON form ``spec.json``."""
 
 import json
 import math
@@ -26,27 +26,27 @@ FORMAT = "kpdetect-model"
 FORMAT_VERSION = 1
 SPEC_FILE = "spec.json"
 RANGES_FROM = "ranges_from"
-"""The key of `Spec.extra` that names the faces an ``int8`` file takes its ranges from."""
-INPUT_NAME, OUTPUT_NAME = "image", "keypoints"  # in every exported file
-UNCERTAINTY_NAME = "uncertainty"  # a second output of models that tell it
+"""Key of `Spec.extra` that names the faces on which an ``int8`` file measured its ranges."""
+INPUT_NAME, OUTPUT_NAME = "image", "keypoints"  # names in every exported file
+UNCERTAINTY_NAME = "uncertainty"  # the second output of models with uncertainty
 
 _INPUT_TYPES = ("float32", "uint8")
 _COLORS = {1: "grey", 3: "RGB"}
-# Never a number without its normaliser, split and box source.
+# No error is recorded without its normaliser, split and box source.
 _ERROR_ROW_KEYS = ("dataset", "split", "boxes", "n", "normaliser")
 
 Part = TypeVar("Part")
 
 
 class FileRecord(TypedDict):
-    """What is known of one file of a bundle.
+    """Record of one file of a bundle.
 
     Attributes:
         sha256: 64 hexadecimal digits.
         bytes: Its size.
-        max_difference_px: The greatest difference from Keras when it was exported, in pixels of the crop; of an
-            uncertainty above a pixel, the share of itself; None for a file that was not compared.
-        mean_difference_px: The mean of the same differences.
+        max_difference_px: Greatest difference from Keras at export, in pixels of the crop (relative for an uncertainty
+            above one pixel); None for a file that was not compared.
+        mean_difference_px: Mean of the same differences.
     """
 
     sha256: str
@@ -57,28 +57,33 @@ class FileRecord(TypedDict):
 
 @dataclass(frozen=True)
 class Spec:
-    """All that a caller of a model must know.
+    """Description of a model: everything that its caller must know.
 
     Attributes:
         schema: The scheme of the K points.
         architecture: A name that `kpdetect.models.build` knows.
-        architecture_options: Its own options, plain JSON.
-        crop: How a face box becomes the crop; its ``size_hw`` is the input's height and width.
+        architecture_options: Options of the architecture, plain JSON.
+        crop: How a face box becomes the crop; ``size_hw`` is the input's height and width.
         channels: 1 for grey, 3 for RGB.
-        recipe: The recipe it was trained by.
-        data: The data sets it was trained on.
-        terms: The terms under which those data may be used.
-        errors: Measured result rows; each names its ``dataset``, ``split``, ``boxes``, ``n`` and ``normaliser``.
-        files: The other files of the bundle, by POSIX path within it.
+        recipe: Name of the recipe it was trained with.
+        data: Names of the data sets it was trained on.
+        terms: Terms of use of those data.
+        errors: Result rows; each names its ``dataset``, ``split``, ``boxes``, ``n`` and ``normaliser``.
+        files: The other files of the bundle, by POSIX path relative to it.
         kpdetect_version: The version that wrote it.
-        uncertainty: Whether the model has a second output, how far off each point is expected to be.
-        face_score: How a face's score follows from that: ``middle`` and ``slope`` of `face_scores`; None where it was
-            not measured.
+        uncertainty: Whether the model has an output ``uncertainty``, the expected error of each point.
+        face_score: Parameters ``middle`` and ``slope`` of `face_scores`; None without a face score.
         extra: Anything else, plain JSON.
-        input_dtype: The type of the pixels that this very file takes: ``float32`` or ``uint8``.
+        input_dtype: Type of the pixels that this file takes: ``float32`` or ``uint8``.
 
     Raises:
-        KpdetectError: A field does not hold what it must; the text names the field.
+        KpdetectError: A field has an invalid value; the text names the field.
+
+    Example:
+        ```python
+        spec = Spec(IBUG68, "compact", {}, CropRule((160, 160), 1.2), channels=1)
+        assert Spec.from_json(spec.to_json()) == spec
+        ```
     """
 
     schema: KeypointSchema
@@ -129,7 +134,7 @@ class Spec:
 
     @property
     def split_rule(self) -> Mapping[str, Any]:
-        """Who was trained on, as `kpdetect.data.split_by_rule` takes it; training's usual, if untold."""
+        """Split rule for `kpdetect.data.split_by_rule`; training's default if not recorded."""
         rule: Mapping[str, Any] | None = self.extra.get("split")
         return rule or {"val_fraction": 0.1, "seed": 0}
 
@@ -153,7 +158,7 @@ class Spec:
 
     @property
     def num_keypoints(self) -> int:
-        """K."""
+        """K, the number of points."""
         return self.schema.num_keypoints
 
     @property
@@ -162,19 +167,19 @@ class Spec:
         return (*self.crop.size_hw, self.channels)
 
     def to_json(self) -> str:
-        """The text of ``spec.json``; `from_json` reads it back."""
+        """Returns the text of ``spec.json``; `from_json` reads it."""
         return json.dumps(_document(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = SPEC_FILE) -> "Spec":
-        """Reads what `to_json` wrote.
+        """Reads the output of `to_json`.
 
         Args:
             text: The JSON; bytes are UTF-8.
-            where: The file it is from, for the text of errors.
+            where: The file it is from, for errors.
 
         Raises:
-            KpdetectError: It is no spec, or a field is missing or holds something else, or a newer kpdetect wrote it.
+            KpdetectError: It is no spec, a field is missing or invalid, or a newer version of kpdetect wrote it.
         """
         try:
             return _from_document(_parse(text))
@@ -223,7 +228,7 @@ def _from_document(document: dict[str, Any]) -> Spec:
         architecture_options=_at(document, "architecture.options", dict),
         crop=_build("crop", _at(document, "crop", dict), CropRule.from_dict),
         channels=_at(document, "input.channels", int),
-        input_dtype=str(document["input"].get("dtype", "float32")),  # files of old have no other
+        input_dtype=str(document["input"].get("dtype", "float32")),  # older files do not record it
         recipe=_at(document, "recipe", str),
         data=tuple(_at(document, "data", list)),
         terms=_at(document, "terms", str),
@@ -239,10 +244,10 @@ def _from_document(document: dict[str, Any]) -> Spec:
 def _parse(text: str | bytes) -> dict[str, Any]:
     try:
         document = json.loads(text)
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError alike
+    except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
         raise KpdetectError(f"not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise KpdetectError(f"no spec of a kpdetect model: expected a JSON object with format '{FORMAT}'")
+        raise KpdetectError(f"expected a JSON object with format '{FORMAT}'")
     version = _at(document, "format_version", int)
     if not 1 <= version <= FORMAT_VERSION:
         raise KpdetectError(
@@ -261,11 +266,13 @@ def _uncertainty(spec: Spec) -> dict[str, Any]:
 
 
 def face_scores(uncertainty: npt.NDArray[np.float32], face_score: Mapping[str, float]) -> npt.NDArray[np.float32]:
-    """Whether crops show a face, from 0 to 1: ``1 / (1 + exp(slope * (ln m - middle)))`` of the mean uncertainty m.
+    """Returns the face score of crops, from 0 to 1.
+
+    It is ``1 / (1 + exp(slope * (ln m - middle)))`` of the mean uncertainty m.
 
     Args:
         uncertainty: (N, K), relative to the crop.
-        face_score: ``middle`` and ``slope``, as `Spec.face_score` has them.
+        face_score: ``middle`` and ``slope``, as in `Spec.face_score`.
 
     Returns:
         (N,) float32.
@@ -285,7 +292,7 @@ def _face_score(document: Mapping[str, Any]) -> dict[str, float] | None:
 
 
 def _at(document: Mapping[str, Any], path: str, kind: type[Part]) -> Part:
-    """The value at a dotted path, once it is known to be of its kind."""
+    """Returns the value at a dotted path after a check of its type."""
     value: Any = document
     for key in path.split("."):
         if not isinstance(value, Mapping) or key not in value:
@@ -310,7 +317,7 @@ def _must_be(name: str, value: Any, kind: type[Part]) -> Part:
 
 
 def _plain_json(name: str, value: Any, kind: type[Part]) -> Part:
-    """A copy that is JSON and nothing else: what the file will hold is what the object holds."""
+    """Returns a copy that consists of plain JSON values, so that the object equals what the file will hold."""
     try:
         return _must_be(name, json.loads(json.dumps(dict(value) if kind is dict else value, allow_nan=False)), kind)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Owns how much memory a process needs: the most that this one needed so far, and what any holds now."""
+"""Memory of a process: its peak, and what it holds now."""
 
 import sys
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Resident:
-    """What a process holds in memory, in bytes.
+    """Resident memory of a process, in bytes.
 
     Attributes:
-        anonymous: What it holds itself; without swap it stays there until the process gives it back.
-        mapped: Pages of files, such as libraries and a cache; the system takes clean ones away where memory is short.
+        anonymous: Memory of its own; without swap it stays resident until it is freed.
+        mapped: Pages of files, such as libraries and caches; the system drops clean ones when memory is short.
     """
 
     anonymous: int
@@ -19,10 +19,10 @@ class Resident:
 
 
 def resident_memory(process: int | None = None) -> Resident | None:
-    """What a process holds now; None where the system does not tell (all but Linux), or the process has ended.
+    """Returns a process's resident memory; None on systems other than Linux, or if the process has ended.
 
     Args:
-        process: Its number; this process by default.
+        process: Its number; default: this process.
     """
     fields = _status(process)
     if "RssAnon" not in fields:
@@ -31,10 +31,9 @@ def resident_memory(process: int | None = None) -> Resident | None:
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory that this process ever held resident, in bytes; None where the system does not tell (Windows).
+    """Returns the peak resident memory of this process in bytes; None on Windows.
 
-    On Linux this is ``VmHWM``. `resource.getrusage` would count what the process that started this one held: Linux
-    carries its figure over to a new program.
+    On Linux this is ``VmHWM``: `resource.getrusage` would include the peak of the parent process.
     """
     if Path("/proc/self/status").is_file():
         return _status(None).get("VmHWM")
@@ -43,11 +42,11 @@ def peak_memory_bytes() -> int | None:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts in bytes
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS reports bytes
 
 
 def _status(process: int | None) -> dict[str, int]:
-    """The sizes in a process's status, in bytes, by their names."""
+    """Returns the sizes in a process's status file by name, in bytes."""
     try:
         lines = Path(f"/proc/{'self' if process is None else process}/status").read_text(encoding="utf-8").splitlines()
     except OSError:

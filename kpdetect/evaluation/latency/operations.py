@@ -1,4 +1,4 @@
-"""Owns where a model's time goes, operation by operation, for the runtime that tells it: ONNX Runtime."""
+"""Time of a model by operation, for ONNX Runtime."""
 
 import json
 import tempfile
@@ -15,13 +15,13 @@ from kpdetect.modelfile.spec import INPUT_NAME
 
 @dataclass(frozen=True)
 class OperationTime:
-    """What all operations of a kind take in one run.
+    """Time of all operations of one kind in one run.
 
     Attributes:
         operation: Its name, such as ``Conv``.
-        count: How many of them a run has.
-        ms: Their time together. With profiling on it is a little longer than without.
-        share: Of all operations' time, in [0, 1].
+        count: Number of such operations per run.
+        ms: Their total time. Profiling makes it slightly longer.
+        share: Fraction of all operations' time, in [0, 1].
     """
 
     operation: str
@@ -33,16 +33,16 @@ class OperationTime:
 def onnx_operations(
     path: Path, threads: int, crops: npt.NDArray[np.uint8], runs: int, warm_up: int = 5
 ) -> list[OperationTime]:
-    """Profiles an ONNX file, the slowest operations first.
+    """Profiles an ONNX file; the slowest operations come first.
 
     Args:
         path: The file.
-        threads: Threads that one run may use.
+        threads: Number of threads per run.
         crops: (B, H, W, C), fed as float32.
-        runs: How many runs are counted, at least 1.
-        warm_up: How many before them are not.
+        runs: Number of runs that count, at least 1.
+        warm_up: Number of runs before these that do not count.
     """
-    import onnxruntime  # whoever profiles a file has run it
+    import onnxruntime  # the caller has run the file already
 
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
@@ -58,15 +58,15 @@ def onnx_operations(
 
 
 def sum_up(events: list[dict[str, Any]], warm_up: int, runs: int) -> list[OperationTime]:
-    """Sums the events of ONNX Runtime's profile up by operation.
+    """Sums the events of an ONNX Runtime profile by operation.
 
-    Each node of the graph counts with the median of its runs, so that an interruption does not count.
+    Each node counts with the median of its runs, so that interruptions do not count.
 
     Args:
-        events: In the order of time; those of operations have ``cat`` "Node", ``dur`` in microseconds and the
-            operation's name in ``args``. A session of one graph runs its nodes in the same order every time.
-        warm_up: How many runs at the beginning do not count.
-        runs: How many follow.
+        events: In order of time; those of operations have ``cat`` "Node", ``dur`` in microseconds and the operation's
+            name in ``args``. A session runs its nodes in the same order every time.
+        warm_up: Number of runs at the beginning that do not count.
+        runs: Number of runs that follow.
     """
     nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
     in_a_run = len(nodes) // (warm_up + runs)

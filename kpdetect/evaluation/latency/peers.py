@@ -1,4 +1,4 @@
-"""Owns the models of others that ours are compared with, where they are installed: dlib's and MediaPipe's."""
+"""Models of other projects for comparison, if they are installed: dlib and MediaPipe."""
 
 import importlib.util
 from collections.abc import Callable
@@ -10,17 +10,17 @@ from kpdetect.core.geometry import CropRule, Floats
 from kpdetect.core.images import Pixels
 
 MESH_CROP = CropRule((192, 192), 1.5)
-"""The crop of MediaPipe's own graph: 1.5 times the face."""
+"""The crop of MediaPipe's graph: 1.5 times the face."""
 
 
 def dlib_predictor() -> tuple[Callable[[Pixels, Floats], Floats], Path]:
-    """The predictor of 68 points that dlib's users take (Kazemi and Sullivan, CVPR 2014).
+    """Returns dlib's predictor of 68 points (Kazemi and Sullivan, CVPR 2014).
 
     Returns:
-        A picture (H, W, 3) RGB uint8 and a face box (4,) to points (68, 2) in its pixels; and the file it is in.
+        A function from a picture (H, W, 3) RGB uint8 and a face box (4,) to points (68, 2) in its pixels; and its file.
 
     Raises:
-        ModuleNotFoundError: dlib, or face_recognition_models, is not installed.
+        ModuleNotFoundError: dlib or face_recognition_models is not installed.
     """
     import dlib
     import face_recognition_models
@@ -36,11 +36,11 @@ def dlib_predictor() -> tuple[Callable[[Pixels, Floats], Floats], Path]:
 
 
 def mediapipe_mesh(threads: int = 1) -> tuple[Callable[[Pixels], Floats], Path]:
-    """The face mesh of MediaPipe (Kartynnik et al., arXiv:1907.06724): its TFLite alone, without MediaPipe's graph.
+    """Returns MediaPipe's face mesh (Kartynnik et al., arXiv:1907.06724): its TFLite alone, without MediaPipe's graph.
 
     Returns:
-        A crop by `MESH_CROP`, (192, 192, 3) RGB uint8, to points (468, 2) in pixels that count from the corners of the
-        crop; and the file it is in.
+        A function from a crop by `MESH_CROP`, (192, 192, 3) RGB uint8, to points (468, 2) in pixels that count from the
+        crop's corner; and its file.
 
     Raises:
         ModuleNotFoundError: MediaPipe is not installed.

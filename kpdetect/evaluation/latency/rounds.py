@@ -1,4 +1,4 @@
-"""Owns the turns: every subject runs a little in every round, so that what disturbs the machine disturbs all alike."""
+"""Timing in rounds: each subject runs a few times per round, so that disturbances affect all equally."""
 
 import dataclasses
 import sys
@@ -15,30 +15,29 @@ from kpdetect.evaluation.latency.operations import OperationTime
 from kpdetect.evaluation.latency.subjects import PEERS, Subject
 from kpdetect.evaluation.latency.worker import NotInstalled, Worker
 
-RUNS_A_TURN = 5
-"""Few enough that a disturbance of some tenths of a second meets every subject."""
+RUNS_PER_TURN = 5
+"""Few, so that a disturbance of some tenths of a second affects every subject."""
 
 
 @dataclass(frozen=True)
 class TimingRow:
-    """How fast a subject is with batches of one size.
+    """Latency of a subject for one batch size.
 
     Attributes:
-        name: A model file or folder as it was given, or a peer.
-        file: What runs of it.
+        name: The model file or folder as given, or a peer.
+        file: The file that runs.
         kind: ``tflite``, ``onnx``, ``saved_model``, ``keras`` or ``dlib``.
-        bytes: The size of the file.
-        threads: How many a batch may use.
-        batch: Faces in a batch.
-        runs: How many were timed.
-        median_ms: From crops of 8 bits to points, the whole batch.
-        least_ms: The fastest run: where a busy machine leaves no other figure to compare.
-        p95_ms: What 95 % of the runs stay below.
+        bytes: The file's size.
+        threads: Number of threads per batch.
+        batch: Faces per batch.
+        runs: Number of timed runs.
+        median_ms: Median time of a batch, from uint8 crops to points.
+        least_ms: Fastest run; the figure to compare on a busy machine.
+        p95_ms: 95th percentile.
         images_per_second: ``batch`` over the median.
-        peak_bytes: The most resident memory of its process up to batches of this size; None where the system does not
-            tell.
-        base_bytes: What the process had needed before it loaded anything: Python, NumPy and OpenCV.
-        operations: Time by operation; None where nobody asked or the runtime does not tell.
+        peak_bytes: Peak resident memory of the process up to this batch size; None if the system does not report it.
+        base_bytes: Peak memory before loading: Python, NumPy and OpenCV.
+        operations: Time by operation; None if not requested or not reported by the runtime.
     """
 
     name: str
@@ -57,13 +56,13 @@ class TimingRow:
     operations: list[OperationTime] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description."""
+        """Returns a JSON-ready description."""
         return dataclasses.asdict(self)
 
 
 @contextmanager
 def workers_of(subjects: Sequence[Subject], batches: Sequence[int]) -> Iterator[tuple[list[Worker], list[str]]]:
-    """The processes of all subjects, started one after the other; and what was left out, in words.
+    """Starts the processes of all subjects one after the other; yields them and a line for each that is left out.
 
     Raises:
         KpdetectError: A model cannot be loaded.
@@ -76,28 +75,28 @@ def workers_of(subjects: Sequence[Subject], batches: Sequence[int]) -> Iterator[
             except NotInstalled as error:
                 if subject.name not in PEERS:
                     raise KpdetectError(f"{subject.name}: needs {error}, which is not installed") from None
-                left_out.append(f"{subject.name}: left out, for {error} is not installed")
+                left_out.append(f"{subject.name}: left out, because {error} is not installed")
         yield workers, list(dict.fromkeys(left_out))
 
 
 def time_in_turns(workers: Sequence[Worker], batches: Sequence[int], runs: int, profile: bool) -> list[TimingRow]:
-    """Times all workers, round by round; the rows in the order of the batches, then of the workers.
+    """Times all workers round by round; returns rows in the order of the batches, then of the workers.
 
     Args:
         workers: Loaded subjects.
-        batches: Sizes that they were loaded for.
-        runs: How many to time of each, at least; whole turns are run.
-        profile: Ask for the time by operation as well, when all else is done.
+        batches: Batch sizes that they were loaded for.
+        runs: Least number of timed runs per row; whole turns are run.
+        profile: Also return the time by operation.
     """
     pairs = [(worker, batch) for batch in batches for worker in workers]
     seconds: list[list[float]] = [[] for _ in pairs]
-    for _ in tqdm(range(-(-runs // RUNS_A_TURN)), "timing", unit="round", file=sys.stderr):
+    for _ in tqdm(range(-(-runs // RUNS_PER_TURN)), "timing", unit="round", file=sys.stderr):
         for times, (worker, batch) in zip(seconds, pairs, strict=True):
-            times += worker.turn(batch, RUNS_A_TURN)
+            times += worker.turn(batch, RUNS_PER_TURN)
     operations = [worker.operations(batch) if profile else None for worker, batch in pairs]
     return [
-        _row(worker, batch, times, told)
-        for (worker, batch), times, told in zip(pairs, seconds, operations, strict=True)
+        _row(worker, batch, times, each)
+        for (worker, batch), times, each in zip(pairs, seconds, operations, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Owns `prepare`, which makes a model file, or the model of others, ready to be timed on drawn faces."""
+"""Prepares a model file, or a model of another project, for timing on synthetic faces."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from kpdetect.evaluation.latency.peers import MESH_CROP, dlib_predictor, mediapi
 from kpdetect.modelfile import runtime
 from kpdetect.modelfile.bundle import model_kind
 
-FACES = 8  # that different; a larger batch holds them again
+FACES = 8  # different ones; a larger batch repeats them
 PHOTOGRAPH_SIDE = 256
 DLIB_CROP = CropRule((256, 256), 1.2)
 
@@ -27,7 +27,7 @@ class Subject:
 
     Attributes:
         name: A model file or folder, or the name of a peer.
-        threads: How many one batch may use.
+        threads: Number of threads per batch.
     """
 
     name: str
@@ -36,14 +36,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A subject that is loaded.
+    """A loaded subject.
 
     Attributes:
-        run: Prediction a batch of so many faces; their crops are ready.
-        file: What runs: in a bundle, the file within it.
-        kind: ``tflite``, ``onnx``, ``saved_model`` or ``keras``, or ``dlib``.
-        bytes: The size of the file.
-        operations: From a batch and a number of runs to the time by operation; None where the runtime does not tell.
+        run: Predicts a batch of the given size; its crops are prepared.
+        file: The file that runs; for a bundle, the file in it.
+        kind: ``tflite``, ``onnx``, ``saved_model``, ``keras`` or ``dlib``.
+        bytes: The file's size.
+        operations: From batch size and number of runs to the time by operation; None if the runtime does not report it.
     """
 
     run: Callable[[int], object]
@@ -57,18 +57,18 @@ def prepare(subject: Subject, batches: Sequence[int]) -> Prepared:
     """Loads a subject and cuts its crops.
 
     Args:
-        subject: Which.
-        batches: The sizes that will be run.
+        subject: The subject.
+        batches: The batch sizes that will be run.
 
     Raises:
-        KpdetectError: The file is no model, or needs a package that is missing.
+        KpdetectError: The file is no model, or needs a missing package.
         ModuleNotFoundError: A peer is not installed.
     """
     return PEERS[subject.name](subject, batches) if subject.name in PEERS else _model(subject, batches)
 
 
 def _model(subject: Subject, batches: Sequence[int]) -> Prepared:
-    # What `runtime.load` cannot tell TensorFlow, which reads these when it starts.
+    # TensorFlow reads its number of threads from the environment when it starts.
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(subject.threads)
     model = runtime.load(subject.name, subject.threads)
     inputs = _inputs(model.spec.crop, model.spec.channels, batches)
@@ -77,8 +77,8 @@ def _model(subject: Subject, batches: Sequence[int]) -> Prepared:
     def operations(batch: int, runs: int) -> list[OperationTime]:
         return onnx_operations(model.path, subject.threads, inputs[batch], runs)
 
-    told = operations if kind == "onnx" else None
-    return Prepared(lambda batch: model.predict(inputs[batch]), model.path, kind, model.bytes, told)
+    profile = operations if kind == "onnx" else None
+    return Prepared(lambda batch: model.predict(inputs[batch]), model.path, kind, model.bytes, profile)
 
 
 def _dlib(subject: Subject, batches: Sequence[int]) -> Prepared:
@@ -97,11 +97,11 @@ def _mediapipe(subject: Subject, batches: Sequence[int]) -> Prepared:
 
 
 PEERS: dict[str, Callable[[Subject, Sequence[int]], Prepared]] = {"dlib": _dlib, "MediaPipe": _mediapipe}
-"""Both mark face by face; dlib on one thread, whatever is asked."""
+"""Both predict one face at a time; dlib uses one thread."""
 
 
 def _inputs(crop: CropRule, channels: int, batches: Sequence[int]) -> dict[int, Pixels]:
-    """For each size of batch its crops (B, H, W, C)."""
+    """Returns the crops (B, H, W, C) for each batch size."""
     faces = synthetic.annotations(FACES, size=PHOTOGRAPH_SIDE)
     whole = np.tile(image_box((PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE)), (FACES, 1))
     crops = evaluation_crops(faces, crop, channels, whole if crop.around == "image" else faces.boxes)[0]

@@ -1,4 +1,4 @@
-"""Owns the process of one subject: it loads, then runs when its turn comes, and tells how long that took."""
+"""Child process of one timed subject: loads it, runs it on request and returns the times."""
 
 import multiprocessing
 import signal
@@ -14,20 +14,20 @@ from kpdetect.evaluation.latency.memory import peak_memory_bytes
 from kpdetect.evaluation.latency.operations import OperationTime
 from kpdetect.evaluation.latency.subjects import Prepared, Subject, prepare
 
-WARM_UP_RUNS = 10  # memory is allocated, pages are mapped and clocks go up in these
+WARM_UP_RUNS = 10  # allocate memory, map pages and raise the clock rate
 PROFILED_RUNS = 50
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a process tells of its subject once it is ready.
+    """Reply of a process after it has loaded its subject.
 
     Attributes:
-        kind: As `Prepared` has it.
-        file: What runs.
+        kind: As in `Prepared`.
+        file: The file that runs.
         bytes: Its size.
-        base_bytes: The process's peak memory before it loaded anything; None where the system does not tell.
-        peak_bytes: The same after the warm-up of each batch size, in the order of the sizes.
+        base_bytes: Peak memory of the process before loading; None if the system does not report it.
+        peak_bytes: Peak memory after the warm-up of each batch size.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why a process cannot go on: a user's mistake, a package that is missing, or a fault of ours."""
+    """Why a process failed: a user's mistake, a missing package, or a bug."""
 
     text: str
     kind: str
@@ -50,11 +50,11 @@ class NotInstalled(Exception):
 
 
 class Worker:
-    """A subject in a process of its own; use it as a context.
+    """A subject in its own process; a context manager.
 
     Args:
-        subject: What is timed.
-        batches: The sizes that will be run.
+        subject: The subject to time.
+        batches: The batch sizes that will be run.
 
     Raises:
         KpdetectError: The subject cannot be loaded, or its process ended.
@@ -63,12 +63,12 @@ class Worker:
 
     def __init__(self, subject: Subject, batches: Sequence[int]) -> None:
         self.subject = subject
-        # Not forked: a fresh process has a peak of its own, and threads of runtimes do not survive a fork.
+        # Spawned, because a forked process inherits the peak memory, and runtimes' threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, subject, sorted(batches)), daemon=True)
         self._process.start()
-        theirs.close()  # so that the end of the process is the end of the connection
+        theirs.close()  # so that the connection ends with the process
         try:
             self.loaded: Loaded = self._receive()
         except BaseException:
@@ -76,16 +76,16 @@ class Worker:
             raise
 
     def turn(self, batch: int, runs: int) -> list[float]:
-        """Seconds of each of so many runs; one before them is not told, for the turns of others cooled the caches."""
+        """Returns the seconds of each of `runs` runs, after one run that fills the caches and is not timed."""
         self._connection.send((batch, runs))
         seconds: list[float] = self._receive()
         return seconds
 
     def operations(self, batch: int) -> list[OperationTime] | None:
-        """Time by operation; None where the runtime does not tell."""
+        """Returns the time by operation; None if the runtime does not report it."""
         self._connection.send((batch, None))
-        told: list[OperationTime] | None = self._receive()
-        return told
+        operations: list[OperationTime] | None = self._receive()
+        return operations
 
     def close(self) -> None:
         """Ends the process."""
@@ -105,7 +105,9 @@ class Worker:
         except EOFError:
             self._process.join()
             code = self._process.exitcode
-            raise KpdetectError(f"{self.subject.name}: its process ended without an answer, with code {code}") from None
+            raise KpdetectError(
+                f"{self.subject.name}: its process ended without a result, with exit code {code}"
+            ) from None
         if not isinstance(answer, _Failure):
             return answer
         errors = {"mistake": KpdetectError, "missing": NotInstalled, "fault": RuntimeError}
@@ -113,8 +115,8 @@ class Worker:
 
 
 def _serve(connection: Connection, subject: Subject, batches: Sequence[int]) -> None:
-    """What the process does, until the other side closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the command, and that ends this
+    """Main function of the process; returns when the connection is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the command, which ends this process
     try:
         prepared, loaded = _load(subject, batches)
         connection.send(loaded)
