@@ -11,7 +11,7 @@ from kpdetect import benchmark
 from kpdetect.core.errors import KpdetectError
 from kpdetect.evaluation.latency.memory import peak_memory_bytes
 from kpdetect.evaluation.latency.operations import sum_up
-from kpdetect.evaluation.latency.rounds import RUNS_A_TURN, time_in_turns
+from kpdetect.evaluation.latency.rounds import RUNS_PER_TURN, time_in_turns
 from kpdetect.evaluation.latency.subjects import Subject, prepare
 from kpdetect.evaluation.latency.worker import Loaded, NotInstalled, Worker
 from kpdetect.modelfile.bundle import shipped_model
@@ -61,7 +61,7 @@ def test_the_command_times_files_and_tells_memory_and_operations(tmp_path, capsy
         (files[1], "onnx", 2),
     ]
     for row in rows:
-        assert row["runs"] == 2 * RUNS_A_TURN  # whole turns
+        assert row["runs"] == 2 * RUNS_PER_TURN  # whole turns
         assert 0 < row["least_ms"] <= row["median_ms"] <= row["p95_ms"]
         assert row["images_per_second"] == pytest.approx(1000 * row["batch"] / row["median_ms"])
         assert 20e6 < row["base_bytes"] < row["peak_bytes"] < 2e9
@@ -151,7 +151,7 @@ class FakeWorker:
 def test_turns_go_round_and_figures_are_right():
     log: list = []
     workers = [FakeWorker("a", 2, log), FakeWorker("b", 3, log)]
-    rows = time_in_turns(workers, [1, 4], 4 * RUNS_A_TURN, profile=False)
+    rows = time_in_turns(workers, [1, 4], 4 * RUNS_PER_TURN, profile=False)
     assert log == 4 * [("a", 1), ("b", 1), ("a", 4), ("b", 4)]
     assert [row.median_ms for row in rows] == pytest.approx([2, 3, 8, 12])
     assert [row.images_per_second for row in rows] == pytest.approx([500, 1000 / 3, 500, 1000 / 3])

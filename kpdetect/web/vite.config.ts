@@ -1,10 +1,10 @@
-/** Bundles the page into dist/, with no address outside the folder; what is loaded only when needed lies beside it. */
+/** Bundles the page into dist/ without external addresses; files that are loaded on demand are beside it. */
 
 import { cpSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig, type Plugin } from "vite";
 
-/** Files that are fetched by name at run time, too big to go through the bundler: where they are, and where to. */
+/** Files that are fetched by name at run time and too large for the bundler: source and target. */
 const BESIDE: readonly (readonly [string, string])[] = [
   ...["internal", "compat_internal"].flatMap((build) =>
     ["js", "wasm"].map((suffix): [string, string] => [

@@ -1,6 +1,6 @@
-/** Owns the camera: asking for it, letting go of it, and saying in words why there is none. */
+/** The camera: opening, closing, and messages for its errors. */
 
-/** Why there is no camera; its text is for people. */
+/** Why there is no camera; the text is shown to the user. */
 export class NoCamera extends Error {}
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -12,7 +12,7 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Opens the camera on the user's side and plays it in a video element.
+ * Opens the camera that faces the user and plays it in a video element.
  *
  * @throws NoCamera
  */

@@ -1,6 +1,6 @@
 /**
- * Owns how a crop is cut out of a photograph, as kpdetect.core.images.warp_crop does it: bilinear, antialiased where it
- * shrinks, black outside. Plain arithmetic on arrays, for canvases smooth differently in every browser.
+ * Cuts a crop out of a photograph, as kpdetect.core.images.warp_crop does: bilinear, antialiased when it shrinks, black
+ * outside. Computed on arrays, because the smoothing of canvases differs between browsers.
  */
 
 import { apply, compose, invert, type Matrix, type Point } from "./geometry";
@@ -16,13 +16,13 @@ const REACH = 8; // blocks that the blur and the interpolation look beyond the c
 export function warpCrop(plane: Plane, matrix: Matrix, size_hw: readonly [number, number]): Uint8ClampedArray {
   const [a, b, , d, e] = invert(matrix);
   const shrink: Point = [Math.max(Math.hypot(a, b), 1), Math.max(Math.hypot(d, e), 1)];
-  // Blocks take half of the shrink: their mean alone lets waves through, the blur after it does not.
+  // Blocks take half of the shrink factor; the blur after them removes the aliasing of their mean.
   const blocks: Point = [blockOf(shrink[0]), blockOf(shrink[1])];
   const region = regionOf(plane, matrix, size_hw, blocks);
   if (region === null) return new Uint8ClampedArray(size_hw[0] * size_hw[1] * plane.channels);
   const means = blockMeans(plane, region, blocks);
   const blurred = blur(means, [shrink[0] / blocks[0], shrink[1] / blocks[1]]);
-  // A pixel of the shrunken region stands at the middle of its block of the photograph.
+  // A pixel of the shrunken region is at the centre of its block of the photograph.
   const [cornerX, cornerY] = [region.x + (blocks[0] - 1) / 2, region.y + (blocks[1] - 1) / 2];
   return sample(blurred, invert(compose(matrix, [blocks[0], 0, cornerX, 0, blocks[1], cornerY])), size_hw);
 }
@@ -31,7 +31,7 @@ function blockOf(shrink: number): number {
   return Math.max(Math.floor(shrink / 2 + 1e-6), 1);
 }
 
-/** A part of the photograph, from its first pixel, in whole blocks. */
+/** A part of the photograph in whole blocks. */
 interface Region {
   readonly x: number;
   readonly y: number;
@@ -47,7 +47,7 @@ function regionOf(plane: Plane, matrix: Matrix, [height, width]: readonly [numbe
   return columns > 0 && rows > 0 ? { x, y, columns, rows } : null;
 }
 
-/** The first pixel and the number of blocks along one axis; none where the crop lies beside the photograph. */
+/** The first pixel and the number of blocks along one axis; empty if the crop does not meet the photograph. */
 function span(seen: readonly number[], block: number, extent: number): [first: number, count: number] {
   const reach = REACH * block;
   const low = Math.max(Math.floor(Math.min(...seen)) - reach, -reach);
@@ -56,7 +56,7 @@ function span(seen: readonly number[], block: number, extent: number): [first: n
   return high <= 0 || first >= extent ? [first, 0] : [first, Math.ceil((high - first) / block)];
 }
 
-/** The mean of each block, rounded to whole grey levels; black beyond the border. */
+/** The mean of each block, rounded to whole grey levels; black outside the photograph. */
 function blockMeans({ width, height, channels, data }: Plane, region: Region, [blockX, blockY]: Point): Plane {
   const sums = new Float32Array(region.columns * region.rows * channels);
   const right = Math.min(region.x + region.columns * blockX, width);
@@ -74,8 +74,8 @@ function blockMeans({ width, height, channels, data }: Plane, region: Region, [b
 }
 
 /**
- * Blurs for the shrink that is still to come: a photograph is taken to have a blur of half a pixel (Lowe 2004,
- * "Distinctive image features", 3.3); this adds what makes it half a pixel of the crop.
+ * Blurs for the remaining shrink factor: a photograph is assumed to have a blur of half a pixel (Lowe 2004,
+ * "Distinctive image features", 3.3); this raises it to half a pixel of the crop.
  */
 function blur(plane: Plane, shrink: Point): Plane {
   const [sigmaX, sigmaY] = shrink.map((by) => 0.5 * Math.sqrt(Math.max(by ** 2 - 1, 0)));
@@ -86,7 +86,7 @@ function blur(plane: Plane, shrink: Point): Plane {
   return { width, height, channels, data };
 }
 
-/** Weights of a Gaussian from its middle outwards, to four sigmas. */
+/** Weights of a Gaussian from its centre outwards, to four sigma. */
 function gaussian(sigma: number): readonly number[] {
   const half = Math.floor(Math.round(8 * sigma + 1) / 2);
   const weights = Array.from({ length: half + 1 }, (_, i) => (i === 0 ? 1 : Math.exp(-(i ** 2) / (2 * sigma ** 2))));
@@ -94,7 +94,7 @@ function gaussian(sigma: number): readonly number[] {
   return weights.map((weight) => weight / sum);
 }
 
-/** Blurs along one axis of `length` steps of `stride`, on each of `lines` lines; the picture is mirrored beyond its edge. */
+/** Blurs along one axis: `lines` lines of `length` steps of `stride`; the picture is mirrored at its edge. */
 function blurAxis(
   data: Plane["data"], weights: readonly number[], length: number, stride: number, lines: number, lineStride: number, channels: number,
 ): Float32Array {
@@ -115,7 +115,7 @@ function blurAxis(
   return blurred;
 }
 
-/** The place within 0 to length - 1 that a place beyond shows in a mirror on the last pixel. */
+/** Reflects a position to 0 to length - 1, as in a mirror on the last pixel. */
 function mirrored(at: number, length: number): number {
   if (length === 1) return 0;
   const period = 2 * (length - 1);
@@ -124,8 +124,8 @@ function mirrored(at: number, length: number): number {
 }
 
 /**
- * Interpolates between four pixels. As OpenCV does, places are rounded to 32nds of a pixel: on faces that are shown
- * larger than they are, exact places would move points by half a pixel of the crop.
+ * Interpolates between four pixels. Positions are rounded to 1/32 pixel as in OpenCV; with exact positions, the points
+ * of enlarged faces would differ by half a pixel of the crop.
  *
  * @param matrix crop to plane
  */

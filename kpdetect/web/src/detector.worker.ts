@@ -1,4 +1,4 @@
-/** Owns the finding of faces, in a worker of its own: OpenCV's Haar cascades, as kpdetect/detection/haar.py uses them. */
+/** Face detection in its own worker: OpenCV's Haar cascades, as in kpdetect/detection/haar.py. */
 
 import * as Comlink from "comlink";
 import { area, type Box } from "./geometry";
@@ -8,7 +8,7 @@ import { toChannels, type Frame } from "./pixels";
 import { fetchFile, type Cascade, type DetectorSettings } from "./spec";
 
 export interface Found {
-  /** Tight boxes of the points, biggest first. */
+  /** Tight boxes of the points, largest first. */
   readonly boxes: readonly Box[];
   readonly ms: number;
 }
@@ -20,7 +20,7 @@ class DetectorWorker {
     this.detector = await Detector.load(settings, base);
   }
 
-  /** @param minFace the smallest face, as a share of the picture's longer side */
+  /** @param minFace the smallest face, as a fraction of the picture's longer side */
   async find(frame: Frame, minFace: number, minVotes: number): Promise<Found> {
     if (!this.detector) throw new Error("the detector is not loaded");
     const start = performance.now();
@@ -54,7 +54,7 @@ class Detector {
     }
   }
 
-  /** What one cascade finds, as face boxes in pixels of the frame. */
+  /** The detections of one cascade, as face boxes in pixels of the frame. */
   private votes(working: Working, cascade: Cascade): Vote[] {
     const cv = this.cv;
     const [found, counts, picture] = [new cv.RectVector(), new cv.IntVector(), new cv.Mat()];
@@ -82,7 +82,7 @@ async function loadCascade(cv: OpenCv, file: string, base: string): Promise<Clas
   return classifier;
 }
 
-/** The picture that cascades look at: grey, scaled, with a border, and of even contrast. */
+/** The cascades' input: grey, scaled, with a border, and with equalised contrast. */
 interface Working {
   readonly grey: Mat;
   toFrame(square: Box): Box;
@@ -98,7 +98,7 @@ function workingPicture(cv: OpenCv, settings: DetectorSettings, frame: Frame, mi
   cv.resize(grey, grey, new cv.Size(columns, rows), 0, 0, scale < 1 ? cv.INTER_AREA : cv.INTER_LINEAR);
   cv.copyMakeBorder(grey, grey, border, border, border, border, cv.BORDER_REPLICATE, new cv.Scalar());
   cv.equalizeHist(grey, grey);
-  // A rectangle counts pixels' edges, which stand half a pixel before their centres.
+  // A rectangle counts pixel edges, which are half a pixel before the centres.
   const x = (edge: number) => ((edge - border) * width) / columns - 0.5;
   const y = (edge: number) => ((edge - border) * height) / rows - 0.5;
   return { grey, toFrame: ([x0, y0, x1, y1]) => [x(x0), y(y0), x(x1), y(y1)] };

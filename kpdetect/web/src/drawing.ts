@@ -1,10 +1,10 @@
-/** Owns what is drawn over a picture: filters, boxes, points. */
+/** Drawing over a picture: filters, boxes, points. */
 
 import { area, compose, type Matrix } from "./geometry";
 import { filterMatrix } from "./fitting";
 import type { Face, FilterSettings, Schema } from "./spec";
 
-// Of the parts, in their order, as kpdetect/visualization/marks.py has them: told apart on a photograph.
+// Colours of the parts, in their order, as in kpdetect/visualization/marks.py.
 const PART_COLORS = ["#4da3ff", "#ff8c1a", "#ffd400", "#2fd06c", "#12cfc4", "#ff5c5c", "#c77dff", "#ff6ec7", "#b5e61d"];
 const OUTLINE = "#202020";
 const BOX_COLOR = "#ffcc00";
@@ -20,7 +20,7 @@ export interface Shown {
   readonly filters: readonly Filter[];
 }
 
-/** @param unit how many pixels of the picture one pixel of the screen shows, so that points are of one size on it */
+/** @param unit pixels of the picture per pixel of the screen, so that points have a constant size on it */
 export function drawFaces(context: CanvasRenderingContext2D, faces: readonly Face[], schema: Schema, shown: Shown, unit: number): void {
   const farFirst = [...faces].sort((one, other) => area(one.box) - area(other.box));
   for (const face of farFirst) {
@@ -43,7 +43,7 @@ function drawFilter(context: CanvasRenderingContext2D, face: Face, schema: Schem
   context.restore();
 }
 
-/** A canvas counts from the edges of pixels, and the matrix from their centres. */
+/** Converts a matrix for pixel centres to a canvas, which counts from pixel edges. */
 function toCanvas(matrix: Matrix): Matrix {
   return compose([1, 0, 0.5, 0, 1, 0.5], compose(matrix, [1, 0, -0.5, 0, 1, -0.5]));
 }
@@ -58,7 +58,7 @@ function drawBox(context: CanvasRenderingContext2D, { box: [x0, y0, x1, y1] }: F
 
 function drawPoints(context: CanvasRenderingContext2D, { box, keypoints }: Face, schema: Schema, unit: number): void {
   const colors = partColors(schema);
-  // Small faces have small points, or nothing of them would be seen.
+  // Points scale with the face, so that small faces stay visible.
   const radius = Math.min(Math.max(Math.sqrt(area(box)) / 70, 1.1 * unit), 3 * unit);
   for (const [i, [x, y]] of keypoints.entries()) {
     context.beginPath();
@@ -71,7 +71,7 @@ function drawPoints(context: CanvasRenderingContext2D, { box, keypoints }: Face,
   }
 }
 
-/** The colour of each point, after the first part that names it. */
+/** The colour of each point: that of the first part that contains it. */
 function partColors(schema: Schema): readonly string[] {
   const parts = Object.values(schema.groups);
   return schema.point_names.map((_, point) => {

@@ -1,4 +1,4 @@
-/** Owns the page's elements by their ids, and the messages in them. */
+/** The page's elements by id, and the messages in them. */
 
 function element<Kind extends HTMLElement>(id: string, kind: new () => Kind): Kind {
   const found = document.getElementById(id);
@@ -31,13 +31,13 @@ export const elements = {
   },
 };
 
-/** Tells what is going on; read out when the reader's turn comes. */
+/** Shows a status message; screen readers read it when idle. */
 export function tell(message: string): void {
   elements.alert.textContent = "";
   if (elements.status.textContent !== message) elements.status.textContent = message;
 }
 
-/** Tells what went wrong; read out at once. */
+/** Shows an error; screen readers read it at once. */
 export function warn(message: string): void {
   elements.status.textContent = "";
   elements.alert.textContent = message;
@@ -47,7 +47,7 @@ export function setBusy(busy: boolean): void {
   elements.stage.setAttribute("aria-busy", String(busy));
 }
 
-/** Milliseconds for people; null for what was not done. */
+/** Milliseconds as text; null for a step that did not run. */
 export function milliseconds(ms: number | null): string {
   return ms === null ? "–" : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 }

@@ -1,4 +1,4 @@
-/** Owns the two workers: one for the model, and one that finds faces, which is loaded only when a face is looked for. */
+/** The two workers: the model, and the detector, which is loaded when it is first needed. */
 
 import * as Comlink from "comlink";
 import type { DetectorApi, Found } from "./detector.worker";
@@ -34,11 +34,11 @@ export class Engine {
     return engine;
   }
 
-  /** @param minFace the smallest face that is looked for, as a share of the picture's longer side */
+  /** @param minFace the smallest face to detect, as a fraction of the picture's longer side */
   async find(frame: Frame, minFace: number): Promise<Found> {
     await this.loadDetector();
     const { detector } = this.settings;
-    // Where a model judges what the cascades found, fewer votes are enough.
+    // Fewer votes are enough if the model scores the detections.
     const votes = this.spec.face_score === null ? detector.min_votes : detector.judged_votes;
     return this.detector.find(frame, minFace, votes);
   }
@@ -55,9 +55,9 @@ export class Engine {
     return this.model.markWhole(frame);
   }
 
-  /** Loads the detector once; after a failure the next search tries again. */
+  /** Loads the detector once; after a failure the next detection tries again. */
   private async loadDetector(): Promise<void> {
-    // A worker that does not even start answers nothing, hence the race.
+    // A worker that fails to start never answers, hence the race.
     this.detectorLoaded ??= Promise.race([this.detector.load(this.settings.detector, this.base), this.broken]);
     try {
       await this.detectorLoaded;

@@ -1,11 +1,11 @@
-/** Owns where a filter's picture lies on a face: the warp that takes its anchors to the face's points best. */
+/** Fits a filter's picture to a face: the warp that maps its anchors to the face's points best. */
 
 import type { Matrix, Point } from "./geometry";
 import type { FilterSettings, Schema } from "./spec";
 
 const SMALLEST_AREA = 1e-8; // square pixels of the photograph per pixel of the picture: a face of no extent shows nothing
 
-/** A weighted pair: where a point is in the filter's picture, and where on the face. */
+/** A weighted pair: a point of the filter's picture, and its place on the face. */
 export interface Pair {
   readonly from: Point;
   readonly to: Point;
@@ -14,13 +14,13 @@ export interface Pair {
 
 const WARPS = { similarity: { fit: fitSimilarity, needed: 2 }, affine: { fit: fitAffine, needed: 3 } } as const;
 
-/** Whether a scheme has enough of a filter's points. */
+/** Whether a scheme has enough of a filter's anchors. */
 export function fits(filter: FilterSettings, schema: Schema): boolean {
   const known = Object.keys(filter.anchors).filter((name) => schema.point_names.includes(name));
   return filter.warp in WARPS && known.length >= WARPS[filter.warp].needed;
 }
 
-/** Picture to photograph, pixel centres on integers; null where the points lie too close together. */
+/** Picture to photograph, pixel centres on integers; null if the points are too close together. */
 export function filterMatrix(filter: FilterSettings, schema: Schema, keypoints: readonly Point[]): Matrix | null {
   const pairs = Object.entries(filter.anchors).flatMap(([name, [x, y, weight]]): Pair[] => {
     const index = schema.point_names.indexOf(name);
@@ -32,7 +32,7 @@ export function filterMatrix(filter: FilterSettings, schema: Schema, keypoints: 
   return matrix.every(Number.isFinite) && Math.abs(a * e - b * d) > SMALLEST_AREA ? matrix : null;
 }
 
-/** Turn, size and shift: the least weighted squares. */
+/** Similarity (rotation, scale, shift) by weighted least squares. */
 export function fitSimilarity(pairs: readonly Pair[]): Matrix | null {
   const { from, to, centred } = centre(pairs);
   const spread = sum(centred, ({ from: [x, y] }) => x * x + y * y);
@@ -42,7 +42,7 @@ export function fitSimilarity(pairs: readonly Pair[]): Matrix | null {
   return shifted(cos, -sin, sin, cos, from, to);
 }
 
-/** Also a different size in two directions, as a flat thing that turns away gets: the least weighted squares. */
+/** Affine map by weighted least squares, for flat things that turn away. */
 export function fitAffine(pairs: readonly Pair[]): Matrix | null {
   const { from, to, centred } = centre(pairs);
   const [xx, xy, yy] = [
@@ -60,7 +60,7 @@ export function fitAffine(pairs: readonly Pair[]): Matrix | null {
   return shifted(...row(0), ...row(1), from, to);
 }
 
-/** The pairs about their weighted middles. */
+/** The pairs relative to their weighted means. */
 function centre(pairs: readonly Pair[]): { from: Point; to: Point; centred: readonly Pair[] } {
   const total = pairs.reduce((weights, { weight }) => weights + weight, 0);
   const mean = (side: "from" | "to", axis: 0 | 1) => sum(pairs, (pair) => pair[side][axis]) / total;

@@ -1,6 +1,6 @@
 /**
- * Owns the coordinate contract, as kpdetect/core/geometry.py has it: boxes, matrices and how a face box becomes a crop.
- * A pixel's centre is on the integer; a matrix takes source pixels to target pixels.
+ * The coordinate contract of kpdetect/core/geometry.py: boxes, matrices, and how a face box becomes a crop.
+ * The pixel centre is on the integer; a matrix maps source pixels to target pixels.
  */
 
 export type Point = readonly [x: number, y: number];
@@ -20,7 +20,7 @@ export function apply([a, b, c, d, e, f]: Matrix, [x, y]: Point): Point {
   return [a * x + b * y + c, d * x + e * y + f];
 }
 
-/** `second` after `first`. */
+/** The product: `second` after `first`. */
 export function compose(second: Matrix, first: Matrix): Matrix {
   const [a, b, , d, e] = second;
   const [p, q, r, s, t, u] = first;
@@ -35,7 +35,7 @@ export function invert([a, b, c, d, e, f]: Matrix): Matrix {
   return [p, q, -(p * c + q * f), r, s, -(r * c + s * f)];
 }
 
-/** Pixels of a crop from numbers relative to it: 0 and 1 are its edges. */
+/** Pixels of a crop from relative coordinates: 0 and 1 are its edges. */
 export function toPixels([x, y]: Point, [height, width]: readonly [number, number]): Point {
   return [x * width - 0.5, y * height - 0.5];
 }
@@ -46,7 +46,7 @@ export function tightBox(points: readonly Point[]): Box {
   return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
 }
 
-/** The box of a whole picture, border to border. */
+/** The box of a whole picture. */
 export function imageBox(width: number, height: number): Box {
   return [-0.5, -0.5, width - 0.5, height - 0.5];
 }
@@ -55,7 +55,7 @@ export function area([x0, y0, x1, y1]: Box): number {
   return (x1 - x0) * (y1 - y0);
 }
 
-/** How much two boxes have in common, in square pixels. */
+/** The area of the intersection of two boxes, in square pixels. */
 export function commonArea(first: Box, second: Box): number {
   const width = Math.min(first[2], second[2]) - Math.max(first[0], second[0]);
   const height = Math.min(first[3], second[3]) - Math.max(first[1], second[1]);
@@ -76,7 +76,7 @@ export function cropMatrix(rule: CropRule, [x0, y0, x1, y1]: Box): Matrix {
   return [scale, 0, width / 2 - 0.5 - cx * scale, 0, scale, height / 2 - 0.5 - cy * scale];
 }
 
-/** The photograph-to-crop matrix of a face whose points are known: `across` runs along the crop's x axis. */
+/** The photograph-to-crop matrix of a face with known points: `across` becomes the crop's x axis. */
 export function uprightMatrix(rule: CropRule, points: readonly Point[], across: Point): Matrix {
   const length = Math.hypot(...across);
   if (!(length > 0)) throw new RangeError("expected a direction of some length");

@@ -1,4 +1,4 @@
-/** Owns the start of LiteRT in a worker, and a `.tflite` file as a function of crops. */
+/** Starts LiteRT in a worker, and runs a `.tflite` file as a function of crops. */
 
 import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
 import type { Model } from "./marking";

@@ -1,4 +1,4 @@
-/** Owns the live picture: frame after frame from the camera through the tracker to the stage, until it is stopped. */
+/** Live picture: frame after frame from the camera through the tracker to the stage. */
 
 import { closeCamera, NoCamera, openCamera } from "./camera";
 import { elements } from "./elements";
@@ -10,7 +10,7 @@ import { Tracker, type Tracked } from "./tracker";
 const SMALLEST_FACE = 0.1; // of the frame's longer side, as kpdetect track has it
 const RATE_SHARE = 0.1; // of each frame in the running mean of the time a frame takes
 
-/** Told after each frame: what was found, and the mean time from frame to frame. */
+/** Called after each frame with the faces and the mean time between frames. */
 export type OnFrame = (tracked: Tracked, frameMs: number) => void;
 
 export class Live {
@@ -34,7 +34,7 @@ export class Live {
   /**
    * Runs until `stop`.
    *
-   * @throws NoCamera where the camera goes away
+   * @throws NoCamera if the camera disappears
    */
   async run(onFrame: OnFrame): Promise<void> {
     const { video } = elements;
@@ -45,7 +45,7 @@ export class Live {
     while (!this.stopped) {
       await nextFrame(video, this.stream);
       if (this.stopped) return;
-      if (!this.stream.active) throw new NoCamera("The camera went away. Press Camera to start it again.");
+      if (!this.stream.active) throw new NoCamera("The camera was disconnected. Press Camera to start it again.");
       const [width, height] = [video.videoWidth, video.videoHeight];
       if (width === 0) continue;
       [still.width, still.height] = [width, height];
@@ -60,7 +60,7 @@ export class Live {
     }
   }
 
-  /** Follows faces; models of whole pictures have none to follow. */
+  /** Follows faces; not for models of whole pictures. */
   private tracker(): (frame: Parameters<Tracker["next"]>[0], timeMs: number) => Promise<Tracked> {
     const { engine } = this;
     if (engine.spec.crop.around === "image") return async (frame) => ({ ...(await engine.markWhole(frame)), detectMs: null });
@@ -74,7 +74,7 @@ export class Live {
   }
 }
 
-/** Waits for the video's next frame; not for ever, for a camera that went away has none. */
+/** Waits for the video's next frame, with a timeout for cameras that disappear. */
 function nextFrame(video: HTMLVideoElement, stream: MediaStream): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, 1000);

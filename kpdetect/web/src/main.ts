@@ -1,4 +1,4 @@
-/** Owns the page: which button does what, and what is said about it. */
+/** The page: its buttons and messages. */
 
 import { Live } from "./live";
 import { NoCamera } from "./camera";
@@ -92,7 +92,7 @@ class Page {
     save(new Blob([json], { type: "application/json" }), "points.json");
   }
 
-  /** Ends what was going on; answers that are still to come count no more. */
+  /** Stops what is running; its late results are ignored. */
   private begin(): number {
     this.live?.stop();
     this.setLive(null);
@@ -113,7 +113,7 @@ class Page {
   }
 }
 
-/** Tells how many faces a live picture shows once that has lasted; a reader would not come to an end else. */
+/** Announces the number of faces in a live picture only when it is stable, for screen readers. */
 function countTeller(): (count: number) => void {
   let [last, since] = [-1, 0];
   return (count) => {
@@ -127,7 +127,7 @@ function showTimes(detect: number | null, crop: number, model: number, frame: nu
   for (const [name, ms] of Object.entries(times)) elements.times[name as keyof typeof times].textContent = milliseconds(ms);
 }
 
-/** Makes a checkbox of each filter that the model's scheme has points for. */
+/** Makes a checkbox for each filter that the model's scheme has points for. */
 async function offerFilters(settings: Settings, spec: Spec): Promise<readonly Filter[]> {
   const fitting = settings.filters.filter((filter) => fits(filter, spec.schema));
   elements.filters.hidden = fitting.length === 0;
@@ -170,7 +170,7 @@ function mirrorOrNot(): void {
   elements.stage.classList.toggle("mirrored", elements.mirror.checked);
 }
 
-/** A picture may be dropped anywhere; elsewhere the browser would leave the page for it. */
+/** Pictures may be dropped anywhere on the page; otherwise the browser would open the file. */
 function acceptDrops(page: Page): void {
   const over = (event: DragEvent, inside: boolean) => {
     event.preventDefault();
@@ -182,7 +182,7 @@ function acceptDrops(page: Page): void {
     over(event, false);
     const [file] = event.dataTransfer?.files ?? [];
     if (file) void page.openPhotograph(file, file.name);
-    else warn("What was dropped is no file. Drop a picture’s file here.");
+    else warn("The dropped object is not a file. Drop a picture file here.");
   });
 }
 

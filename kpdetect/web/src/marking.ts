@@ -1,11 +1,11 @@
-/** Owns how boxes become marked faces: crop, model, back to the photograph, second look and score, as kpdetect/predict.py. */
+/** From boxes to faces: crop, model, back to the photograph, second prediction and score, as in kpdetect/inference. */
 
 import { warpCrop } from "./crop";
 import { apply, cropMatrix, invert, tightBox, toPixels, uprightMatrix, type Box, type Matrix, type Point } from "./geometry";
 import type { Plane } from "./pixels";
 import type { Face, Spec } from "./spec";
 
-/** What a model says of one crop: points relative to the crop, and how far off each is expected to be. */
+/** A model's output for one crop: points relative to the crop, and the expected error of each. */
 export interface Marks {
   readonly keypoints: Float32Array;
   readonly uncertainty: Float32Array | null;
@@ -14,13 +14,13 @@ export interface Marks {
 /** One crop (height, width, channels) of raw pixels, 0 to 255. */
 export type Model = (crop: Uint8ClampedArray) => Promise<Marks>;
 
-/** How long each part of the work took, in milliseconds. */
+/** Time of each step, in milliseconds. */
 export interface Spent {
   crop: number;
   model: number;
 }
 
-/** Marks faces of one photograph with one model; adds up the time it takes. */
+/** Predicts the faces of one photograph with one model, and sums up the times. */
 export class Marker {
   readonly spent: Spent = { crop: 0, model: 0 };
 
@@ -30,13 +30,13 @@ export class Marker {
     private readonly plane: Plane,
   ) {}
 
-  /** The face of a box; with `again`, looked at twice, the second time in an upright crop about its first points. */
+  /** The face in a box; with `again`, predicted a second time in an upright crop around its first points. */
   async ofBox(box: Box, again: boolean): Promise<Face> {
     const first = await this.look(box, cropMatrix(this.spec.crop, box));
     return again && canBeTurned(this.spec, first.keypoints) ? this.ofPoints(first.keypoints, box) : first;
   }
 
-  /** The face whose points were about here: one look, in an upright crop. */
+  /** The face whose points were here: one prediction, in an upright crop. */
   async ofPoints(points: readonly Point[], box: Box = tightBox(points)): Promise<Face> {
     if (!canBeTurned(this.spec, points)) return this.look(box, cropMatrix(this.spec.crop, box));
     return this.look(box, uprightMatrix(this.spec.crop, points, acrossEyes(this.spec, points)));
@@ -70,7 +70,7 @@ function toFace(spec: Spec, box: Box, matrix: Matrix, relative: Float32Array, un
   };
 }
 
-/** Whether a crop shows a face, 0 to 1, by the mean of its uncertainties; null where the model does not tell. */
+/** The face score, 0 to 1, from the mean uncertainty; null for models without one. */
 export function faceScore(uncertainty: ArrayLike<number>, rule: Spec["face_score"]): number | null {
   if (rule === null) return null;
   const mean = Array.from(uncertainty).reduce((total, one) => total + one, 0) / uncertainty.length;
@@ -78,13 +78,13 @@ export function faceScore(uncertainty: ArrayLike<number>, rule: Spec["face_score
   return 1 / (1 + Math.exp(Math.min(Math.max(exponent, -50), 50)));
 }
 
-/** Whether a face's points tell a crop of their own: they span an area. */
+/** Whether a face's points define a crop, that is, span an area. */
 function canBeTurned(spec: Spec, points: readonly Point[]): boolean {
   const [x0, y0, x1, y1] = tightBox(points);
   return spec.crop.around === "face" && Math.min(x1 - x0, y1 - y0) > 1 && Math.hypot(...acrossEyes(spec, points)) > 0;
 }
 
-/** Towards the right of the picture from eye to eye, by the two points that normalise errors; or level. */
+/** From eye to eye towards the right of the picture, by the two normaliser points; or horizontal. */
 function acrossEyes({ schema }: Spec, points: readonly Point[]): Point {
   if (schema.normalizer_points === null) return [1, 0];
   const [first, second] = schema.normalizer_points.map((index) => points[index]);

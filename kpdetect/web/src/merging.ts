@@ -1,15 +1,15 @@
-/** Owns how the boxes that cascades found become faces, as kpdetect.detection.weighted_non_maximum_suppression does it. */
+/** Merges the boxes of cascades to faces, as kpdetect.detection.weighted_non_maximum_suppression does. */
 
 import { area, commonArea, intersectionOverUnion, type Box, type Point } from "./geometry";
 import type { Cascade, DetectorSettings } from "./spec";
 
-/** A box and how many windows stand for it. */
+/** A box and its number of votes. */
 export interface Vote {
   readonly box: Box;
   readonly votes: number;
 }
 
-/** A cascade's square as the tight box of a face's points. */
+/** Converts a cascade's square to the tight box of a face's points. */
 export function faceBox({ shift_xy, size_wh }: Cascade, [x0, y0, x1, y1]: Box): Box {
   const side: Point = [x1 - x0, y1 - y0];
   const center: Point = [(x0 + x1) / 2 + side[0] * shift_xy[0], (y0 + y1) / 2 + side[1] * shift_xy[1]];
@@ -18,8 +18,8 @@ export function faceBox({ shift_xy, size_wh }: Cascade, [x0, y0, x1, y1]: Box): 
 }
 
 /**
- * The box of most votes takes in those that overlap it, weighed by their votes; then a box that lies mostly in another
- * of more votes, or around it, is dropped with its votes.
+ * The box with most votes absorbs those that overlap it, weighted by votes; then a box that lies mostly inside another
+ * with more votes, or around it, is dropped.
  */
 export function mergeBoxes(found: readonly Vote[], settings: Pick<DetectorSettings, "same_face" | "inside">): Vote[] {
   let free = [...found].sort(byVotesThenPlace);

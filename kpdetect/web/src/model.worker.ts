@@ -1,4 +1,4 @@
-/** Owns the model, in a worker of its own: LiteRT on the processor, so that no frame waits for the page or it for them. */
+/** The model in its own worker: LiteRT on the CPU, so that page and model do not block each other. */
 
 import * as Comlink from "comlink";
 import { imageBox, type Box, type Point } from "./geometry";
@@ -24,17 +24,17 @@ class ModelWorker {
     await this.model(new Uint8ClampedArray(height * width * spec.input.channels)); // the first run is slow
   }
 
-  /** The faces of boxes; with `again`, each looked at twice. */
+  /** The faces in boxes; with `again`, each is predicted twice. */
   async markBoxes(frame: Frame, boxes: readonly Box[], again: boolean): Promise<Marked> {
     return this.mark(frame, (marker) => boxes.map((box) => () => marker.ofBox(box, again)));
   }
 
-  /** The faces whose points were about here a frame ago. */
+  /** Faces whose points of the last frame are given. */
   async follow(frame: Frame, faces: readonly (readonly Point[])[]): Promise<Marked> {
     return this.mark(frame, (marker) => faces.map((points) => () => marker.ofPoints(points)));
   }
 
-  /** The one face of a whole picture, for models of such. */
+  /** The face of a whole picture, for models of whole pictures. */
   async markWhole(frame: Frame): Promise<Marked> {
     return this.markBoxes(frame, [imageBox(frame.width, frame.height)], false);
   }

@@ -1,4 +1,4 @@
-/** Owns the loading of OpenCV.js, and the few of its functions that the page uses. */
+/** Loads OpenCV.js and declares the functions of it that the page uses. */
 
 import { address } from "./spec";
 
@@ -49,7 +49,7 @@ export interface OpenCv {
 
 declare function importScripts(...addresses: string[]): void;
 
-/** Fetches and starts OpenCV.js, 11 MB; in a worker alone. */
+/** Fetches and starts OpenCV.js (11 MB); only in a worker. */
 export async function loadOpenCv(base: string): Promise<OpenCv> {
   importScripts(address("opencv/opencv.js", base));
   const { cv } = globalThis as unknown as { cv: OpenCv };

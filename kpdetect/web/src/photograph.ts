@@ -1,6 +1,6 @@
 /**
- * Owns what happens to a photograph: find faces, mark them, leave out what the model says is none. Where nothing is
- * left, the model looks for large faces itself.
+ * Faces of a photograph: detect, predict, and drop those with a low score. If none is left, the model searches for
+ * large faces itself.
  */
 
 import type { Engine } from "./engine";
@@ -31,7 +31,7 @@ export async function markPhotograph(engine: Engine, frame: Frame): Promise<Phot
   return { ...(await judged(engine, frame, likelyBoxes(seen.faces, engine.settings.scan))), detectMs: searchMs };
 }
 
-/** What in these boxes the model takes for faces, each once; all of them where it tells no score. */
+/** The faces in these boxes that pass the model's score, without duplicates; all of them for a model without a score. */
 async function judged(engine: Engine, frame: Frame, boxes: readonly Box[]): Promise<Marked> {
   const marked = await engine.markBoxes(frame, boxes, true);
   if (engine.spec.face_score === null) return marked;

@@ -1,16 +1,16 @@
-/** Owns how a file, or what a camera shows, becomes pixels; and how results leave the page as files. */
+/** Files and camera frames to pixels, and results to files. */
 
 import type { Frame } from "./pixels";
 
 const GREATEST_SIDE = 4096; // pixels; a phone's browser gives no greater canvas for sure
 
-/** A file that is no picture; its text is for people. */
+/** A file that is not a picture; the text is shown to the user. */
 export class NoPicture extends Error {}
 
 /**
- * Decodes a picture as it is meant to be seen: EXIF's orientation is applied. Greater ones are shrunk.
+ * Decodes a picture with EXIF's orientation applied. Larger ones are shrunk.
  *
- * @throws NoPicture where the browser cannot open it
+ * @throws NoPicture if the browser cannot decode it
  */
 export async function readPicture(file: Blob, name: string): Promise<ImageBitmap> {
   try {
@@ -24,7 +24,7 @@ export async function readPicture(file: Blob, name: string): Promise<ImageBitmap
   }
 }
 
-/** Reads pixels, through one canvas that is kept: for each frame a new one would be slow. */
+/** Reads pixels through one canvas that is reused, because a new one per frame would be slow. */
 export class FrameReader {
   private readonly canvas = document.createElement("canvas");
   private readonly context = this.canvas.getContext("2d", { willReadFrequently: true })!;
@@ -36,7 +36,7 @@ export class FrameReader {
   }
 }
 
-/** Offers a file for saving. */
+/** Offers a file for download. */
 export function save(content: Blob, name: string): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(content);

@@ -1,6 +1,6 @@
-/** Owns pictures as arrays: RGBA as a canvas gives it, and the planes that a model takes. */
+/** Pictures as arrays: RGBA as a canvas gives it, and the planes that a model takes. */
 
-/** A picture as a canvas gives it, 4 bytes a pixel. */
+/** A picture as a canvas gives it, 4 bytes per pixel. */
 export interface Frame {
   readonly width: number;
   readonly height: number;

@@ -1,9 +1,9 @@
-/** Owns what the page says of the faces it found: in words, and as the JSON that `kpdetect predict --json` writes. */
+/** The faces as a sentence, and as the JSON that `kpdetect predict --json` writes. */
 
 import type { Face, Schema } from "./spec";
 
 export function inWords(count: number): string {
-  if (count === 0) return "No face found. A face must look about at the camera, upright, and be 30 pixels wide or more.";
+  if (count === 0) return "No face found. Faces must be upright, roughly frontal and at least 30 pixels wide.";
   return count === 1 ? "1 face found." : `${count} faces found.`;
 }
 

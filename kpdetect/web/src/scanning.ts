@@ -1,9 +1,9 @@
-/** Owns where the model looks by itself for large faces, when no cascade has found any, as kpdetect/detection/scan.py does. */
+/** Search for large faces with the model itself, if no cascade has found any; as in kpdetect/detection/scan.py. */
 
 import { area, intersectionOverUnion, tightBox, type Box } from "./geometry";
 import type { Face, ScanSettings } from "./spec";
 
-/** Square boxes all over a picture, evenly, in steps of at most `step` of their sides; none for very long ones. */
+/** Square boxes over a picture, evenly spaced, in steps of at most `step` of their sides; empty for very long pictures. */
 export function windows(width: number, height: number, { sides, step, smallest, longest }: ScanSettings): Box[] {
   const shorter = Math.min(width, height);
   if (Math.max(width, height) > longest * shorter) return [];
@@ -13,7 +13,7 @@ export function windows(width: number, height: number, { sides, step, smallest, 
   );
 }
 
-/** Of several finds of one face the one of the highest score; those that are left keep their order. */
+/** Keeps the best-scored of several detections of one face; the others keep their order. */
 export function bestOfOverlapping(faces: readonly Face[], sameFace: number): Face[] {
   const byScore = [...faces].sort((one, other) => (other.score ?? 1) - (one.score ?? 1));
   const kept: Face[] = [];
@@ -24,14 +24,14 @@ export function bestOfOverlapping(faces: readonly Face[], sameFace: number): Fac
   return faces.filter((face) => kept.includes(face));
 }
 
-/** The boxes about the points of what windows show, where that may be a face; each once, biggest first. */
+/** Boxes around the points of the windows that may show a face, without duplicates, largest first. */
 export function likelyBoxes(seen: readonly Face[], { least_score, same_face }: ScanSettings): Box[] {
   const likely = seen.filter(({ score }) => (score ?? 1) >= least_score);
   const boxes = bestOfOverlapping(likely, same_face).map(({ keypoints }) => tightBox(keypoints));
   return boxes.sort((one, other) => area(other) - area(one));
 }
 
-/** Where windows begin along one side of the picture, from border to border. */
+/** Start positions of windows along one side of the picture, from border to border. */
 function starts(extent: number, side: number, step: number): number[] {
   const count = Math.ceil((extent - side) / (step * side) - 1e-9) + 1;
   return Array.from({ length: count }, (_, i) => (count === 1 ? 0 : (i * (extent - side)) / (count - 1)) - 0.5);

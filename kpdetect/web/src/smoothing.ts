@@ -1,4 +1,4 @@
-/** Owns the One Euro filter (Casiez, Roussel and Vogel, CHI 2012), as kpdetect/tracking/smoothing.py has it. */
+/** The One Euro filter (Casiez, Roussel and Vogel, CHI 2012), as in kpdetect/tracking/smoothing.py. */
 
 import type { Point } from "./geometry";
 
@@ -6,13 +6,13 @@ const MIN_CUTOFF_HZ = 1; // at rest
 const BETA = 30; // Hz per face side and second
 const SPEED_CUTOFF_HZ = 1;
 
-/** Takes the tremble out of points that stand and lets points that move go. */
+/** Adaptive low-pass smoothing of keypoints. */
 export class OneEuroFilter {
   private points: readonly Point[] | undefined;
   private speed: readonly Point[] = [];
   private timeMs = 0;
 
-  /** @param side the longer side of the face, in pixels: near and far faces are smoothed alike */
+  /** @param side the face's longer side in pixels, so that near and far faces are smoothed equally */
   next(points: readonly Point[], timeMs: number, side: number): readonly Point[] {
     const before = this.points;
     const step = Math.max((timeMs - this.timeMs) / 1000, 1e-6);
@@ -33,7 +33,7 @@ function towards(from: Point, to: Point, part: number): Point {
   return [from[0] + part * (to[0] - from[0]), from[1] + part * (to[1] - from[1])];
 }
 
-/** How much of the way to the new value a low-pass filter goes in one step. */
+/** The smoothing factor of a low-pass filter for one step. */
 function share(cutoffHz: number, step: number): number {
   const turn = 2 * Math.PI * cutoffHz * step;
   return turn / (turn + 1);

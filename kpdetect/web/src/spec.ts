@@ -1,4 +1,4 @@
-/** Owns what the page knows of its model and of its settings: spec.json and page.json, which `kpdetect export` wrote. */
+/** The model's description and the page's settings: spec.json and page.json, written by `kpdetect export`. */
 
 import type { CropRule, Point } from "./geometry";
 
@@ -21,7 +21,7 @@ export interface Schema {
   readonly normalizer_points: readonly [number, number] | null;
 }
 
-/** A Haar cascade, and how its square becomes a face box, in sides of the square; see `Cascade` in kpdetect/faces. */
+/** A Haar cascade, and how its square becomes a face box, in sides of the square; see `Cascade` in kpdetect/detection. */
 export interface Cascade {
   readonly file: string;
   readonly shift_xy: Point;
@@ -29,7 +29,7 @@ export interface Cascade {
   readonly mirrored: boolean;
 }
 
-/** The constants of kpdetect/faces, by their names there. */
+/** The constants of kpdetect/detection, by their names there. */
 export interface DetectorSettings {
   readonly cascades: readonly Cascade[];
   readonly smallest_window: number;
@@ -55,7 +55,7 @@ export interface FilterSettings {
   readonly name: string;
   readonly picture: string;
   readonly warp: "similarity" | "affine";
-  /** By the name of a face's point: x, y and weight, in pixels of the picture. */
+  /** By name of a face's point: x, y and weight, in pixels of the picture. */
   readonly anchors: Readonly<Record<string, readonly [x: number, y: number, weight: number]>>;
 }
 
@@ -66,16 +66,16 @@ export interface Settings {
   readonly filters: readonly FilterSettings[];
 }
 
-/** A face of a picture; points and their expected errors in pixels of it. */
+/** A face; points and their expected errors in pixels of the picture. */
 export interface Face {
   readonly box: readonly [number, number, number, number];
   readonly keypoints: readonly Point[];
   readonly uncertainty: readonly number[] | null;
-  /** Whether it is a face at all, 0 to 1; null where the model does not tell. */
+  /** The face score, 0 to 1; null for models without one. */
   readonly score: number | null;
 }
 
-/** The name of a file of the page's folder, as an address. */
+/** The address of a file in the page's folder. */
 export function address(name: string, base: string): string {
   return new URL(name, base).href;
 }
@@ -84,7 +84,7 @@ export async function fetchJson<Part>(name: string, base: string): Promise<Part>
   return (await (await fetchFile(name, base)).json()) as Part;
 }
 
-/** @throws Error where the folder lacks the file, such as a page that was built but not filled by `kpdetect export`. */
+/** @throws Error if the folder lacks the file, such as a page that was built but not filled by `kpdetect export`. */
 export async function fetchFile(name: string, base: string): Promise<Response> {
   const response = await fetch(address(name, base));
   if (!response.ok) throw new Error(`${name} is missing in the page's folder (${response.status}); export it anew`);

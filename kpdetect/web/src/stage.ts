@@ -1,11 +1,11 @@
-/** Owns the canvas: the picture that is shown, the faces on it, and what of them is shown. */
+/** The canvas: the picture, its faces, and which of them is drawn. */
 
 import { drawFaces, type Filter, type Shown } from "./drawing";
 import { elements } from "./elements";
 import { inWords } from "./results";
 import type { Face, Schema } from "./spec";
 
-/** A picture and the faces that were found in it. */
+/** A picture and its faces. */
 export interface Scene {
   readonly name: string;
   readonly source: CanvasImageSource;
@@ -42,7 +42,7 @@ export class Stage {
     elements.canvas.setAttribute("aria-label", "No picture yet");
   }
 
-  /** Draws the same picture again, such as after a filter was chosen. */
+  /** Draws the same picture again, for example after a filter was chosen. */
   redraw(): void {
     if (this.scene === null) return;
     const { source, width, height, faces, name } = this.scene;

@@ -1,4 +1,4 @@
-/** Owns the following of faces from frame to frame: the last points give the next crop, the detector searches seldom. */
+/** Tracks faces from frame to frame: the last points define the next crop, and the detector runs from time to time. */
 
 import { intersectionOverUnion, tightBox, type Box, type Point } from "./geometry";
 import type { Spent } from "./marking";
@@ -12,7 +12,7 @@ const SAME_FACE = 0.5; // and from which two followed faces are one
 const SEARCH_MS = 1000; // between two searches while faces are known
 const CHECK_EVERY = 5; // frames between two second looks at faces that have no score
 
-/** What follows faces: the two workers, or stand-ins of them. */
+/** What the tracker uses: the two workers, or stand-ins in tests. */
 export interface Eyes {
   find(frame: Frame): Promise<{ boxes: readonly Box[]; ms: number }>;
   markBoxes(frame: Frame, boxes: readonly Box[], again: boolean): Promise<{ faces: readonly Face[]; spent: Spent }>;
@@ -22,7 +22,7 @@ export interface Eyes {
 export interface Tracked {
   readonly faces: readonly Face[];
   readonly spent: Spent;
-  /** How long the last search took; null before the first. */
+  /** Duration of the last detection; null before the first. */
   readonly detectMs: number | null;
 }
 
@@ -46,7 +46,7 @@ export class Tracker {
     private readonly minScore: number,
   ) {}
 
-  /** Takes the next frame; its faces, with smoothed points. The search goes on beside, and its faces come a frame later. */
+  /** Processes a frame and returns its faces with smoothed points. Detection runs in parallel, one frame late. */
   async next(frame: Frame, timeMs: number): Promise<Tracked> {
     if (this.failure !== undefined) throw this.failure;
     this.spent = { crop: 0, model: 0 };
@@ -61,7 +61,7 @@ export class Tracker {
     return { faces, spent: this.spent, detectMs: this.detectMs };
   }
 
-  /** Marks the known faces again, and takes leave of those that are none any more. */
+  /** Predicts the tracked faces again and drops lost ones. */
   private async follow(frame: Frame): Promise<void> {
     if (this.tracks.length === 0) return;
     const faces = await this.look(frame, this.tracks.map(({ face }) => face));
@@ -70,7 +70,7 @@ export class Tracker {
     this.tracks = await this.confirmed(frame, moved, this.frames % CHECK_EVERY === 0);
   }
 
-  /** Faces as they are now; who moved fast stands at the edge of the first crop, and is looked at again in one of his own. */
+  /** The faces in this frame. A face that moved fast is predicted again in a crop of its own. */
   private async look(frame: Frame, before: readonly Face[]): Promise<readonly Face[]> {
     const first = await this.eyes.follow(frame, before.map(({ keypoints }) => keypoints));
     this.add(first.spent);
@@ -81,7 +81,7 @@ export class Tracker {
     return first.faces.map((face) => second.faces[unsure.indexOf(face)] ?? face);
   }
 
-  /** Takes in the faces that a search has found meanwhile. */
+  /** Adds the faces of a finished detection. */
   private async welcome(frame: Frame): Promise<void> {
     const boxes = (this.found ?? []).filter((box) => !this.tracks.some(({ face }) => overlap(face, box) >= KNOWN));
     this.found = undefined;
@@ -92,7 +92,7 @@ export class Tracker {
     this.tracks = distinct([...this.tracks, ...(await this.confirmed(frame, found, true))]);
   }
 
-  /** Those that are faces: by the model's score, or where it tells none, by a second look if one is due. */
+  /** The faces that pass the model's score, or without a score, a second prediction if one is due. */
   private async confirmed(frame: Frame, tracks: readonly Track[], lookAgain: boolean): Promise<readonly Track[]> {
     const likely = distinct(tracks).filter(
       ({ face }) =>
@@ -128,7 +128,7 @@ function overlap(face: Face, box: Box): number {
   return intersectionOverUnion(tightBox(face.keypoints), box);
 }
 
-/** Of faces that fell on each other, the one known for longest. */
+/** Of faces that coincide, keeps the one that was tracked longest. */
 function distinct(tracks: readonly Track[]): readonly Track[] {
   const kept: Track[] = [];
   for (const track of tracks) {

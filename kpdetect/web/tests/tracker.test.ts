@@ -13,7 +13,7 @@ function faceAt(x: number, score: number | null = 1): Face {
   return { box, keypoints, uncertainty: null, score };
 }
 
-/** Eyes that see one face where the test puts it. */
+/** Stand-ins of the workers that find one face where the test puts it. */
 class OneFace implements Eyes {
   searches = 0;
   x = 20;
