@@ -1,16 +1,17 @@
-"""Owns the way out: a bundle as SavedModel, TFLite, ONNX or ``.keras`` file, each compared with Keras before it counts.
+"""The command ``export``: writes a model as SavedModel, TFLite, ONNX, ``.keras`` or web page, each compared with Keras.
 
-The command prints one line per file: its path, its size, and how far it lies from Keras. With ``--inspect FILE`` it
-prints what a file says of itself instead.
+It prints one line per file: its path, its size and its difference from Keras. With ``--inspect FILE`` it prints the
+description of a file instead.
 """
 
 import dataclasses
 import importlib
+import math
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,18 +23,25 @@ from kpdetect.exporters import FORMATS, QUANTIZATIONS, SAVED_MODEL, CalibrationS
 from kpdetect.exporters.calibration_set import calibration_faces
 from kpdetect.exporters.parity import NUM_PROBES, Difference, KerasReference, check_difference, probe_crops
 from kpdetect.modelfile import bundle
+from kpdetect.modelfile.disk import FULL, disk_full, reserve_space
 from kpdetect.modelfile.inspection import description, draw_points
-from kpdetect.modelfile.registry import PathLike, resolve
+from kpdetect.modelfile.registry import SHIPPED_MODELS, PathLike, resolve
 from kpdetect.modelfile.spec import SPEC_FILE, FileRecord, Spec
 
 DEFAULT_FORMATS = (SAVED_MODEL, "tflite", "onnx")
 FOLDERS = {SAVED_MODEL: "saved_model.pb", web_page.WEB: web_page.MODEL_FILE}
-"""Formats that are a folder of the same name, and the file in it that bears the difference from Keras."""
+"""Formats that are a folder of the same name, and the file in it whose record has the difference from Keras."""
+RUN_FILE = "run.json"  # in every run folder
+STATUS_REFUSED = 3
+SPARE_BYTES = 4 << 20  # beside the weights: graphs, the spec and tables of names
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Writes a model as SavedModel, TFLite and ONNX; each file is run in its own runtime and compared with Keras."""
+    """Writes a model as SavedModel, TFLite and ONNX; each file is run in its own runtime and compared with Keras.
+
+    A file that differs too much is not written: the others are, and the exit status is 3.
+    """
 
     model: str = option(
         dataclasses.MISSING, "bundle folder with its weights, or the name of a packaged model", positional=True
@@ -42,53 +50,54 @@ class ExportOptions:
     formats: tuple[str, ...] = option(
         DEFAULT_FORMATS, "comma-separated: saved_model, tflite, onnx, keras, web (a page for browsers)", metavar="LIST"
     )
+    name: str | None = option(
+        None, "name of the files (default: that of the run folder, or of the model)", metavar="NAME"
+    )
     quantize: tuple[str, ...] = option(
         ("none",),
-        "how numbers are kept, a file each: none (float32); fp16 (TFLite and ONNX: half the bytes); int8 (TFLite: a "
-        "quarter, and faster; takes uint8 pixels and needs --representative); dynamic (TFLite: int8 weights alone); "
+        "numeric formats, one file each: none (float32); fp16 (TFLite and ONNX: half the bytes); int8 (TFLite: a "
+        "quarter, and faster; takes uint8 pixels and needs --representative); dynamic (TFLite: int8 weights only); "
         "the folder runs the first",
         metavar="LIST",
     )
     representative: str | None = option(
-        None,
-        "faces it was trained on, for int8 to measure its ranges and rounding on; held-out ones are left out",
-        metavar="SPEC",
+        None, "training faces on which int8 measures its ranges; held-out faces are left out", metavar="SPEC"
     )
     # Rounding alone gives 1e-5 to 1e-3 px; a real fault, such as another padding, gives whole pixels.
     tolerance_px: float = option(
         0.01,
-        "greatest difference from Keras that passes, in pixels of the crop; fp16, int8 and dynamic have bounds of "
-        "their own, unless this is wider",
+        "greatest accepted difference from Keras, in pixels of the crop; fp16, int8 and dynamic have bounds of their "
+        "own, unless this is greater",
     )
-    overwrite: bool = option(False, "replace the bundle that --out holds; files of others in it stay")
+    overwrite: bool = option(False, "replace the bundle in --out; other files in it are kept")
 
 
 @dataclass(frozen=True)
 class InspectOptions:
-    """Prints what a model file says of itself: points, crop, input and outputs, errors, tensors and ops."""
+    """Prints the description of a model file: points, crop, inputs and outputs, errors, tensors and ops."""
 
     inspect: str = option(dataclasses.MISSING, "bundle, SavedModel, .tflite, .onnx or .keras", metavar="FILE")
-    draw: str | None = option(None, "also draw its numbered points, where it sees them itself", metavar="FILE")
+    draw: str | None = option(None, "also draw the numbered points that it predicts for a typical face", metavar="FILE")
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How numbers are kept.
+    """Numeric formats of an export.
 
     Attributes:
-        ways: A file each: ``none`` as ``NAME.tflite``, ``fp16`` as ``NAME_fp16.tflite``, ``int8``, ``dynamic``. A
-            format that knows none of these is written in float32. The first one's TFLite is what the bundle runs.
-        representative: Labelled faces for ``int8``, as `kpdetect.exporters.calibration_set` takes them.
+        ways: One file each: ``none`` as ``NAME.tflite``, ``fp16`` as ``NAME_fp16.tflite``, ``int8``, ``dynamic``.
+            Formats without any of these are written in float32. The bundle runs the first one's TFLite.
+        representative: Labelled faces for ``int8``, for `kpdetect.exporters.calibration_set`.
     """
 
     ways: tuple[str, ...] = ("none",)
     representative: str | None = None
 
     def check(self) -> None:
-        """Makes sure that all is there that the ways need.
+        """Checks the names, and that there is a calibration set for ``int8``.
 
         Raises:
-            KpdetectError: There is no way, an unknown one, or no faces for ``int8``.
+            KpdetectError: There is no name, an unknown one, or no calibration set.
         """
         for name in self.ways:
             if name not in QUANTIZATIONS:
@@ -97,35 +106,46 @@ class Quantization:
             raise KpdetectError(f"quantize: expected one or more of {', '.join(QUANTIZATIONS)}, received none")
         if "int8" in self.ways and self.representative is None:
             raise KpdetectError(
-                "--quantize int8: takes the ranges of its numbers from faces that the model was trained on; name them "
-                "with --representative, such as --representative youtube-faces:DIR"
+                "--quantize int8: needs training faces to measure the ranges of its numbers; name a data set, such as "
+                "--representative youtube-faces:DIR"
             )
 
     def faces(self, spec: Spec) -> CalibrationSet | None:
-        """The representative set; None where no file needs one."""
+        """Returns the calibration set; None if no file needs one."""
         if self.representative is None or "int8" not in self.ways:
             return None
         return calibration_faces(self.representative, spec)
 
 
+class FilesRefused(KpdetectError):
+    """Some files were not written, because they failed or differ too much from Keras; the others were.
+
+    Attributes:
+        spec: The spec of the bundle that was written.
+        refused: Reasons by file name.
+    """
+
+    def __init__(self, spec: Spec, refused: Mapping[str, str]) -> None:
+        self.spec, self.refused = spec, dict(refused)
+        super().__init__("\n".join(f"not written: {reason}" for reason in refused.values()))
+
+
 @dataclass(frozen=True)
 class _File:
-    """A file to write: its format and how its numbers are kept."""
+    """A file to write: its format and numeric format."""
 
     format: str
     quantization: str
 
     @property
     def kind(self) -> Kind:
-        """What writes it."""
+        """Its writer and tolerance."""
         return FORMATS[self.format][self.quantization]
 
-    def name(self, spec: Spec) -> str:
-        """How it is called in the bundle."""
+    def name(self, stem: str) -> str:
+        """Its name in the bundle."""
         if self.format in FOLDERS:
             return self.format
-        called = str(spec.extra.get("name") or spec.recipe or spec.architecture)
-        stem = re.sub(r"[^\w.-]+", "_", called).strip(".") or "model"
         return f"{stem}{'' if self.quantization == 'none' else f'_{self.quantization}'}.{self.format}"
 
 
@@ -136,32 +156,42 @@ def export_model(
     tolerance_px: float = 0.01,
     overwrite: bool = False,
     quantization: Quantization = Quantization(),
+    name: str | None = None,
 ) -> Spec:
-    """Writes a bundle with its model in other formats, all of it or nothing.
+    """Writes a bundle with its model in other formats, atomically.
 
-    In every file the input is ``image``, (B, H, W, C) of raw pixels 0-255, float32 (``int8``: uint8), and the output
-    ``keypoints``, (B, K, 2) float32 relative to the crop; B is free, but 1 in ``web``; the spec is inside.
+    In every file the input is ``image``, (B, H, W, C) of raw pixels 0-255, float32 (``int8``: uint8), and the output is
+    ``keypoints``, (B, K, 2) float32 relative to the crop. B is free, but 1 in ``web``. Every file contains the spec.
 
     Args:
-        bundle_folder: The bundle, with weights.
+        bundle_folder: A bundle with weights, or the name of a packaged model.
         out: The folder to write: ``model.weights.h5``, ``spec.json``, ``saved_model/``, ``NAME.tflite``, ``NAME.onnx``.
-        formats: Any of ``saved_model``, ``tflite``, ``onnx``, ``keras``, ``web``: the static folder ``web/`` of a page
-            for browsers (see `kpdetect.exporters.web_page`), which needs Node.js the first time.
-        tolerance_px: The greatest difference from Keras that passes, in pixels of the crop; quantised files have bounds
-            of their own (`kpdetect.exporters.FORMATS`), unless this is wider.
-        overwrite: Replace the bundle that `out` holds.
-        quantization: How numbers are kept.
+        formats: Any of ``saved_model``, ``tflite``, ``onnx``, ``keras`` and ``web``, the static folder ``web/`` of a
+            page for browsers (see `kpdetect.exporters.web_page`), which needs Node.js the first time.
+        tolerance_px: Greatest accepted difference from Keras, in pixels of the crop; quantized files have bounds of
+            their own (`kpdetect.exporters.FORMATS`), unless this is greater.
+        overwrite: Replace the bundle in `out`.
+        quantization: Numeric formats.
+        name: Name of the files; default: that of the run folder, or of the model.
 
     Returns:
-        The spec as written; its ``files`` hold each file's ``max_difference_px`` and ``mean_difference_px``.
+        The spec as written; its ``files`` contain each file's ``max_difference_px`` and ``mean_difference_px``.
 
     Raises:
-        KpdetectError: Keras does not run on TensorFlow, a format is unknown, `out` holds something, the representative
-            set does not suit, or a file differs too much; nothing is written then.
+        FilesRefused: Some files were refused; the others are written.
+        KpdetectError: Keras does not run on TensorFlow, a format is unknown, `out` is not empty, the calibration set is
+            not suitable, the disk is full, or no file is good; then nothing is written and `out` is unchanged.
         MissingExtra: TensorFlow or a converter is not installed.
+
+    Example:
+        ```python
+        export_model("runs/mine", "exported", ("tflite", "onnx"))
+        runtime.load("exported/mine.tflite")
+        ```
     """
     files = _chosen_files(formats, quantization)
-    bundle.checked_weights(bundle_folder)  # a wrong path is reported before TensorFlow takes seconds to start
+    spec, _ = bundle.checked_weights(bundle_folder)  # a wrong path is reported before TensorFlow takes seconds to start
+    stem = _file_stem(bundle_folder, spec, name)
     _check_out(resolve(bundle_folder), Path(out), overwrite)
     kept = _files_of_others(Path(out))
     with quietly("starting TensorFlow"):
@@ -172,20 +202,23 @@ def export_model(
     faces = quantization.faces(spec)
     with atomic_folder(out, overwrite=Path(out).exists()) as folder:
         written = bundle.write_bundle(model, spec, folder)
-        records = dict(written.files)
-        for path, difference in _write_all(Source(model, written, faces), files, folder, tolerance_px):
-            records |= _records(path, folder, difference)
-        exported = dataclasses.replace(written, files=records)
+        source = Source(model, written, faces)
+        records, refused = _write_all(source, files, folder, stem, tolerance_px)
+        if not records:
+            raise KpdetectError(f"{next(iter(refused.values()))}; nothing was written")
+        exported = dataclasses.replace(written, files={**written.files, **records})
         bundle.write_spec(exported, folder)
         for file in kept:
             if not (folder / file).exists():
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(Path(out) / file, folder / file)
+    if refused:
+        raise FilesRefused(exported, refused)
     return exported
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command ``export``; with ``--inspect`` it looks at a file instead."""
+    """Runs the command ``export``; with ``--inspect`` it describes a file instead."""
     words = sys.argv[1:] if argv is None else argv
     if any(word.partition("=")[0] == "--inspect" for word in words):
         return _inspect(words)
@@ -196,24 +229,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parse_options(ExportOptions, argv, "export", example)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
-    exported = export_model(
-        options.model,
-        options.out,
-        options.formats,
-        options.tolerance_px,
-        options.overwrite,
-        Quantization(options.quantize, options.representative),
-    )
+    refusal = None
+    try:
+        exported = export_model(
+            options.model,
+            options.out,
+            options.formats,
+            options.tolerance_px,
+            options.overwrite,
+            Quantization(options.quantize, options.representative),
+            options.name,
+        )
+    except FilesRefused as error:
+        exported, refusal = error.spec, error
     for name, record in exported.files.items():
         greatest, mean = record["max_difference_px"], record.get("mean_difference_px")
         if greatest is not None:
-            shown = Path(options.out) / name
             print(
-                f"{shown}: {record['bytes']} bytes, greatest difference from Keras {greatest:.2g} px, mean {mean:.2g}"
+                f"{Path(options.out) / name}: {record['bytes']} bytes, difference from Keras: greatest {greatest:.2g} "
+                f"px, mean {mean:.2g} px"
             )
-    if web_page.WEB in options.formats:
+    if any(Path(name).parts[0] == web_page.WEB for name in exported.files):
         print(f"open the page: python -m http.server --directory {Path(options.out) / web_page.WEB}")
-    return 0
+    if refusal is None:
+        return 0
+    for line in str(refusal).splitlines():
+        print(f"kpdetect: {line}", file=sys.stderr)
+    return STATUS_REFUSED
 
 
 def _inspect(words: Sequence[str]) -> int:
@@ -227,7 +269,7 @@ def _inspect(words: Sequence[str]) -> int:
 
 
 def _chosen_files(formats: Sequence[str], quantization: Quantization) -> list[_File]:
-    """The files to write, in the order in which a bundle lists them: of its TFLite files it runs the first."""
+    """Returns the files in the order in which the bundle lists them; it runs the first TFLite file."""
     for name in formats:
         if name not in FORMATS:
             raise unknown_name("format", name, FORMATS)
@@ -254,15 +296,15 @@ def _check_out(source: Path, out: Path, overwrite: bool) -> None:
     if not out.exists() or not any(out.iterdir()):
         return
     if not overwrite:
-        raise KpdetectError(f"{out}: holds files already; choose another --out, or give --overwrite to replace it")
+        raise KpdetectError(f"{out}: is not empty; choose another --out, or replace its bundle with --overwrite")
     if not (out / SPEC_FILE).is_file():
-        raise KpdetectError(f"{out}: holds no bundle, so --overwrite does not remove it; choose another --out")
+        raise KpdetectError(f"{out}: contains no bundle, so --overwrite does not replace it; choose another --out")
     if source.resolve() == out.resolve() or out.resolve() in source.resolve().parents:
-        raise KpdetectError(f"{out}: holds the model to export; choose another --out")
+        raise KpdetectError(f"{out}: contains the model to export; choose another --out")
 
 
 def _files_of_others(out: Path) -> list[Path]:
-    """What a folder holds besides its bundle, relative to it."""
+    """Returns the files in a folder that are not its bundle's, relative to it."""
     if not (out / SPEC_FILE).is_file():
         return []
     own = {Path(name) for name in (SPEC_FILE, *bundle.read_spec(out).files)}
@@ -285,23 +327,69 @@ def _check_packages(files: Sequence[_File]) -> None:
 
 
 def _write_all(
-    source: Source, files: Sequence[_File], folder: Path, tolerance_px: float
-) -> Iterator[tuple[Path, Difference]]:
-    """Writes the files one after the other, each compared with Keras."""
+    source: Source, files: Sequence[_File], folder: Path, stem: str, tolerance_px: float
+) -> tuple[dict[str, FileRecord], dict[str, str]]:
+    """Writes the files one after the other and compares each with Keras.
+
+    Returns:
+        The records of the good files, and the reasons why others were refused, by file name.
+
+    Raises:
+        KpdetectError: The disk is full.
+    """
     probes = KerasReference.of(probe_crops(NUM_PROBES, source.spec.input_shape), source)
     faces = None if source.calibration_set is None else KerasReference.of(source.calibration_set.crops, source)
+    records: dict[str, FileRecord] = {}
+    refused: dict[str, str] = {}
     for file in files:
-        path, kind = folder / file.name(source.spec), file.kind
-        with quietly(f"writing {path.name}"):
-            kind.write(source, path)
-        with quietly(f"comparing {path.name} with Keras"):
-            difference = (faces if kind.on_faces and faces else probes).compare(path)
-        check_difference(path.name, difference, kind, tolerance_px)
-        yield path, difference
+        path, kind = folder / file.name(stem), file.kind
+        reserve_space(folder, _size_estimate(source), path.name)
+        try:
+            with quietly(f"writing {path.name}"):
+                kind.write(source, path)
+            with quietly(f"comparing {path.name} with Keras"):
+                difference = (faces if kind.on_faces and faces else probes).compare(path)
+            check_difference(path.name, difference, kind, tolerance_px)
+        except KpdetectError as error:
+            refused[path.name] = f"{error}; {_advice(file)}"
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise disk_full(folder, path.name, error) from error
+        else:
+            records |= _records(path, folder, difference)
+    return records, refused
+
+
+def _size_estimate(source: Source) -> int:
+    """Returns the bytes that one file may take, while it is written."""
+    weights = sum(4 * int(math.prod(variable.shape)) for variable in source.model.variables)
+    return 2 * weights + SPARE_BYTES
+
+
+def _advice(file: _File) -> str:
+    """Returns what helps against a difference from Keras."""
+    if file.kind.on_faces:
+        return "use more faces with --representative, train longer, or accept it with a greater --tolerance-px"
+    if file.quantization != "none":
+        return "train longer, leave it out of --quantize, or accept it with a greater --tolerance-px"
+    return "leave it out with --formats, or accept it with a greater --tolerance-px"
+
+
+def _file_stem(bundle_folder: PathLike, spec: Spec, name: str | None) -> str:
+    """Returns the name of the files: as given, or that of the run folder, or of the model."""
+    if name is not None and not re.fullmatch(r"[\w.-]*[\w-][\w.-]*", name):
+        raise KpdetectError(f"--name: expected letters, digits, '.', '_' and '-', received '{name}'")
+    folder = resolve(bundle_folder).resolve()
+    run = folder.name if (folder / RUN_FILE).is_file() else None
+    packaged = next((shipped.alias for shipped in SHIPPED_MODELS if os.fspath(bundle_folder) == shipped.name), None)
+    called = name or run or packaged or str(spec.extra.get("name") or spec.recipe or spec.architecture)
+    return re.sub(r"[^\w.-]+", "_", called).strip(".") or "model"
 
 
 def _records(path: Path, folder: Path, difference: Difference) -> dict[str, FileRecord]:
-    """Records of a file, or of all files of a folder, of which the model's carries the difference."""
+    """Returns the records of a file, or of all files of a folder; that of the model has the difference from Keras."""
     differences = difference.greatest_px, difference.mean_px
     if path.is_file():
         return {path.name: bundle.file_record(path, differences)}

@@ -1,6 +1,10 @@
 """Every exported file equals Keras and carries names, free batch and spec; a failure leaves nothing behind."""
 
 import dataclasses
+import os
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,10 +12,10 @@ import numpy as np
 import pytest
 from small_models import small_bundle, small_spec
 
-from kpdetect import export
+from kpdetect import export, models
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.options import run_command
-from kpdetect.export import Quantization, export_model
+from kpdetect.export import FilesRefused, Quantization, export_model
 from kpdetect.exporters import FORMATS, HALF_PRECISION_PX, Kind, Source
 from kpdetect.exporters import onnx as onnx_file
 from kpdetect.exporters.parity import KerasReference, all_outputs, difference, probe_crops
@@ -271,13 +275,85 @@ def test_of_a_great_uncertainty_the_share_of_itself_counts() -> None:
     assert found.greatest_px == pytest.approx(0.01, rel=1e-4)
 
 
+def shifted(kind: Kind) -> Kind:
+    """A writer whose file predicts points half a crop away."""
+
+    def write(source: Source, path: Path) -> None:
+        import keras
+
+        outputs = models.named_outputs(source.model)
+        moved = {**outputs, "keypoints": outputs["keypoints"] + 0.5}
+        kind.write(dataclasses.replace(source, model=keras.Model(source.model.input, moved)), path)
+
+    return dataclasses.replace(kind, write=write)
+
+
+def test_good_files_stay_and_the_refused_one_is_named(sources, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(FORMATS["tflite"], "fp16", shifted(FORMATS["tflite"]["fp16"]))
+    arguments = [str(sources["compact"]), "--out", str(tmp_path / "e"), "--formats", "tflite,onnx"]
+    assert run_command(export.main, [*arguments, "--quantize", "none,fp16"]) == 3
+    files = {"model.weights.h5", "small.tflite", "small.onnx", "small_fp16.onnx"}
+    assert {file.name for file in (tmp_path / "e").iterdir()} == files | {"spec.json"}
+    assert set(bundle.read_spec(tmp_path / "e").files) == files
+    assert runtime.load(tmp_path / "e").path.name == "small.tflite"
+    out, err = capsys.readouterr()
+    assert "small_fp16" not in out.replace("small_fp16.onnx", "")
+    reason = err.splitlines()[-1]
+    assert re.search(r"small_fp16\.tflite: .*at most 0\.2 pixels.*received \d+.*--tolerance-px", reason)
+
+
+def test_a_writer_that_fails_costs_its_own_file_alone(sources, tmp_path, monkeypatch) -> None:
+    def fail(source: Source, path: Path) -> None:
+        path.write_bytes(b"half a file")
+        raise KpdetectError(f"{path.name}: an op without a kernel")
+
+    monkeypatch.setitem(FORMATS["onnx"], "none", Kind(fail))
+    with pytest.raises(FilesRefused, match="an op without a kernel") as caught:
+        export_model(sources["imm-nose"], tmp_path / "e", ("tflite", "onnx"))
+    assert set(caught.value.refused) == {"small.onnx"}
+    assert {file.name for file in (tmp_path / "e").iterdir()} == {"model.weights.h5", "small.tflite", "spec.json"}
+
+
+def test_files_carry_the_name_of_the_run_or_one_that_is_given(sources, tmp_path) -> None:
+    run = shutil.copytree(sources["imm-nose"], tmp_path / "my run")
+    (run / "run.json").write_text("{}")
+    assert "my_run.keras" in export_model(run, tmp_path / "a", ("keras",)).files
+    assert "nose-2.keras" in export_model(run, tmp_path / "b", ("keras",), name="nose-2").files
+    with pytest.raises(KpdetectError, match=r"--name: expected letters.*received '\.\./up'"):
+        export_model(run, tmp_path / "c", ("keras",), name="../up")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a small disk, which needs root")
+@pytest.mark.parametrize("kilobytes", [700, 3000])
+def test_a_full_disk_is_one_line_and_the_older_export_stays(sources, tmp_path, kilobytes) -> None:
+    """The smaller disk has no room for the weights, the larger none for the first file."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not mount a tmpfs")
+    try:
+        older = shutil.copytree(sources["imm-nose"], disk / "older")
+        (disk / "filling").write_bytes(bytes(200_000))
+        before = {file.name: file.read_bytes() for file in older.iterdir()}
+        command = [sys.executable, "-m", "kpdetect.export", str(sources["imm-nose"]), "--out", str(older)]
+        done = subprocess.run([*command, "--overwrite"], capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        assert re.search(r"disk: cannot write [\w.]+: No space left on device", done.stderr.splitlines()[-1])
+        assert {file.name: file.read_bytes() for file in older.iterdir()} == before
+        assert {file.name for file in disk.iterdir()} == {"older", "filling"}
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--formats", "tflight"], "no format 'tflight': did you mean 'tflite'?"),
         (["--formats", ""], "formats: expected one or more of saved_model, tflite, onnx, keras"),
         (["--quantize", "int9"], "no quantization 'int9': did you mean 'int8'?"),
-        (["--quantize", "int8"], "--quantize int8: takes the ranges of its numbers from faces"),
+        (["--quantize", "int8"], "--quantize int8: needs training faces"),
         (["--quantize", "dynamic", "--formats", "onnx"], "--quantize dynamic: is for tflite, received --formats onnx"),
     ],
 )
@@ -301,11 +377,11 @@ def test_an_out_that_holds_something_is_kept(sources, tmp_path) -> None:
     source = sources["imm-nose"]
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").write_text("a picture")
-    with pytest.raises(KpdetectError, match=r"photos: holds files already; .*--overwrite"):
+    with pytest.raises(KpdetectError, match=r"photos: .*--overwrite"):
         export_model(source, tmp_path / "photos")
-    with pytest.raises(KpdetectError, match="photos: holds no bundle, so --overwrite does not remove it"):
+    with pytest.raises(KpdetectError, match=r"photos: contains no bundle.*--overwrite"):
         export_model(source, tmp_path / "photos", overwrite=True)
-    with pytest.raises(KpdetectError, match="holds the model to export"):
+    with pytest.raises(KpdetectError, match="contains the model to export"):
         export_model(source, source, overwrite=True)
     with pytest.raises(KpdetectError, match="is a file"):
         export_model(source, tmp_path / "photos" / "me.jpg")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 from kpdetect import __version__
 from kpdetect.core.atomic_write import atomic_file, atomic_folder
 from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.modelfile.disk import reserve_space
 from kpdetect.modelfile.registry import SHIPPED_MODELS, PathLike, resolve
 from kpdetect.modelfile.spec import (
     OUTPUT_NAME,
@@ -35,6 +37,7 @@ The packaged model's predictions then change by at most 0.009 pixels of the crop
 0.041 with float16 throughout; the small arrays are 5 % of the bytes.
 """
 ONNX_KEY = "kpdetect_spec"
+HDF5_BYTES = 1 << 20  # room for the structure of an HDF5 file
 
 
 def write_bundle(model: "keras.Model", spec: Spec, folder: PathLike) -> Spec:
@@ -44,7 +47,7 @@ def write_bundle(model: "keras.Model", spec: Spec, folder: PathLike) -> Spec:
         The spec as written: `spec` with this version of kpdetect and the weights as its only file.
 
     Raises:
-        KpdetectError: The model's shapes differ from the spec's.
+        KpdetectError: The model's shapes differ from the spec's, or the disk is full.
     """
     import keras
 
@@ -59,6 +62,8 @@ def write_bundle(model: "keras.Model", spec: Spec, folder: PathLike) -> Spec:
             f"received {received[0]} and {received[1]}"
         )
     weights = Path(folder) / WEIGHTS_FILE
+    size = sum(4 * math.prod(variable.shape) for variable in model.variables)
+    reserve_space(Path(folder), size + HDF5_BYTES, WEIGHTS_FILE)
 
     # Saving a compiled model would include its optimizer's state, which is twice the size of the weights.
     keras.Model(model.inputs, model.outputs, name=model.name).save_weights(weights)
