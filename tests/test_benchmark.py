@@ -94,7 +94,7 @@ def test_a_peer_that_is_missing_is_named_and_left_out(fake_dlib, capsys):
     fake_dlib("raise ModuleNotFoundError('No module', name='dlib')")
     assert benchmark.main([str(SHIPPED), "--runs", "1", "--threads", "1,2"]) == 0
     printed = capsys.readouterr()
-    assert printed.err.count("dlib: left out, for dlib is not installed") == 1
+    assert printed.err.count("dlib: left out, because dlib is not installed") == 1
     assert "dlib" not in printed.out
 
 
@@ -103,7 +103,7 @@ def test_a_fault_and_a_crash_of_a_process_are_told(fake_dlib):
     with pytest.raises(RuntimeError, match="broken wheel"):
         Worker(Subject("dlib", 1), [1])
     fake_dlib("import os\nos._exit(7)")
-    with pytest.raises(KpdetectError, match=r"dlib: its process ended without an answer, with code 7"):
+    with pytest.raises(KpdetectError, match=r"dlib: its process ended .* code 7"):
         Worker(Subject("dlib", 1), [1])
 
 

@@ -216,7 +216,7 @@ def test_a_face_score_falls_as_the_uncertainty_grows() -> None:
 def test_a_face_score_is_the_formula_that_its_spec_spells_out() -> None:
     uncertainty = np.random.default_rng(0).uniform(0.01, 0.2, (5, 68)).astype(np.float32)
     words = json.loads(dataclasses.replace(small_spec(), face_score=FACE_SCORE).to_json())["face_score"]["description"]
-    formula = re.match(r"(.*?), with m the mean", words)[1].replace("ln m", "log(m)")
+    formula = re.match(r"(.*?), where m is the mean", words)[1].replace("ln m", "log(m)")
     for row, score in zip(uncertainty, face_scores(uncertainty, FACE_SCORE), strict=True):
         names = {"exp": np.exp, "log": np.log, "m": row.mean(), **FACE_SCORE}
         assert score == pytest.approx(eval(formula, names), rel=1e-4)

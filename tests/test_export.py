@@ -157,7 +157,7 @@ def test_an_op_without_a_plain_kernel_is_refused(tmp_path) -> None:
 
     image = keras.Input((4, 4, 1), name="image")
     model = keras.Model(image, keras.layers.Reshape((8, 2))(keras.ops.erfinv(image)))
-    with pytest.raises(KpdetectError, match="TFLite: the model has an op without a built-in TFLite kernel"):
+    with pytest.raises(KpdetectError, match=r"TFLite: .*without a built-in TFLite kernel"):
         FORMATS["tflite"]["none"].write(Source(model, small_spec()), tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())
 
@@ -168,7 +168,7 @@ def test_a_file_for_single_crops_computes_no_shape(sources, tmp_path) -> None:
     write_tflite(Source(model, spec, batch=1), tmp_path / "one.tflite", half=True)
     assert "SHAPE" not in tflite_ops((tmp_path / "one.tflite").read_bytes())
     probes = KerasReference.of(probe_crops(4, spec.input_shape), Source(model, spec))
-    assert probes.of(tmp_path / "one.tflite").mean_px < HALF_PRECISION_PX
+    assert probes.compare(tmp_path / "one.tflite").mean_px < HALF_PRECISION_PX
 
 
 def test_a_flex_op_in_a_file_is_refused() -> None:
@@ -178,7 +178,7 @@ def test_a_flex_op_in_a_file_is_refused() -> None:
     module.serve = tf.function(lambda x: tf.linalg.inv(x), input_signature=[tf.TensorSpec((2, 2), tf.float32)])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    with pytest.raises(KpdetectError, match="expected built-in ops alone, received FlexMatrixInverse"):
+    with pytest.raises(KpdetectError, match="received FlexMatrixInverse"):
         tflite_ops(converter.convert())
 
 
@@ -208,7 +208,7 @@ def test_result_lines_go_to_stdout_and_progress_to_stderr(sources, tmp_path, cap
     assert export.main([str(sources["imm-nose"]), "--out", str(tmp_path / "e"), "--formats", "tflite"]) == 0
     out, err = capfd.readouterr()
     path = tmp_path / "e" / "small.tflite"
-    assert out.startswith(f"{path}: {path.stat().st_size} bytes, greatest difference from Keras ")
+    assert out.startswith(f"{path}: {path.stat().st_size} bytes, difference from Keras: greatest ")
     assert len(out.splitlines()) == 1
     assert all(line.startswith("kpdetect: ") for line in err.splitlines())
 

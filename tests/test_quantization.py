@@ -188,11 +188,11 @@ def test_a_large_set_is_sampled_and_always_the_same(monkeypatch) -> None:
     [
         (
             "synthetic:60",
-            r"synthetic:60: expected 100 faces or more that are trained on, received 5\d",
+            r"synthetic:60: expected at least 100 .*, received 5\d",
         ),
-        ("csv:nose.csv", "the model marks the 3 points .* but 'nose.csv' is labelled with 1 points"),
+        ("csv:nose.csv", "'nose.csv': expected 3 points .*, received 1 points"),
         ("csv:absent.csv", r"absent\.csv"),
-        ("csv:night/faces.csv", r"100 photographs of faces or more, received 0, and 1\d\d pictures of one colour"),
+        ("csv:night/faces.csv", r"at least 100 photographs, received 0 and 1\d\d "),
     ],
 )
 def test_a_representative_set_that_does_not_suit_is_told_and_nothing_is_written(
@@ -238,7 +238,7 @@ def test_an_op_without_a_plain_kernel_is_refused_before_it_is_quantised(tmp_path
     features = keras.ops.erfinv(keras.layers.Conv2D(2, 1)(image))
     model = keras.Model(image, keras.layers.Reshape((2, 2))(keras.layers.Dense(4)(keras.layers.Flatten()(features))))
     source = Source(model, small_face_spec(), CalibrationSet(np.zeros((20, 4, 4, 1), np.uint8), "night"))
-    with pytest.raises(KpdetectError, match="TFLite: the model has an op without a built-in TFLite kernel"):
+    with pytest.raises(KpdetectError, match=r"TFLite: .*without a built-in TFLite kernel"):
         FORMATS["tflite"][way].write(source, tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())
 
