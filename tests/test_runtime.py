@@ -190,9 +190,9 @@ def test_damage_behind_a_whole_spec_is_told(folder, tmp_path) -> None:
     (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"nothing")
     bundle.embed_in_saved_model(spec, tmp_path / "saved_model")
     for name, told in (
-        ("a.tflite", "no TFLite model"),
-        ("b.keras", "no Keras model"),
-        ("saved_model", "no SavedModel"),
+        ("a.tflite", r".*TFLite model"),
+        ("b.keras", r".*Keras model"),
+        ("saved_model", r".*SavedModel"),
     ):
         with pytest.raises(KpdetectError, match=f"{name}: {told}"):
             runtime.load(tmp_path / name)
