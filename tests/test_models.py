@@ -276,6 +276,16 @@ def test_the_last_layer_of_a_target_scaling_starts_at_the_default_of_pytorch(nam
     assert 0 < np.abs(bias).max() <= limit
 
 
+def test_naimish_normalises_batches_on_demand():
+    def normalised(**options):
+        layers = models.build("naimish", *SMALL["naimish"], options).layers
+        return [layer.name for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+    assert normalised() == []
+    hidden = [*(f"conv{number}" for number in range(1, 6)), "dense1", "dense2"]
+    assert normalised(batch_norm=True) == [f"{name}_norm" for name in hidden]
+
+
 def test_fourconv_drops_after_the_dense_layer_alone_unless_told_otherwise():
     def dropped(**options):
         model = models.build("fourconv", *SMALL["fourconv"], options)

@@ -130,20 +130,22 @@ def twoconv(num_keypoints: int, input_shape: Shape, widths: Sequence[int] = (10,
     return _model("twoconv", image, _keypoints(x, num_keypoints, input_shape, PIXELS_LESS_100_BY_50))
 
 
-def naimish(num_keypoints: int, input_shape: Shape, dropout: float = 0.25) -> keras.Model:
+def naimish(num_keypoints: int, input_shape: Shape, dropout: float = 0.25, batch_norm: bool = False) -> keras.Model:
     """After NaimishNet (arXiv:1710.00977), five convolutions: 19,989,896 parameters for 68 points at 224.
 
     Args:
         num_keypoints: K.
         input_shape: (height, width, channels).
         dropout: The share dropped after each hidden dense layer.
+        batch_norm: Normalise each hidden layer's batches before its ReLU. The project does not.
 
     Returns:
         Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32.
     """
-    convolutions = [Conv(f, size) for f, size in ((32, 5), (64, 3), (128, 3), (256, 3), (512, 1))]
+    sizes = ((32, 5), (64, 3), (128, 3), (256, 3), (512, 1))
+    convolutions = [Conv(filters, size, batch_norm=batch_norm) for filters, size in sizes]
     image, x = image_input(input_shape)
-    x = _hidden_layers(x, convolutions, [Hidden(units, dropout=dropout) for units in (1024, 512)])
+    x = _hidden_layers(x, convolutions, [Hidden(units, batch_norm, dropout) for units in (1024, 512)])
     return _model("naimish", image, _keypoints(x, num_keypoints, input_shape, PIXELS_LESS_100_BY_50))
 
 
