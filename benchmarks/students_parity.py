@@ -56,17 +56,19 @@ Arrays = dict[str, np.ndarray]
 
 
 class TorchAdam(Adam):
-    """Adam with the epsilon of PyTorch, added after the second moment's bias correction; Keras adds it before.
+    """Adam with the epsilon of PyTorch, added after the bias correction of the second moment; Keras adds it before.
 
-    It makes no difference to a training. It does to the first steps' tiny gradients, and so to a comparison of digits.
+    The difference matters to tiny gradients of the first steps alone, and so to a comparison of digits.
     """
+
+    epsilon: float
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Moves one variable; eagerly, because the epsilon is another one in every step."""
-        epsilon = self.epsilon
-        self.epsilon *= np.sqrt(1 - self.beta_2 ** (int(self.iterations) + 1))
+        given: float = self.epsilon
+        self.epsilon = given * np.sqrt(1 - self.beta_2 ** (int(self.iterations) + 1))
         super().update_step(gradient, variable, learning_rate)
-        self.epsilon = epsilon
+        self.epsilon = given
 
 
 def small_student(name: str, size_hw: tuple[int, int] | None = None) -> tuple[keras.Model, losses.KeypointLoss, Recipe]:
@@ -150,7 +152,7 @@ def torch_numbers(python: str, work: str, job: dict[str, Any], arrays: Arrays) -
     """Does a job of ``students_torch.py`` in another Python."""
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
-        np.savez(given, job=json.dumps({"threads": 2, "seed": 0, **job}), **arrays)
+        np.savez(given, allow_pickle=False, job=json.dumps({"threads": 2, "seed": 0, **job}), **arrays)
         subprocess.run([python, HERE / "students_torch.py", work, given, made], check=True)
         with np.load(made) as file:
             return dict(file)

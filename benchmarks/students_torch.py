@@ -125,13 +125,13 @@ def build(network: Network, num_keypoints: int, size_hw: Sequence[int], channels
                 nn.init.kaiming_normal_(layer.weight)
     layers["linear"] = nn.Linear(units, 2 * num_keypoints)
     model = nn.Sequential(layers).train()  # building ran it once in evaluation, which batch statistics ignore
-    model.flat_chw = tuple(flat.shape[1:])  # type: ignore[assignment]  # what the first linear layer flattens
+    model.flat_chw = tuple(flat.shape[1:])  # what the first linear layer flattens
     return model
 
 
 def first_linear(model: nn.Sequential) -> str:
     """The name of the layer after the flatten."""
-    return next(name for name, layer in model.named_children() if isinstance(layer, nn.Linear))
+    return next(str(name) for name, layer in model.named_children() if isinstance(layer, nn.Linear))
 
 
 def from_keras(model: nn.Sequential, name: str, kernel: np.ndarray) -> np.ndarray:
@@ -139,7 +139,7 @@ def from_keras(model: nn.Sequential, name: str, kernel: np.ndarray) -> np.ndarra
     if kernel.ndim == 4:
         return kernel.transpose(3, 2, 0, 1)
     if name == first_linear(model):
-        channels, height, width = model.flat_chw  # type: ignore[misc]
+        channels, height, width = model.flat_chw
         kernel = kernel.reshape(height, width, channels, -1).transpose(2, 0, 1, 3).reshape(len(kernel), -1)
     return kernel.T
 
@@ -150,7 +150,7 @@ def to_keras(model: nn.Sequential, name: str, weight: np.ndarray) -> np.ndarray:
         return weight.transpose(2, 3, 1, 0)
     kernel = weight.T
     if name == first_linear(model):
-        channels, height, width = model.flat_chw  # type: ignore[misc]
+        channels, height, width = model.flat_chw
         kernel = kernel.reshape(channels, height, width, -1).transpose(1, 2, 0, 3).reshape(len(kernel), -1)
     return kernel
 
@@ -166,7 +166,7 @@ def copy_weights(model: nn.Sequential, weights: Arrays) -> None:
             elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
                 parts = (layer.weight, layer.bias, layer.running_mean, layer.running_var)
                 for number, part in enumerate(parts):
-                    part.copy_(torch.from_numpy(weights[f"{name}/{number}"]))  # type: ignore[union-attr]
+                    part.copy_(torch.from_numpy(weights[f"{name}/{number}"]))
 
 
 def gradients(model: nn.Sequential) -> Arrays:
@@ -174,9 +174,9 @@ def gradients(model: nn.Sequential) -> Arrays:
     found = {}
     for name, layer in model.named_children():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            found[f"{name}/0"] = to_keras(model, name, layer.weight.grad.numpy())  # type: ignore[union-attr]
+            found[f"{name}/0"] = to_keras(model, name, layer.weight.grad.numpy())
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-            found[f"{name}/0"] = layer.weight.grad.numpy()  # type: ignore[union-attr]
+            found[f"{name}/0"] = layer.weight.grad.numpy()
         else:
             continue
         found[f"{name}/1"] = layer.bias.grad.numpy()
@@ -216,11 +216,11 @@ class Student:
 
     def keypoints(self, output: torch.Tensor) -> np.ndarray:
         """The inverse of `targets`."""
-        points = output.detach().numpy().reshape(len(output), -1, 2)
+        points: np.ndarray = output.detach().numpy().reshape(len(output), -1, 2)
         if self.network.pixel_targets:
             height, width = self.size_hw
             points = (points * 50 + 100 + 0.5) / np.array([width, height])
-        return points.astype(np.float32)
+        return np.asarray(points, np.float32)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Relative points (N, K, 2), without dropout and with running statistics."""
@@ -236,7 +236,7 @@ class Student:
         loss = self.loss(self.model(self.pixels(images)), self.targets(relative))
         loss.backward()
         self.optimizer.step()
-        return loss.item()
+        return float(loss.item())
 
 
 def compare(job: dict[str, Any], arrays: Arrays) -> Arrays:
@@ -280,7 +280,8 @@ def main() -> None:
         arrays = dict(file)
     job = json.loads(str(arrays.pop("job")))
     torch.set_num_threads(job["threads"])
-    np.savez(options.output, **{"compare": compare, "train": train}[options.work](job, arrays))
+    work = {"compare": compare, "train": train}[options.work]
+    np.savez(options.output, allow_pickle=False, **work(job, arrays))
 
 
 if __name__ == "__main__":
