@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = {"docs_examples", "docs_hooks", "moustache", "canvas", "hat", "sunglasses"}
 """Modules that are imported and not run."""
 
-NEEDS = {"training_torch": "torch"}
+NEEDS = {"training_torch": "torch", "students_torch": "torch"}
 """Packages that kpdetect does not install."""
 
 
