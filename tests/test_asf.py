@@ -1,10 +1,10 @@
 """The IMM reader: any of the 240 names, relative to pixels, and every problem with its line."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import tight_box, to_relative
@@ -79,7 +79,9 @@ def test_every_one_of_the_240_names_is_read_and_split_by_person(tmp_path):
 def test_other_names_are_problems(tmp_path, name):
     put(tmp_path, "01-1m")
     put(tmp_path, name)
-    assert problems_of(tmp_path) == [f"{name}.asf: expected a name like 07-3f.asf (person 01-40, view 1-6, m or f)"]
+    (found,) = problems_of(tmp_path)
+    assert found.startswith(f"{name}.asf: ")
+    assert "07-3f.asf" in found
     assert read_imm(str(tmp_path), skip_bad_rows=True).skipped == 1
 
 
@@ -91,31 +93,28 @@ def changed(line: int, text: str | None) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("lines", "problem"),
+    ("lines", "place", "parts"),
     [
-        (changed(4, "57"), ":4: expected 58 points for scheme 'imm58', received '57'"),
-        (changed(4, "many"), ":4: expected 58 points for scheme 'imm58', received 'many'"),
-        (changed(FIRST + 57, None), f":{FIRST + 56}: expected 58 lines of points for scheme 'imm58', received 57"),
-        (changed(FIRST, "0 4 .5 .5 0 0 1\n" * 2), "expected 58 lines of points for scheme 'imm58', received 59"),
-        (changed(FIRST, "0 4 .5 .5 0 0"), f":{FIRST}: expected 7 fields (path type x y point from to), received 6"),
-        (changed(FIRST, "0 4 .5 .5 1 0 1"), f":{FIRST}: expected point 0, received '1'"),
-        (changed(FIRST, "0 4 nan .5 0 0 1"), f":{FIRST}: expected x and y as finite numbers, received 'nan .5'"),
-        (changed(FIRST, "0 4 .5 x 0 0 1"), f":{FIRST}: expected x and y as finite numbers, received '.5 x'"),
-        (
-            changed(FIRST, "0 4 320 99 0 0 1"),
-            f":{FIRST}: expected x and y relative to the image, 0 to 1, received '320",
-        ),
-        (["# nothing"], ": expected the number of points, 58, found comments only"),
-        (["58"], ":1: expected 58 lines of points for scheme 'imm58', received 0"),
-        (lines_of(np.full((58, 2), 0.5)), ": its visible points lie on one line, so they have no face box"),
+        (changed(4, "57"), ":4:", ("58", "imm58", "57")),
+        (changed(4, "many"), ":4:", ("58", "imm58", "many")),
+        (changed(FIRST + 57, None), f":{FIRST + 56}:", ("58", "imm58", "57")),
+        (changed(FIRST, "0 4 .5 .5 0 0 1\n" * 2), ":", ("58", "imm58", "59")),
+        (changed(FIRST, "0 4 .5 .5 0 0"), f":{FIRST}:", ("7", "6")),
+        (changed(FIRST, "0 4 .5 .5 1 0 1"), f":{FIRST}:", ("0", "1")),
+        (changed(FIRST, "0 4 nan .5 0 0 1"), f":{FIRST}:", ("nan .5",)),
+        (changed(FIRST, "0 4 .5 x 0 0 1"), f":{FIRST}:", (".5 x",)),
+        (changed(FIRST, "0 4 320 99 0 0 1"), f":{FIRST}:", ("0", "1", "320")),
+        (["# nothing"], ":", ("58",)),
+        (["58"], ":1:", ("58", "imm58", "0")),
+        (lines_of(np.full((58, 2), 0.5)), ":", ("02-1m.asf",)),
     ],
 )
-def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(tmp_path, lines, problem):
+def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(tmp_path, lines, place, parts):
     put(tmp_path, "01-1m")
     put(tmp_path, "02-1m", lines)
     (found,) = problems_of(tmp_path)
-    assert found.startswith("02-1m.asf:")
-    assert problem in found
+    assert found.startswith(f"02-1m.asf{place}")
+    assert lines_with(found, *parts)
     faces = read_imm(str(tmp_path), skip_bad_rows=True)
     assert (len(faces), faces.skipped) == (1, 1)
 
@@ -135,22 +134,22 @@ def test_all_problems_come_at_once_even_several_of_one_file(tmp_path):
         "02-1m.asf",
         "03-1m.asf",
     ]
-    assert "expected its image 02-1m.jpg" in found[2]
-    assert "received 8 bytes" in found[3]
+    assert "02-1m.jpg" in found[2]
+    assert "8 bytes" in found[3]
 
 
 def test_places_without_such_files(tmp_path):
-    for place, message in ((tmp_path / "gone", "found nothing"), (tmp_path, "found an empty folder")):
-        with pytest.raises(KpdetectError, match=message):
+    for place in (tmp_path / "gone", tmp_path):
+        with pytest.raises(KpdetectError, match=mentions(str(place), ".asf")):
             read_imm(str(place))
     file = put(tmp_path, "01-1m")
-    with pytest.raises(KpdetectError, match="found a file"):
+    with pytest.raises(KpdetectError, match=mentions(str(file))):
         read_imm(str(file))
-    with pytest.raises(KpdetectError, match=re.escape("expected .asf files of persons 33-40, found 1 of others")):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path), "1", "33", "40")):
         read_imm(str(tmp_path), "val")
-    with pytest.raises(KpdetectError, match="expected one of all, train, val, received 'test'"):
+    with pytest.raises(KpdetectError, match=mentions("all", "train", "val", "test")):
         read_imm(str(tmp_path), "test")
-    with pytest.raises(KpdetectError, match="expected imm:DIR, received nothing"):
+    with pytest.raises(KpdetectError, match=mentions("imm:DIR")):
         load("imm")
 
 

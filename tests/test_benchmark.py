@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 from small_models import small_bundle
 
 from kpdetect import benchmark
@@ -72,8 +73,8 @@ def test_the_command_times_files_and_tells_memory_and_operations(tmp_path, capsy
     assert max(operations.values(), key=lambda part: part["share"]) is operations["Conv"]
     assert sum(part["share"] for part in operations.values()) == pytest.approx(1)
     table = capsys.readouterr().out
-    assert "Conv (22)" in table
-    assert f"{rows[0]['median_ms']:.2f}" in table
+    assert lines_with(table, "Conv", "22")
+    assert lines_with(table, f"{rows[0]['median_ms']:.2f}")
 
 
 def test_json_on_stdout_is_alone_there(capsys):
@@ -94,7 +95,7 @@ def test_a_peer_that_is_missing_is_named_and_left_out(fake_dlib, capsys):
     fake_dlib("raise ModuleNotFoundError('No module', name='dlib')")
     assert benchmark.main([str(SHIPPED), "--runs", "1", "--threads", "1,2"]) == 0
     printed = capsys.readouterr()
-    assert printed.err.count("dlib: left out, because dlib is not installed") == 1
+    assert len(lines_with(printed.err, "dlib")) == 1
     assert "dlib" not in printed.out
 
 
@@ -103,25 +104,22 @@ def test_a_fault_and_a_crash_of_a_process_are_told(fake_dlib):
     with pytest.raises(RuntimeError, match="broken wheel"):
         Worker(Subject("dlib", 1), [1])
     fake_dlib("import os\nos._exit(7)")
-    with pytest.raises(KpdetectError, match=r"dlib: its process ended .* code 7"):
+    with pytest.raises(KpdetectError, match=mentions("dlib", "7")):
         Worker(Subject("dlib", 1), [1])
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere.tflite"], "nowhere.tflite: no such model file"),
-        (
-            [str(SHIPPED), "--threads", "1,0"],
-            "--threads: expected whole numbers of 1 or more such as 1,2, received '1,0'",
-        ),
-        ([str(SHIPPED), "--batch", "many"], "--batch: expected whole numbers"),
-        ([str(SHIPPED), "--batch", ","], "--batch: expected whole numbers"),
-        ([str(SHIPPED), "--runs", "0"], "--runs: expected 1 or more"),
+        (["nowhere.tflite"], ("nowhere.tflite",)),
+        ([str(SHIPPED), "--threads", "1,0"], ("--threads", "1,2", "1,0")),
+        ([str(SHIPPED), "--batch", "many"], ("--batch", "many")),
+        ([str(SHIPPED), "--batch", ","], ("--batch", "1,2")),
+        ([str(SHIPPED), "--runs", "0"], ("--runs", "1", "0")),
     ],
 )
 def test_wrong_words_are_told_before_anything_runs(words, said):
-    with pytest.raises(KpdetectError, match=said.replace("(", r"\(")):
+    with pytest.raises(KpdetectError, match=mentions(*said)):
         benchmark.main(words)
 
 
@@ -200,5 +198,5 @@ def test_a_file_that_needs_a_missing_package_is_no_missing_peer(monkeypatch):
         raise NotInstalled("onnx")
 
     monkeypatch.setattr("kpdetect.evaluation.latency.rounds.Worker", fail)
-    with pytest.raises(KpdetectError, match="needs onnx"):
+    with pytest.raises(KpdetectError, match=mentions("onnx")):
         benchmark.main([str(SHIPPED), "--no-peers"])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import mentions
 from small_models import small_bundle, small_model, small_spec
 
 from kpdetect.core import assets
@@ -127,27 +128,27 @@ def test_the_json_says_what_a_caller_must_know() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        ("format_version", 2, "format_version: this kpdetect .* reads up to 1, received 2; upgrade"),
-        ("format", "other", "expected a JSON object with format"),
-        ("schema", None, "schema: expected dict, received None"),
-        ("schema.point_names", ["a", "a"], "schema: .*unique point names"),
-        ("schema.flip_permutation", [0, 0, 1], "schema: .*flipping twice"),
-        ("architecture.name", 3, "architecture.name: expected str, received 3"),
-        ("input.channels", 2, r"channels: expected 1 \(grey\) or 3 \(RGB\), received 2"),
-        ("input.channels", "3", "input.channels: expected int, received '3'"),
-        ("crop.size_hw", [112], "crop: "),
-        ("crop.margin", -1, "crop: .*positive"),
-        ("errors", [{"nme": 3.0}], "errors: expected rows that name dataset, split, boxes, n, normaliser"),
-        ("errors", [3], "errors: expected dict"),
-        ("data", [3], "data: expected str"),
-        ("files", {"../a": {"sha256": DIGEST, "bytes": 1}}, "files: expected paths within the bundle"),
-        ("files", {"a": {"sha256": "xyz", "bytes": 1}}, "files.a.sha256: expected 64 hexadecimal digits"),
-        ("files", {"a": {"sha256": DIGEST}}, "files.a.bytes: missing"),
-        ("files", {"a": {"sha256": DIGEST, "bytes": -1}}, "files.a.bytes: expected a size"),
-        ("face_score", {"middle": -3.0}, "face_score.slope: missing"),
-        ("face_score", {"middle": "low", "slope": 5.0}, "face_score.middle: expected float, received 'low'"),
-        ("face_score", 0.5, "face_score.middle: missing"),
-        ("face_score", {"middle": -3.0, "slope": float("inf")}, "face_score: expected plain, finite JSON"),
+        ("format_version", 2, ("format_version", "1", "2")),
+        ("format", "other", ("JSON", "format")),
+        ("schema", None, ("schema", "dict", "None")),
+        ("schema.point_names", ["a", "a"], ("schema", "'a', 'a'")),
+        ("schema.flip_permutation", [0, 0, 1], ("schema", "0, 0, 1")),
+        ("architecture.name", 3, ("architecture.name", "str", "3")),
+        ("input.channels", 2, ("channels", "1", "3", "2")),
+        ("input.channels", "3", ("input.channels", "int", "'3'")),
+        ("crop.size_hw", [112], ("crop",)),
+        ("crop.margin", -1, ("crop", "margin", "-1.0")),
+        ("errors", [{"nme": 3.0}], ("errors", "dataset", "split", "boxes", "n", "normaliser")),
+        ("errors", [3], ("errors", "dict", "3")),
+        ("data", [3], ("data", "str", "3")),
+        ("files", {"../a": {"sha256": DIGEST, "bytes": 1}}, ("files", "../a")),
+        ("files", {"a": {"sha256": "xyz", "bytes": 1}}, ("files.a.sha256", "64")),
+        ("files", {"a": {"sha256": DIGEST}}, ("files.a.bytes",)),
+        ("files", {"a": {"sha256": DIGEST, "bytes": -1}}, ("files.a.bytes", "-1")),
+        ("face_score", {"middle": -3.0}, ("face_score.slope",)),
+        ("face_score", {"middle": "low", "slope": 5.0}, ("face_score.middle", "float", "low")),
+        ("face_score", 0.5, ("face_score.middle",)),
+        ("face_score", {"middle": -3.0, "slope": float("inf")}, ("face_score", "JSON")),
     ],
 )
 def test_a_wrong_field_is_named(path, value, told) -> None:
@@ -157,7 +158,7 @@ def test_a_wrong_field_is_named(path, value, told) -> None:
     for key in parents:
         part = part[key]
     part[last] = value
-    with pytest.raises(KpdetectError, match=f"^some/spec.json: {told}"):
+    with pytest.raises(KpdetectError, match=mentions("some/spec.json", *told)):
         Spec.from_json(json.dumps(document), "some/spec.json")
 
 
@@ -165,7 +166,7 @@ def test_a_missing_field_is_named() -> None:
     document = json.loads(small_spec().to_json())
     for key in set(document) - {"format", "output", "uncertainty", "face_score"}:
         without = {name: value for name, value in document.items() if name != key}
-        with pytest.raises(KpdetectError, match=rf"{key}(\.\w+)?: missing"):
+        with pytest.raises(KpdetectError, match=mentions(key)):
             Spec.from_json(json.dumps(without))
 
 
@@ -178,26 +179,26 @@ def test_models_of_before_the_uncertainty_are_still_read(key) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", b"\xff\xfe\x00"])
 def test_what_is_no_spec_is_told(text) -> None:
-    with pytest.raises(KpdetectError, match=r"^here: (not JSON|expected a JSON object)"):
+    with pytest.raises(KpdetectError, match=mentions("here", "JSON")):
         Spec.from_json(text, "here")
 
 
 @pytest.mark.parametrize("value", [float("nan"), np.float32(1), object()])
 def test_only_plain_json_goes_into_a_spec(value) -> None:
-    with pytest.raises(KpdetectError, match="extra: expected plain, finite JSON"):
+    with pytest.raises(KpdetectError, match=mentions("extra", "JSON")):
         dataclasses.replace(small_spec(), extra={"a": value})
 
 
 @pytest.mark.parametrize(
     ("face_score", "told"),
     [
-        (0.5, "face_score: expected plain, finite JSON"),
-        ({"middle": -3.0}, "face_score.slope: expected float, received None"),
-        ({"middle": float("nan"), "slope": 5.0}, "face_score: expected plain, finite JSON"),
+        (0.5, ("face_score", "JSON")),
+        ({"middle": -3.0}, ("face_score.slope", "float", "None")),
+        ({"middle": float("nan"), "slope": 5.0}, ("face_score", "JSON")),
     ],
 )
 def test_a_bad_face_score_is_refused_before_it_is_written(face_score, told) -> None:
-    with pytest.raises(KpdetectError, match=told):
+    with pytest.raises(KpdetectError, match=mentions(*told)):
         dataclasses.replace(small_spec(), face_score=face_score)
 
 
@@ -261,7 +262,7 @@ def test_nothing_of_the_file_but_weights_is_used(folder) -> None:
 
 def test_a_folder_that_is_there_is_not_overwritten_unasked(folder) -> None:
     before = (folder / SPEC_FILE).read_bytes()
-    with pytest.raises(KpdetectError, match="already exists"):
+    with pytest.raises(KpdetectError, match=mentions(str(folder))):
         save_bundle(small_model(small_spec(), seed=1), small_spec(), folder)
     assert (folder / SPEC_FILE).read_bytes() == before
 
@@ -276,7 +277,7 @@ def test_overwriting_replaces_the_whole_folder(tmp_path) -> None:
 
 def test_a_model_that_does_not_fit_its_spec_leaves_nothing(tmp_path) -> None:
     spec = dataclasses.replace(small_spec(), channels=1)
-    with pytest.raises(KpdetectError, match="model: expected input and output of shapes"):
+    with pytest.raises(KpdetectError, match=mentions("model", "32, 48, 1", "32, 48, 3")):
         save_bundle(small_model(small_spec()), spec, tmp_path / "b")
     assert not list(tmp_path.iterdir())
 
@@ -286,14 +287,14 @@ def test_tampered_weights_are_detected(tmp_path) -> None:
     weights = bytearray((target / WEIGHTS_FILE).read_bytes())
     weights[len(weights) // 2] ^= 1
     (target / WEIGHTS_FILE).write_bytes(weights)
-    with pytest.raises(KpdetectError, match=rf"{WEIGHTS_FILE}: .*expected sha256"):
+    with pytest.raises(KpdetectError, match=mentions(WEIGHTS_FILE, "sha256")):
         load_bundle(target)
 
 
 def test_missing_weights_are_told(tmp_path) -> None:
     target = small_bundle(tmp_path / "b")
     (target / WEIGHTS_FILE).unlink()
-    with pytest.raises(KpdetectError, match=f"the bundle has no file {WEIGHTS_FILE}"):
+    with pytest.raises(KpdetectError, match=mentions(WEIGHTS_FILE)):
         load_bundle(target)
 
 
@@ -304,7 +305,7 @@ def test_weights_of_another_architecture_are_told(tmp_path) -> None:
     for options in ({"widths": [8, 8, 12, 20]}, {"blocks": [1, 1, 2]}):
         changed = {**spec.architecture_options, **options}
         bundle.write_spec(dataclasses.replace(spec, architecture_options=changed), target)
-        with pytest.raises(KpdetectError, match=f"{WEIGHTS_FILE}: .*weights for .*architecture 'compact'"):
+        with pytest.raises(KpdetectError, match=mentions(WEIGHTS_FILE, "compact")):
             load_bundle(target)
 
 
@@ -317,7 +318,7 @@ def test_weights_that_are_not_finite_are_told(tmp_path) -> None:
         layer.set_weights([weight * np.nan for weight in sound])
         save_bundle(model, spec, tmp_path / str(index))
         layer.set_weights(sound)
-        with pytest.raises(KpdetectError, match="expected finite weights for every layer"):
+        with pytest.raises(KpdetectError, match=mentions(WEIGHTS_FILE, name)):
             load_bundle(tmp_path / str(index))
 
 
@@ -332,7 +333,7 @@ def test_the_model_itself_says_whether_it_tells_uncertainty(tmp_path, architectu
 def test_an_unknown_architecture_names_the_nearest(tmp_path) -> None:
     target = small_bundle(tmp_path / "b")
     bundle.write_spec(dataclasses.replace(read_spec(target), architecture="compct"), target)
-    with pytest.raises(KpdetectError, match="did you mean 'compact'"):
+    with pytest.raises(KpdetectError, match=mentions("compct", "compact")):
         load_bundle(target)
 
 
@@ -341,27 +342,27 @@ def test_what_is_no_model_is_told(tmp_path, folder) -> None:
     (tmp_path / "text.tflite").write_text("some text")
     (tmp_path / "nothing").mkdir()
     for name, told in (
-        ("absent", "no such model file or folder"),
-        ("empty.onnx", "no model: .*an empty file"),
-        ("text.tflite", "no model: .*begins with b'some tex'"),
-        ("nothing", "no model: expected a folder with spec.json or saved_model.pb"),
+        ("absent", ()),
+        ("empty.onnx", (".tflite", ".onnx", ".keras")),
+        ("text.tflite", ("b'some tex'",)),
+        ("nothing", ("spec.json", "saved_model.pb")),
     ):
-        with pytest.raises(KpdetectError, match=f"{name}: {told}"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / name), *told)):
             model_kind(tmp_path / name)
-    with pytest.raises(KpdetectError, match="no model: expected a bundle"):
+    with pytest.raises(KpdetectError, match=mentions(WEIGHTS_FILE, ".tflite", ".onnx", ".keras")):
         model_kind(folder / WEIGHTS_FILE)
 
 
 def test_a_damaged_spec_names_its_file(tmp_path) -> None:
     with atomic_folder(tmp_path / "b") as temporary:
         (temporary / SPEC_FILE).write_text("{")
-    with pytest.raises(KpdetectError, match="b: not JSON"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "b"), "JSON")):
         read_spec(tmp_path / "b")
 
 
 def test_a_shipped_file_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(assets, "PACKAGE", tmp_path / "kpdetect")
-    with pytest.raises(KpdetectError, match=r"a\.npz .*_things.*exported_models.things.*do without"):
+    with pytest.raises(KpdetectError, match=mentions("a.npz", str(tmp_path), "do without")):
         assets.packaged_file("things", "a.npz", "do without")
     for place in ("exported_models/things/a.npz", "kpdetect/_things/a.npz"):
         (tmp_path / place).parent.mkdir(parents=True)
@@ -371,7 +372,7 @@ def test_a_shipped_file_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypa
 
 def test_the_shipped_model_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(assets, "PACKAGE", tmp_path / "kpdetect")
-    with pytest.raises(KpdetectError, match=r"spec\.json .*_compact, .*python -m kpdetect.train"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path), "train")):
         shipped_model()
     for place in ("exported_models/compact", "kpdetect/_compact"):
         (tmp_path / place).mkdir(parents=True)
@@ -395,7 +396,7 @@ def test_a_path_comes_before_a_packaged_model_of_the_same_name(folder, tmp_path,
 
 @pytest.mark.parametrize(("name", "nearest"), [("compct", "compact"), ("compact-160-v2", "compact-160-v1")])
 def test_an_unknown_name_suggests_the_nearest_packaged_model(name, nearest) -> None:
-    with pytest.raises(KpdetectError, match=rf"^{name}: no such .*'{nearest}'\?.*compact, compact-160-v1$"):
+    with pytest.raises(KpdetectError, match=mentions(name, nearest, "compact", "compact-160-v1")):
         read_spec(name)
 
 
@@ -445,15 +446,15 @@ def test_half_weights_of_another_architecture_are_refused(folder, tmp_path) -> N
     with np.load(copy / HALF_WEIGHTS_FILE) as file:
         arrays = dict(file)
     first = next(iter(arrays))
-    for wrong, part in ((arrays[first][..., :-1], "shape"), (np.full_like(arrays[first], np.inf), "finite")):
+    for wrong in (arrays[first][..., :-1], np.full_like(arrays[first], np.inf)):
         np.savez(copy / HALF_WEIGHTS_FILE, **{**arrays, first: wrong})
         _renew_record(copy)
-        with pytest.raises(KpdetectError, match=f"{HALF_WEIGHTS_FILE}: {first}: expected .*{part}"):
+        with pytest.raises(KpdetectError, match=mentions(HALF_WEIGHTS_FILE, first)):
             load_bundle(copy)
     del arrays[first]
     np.savez(copy / HALF_WEIGHTS_FILE, **arrays)
     _renew_record(copy)
-    with pytest.raises(KpdetectError, match=f"{HALF_WEIGHTS_FILE}: .*{first}"):
+    with pytest.raises(KpdetectError, match=mentions(HALF_WEIGHTS_FILE, first)):
         load_bundle(copy)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import CropRule
@@ -69,7 +70,7 @@ def test_the_same_faces_use_the_file_again(faces: Annotations, file: Path, capsy
     again = open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file)
     assert_same(first, again)
     assert isinstance(again.images, np.memmap)
-    assert f"{file}: {SOME} faces that were cached before are used again" in capsys.readouterr().err
+    assert lines_with(capsys.readouterr().err, str(file), str(SOME))
     assert file.stat().st_mtime_ns == stamp
     again.images[0] = 7  # of this training alone
     assert_same(first, open_cache(faces, FRAMING, 1, file))
@@ -95,21 +96,21 @@ def with_other_boxes(faces: Annotations) -> Annotations:
 
 
 @pytest.mark.parametrize(
-    ("change", "framing", "channels", "reason"),
+    ("change", "framing", "channels", "reasons"),
     [
-        (repainted, FRAMING, 1, "photographs"),
-        (with_other_boxes, FRAMING, 1, "face boxes"),
-        (lambda faces: faces.take(range(4)), FRAMING, 1, "number of faces, photographs, face boxes"),
-        (lambda faces: faces.take([1, 0, 2, 3, 4, 5]), FRAMING, 1, "photographs, face boxes"),
-        (lambda faces: faces, FaceFraming(CropRule((24, 24), 1.4)), 1, "framing"),
-        (lambda faces: faces, FRAMING, 3, "channels"),
+        (repainted, FRAMING, 1, ["photographs"]),
+        (with_other_boxes, FRAMING, 1, ["boxes"]),
+        (lambda faces: faces.take(range(4)), FRAMING, 1, ["photographs", "boxes"]),
+        (lambda faces: faces.take([1, 0, 2, 3, 4, 5]), FRAMING, 1, ["photographs", "boxes"]),
+        (lambda faces: faces, FaceFraming(CropRule((24, 24), 1.4)), 1, ["framing"]),
+        (lambda faces: faces, FRAMING, 3, ["channels"]),
     ],
 )
 def test_what_was_made_otherwise_is_made_anew(
     change: Callable[[Annotations], Annotations],
     framing: FaceFraming,
     channels: int,
-    reason: str,
+    reasons: list[str],
     faces: Annotations,
     file: Path,
     capsys: pytest.CaptureFixture[str],
@@ -117,7 +118,7 @@ def test_what_was_made_otherwise_is_made_anew(
     open_cache(faces, FRAMING, 1, file)
     other = change(faces)
     assert_same(open_cache(other, framing, channels, file), build_cache(other, framing, channels))
-    assert f"{file}: was made with other {reason}; making it anew" in capsys.readouterr().err
+    assert lines_with(capsys.readouterr().err, str(file), *reasons)
     assert_same(
         open_cache(dataclasses.replace(other, read=unread), framing, channels, file),
         build_cache(other, framing, channels),
@@ -136,7 +137,7 @@ def test_a_part_of_a_cache_is_made_anew(kept: float, faces: Annotations, file: P
 
 def test_a_file_of_something_else_stays(faces: Annotations, file: Path) -> None:
     file.write_text("image,nose_x,nose_y\n")
-    with pytest.raises(KpdetectError, match=r"cache\.npy: expected a cache of faces or the name of a new file"):
+    with pytest.raises(KpdetectError, match=mentions(str(file))):
         open_cache(faces, FRAMING, 1, file)
     assert file.read_text() == "image,nose_x,nose_y\n"
 
@@ -161,12 +162,12 @@ def test_faces_that_could_not_be_read_are_named_again_or_asked_for_again(
     said = capsys.readouterr().err
     again = open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file, skip_bad=True)
     assert_same(first, again)
-    named = f"'files': went on without 1 of {SOME} faces:\n  {faces.paths[2]}: expected a whole image"
-    assert named in said
-    assert named in capsys.readouterr().err
+    for text in (said, capsys.readouterr().err):
+        assert lines_with(text, "files", "1", str(SOME))
+        assert lines_with(text, str(faces.paths[2]))
     with pytest.raises(DataError, match=r"face2\.bmp"):
         open_cache(faces, FRAMING, 1, file)
-    assert "lacks 1 faces, which could not be read; making it anew" in capsys.readouterr().err
+    assert lines_with(capsys.readouterr().err, str(file), "1")
     assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file, skip_bad=True), first)
 
 
@@ -182,7 +183,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 def test_a_full_disk_is_told_and_the_older_cache_stays(faces: Annotations, file: Path) -> None:
     whole = open_cache(faces, FRAMING, 1, file)
-    with files_no_larger_than(3000), pytest.raises(KpdetectError, match=r"cache\.npy: cannot be written: File too"):
+    with files_no_larger_than(3000), pytest.raises(KpdetectError, match=mentions(str(file), "File too large")):
         open_cache(faces, FRAMING, 3, file)
     assert [path.name for path in file.parent.iterdir() if path != file] == ["photos"]
     assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file), whole)
@@ -248,6 +249,7 @@ def grown_by_an_epoch(count: int, file: Path | None) -> float:
     return own_memory() - before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(resident_memory() is None, reason="the system does not tell a process's own memory")
 def test_memory_stays_flat_with_a_file(tmp_path: Path) -> None:
     """1,000 canvases have 40 MB; what grows is the noise of threads and allocators, most of it in the first epochs."""

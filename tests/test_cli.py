@@ -2,11 +2,13 @@
 
 import dataclasses
 import os
+import re
 import shlex
 import stat
 from dataclasses import dataclass
 
 import pytest
+from messages import lines_with, mentions
 
 from kpdetect import __main__ as front
 from kpdetect.core.atomic_write import atomic_file, atomic_folder
@@ -98,15 +100,16 @@ def test_front_door(capsys):
     assert front.main(["--version"]) == 0
     assert front.main([]) == 0
     assert "predict" in capsys.readouterr().out
-    with pytest.raises(KpdetectError, match="did you mean 'predict'"):
+    with pytest.raises(KpdetectError, match=mentions("predcit", "predict")):
         front.main(["predcit"])
 
 
 def test_unknown_names_suggest_the_nearest():
-    assert "did you mean 'batchnorm'" in str(unknown_name("recipe", "batchnrm", ["batchnorm", "compact"]))
-    text = str(unknown_name("recipe", "zzz", ["b", "a"]))
-    assert "did you mean" not in text
-    assert text.endswith("There are: a, b")
+    text = str(unknown_name("recipe", "batchnrm", ["compact", "batchnorm"]))
+    names = re.findall("recipe|batchnrm|batchnorm|compact", text)
+    assert names == ["recipe", "batchnrm", "batchnorm", "batchnorm", "compact"]  # the nearest, then what there is
+    text = str(unknown_name("recipe", "zzz", ["compact", "batchnorm"]))
+    assert re.findall("recipe|zzz|batchnorm|compact", text) == ["recipe", "zzz", "batchnorm", "compact"]
 
 
 def test_data_errors_show_some_and_count_all():
@@ -116,12 +119,13 @@ def test_data_errors_show_some_and_count_all():
     assert len(many.problems) == 50
     assert "f.csv:19: bad" in str(many)
     assert "f.csv:20: bad" not in str(many)
-    assert "… and 30 more problems" in str(many)
-    assert "50 problems in all" in str(many)
+    assert lines_with(str(many), "30")
+    assert lines_with(str(many), "50", "--skip-bad-rows")
 
 
 def test_missing_extra_names_its_install_line():
-    assert str(MissingExtra("tensorflow", "train", "training")).endswith('pip install "kpdetect[train]"')
+    text = str(MissingExtra("tensorflow", "train", "training"))
+    assert lines_with(text, "training", "tensorflow", 'pip install "kpdetect[train]"')
 
 
 def test_atomic_file_is_whole_or_not_at_all(tmp_path):
@@ -147,9 +151,12 @@ def test_atomic_file_can_be_read_by_others_as_any_file(tmp_path):
 
 def test_atomic_file_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(KpdetectError, match="cannot write there"), atomic_file(tmp_path / "file" / "below"):
+    with (
+        pytest.raises(KpdetectError, match=mentions(str(tmp_path / "file" / "below"))),
+        atomic_file(tmp_path / "file" / "below"),
+    ):
         pass
-    with pytest.raises(KpdetectError, match="received a folder"), atomic_file(tmp_path):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path))), atomic_file(tmp_path):
         pass
 
 
@@ -161,7 +168,7 @@ def test_atomic_folder_is_whole_or_not_at_all(tmp_path):
     with atomic_folder(target) as temporary:
         (temporary / "a").write_text("1")
     assert (target / "a").read_text() == "1"
-    with pytest.raises(KpdetectError, match="already exists"), atomic_folder(target):
+    with pytest.raises(KpdetectError, match=mentions(str(target))), atomic_folder(target):
         pass
     with atomic_folder(target, overwrite=True) as temporary:
         (temporary / "b").write_text("2")

@@ -1,13 +1,13 @@
 """Readers check every row and say where; splits keep people together."""
 
 import dataclasses
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from messages import lines_with, mentions
 
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import tight_box
@@ -115,7 +115,7 @@ class TestCsv:
         found = problems_of(write(folder, "f,nose_x,nose_y", "a.png,7,8", "text.png,7,8"))
         assert len(found) == 1
         assert found[0].startswith(":3: ")
-        assert "received 8 bytes" in found[0]
+        assert lines_with(found[0], "text.png", "8 bytes")
 
     def test_paths_absolute_and_relative_to_the_csv(self, folder, monkeypatch):
         (folder / "lists").mkdir()
@@ -129,26 +129,27 @@ class TestCsv:
         assert len(read_csv(write(folder, *lines, end=end))) == 2
 
     @pytest.mark.parametrize(
-        ("row", "problem"),
+        ("row", "parts"),
         [
-            ("a.png,1,2,3", ":3: expected 4 coordinates for scheme 'user', received 3"),
-            ("a.png,1,2,3,4,5", ":3: expected 4 coordinates for scheme 'user', received 5"),
-            ("a.png,1,2,x,4", ":3: column '2': expected a finite number, received 'x'"),
-            ("a.png,nan,2,3,4", ":3: column '0': expected a finite number, received 'nan'"),
-            ("a.png,1,inf,3,y", ":3: column '1': expected a finite number, received 'inf' (and 1 more)"),
-            ("a.png,1,2,3,1e300", ":3: column '3': expected a finite number, received '1e300'"),
-            ("a.png,1_0,2,3,4", ":3: column '0': expected a finite number, received '1_0'"),
-            ("a.png,1,,3,4", ":3: point 'p0': expected x and y, or two empty cells; received one of the two"),
-            ("a.png,,,,", ":3: expected at least one visible point, received only empty cells"),
-            (",1,2,3,4", ":3: expected the image's path in the first column, received an empty cell"),
-            ("a.png,1,2,1,4", ":3: its visible points lie on one line"),
-            ("a.png,1,2,,", ":3: its visible points lie on one line"),
+            ("a.png,1,2,3", ["4", "user", "3"]),
+            ("a.png,1,2,3,4,5", ["4", "user", "5"]),
+            ("a.png,1,2,x,4", ["2", "'x'"]),
+            ("a.png,nan,2,3,4", ["0", "nan"]),
+            ("a.png,1,inf,3,y", ["1", "inf"]),
+            ("a.png,1,2,3,1e300", ["3", "1e300"]),
+            ("a.png,1_0,2,3,4", ["0", "1_0"]),
+            ("a.png,1,,3,4", ["p0"]),
+            ("a.png,,,,", []),
+            (",1,2,3,4", []),
+            ("a.png,1,2,1,4", []),
+            ("a.png,1,2,,", []),
         ],
     )
-    def test_a_bad_row_is_named_and_can_be_skipped(self, folder, row, problem):
+    def test_a_bad_row_is_named_and_can_be_skipped(self, folder, row, parts):
         file = write(folder, GOOD, "b.png,1,2,3,5", row, "c.png,5,6,7,8")
         (found,) = problems_of(file)
-        assert found.startswith(problem)
+        assert found.startswith(":3: ")
+        assert lines_with(found.removeprefix(":3"), ":", *parts)
         faces = read_csv(file, skip_bad_rows=True)
         assert (len(faces), faces.skipped) == (3, 1)
 
@@ -158,16 +159,17 @@ class TestCsv:
     def test_a_bad_box(self, folder, cells, received):
         head = "f,a_x,a_y,b_x,b_y,box_x0,box_y0,box_x1,box_y1"
         (found,) = problems_of(write(folder, head, f"{GOOD},{cells}"))
-        assert found == f":2: face box: expected x0 < x1 and y0 < y1, received {received}"
+        assert found.startswith(":2: ")
+        assert lines_with(found, "x0 < x1", "y0 < y1", received)
 
     def test_all_problems_come_at_once_even_two_of_one_row(self, folder):
         rows = ["photo,a_x,a_y,b_x,b_y", GOOD, "gone.png,1,2,x,4", "", "a.png,1", "b.png,1,2,3,4"]
         file = write(folder, *rows)
-        assert problems_of(file) == [
-            f":3: expected the image {folder}/gone.png, found nothing there",
-            ":3: column 'b_x': expected a finite number, received 'x'",
-            ":5: expected 4 coordinates for scheme 'user', received 1",
-        ]
+        found = problems_of(file)
+        assert [problem.split(" ")[0] for problem in found] == [":3:", ":3:", ":5:"]
+        assert lines_with(found[0], f"{folder}/gone.png")
+        assert lines_with(found[1], "b_x", "'x'")
+        assert lines_with(found[2], "4", "user", "1")
         assert read_csv(file, skip_bad_rows=True).skipped == 2
 
     def test_lines_are_counted_as_an_editor_does(self, folder):
@@ -179,29 +181,30 @@ class TestCsv:
             read_csv(write(folder, "gone.png,1,2,3,4", "gone.png,1,2,3,4"), skip_bad_rows=True)
 
     @pytest.mark.parametrize(
-        ("lines", "message"),
+        ("lines", "place", "parts"),
         [
-            ([""], "found an empty file"),
-            (["photo,a_x,a_y"], "expected rows below the header, found none"),
-            (["photo,a_x,a_y,b_x", GOOD], ":1: missing column b_y: expected the path, then NAME_x,NAME_y"),
-            (["photo,a_y,a_x,b_y", GOOD], ":1: missing column b_x"),
-            (["photo,a_x,a_y,age", "a.png,1,2,3"], ":1: unknown column 'age'"),
-            (["photo,a_x,a_y,a_x,a_y", GOOD], ":1: column 'a_x' occurs more than once"),
-            (["photo,a_x,a_y,box_x0,box_x1", GOOD], ":1: missing columns box_y0, box_y1 of the face box"),
-            (["photo,subject", "a.png,ann"], "received 0 columns after the path"),
-            ([",0,1,2,4", GOOD], ":1: expected the columns 0, 1, 2, … in order; missing 3"),
-            (["a.png,1,2,3"], ":1: expected the path and then x and y of each point"),
-            (["a.png;1;2;3;4"], "separated by commas; received 0 columns after the path"),
+            ([""], "", ()),
+            (["photo,a_x,a_y"], "", ()),
+            (["photo,a_x,a_y,b_x", GOOD], ":1", ("b_y", "NAME_x", "NAME_y")),
+            (["photo,a_y,a_x,b_y", GOOD], ":1", ("b_x",)),
+            (["photo,a_x,a_y,age", "a.png,1,2,3"], ":1", ("age",)),
+            (["photo,a_x,a_y,a_x,a_y", GOOD], ":1", ("a_x",)),
+            (["photo,a_x,a_y,box_x0,box_x1", GOOD], ":1", ("box_y0", "box_y1")),
+            (["photo,subject", "a.png,ann"], "", ("0",)),
+            ([",0,1,2,4", GOOD], ":1", ("3",)),
+            (["a.png,1,2,3"], ":1", ()),
+            (["a.png;1;2;3;4"], "", ("0",)),
         ],
     )
-    def test_files_that_make_no_points(self, folder, lines, message):
-        with pytest.raises(KpdetectError, match=re.escape(message)):
-            read_csv(write(folder, *lines))
+    def test_files_that_make_no_points(self, folder, lines, place, parts):
+        file = write(folder, *lines)
+        with pytest.raises(KpdetectError, match=mentions(f"{file}{place}", *parts)):
+            read_csv(file)
 
     def test_what_is_no_csv_file(self, folder):
         (folder / "bytes.csv").write_bytes(b"\xff\xfe\x00\x81")
-        for name, found in (("gone.csv", "found nothing"), ("", "found a folder"), ("bytes.csv", "in UTF-8")):
-            with pytest.raises(KpdetectError, match=found):
+        for name, parts in (("gone.csv", ()), ("", ()), ("bytes.csv", ("UTF-8",))):
+            with pytest.raises(KpdetectError, match=mentions(str(folder / name), *parts)):
                 read_csv(str(folder / name))
 
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -250,32 +253,28 @@ class TestYoutubeFaces:
         file = youtube / "training_frames_keypoints.csv"
         file.write_text(file.read_text().replace("Bob_51.jpg", "Bob.jpg"))
         (youtube / "training" / "Bob.jpg").write_text("")
-        with pytest.raises(DataError, match=re.escape(f"{file}:4: expected a file name like Person_Name_VF.jpg")):
+        with pytest.raises(DataError, match=mentions(f"{file}:4", "Person_Name_VF.jpg")):
             read_youtube_faces(str(youtube))
         assert read_youtube_faces(str(youtube), skip_bad_rows=True).skipped == 1
 
     def test_a_missing_column_is_one_clear_line(self, youtube):
         file = youtube / "training_frames_keypoints.csv"
         file.write_text(file.read_text().replace(",57,", ",", 1))
-        with pytest.raises(
-            KpdetectError, match=re.escape(f"{file}:1: expected the columns 0, 1, 2, … in order; missing 57")
-        ):
+        with pytest.raises(KpdetectError, match=mentions(f"{file}:1", "57")):
             read_youtube_faces(str(youtube))
 
     def test_other_points_are_an_error(self, youtube):
         write(youtube, GOOD, name="training_frames_keypoints.csv")
-        with pytest.raises(KpdetectError, match="expected the 136 columns"):
+        with pytest.raises(KpdetectError, match=mentions("136")):
             read_youtube_faces(str(youtube))
 
     def test_folders_without_the_list(self, youtube, tmp_path):
-        for place, found in ((tmp_path / "gone", "found nothing"), (tmp_path / "a.png", "found a file")):
-            with pytest.raises(KpdetectError, match=found):
+        for place in (tmp_path / "gone", tmp_path / "a.png"):
+            with pytest.raises(KpdetectError, match=mentions(str(place))):
                 read_youtube_faces(str(place))
-        with pytest.raises(
-            KpdetectError, match=r"expected test_frames_keypoints.csv in this folder, found a.png, b.png"
-        ):
+        with pytest.raises(KpdetectError, match=mentions("test_frames_keypoints.csv", "a.png", "b.png")):
             read_youtube_faces(str(youtube), "published-test")
-        with pytest.raises(KpdetectError, match="expected one of training, published-test"):
+        with pytest.raises(KpdetectError, match=mentions("training", "published-test", "validation")):
             read_youtube_faces(str(youtube), "validation")
 
     def test_the_real_set(self, shared_data):
@@ -317,7 +316,7 @@ class TestSpec:
 
     def test_sets_of_different_points_do_not_join(self, folder):
         one, two = write(folder, GOOD, name="one.csv"), write(folder, "a.png,1,2,3,4,5,6", name="two.csv")
-        with pytest.raises(KpdetectError, match=r"scheme '.*those of '"):
+        with pytest.raises(KpdetectError, match=mentions("one.csv", "two.csv")):
             load(f"csv:{one},csv:{two}")
 
     def test_synthetic(self):
@@ -327,22 +326,22 @@ class TestSpec:
         np.testing.assert_array_equal(faces.keypoints, load("synthetic:3:7").keypoints)
 
     @pytest.mark.parametrize(
-        ("spec", "message"),
+        ("spec", "parts"),
         [
-            ("", "expected KIND:PLACE"),
-            (" , ", "expected KIND:PLACE"),
-            ("yotube-faces:x", "did you mean 'youtube-faces'"),
-            ("csv", "expected csv:FILE, received nothing"),
-            ("youtube-faces:", "expected youtube-faces:DIR"),
-            ("synthetic:many", "received 'synthetic:many'"),
-            ("synthetic:0", "synthetic:0"),
-            ("synthetic:-3", "synthetic:-3"),
-            ("synthetic:3:x", "whole numbers"),
-            ("csv:/no/such/file.csv", "found nothing"),
+            ("", ["KIND:PLACE"]),
+            (" , ", ["KIND:PLACE"]),
+            ("yotube-faces:x", ["yotube-faces", "youtube-faces"]),
+            ("csv", ["csv:FILE"]),
+            ("youtube-faces:", ["youtube-faces:DIR"]),
+            ("synthetic:many", ["synthetic:many"]),
+            ("synthetic:0", ["synthetic:0"]),
+            ("synthetic:-3", ["synthetic:-3"]),
+            ("synthetic:3:x", ["synthetic:3:x"]),
+            ("csv:/no/such/file.csv", ["/no/such/file.csv"]),
         ],
     )
-    def test_what_cannot_be_loaded(self, spec, message):
-        with pytest.raises(KpdetectError, match=re.escape(message)):
+    def test_what_cannot_be_loaded(self, spec, parts):
+        with pytest.raises(KpdetectError, match=mentions(*parts)):
             load(spec)
 
 
@@ -390,7 +389,7 @@ class TestAnnotations:
         train, val, test = split_by_rule(faces, {"val_subjects": ["b"]})
         assert (train.subjects.tolist(), val.subjects.tolist(), len(test)) == (list("aacc"), list("bb"), 0)
         for wrong in (["x"], list("abc")):
-            with pytest.raises(KpdetectError, match="validation subjects"):
+            with pytest.raises(KpdetectError, match=mentions(faces.name, *wrong)):
                 split_by_rule(faces, {"val_subjects": wrong})
 
     def test_relabelling_is_done_set_by_set_and_to_nothing_else(self, folder):
@@ -415,10 +414,10 @@ class TestAnnotations:
         assert len(splits) == 5
 
     def test_splits_that_cannot_be(self):
-        with pytest.raises(KpdetectError, match="1 subject cannot be split"):
+        with pytest.raises(KpdetectError, match=mentions("1", "--val-data")):
             split_by_subject(drawn(3, ["a"] * 3), 0.5)
         for val, test in ((1.0, 0.0), (-0.1, 0.0), (0.5, 0.5)):
-            with pytest.raises(KpdetectError, match="expected fractions"):
+            with pytest.raises(KpdetectError, match=mentions("[0, 1)", str(val), str(test))):
                 split_by_subject(drawn(3, list("abc")), val, 0, test)
 
     def test_take_and_concatenate(self):
@@ -439,9 +438,9 @@ class TestAnnotations:
         swapped = faces.select(["right_eye", "left_eye"])
         np.testing.assert_array_equal(swapped.keypoints, faces.keypoints[:, ::-1])
         np.testing.assert_array_equal(faces.select(faces.schema.point_names).keypoints, faces.keypoints)
-        with pytest.raises(KpdetectError, match="no point 'snout'"):
+        with pytest.raises(KpdetectError, match=mentions("snout")):
             faces.select(["snout"])
 
     def test_arrays_that_do_not_fit(self):
-        with pytest.raises(KpdetectError, match=r"expected subjects of shape \(3,\), received \(2,\)"):
+        with pytest.raises(KpdetectError, match=mentions("subjects", "(3,)", "(2,)")):
             drawn(3, list("ab"))

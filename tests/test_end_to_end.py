@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
+from messages import mentions
 from small_models import SQUARE
 
 from kpdetect.core.errors import KpdetectError
@@ -79,7 +80,7 @@ def test_a_missed_face_is_a_failure_and_not_among_the_errors() -> None:
 
 
 def test_a_box_beside_the_face_does_not_find_it() -> None:
-    with pytest.raises(KpdetectError, match=r"'squares': .* 3 faces"):
+    with pytest.raises(KpdetectError, match=mentions("squares", "3")):
         evaluate_end_to_end(finder(box_shift=15.0), squares(), SPEC)
 
 
@@ -99,5 +100,5 @@ def test_of_several_boxes_the_nearest_counts() -> None:
 
 def test_another_scheme_is_told() -> None:
     other = Spec(KeypointSchema("pair", ("a", "b")), "compact", {}, CropRule((160, 160), 2.0), channels=1)
-    with pytest.raises(KpdetectError, match=r"expected 2 points of scheme 'pair'"):
+    with pytest.raises(KpdetectError, match=mentions("2", "pair")):
         evaluate_end_to_end(finder(), squares(), other)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from messages import lines_with
 
 from kpdetect.core.options import run_command
 from kpdetect.evaluate import main
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = str(ROOT / "exported_models" / "compact")
 
 
+@pytest.mark.slow
 def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report_file, rows_file, pictures = tmp_path / "all.json", tmp_path / "rows.csv", tmp_path / "pictures"
     files = ["--json", str(report_file), "--results", str(rows_file), "--out", str(pictures)]
@@ -23,7 +25,7 @@ def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys
     assert (row.model, row.file, row.dataset) == ("compact", "compact_int8.tflite", "synthetic")
     assert (row.boxes, row.n, row.normaliser) == ("truth", 12, "inter-ocular")
     assert 1 < row.nme < 40
-    assert f"NME {row.nme:.2f} % (inter-ocular)" in told
+    assert lines_with(told, "NME", f"{row.nme:.2f} %", "inter-ocular")
     assert report["nme"] == pytest.approx(row.nme, abs=1e-3)
     assert set(report["regions"]) == {"jaw", "brows", "eyes", "nose", "mouth"}
     assert [level for level, _ in report["box_jitter"]["shift"]] == [0.0, 0.05, 0.1, 0.15, 0.2]
@@ -33,7 +35,8 @@ def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys
     rates = report["face_score"]
     assert 0 <= rates["faces"] <= 1
     assert rates["num_background"] == 0 or 0 <= rates["background"] <= 1
-    assert "measured error (inter-ocular)" in told
+    for group in report["reliability"]:
+        assert lines_with(told, f"{100 * group['said']:.2f} %", str(group["n"]))
     assert {file.name for file in pictures.iterdir()} == {"worst.png", "error_curve.png", "box_jitter.png"}
 
 
@@ -41,7 +44,7 @@ def test_json_on_stdout_is_json_alone(capsys: pytest.CaptureFixture[str]) -> Non
     arguments = ["--data", "synthetic:6", "--split", "val", "--no-box-jitter", "--json", "-"]
     assert run_command(main, [SHIPPED, *arguments]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["split"] == "val by subject (none trained on)"
+    assert report["split"].split()[0] == "val"
     assert report["box_jitter"] == {}
     assert report["n"] < 6
 
@@ -57,19 +60,19 @@ def test_missed_faces_are_counted_with_the_detectors_boxes(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "parts"),
     [
-        (["no-such-model", "--data", "synthetic:4"], "no-such-model: no such model file or folder"),
-        ([SHIPPED, "--data", "synthetc:4"], "did you mean 'synthetic'"),
-        ([SHIPPED, "--data", "csv:{folder}/faces.csv"], "expected 68 points of scheme"),
+        (["no-such-model", "--data", "synthetic:4"], ["no-such-model"]),
+        ([SHIPPED, "--data", "synthetc:4"], ["synthetc", "synthetic"]),
+        ([SHIPPED, "--data", "csv:{folder}/faces.csv"], ["68", "ibug68", "2"]),
     ],
 )
 def test_a_users_mistake_is_one_line(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "face.jpg").write_bytes((ROOT / "exported_models/compact/example.jpg").read_bytes())
     (tmp_path / "faces.csv").write_text("image,nose_x,nose_y,chin_x,chin_y\nface.jpg,300,330,310,440\n")
     assert run_command(main, [argument.format(folder=tmp_path) for argument in arguments]) == 2
     error = capsys.readouterr().err
-    assert message in error
+    assert lines_with(error, *parts)
     assert "Traceback" not in error

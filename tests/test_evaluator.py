@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import pytest
+from messages import mentions
 from small_models import SQUARE
 
 from kpdetect.core.errors import KpdetectError
@@ -108,18 +109,18 @@ def test_the_constant_prediction_is_the_mean_training_target_of_the_spec() -> No
 
 @pytest.mark.parametrize("target", [[[0.5, 0.5]], [[0.5, 0.5]] * 3 + [[0.5]], "middle", [["a", "b"]] * 4])
 def test_a_mean_target_of_another_shape_is_an_error_that_names_it(target: object) -> None:
-    with pytest.raises(KpdetectError, match=r"extra\.mean_target: expected 4 pairs"):
+    with pytest.raises(KpdetectError, match=mentions("extra.mean_target", "4")):
         dataclasses.replace(SPEC, extra={"mean_target": target})
 
 
 def test_a_model_of_other_points_is_refused_by_name() -> None:
     other = dataclasses.replace(SPEC, schema=user_schema(["nose"]))
-    with pytest.raises(KpdetectError, match=r"'squares': expected 1 .* 'user'.*, received 4 .* 'square'"):
+    with pytest.raises(KpdetectError, match=mentions("1", "user", "squares", "4")):
         check_scheme(other, squares(2))
 
 
 def test_no_face_to_measure_is_an_error() -> None:
-    with pytest.raises(KpdetectError, match="no face"):
+    with pytest.raises(KpdetectError, match=mentions("squares")):
         evaluate(corners, squares(3).take([]), SPEC)
 
 
@@ -128,8 +129,8 @@ def test_the_split_is_the_trainings_own_and_says_what_it_is() -> None:
     trained = dataclasses.replace(SPEC, data=("squares",), extra={"split": {"val_fraction": 0.25, "seed": 3}})
     val, words = choose_split(annotations, trained, "val")
     assert 0 < len(val) < 20
-    assert words == "val by subject (checkpoint chosen on it)"
-    assert choose_split(annotations, trained, "all")[1] == "all (includes training faces)"
+    assert words.split()[0] == "val"
+    assert choose_split(annotations, trained, "all")[1].split()[0] == "all"
     assert choose_split(annotations, SPEC, "all")[1] == "all"
 
 
@@ -138,7 +139,7 @@ def test_the_test_part_is_whom_the_training_left_alone() -> None:
     rule = {"val_fraction": 0.2, "seed": 3, "test_fraction": 0.3}
     trained = dataclasses.replace(SPEC, data=("squares",), extra={"split": rule})
     test, words = choose_split(annotations, trained, "test")
-    assert words == "test by subject (looked at after training)"
+    assert words.split()[0] == "test"
     train, val, expected = split_by_rule(annotations, rule)
     assert test.subjects.tolist() == expected.subjects.tolist()
     assert 0 < len(test) < 30
@@ -148,5 +149,5 @@ def test_the_test_part_is_whom_the_training_left_alone() -> None:
 
 @pytest.mark.parametrize("extra", [{}, {"split": {}}, {"split": {"val_fraction": 0.25, "seed": 3}}])
 def test_a_model_without_a_test_part_says_what_to_do(extra) -> None:
-    with pytest.raises(KpdetectError, match=r"trained without a test part \(train --test-fraction\); use --split val"):
+    with pytest.raises(KpdetectError, match=mentions("--split", "test", "--test-fraction", "val")):
         choose_split(squares(40), dataclasses.replace(SPEC, extra=extra), "test")

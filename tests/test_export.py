@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 from small_models import small_bundle, small_spec
 
 from kpdetect import export, models
@@ -157,7 +158,7 @@ def test_an_op_without_a_plain_kernel_is_refused(tmp_path) -> None:
 
     image = keras.Input((4, 4, 1), name="image")
     model = keras.Model(image, keras.layers.Reshape((8, 2))(keras.ops.erfinv(image)))
-    with pytest.raises(KpdetectError, match=r"TFLite: .*without a built-in TFLite kernel"):
+    with pytest.raises(KpdetectError, match=mentions("TFLite", "Erfinv")):
         FORMATS["tflite"]["none"].write(Source(model, small_spec()), tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())
 
@@ -178,7 +179,7 @@ def test_a_flex_op_in_a_file_is_refused() -> None:
     module.serve = tf.function(lambda x: tf.linalg.inv(x), input_signature=[tf.TensorSpec((2, 2), tf.float32)])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    with pytest.raises(KpdetectError, match="received FlexMatrixInverse"):
+    with pytest.raises(KpdetectError, match=mentions("FlexMatrixInverse")):
         tflite_ops(converter.convert())
 
 
@@ -208,7 +209,8 @@ def test_result_lines_go_to_stdout_and_progress_to_stderr(sources, tmp_path, cap
     assert export.main([str(sources["imm-nose"]), "--out", str(tmp_path / "e"), "--formats", "tflite"]) == 0
     out, err = capfd.readouterr()
     path = tmp_path / "e" / "small.tflite"
-    assert out.startswith(f"{path}: {path.stat().st_size} bytes, difference from Keras: greatest ")
+    assert out.startswith(f"{path}: ")
+    assert lines_with(out, str(path.stat().st_size), "px")
     assert len(out.splitlines()) == 1
     assert all(line.startswith("kpdetect: ") for line in err.splitlines())
 
@@ -225,7 +227,7 @@ def test_a_difference_above_the_tolerance_leaves_nothing(sources, tmp_path, monk
         last.set_weights(right)
 
     monkeypatch.setitem(FORMATS["tflite"], "none", Kind(wrong))
-    with pytest.raises(KpdetectError, match=r"small\.tflite: .*at most 0\.01 pixels"):
+    with pytest.raises(KpdetectError, match=mentions("small.tflite", "Keras", "0.01")):
         export_model(sources["imm-nose"], tmp_path / "e", ("tflite",))
     assert not list(tmp_path.iterdir())
 
@@ -350,26 +352,27 @@ def test_a_full_disk_is_one_line_and_the_older_export_stays(sources, tmp_path, k
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--formats", "tflight"], "no format 'tflight': did you mean 'tflite'?"),
-        (["--formats", ""], "formats: expected one or more of saved_model, tflite, onnx, keras"),
-        (["--quantize", "int9"], "no quantization 'int9': did you mean 'int8'?"),
-        (["--quantize", "int8"], "--quantize int8: needs training faces"),
-        (["--quantize", "dynamic", "--formats", "onnx"], "--quantize dynamic: is for tflite, received --formats onnx"),
+        (["--formats", "tflight"], ("tflight", "tflite")),
+        (["--formats", ""], ("formats", "saved_model", "tflite", "onnx", "keras")),
+        (["--quantize", "int9"], ("int9", "int8")),
+        (["--quantize", "int8"], ("--quantize", "int8", "--representative")),
+        (["--quantize", "dynamic", "--formats", "onnx"], ("--quantize", "dynamic", "tflite", "--formats", "onnx")),
     ],
 )
 def test_a_wrong_option_is_one_line_and_writes_nothing(sources, tmp_path, capsys, arguments, told) -> None:
     assert run_command(export.main, [str(sources["imm-nose"]), "--out", str(tmp_path / "e"), *arguments]) == 2
     err = capsys.readouterr().err
-    assert err.startswith(f"kpdetect: {told}")
+    assert err.startswith("kpdetect: ")
+    assert lines_with(err, *told)
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "e").exists()
 
 
 def test_a_wrong_model_is_told_before_tensorflow_starts(tmp_path, exports, capsys) -> None:
-    for model, told in (("absent", "no such model file"), (exports["imm-nose"] / "small.tflite", "expected a bundle")):
+    for model in ("absent", exports["imm-nose"] / "small.tflite"):
         assert run_command(export.main, [str(model), "--out", str(tmp_path / "e")]) == 2
         err = capsys.readouterr().err
-        assert f"{model}: {told}" in err
+        assert err.startswith(f"kpdetect: {model}: ")
         assert len(err.splitlines()) == 1
 
 
@@ -377,13 +380,13 @@ def test_an_out_that_holds_something_is_kept(sources, tmp_path) -> None:
     source = sources["imm-nose"]
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").write_text("a picture")
-    with pytest.raises(KpdetectError, match=r"photos: .*--overwrite"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "photos"), "--out", "--overwrite")):
         export_model(source, tmp_path / "photos")
-    with pytest.raises(KpdetectError, match=r"photos: contains no bundle.*--overwrite"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "photos"), "--out", "--overwrite")):
         export_model(source, tmp_path / "photos", overwrite=True)
-    with pytest.raises(KpdetectError, match="contains the model to export"):
+    with pytest.raises(KpdetectError, match=mentions(str(source), "--out")):
         export_model(source, source, overwrite=True)
-    with pytest.raises(KpdetectError, match="is a file"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "photos" / "me.jpg"), "--out")):
         export_model(source, tmp_path / "photos" / "me.jpg")
 
 
@@ -416,7 +419,7 @@ def test_an_empty_out_is_used(sources, tmp_path) -> None:
 @pytest.mark.parametrize("package", ["tensorflow", "tf2onnx"])
 def test_a_missing_package_names_its_install_line(sources, tmp_path, monkeypatch, package) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtra, match=rf'needs {package}: pip install "kpdetect\[train\]"'):
+    with pytest.raises(MissingExtra, match=mentions(package, 'pip install "kpdetect[train]"')):
         export_model(sources["imm-nose"], tmp_path / "e")
     assert not (tmp_path / "e").exists()
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import pytest
+from messages import lines_with, mentions
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule, Floats, tight_box
@@ -174,7 +175,7 @@ def test_only_faces_with_all_points_visible_are_mixed() -> None:
 def test_faces_of_one_person_are_refused() -> None:
     people = drawn_faces(4, size=64)
     one = dataclasses.replace(people, subjects=np.array(["A"] * 4))
-    with pytest.raises(KpdetectError, match=r"expected faces of two people or more .* found 1"):
+    with pytest.raises(KpdetectError, match=mentions(people.name, "1")):
         morphed_faces(one, 3)
 
 
@@ -189,11 +190,11 @@ def test_one_person_with_nearly_all_faces_meets_the_other(monkeypatch: pytest.Mo
 def test_what_cannot_be_blended_is_refused() -> None:
     people = drawn_faces(4, size=64)
     two = people.select(people.schema.point_names[:2])
-    with pytest.raises(KpdetectError, match="3 points or more to blend faces by, found boxes around the face and 2"):
+    with pytest.raises(KpdetectError, match=mentions(two.name, "3", "face", "2")):
         morphed_faces(two, 3)
-    with pytest.raises(KpdetectError, match="boxes around the image"):
+    with pytest.raises(KpdetectError, match=mentions(people.name, "image")):
         morphed_faces(dataclasses.replace(people, boxes_around="image"), 3)
-    with pytest.raises(KpdetectError, match="1 or more, received 0"):
+    with pytest.raises(KpdetectError, match=mentions("1", "0")):
         morphed_faces(people, 0)
 
 
@@ -201,7 +202,7 @@ def test_a_photograph_that_cannot_be_read_is_named() -> None:
     people = drawn_faces(4, size=64)
     gone = dataclasses.replace(people, paths=np.array([f"gone_{i}.jpg" for i in range(4)]), read=read_image)
     faces = morphed_faces(gone, 2)
-    with pytest.raises(KpdetectError, match=r"gone_\d.jpg"):
+    with pytest.raises(KpdetectError, match=r"gone_\d\.jpg"):
         faces.read(faces.paths[0])
 
 
@@ -216,7 +217,7 @@ def test_a_training_learns_from_blends_beside_its_faces(capsys: pytest.CaptureFi
     assert both.paths[:10].tolist() == people.paths.tolist()
     np.testing.assert_array_equal(both.read(both.paths[0]), people.read(people.paths[0]))
     assert cv2.cvtColor(both.read(both.paths[-1]), cv2.COLOR_RGB2GRAY).std() > 5
-    assert "15 faces, each between two" in capsys.readouterr().err
+    assert lines_with(capsys.readouterr().err, "15")
     wrong = dataclasses.replace(recipe, augmentation=Augmentation(morphed=-1))
-    with pytest.raises(KpdetectError, match=r"augmentation\.morphed: expected a number of 0 or more, received -1"):
+    with pytest.raises(KpdetectError, match=mentions("augmentation.morphed", "0", "-1")):
         with_morphed_faces(wrong, people, 0)

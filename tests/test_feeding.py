@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from messages import lines_with
 
 from kpdetect.core.schema import user_schema
 from kpdetect.data import Annotations, load
@@ -65,7 +66,7 @@ def test_augmentation_of_no_amount_is_left_out(capsys) -> None:
     varied = dataclasses.replace(compact(), augmentation=Augmentation(noise=4.0, flip=True))
     some = transforms_of(varied, blind)
     assert some == (CenterCrop((112, 112)), Noise(4.0))
-    assert "no left and right" in capsys.readouterr().err
+    assert lines_with(capsys.readouterr().err, blind.name)
 
 
 def cache_of(keypoints: list[list[list[float]]], extent_hw: tuple[int, int], visible: list[list[bool]]) -> FaceCache:

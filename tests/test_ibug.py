@@ -2,14 +2,14 @@
 
 import dataclasses
 import os
-import re
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from counting import counted_calls
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from messages import lines_with, mentions
 
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import tight_box
@@ -19,9 +19,8 @@ from kpdetect.data import align, drop_unlabelled, load, read_ibug, split_by_subj
 from kpdetect.data.duplicates import DUPLICATE_OF
 from kpdetect.data.readers.ibug import photograph_of
 
+SIDES = ("left", "top", "width", "height")
 SIZE_HW = (90, 120)
-NUMBERS = ":7: expected left, top, width, height as finite numbers, received "
-IN_IMAGE = ":7: expected a face inside the image of 120 x 90, received one at"
 XML_HEAD = (
     "<?xml version='1.0' encoding='ISO-8859-1'?>\n<?xml-stylesheet type='text/xsl' href='look.xsl'?>\n<dataset>\n"
 )
@@ -102,27 +101,28 @@ class TestPts:
         assert set(faces.subjects.tolist()) == {"trainset/image_0001", "123456", f"{tmp_path.name}/top", "d/deep"}
 
     @pytest.mark.parametrize(
-        ("lines", "problem"),
+        ("lines", "place", "parts"),
         [
-            (bare(points())[:67], ":67: expected 68 points for scheme 'ibug68', received 67"),
-            ([*bare(points()), "1 2"], ":69: expected 68 points for scheme 'ibug68', received 69"),
-            (wrapped(points()[:67]), ":2: expected n_points: 68 for scheme 'ibug68', received 'n_points:  67'"),
-            ([*wrapped(points())[:70], "}"], ":70: expected 68 points for scheme 'ibug68', received 67"),
-            (wrapped(points())[:-1], ":71: expected the points between one { and one }"),
-            (["}", *bare(points()), "{"], ":70: expected the points between one { and one }"),
-            (["nan 1", *bare(points())[1:]], ":1: expected x and y as finite numbers, received 'nan 1'"),
-            (["1", *bare(points())[1:]], ":1: expected x and y as finite numbers, received '1'"),
-            (["1 2 3", *bare(points())[1:]], ":1: expected x and y as finite numbers, received '1 2 3'"),
-            (["1 1e99", *bare(points())[1:]], ":1: expected x and y as finite numbers, received '1 1e99'"),
-            ([""], ": expected 68 points for scheme 'ibug68', received 0"),
-            (bare(np.full((68, 2), 7)), ": its visible points lie on one line, so they have no face box"),
+            (bare(points())[:67], ":67:", ("68", "ibug68", "67")),
+            ([*bare(points()), "1 2"], ":69:", ("68", "ibug68", "69")),
+            (wrapped(points()[:67]), ":2:", ("n_points", "68", "ibug68", "67")),
+            ([*wrapped(points())[:70], "}"], ":70:", ("68", "ibug68", "67")),
+            (wrapped(points())[:-1], ":71:", ("{", "}")),
+            (["}", *bare(points()), "{"], ":70:", ("{", "}")),
+            (["nan 1", *bare(points())[1:]], ":1:", ("nan 1",)),
+            (["1", *bare(points())[1:]], ":1:", ("'1'",)),
+            (["1 2 3", *bare(points())[1:]], ":1:", ("1 2 3",)),
+            (["1 1e99", *bare(points())[1:]], ":1:", ("1 1e99",)),
+            ([""], ":", ("68", "ibug68", "0")),
+            (bare(np.full((68, 2), 7)), ": ", ("bad.pts",)),
         ],
     )
-    def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(self, tmp_path, lines, problem):
+    def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(self, tmp_path, lines, place, parts):
         put_pts(tmp_path, "good", bare(points()))
         put_pts(tmp_path, "bad", lines)
         (found,) = problems_of(tmp_path)
-        assert found.startswith(f"{tmp_path}/bad.pts{problem}")
+        assert found.startswith(f"{tmp_path}/bad.pts{place}")
+        assert lines_with(found, *parts)
         faces = read_ibug(str(tmp_path), skip_bad_rows=True)
         assert (len(faces), faces.skipped) == (1, 1)
 
@@ -136,17 +136,17 @@ class TestPts:
             "a.pts:2",
             "b.pts",
         ]
-        assert "expected its image b.jpg" in found[2]
+        assert "b.jpg" in found[2]
 
     def test_places_without_points(self, folder):
-        with pytest.raises(KpdetectError, match=r"expected \.pts files at any depth, found \.png"):
+        with pytest.raises(KpdetectError, match=mentions(str(folder), ".pts", ".png")):
             read_ibug(str(folder))
         put_xml(folder, image(box()))
-        with pytest.raises(KpdetectError, match="name the XML file itself"):
+        with pytest.raises(KpdetectError, match=mentions(str(folder), "XML")):
             read_ibug(str(folder))
-        with pytest.raises(KpdetectError, match=r"expected a folder of \.pts files or an XML file, found nothing"):
+        with pytest.raises(KpdetectError, match=mentions(str(folder / "gone"), ".pts", "XML")):
             read_ibug(str(folder / "gone"))
-        with pytest.raises(KpdetectError, match="expected ibug:DIR_OR_XML, received nothing"):
+        with pytest.raises(KpdetectError, match=mentions("ibug:DIR_OR_XML")):
             load("ibug:")
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -184,7 +184,7 @@ class TestXml:
         ignored = box(attributes="top='x' ignore='1'")
         faces = read_ibug(put_xml(folder, image(ignored, box(), ignored), image(ignored, file="gone.png")))
         assert (len(faces), faces.skipped) == (1, 0)
-        with pytest.raises(KpdetectError, match="expected boxes, found none in its 1 images"):
+        with pytest.raises(KpdetectError, match=mentions("faces.xml", "1")):
             read_ibug(put_xml(folder, image(ignored)))
 
     @pytest.mark.parametrize(
@@ -203,28 +203,30 @@ class TestXml:
     def test_the_picture_s_size_is_looked_up_where_the_xml_does_not_state_it(self, folder):
         assert len(read_ibug(put_xml(folder, image(box(), size="")))) == 1
         beyond = box(attributes="top='100' left='20' width='31' height='41'")
-        assert "image of 120 x 90" in problems_of(put_xml(folder, image(beyond, size="")))[0]
+        assert lines_with(problems_of(put_xml(folder, image(beyond, size="")))[0], "120", "90")
 
     @pytest.mark.parametrize(
-        ("content", "problem"),
+        ("content", "place", "parts"),
         [
-            (box(attributes="top='1' left='2' width='9'"), f"{NUMBERS}['2', '1', '9', '']"),
-            (box(attributes="top='1' left='nan' width='9' height='9'"), f"{NUMBERS}['nan', '1', '9', '9']"),
-            (box(attributes="top='1' left='2' width='0' height='9'"), ":7: expected a box of at least 2 x 2 pixels"),
-            (box(attributes="top='1' left='120' width='9' height='9'"), f"{IN_IMAGE} x 120 to 128, y 1 to 9"),
-            (box(attributes="top='-9' left='2' width='9' height='9'"), f"{IN_IMAGE} x 2 to 10, y -9 to -1"),
-            (box(parts(points() + 500)), IN_IMAGE),
-            (box(parts(points()[:67])), ":7: expected 68 parts for scheme 'ibug68', or none, received 67"),
-            (box(parts(points()).replace("'00'", "'68'")), ":8: expected a part of name 00 to 67, received '68'"),
-            (box(parts(points()).replace("'00'", "'01'")), ":7: expected each of the parts 00 to 67 once, missing 00"),
-            (box(parts(points()).replace("x='", "x='nan", 1)), ":8: expected x and y as finite numbers, received 'nan"),
-            (box("<part name='00'/>" * 68), ":8: expected x and y as finite numbers, received ' '"),
-            (box(parts(np.full((68, 2), 7))), ":7: its visible points lie on one line"),
+            (box(attributes="top='1' left='2' width='9'"), ":7:", (*SIDES, "['2', '1', '9', '']")),
+            (box(attributes="top='1' left='nan' width='9' height='9'"), ":7:", (*SIDES, "['nan', '1', '9', '9']")),
+            (box(attributes="top='1' left='2' width='0' height='9'"), ":7:", ("2", "0")),
+            (box(attributes="top='1' left='120' width='9' height='9'"), ":7:", ("120", "90", "128", "1", "9")),
+            (box(attributes="top='-9' left='2' width='9' height='9'"), ":7:", ("120", "90", "2", "10", "-9", "-1")),
+            (box(parts(points() + 500)), ":7:", ("120", "90")),
+            (box(parts(points()[:67])), ":7:", ("68", "ibug68", "67")),
+            (box(parts(points()).replace("'00'", "'68'")), ":8:", ("00", "67", "68")),
+            (box(parts(points()).replace("'00'", "'01'")), ":7:", ("00", "67")),
+            (box(parts(points()).replace("x='", "x='nan", 1)), ":8:", ("x", "y")),
+            (box("<part name='00'/>" * 68), ":8:", ("x", "y", "' '")),
+            (box(parts(np.full((68, 2), 7))), ":7:", ("faces.xml",)),
         ],
     )
-    def test_a_bad_box_is_named_with_its_line_and_can_be_skipped(self, folder, content, problem):
+    def test_a_bad_box_is_named_with_its_line_and_can_be_skipped(self, folder, content, place, parts):
         file = put_xml(folder, image(content), image(box(), file="b.png"))
-        assert problems_of(file)[0].startswith(f"{file}{problem}")
+        found = problems_of(file)[0]
+        assert found.startswith(f"{file}{place}")
+        assert lines_with(found, *parts)
         faces = read_ibug(file, skip_bad_rows=True)
         assert (len(faces), faces.skipped) == (1, 1)
 
@@ -235,8 +237,8 @@ class TestXml:
         file = put_xml(folder, *images)
         found = problems_of(file)
         assert [problem.removeprefix(file).split(": ")[0] for problem in found] == [":6", ":9", ":12"]
-        assert f"expected the image {folder}/gone.png, found nothing there" in found[0]
-        assert "received 8 bytes" in found[2]
+        assert f"{folder}/gone.png" in found[0]
+        assert "8 bytes" in found[2]
 
 
 class TestStrangersXml:
@@ -244,10 +246,10 @@ class TestStrangersXml:
         laughs = "".join(f"<!ENTITY l{i} '{f'&l{i - 1};' * 10}'>\n" for i in range(1, 40))
         doctype = f"<!DOCTYPE dataset [<!ENTITY l0 'ha'>\n{laughs}]>"
         head = f"<?xml version='1.0'?>\n{doctype}\n<dataset><comment>&l39;</comment>"
-        start = time.perf_counter()
-        with pytest.raises(KpdetectError, match=re.escape("faces.xml:2: expected dlib's XML, received a DOCTYPE")):
-            read_ibug(put_xml(folder, image(box()), head=head))
-        assert time.perf_counter() - start < 1
+        file = put_xml(folder, image(box()), head=head)
+        with pytest.raises(KpdetectError, match=mentions("faces.xml:2", "DOCTYPE")), counted_calls() as counts:
+            read_ibug(file)
+        assert 0 < counts["call"] + counts["c_call"] < 1000  # the last of its entities stands for 10**39 pieces of text
 
     @pytest.mark.parametrize(
         "doctype",
@@ -262,33 +264,31 @@ class TestStrangersXml:
         secret = folder / "secret.txt"
         os.mkfifo(secret)  # whoever opened it would wait for ever
         head = f"<?xml version='1.0'?>\n{doctype.format(file=secret)}\n<dataset><comment>&secret;</comment>"
-        with pytest.raises(KpdetectError, match=r"faces\.xml:2: expected dlib's XML, received a DOCTYPE"):
+        with pytest.raises(KpdetectError, match=mentions("faces.xml:2", "DOCTYPE")):
             read_ibug(put_xml(folder, image(box()), head=head))
 
     @pytest.mark.parametrize(
-        ("text", "message"),
-        [
-            (b"", ":1: expected well-formed XML: no element found"),
-            (b"<dataset><images>\n<image", ":2: expected well-formed XML: unclosed token"),
-            (b"<dataset>\n</images>", ":2: expected well-formed XML: mismatched tag"),
-            (b"<dataset>\n&lol;</dataset>", ":2: expected well-formed XML: undefined entity"),
-            (b"<dataset>\xff</dataset>", ":1: expected well-formed XML: not well-formed"),
-            (b"\x89PNG\r\n", ":1: expected well-formed XML"),
-            (b"<html/>", ":1: expected dlib's XML, which begins with <dataset>, received <html>"),
-            (b"<dataset>\n<box/></dataset>", ":2: expected <box> inside <image>, received it in <dataset>"),
-            (
-                b"<dataset><image>\n<part/></image></dataset>",
-                ":2: expected <part> inside <box>, received it in <image>",
-            ),
-            (b"<?xml version='1.0' encoding='klingon'?><dataset/>", ":1: expected XML in UTF-8 or ISO-8859-1"),
-            (b"<?xml version='1.0' encoding='utf-7'?><dataset/>", ":1: expected XML in UTF-8 or ISO-8859-1"),
-            (b"<dataset/>", ": expected boxes, found none in its 0 images"),
+        ("text", "place", "parts"),
+        [  # the words are those of Expat
+            (b"", ":1", ("no element found",)),
+            (b"<dataset><images>\n<image", ":2", ("unclosed token",)),
+            (b"<dataset>\n</images>", ":2", ("mismatched tag",)),
+            (b"<dataset>\n&lol;</dataset>", ":2", ("undefined entity",)),
+            (b"<dataset>\xff</dataset>", ":1", ("not well-formed",)),
+            (b"\x89PNG\r\n", ":1", ("XML",)),
+            (b"<html/>", ":1", ("<dataset>", "<html>")),
+            (b"<dataset>\n<box/></dataset>", ":2", ("<box>", "<image>", "<dataset>")),
+            (b"<dataset><image>\n<part/></image></dataset>", ":2", ("<part>", "<box>", "<image>")),
+            (b"<?xml version='1.0' encoding='klingon'?><dataset/>", ":1", ("UTF-8", "ISO-8859-1")),
+            (b"<?xml version='1.0' encoding='utf-7'?><dataset/>", ":1", ("UTF-8", "ISO-8859-1")),
+            (b"<dataset/>", "", ("0",)),
         ],
     )
-    def test_what_is_no_such_xml_is_one_clear_line(self, folder, text, message):
+    def test_what_is_no_such_xml_is_one_clear_line(self, folder, text, place, parts):
         (folder / "faces.xml").write_bytes(text)
-        with pytest.raises(KpdetectError, match=re.escape(f"faces.xml{message}")):
+        with pytest.raises(KpdetectError, match=mentions(f"faces.xml{place}", *parts)) as caught:
             read_ibug(str(folder / "faces.xml"))
+        assert "\n" not in str(caught.value)
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
@@ -389,7 +389,7 @@ class TestFacesWithoutPoints:
     def test_they_are_left_out_where_points_are_needed(self, folder, capsys):
         faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
         assert len(drop_unlabelled(faces, "train")) == 1
-        assert "left out 1 of 2 faces: no visible point" in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, "1", "2")
         full = faces.take([1])
         assert drop_unlabelled(full, "train") is full
 
@@ -401,7 +401,7 @@ class TestFacesWithoutPoints:
 
     def test_a_set_without_any_is_refused(self, folder):
         faces = read_ibug(put_xml(folder, image(box(), box())))
-        with pytest.raises(KpdetectError, match="expected visible points to train on, found none in its 2"):
+        with pytest.raises(KpdetectError, match=mentions(faces.name, "train", "2")):
             drop_unlabelled(faces, "train")
 
     def test_nothing_learns_from_them_or_measures_by_them(self, folder):
@@ -415,15 +415,16 @@ class TestFacesWithoutPoints:
         names = small_spec().schema.point_names
         faces = read_ibug(put_xml(folder, image(box())))
         cache = build_cache(faces, FaceFraming(CropRule((16, 16), 1.3)), 1)
-        with pytest.raises(KpdetectError, match="received boxes alone"):
+        with pytest.raises(KpdetectError, match="boxes"):
             training_batches(cache, [CenterCrop((16, 16))], IBUG68, BatchOptions((16, 16), 1))
         some = faces.select(IBUG68.point_names[: len(names)])
         spec = dataclasses.replace(small_spec(), schema=some.schema)
-        with pytest.raises(KpdetectError, match="none of its faces has a visible point to measure by"):
+        with pytest.raises(KpdetectError, match=mentions(some.name)):
             evaluate(lambda crops: np.zeros((len(crops), len(names), 2), np.float32), some, spec)
 
 
 class TestRealData:
+    @pytest.mark.slow
     def test_the_folders_and_the_xml_tell_the_same(self, shared_data):
         folder = shared_data / "ibug_300w"
         pts, xml = load(f"ibug:{folder}"), load(f"ibug:{folder}/labels_ibug_300W_train.xml")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import mentions
 
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.geometry import CropRule, apply_matrix, invert, rotation, scaling, translation
@@ -70,18 +71,14 @@ def test_grey_and_sixteen_bits_become_rgb_bytes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "cannot read the image"),
-        (b"", "an empty file"),
-        (b"a letter, no image", "18 bytes that begin with b'a l"),
-    ],
+    ("content", "parts"),
+    [(None, ()), (b"", ()), (b"a letter, no image", ("18 bytes", "b'a letter"))],
 )
-def test_what_is_no_image_is_named(tmp_path, content, message):
+def test_what_is_no_image_is_named(tmp_path, content, parts):
     path = tmp_path / "bild.jpg"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(KpdetectError, match=f"bild.jpg.*{message}"):
+    with pytest.raises(KpdetectError, match=mentions(str(path), *parts)):
         read_image(path)
 
 
@@ -110,7 +107,7 @@ def test_what_breaks_off_is_no_whole_image(tmp_path, name):
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     whole = save(tmp_path / name, noise).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(KpdetectError, match=f"{name}: expected a complete image"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / name))):
         read_image(tmp_path / name)
 
 
@@ -236,19 +233,19 @@ def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path, monkeypatch
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     path = tmp_path / f"bomb{suffix}"
     path.write_bytes(promising(60000, 50000, suffix))
-    with pytest.raises(KpdetectError, match=r"at most 128 megapixels, received 60000 x 50000; .*--max-megapixels"):
+    with pytest.raises(KpdetectError, match=mentions("128", "60000", "50000", "--max-megapixels")):
         read_image(path)
 
 
 def test_the_limit_of_size_is_an_option(tmp_path):
     path = save(tmp_path / "a.png", gradient(20, 30))
     assert read_image(path, max_pixels=600).shape == (20, 30, 3)
-    with pytest.raises(KpdetectError, match=r"at most 0\.000599 megapixels, received 30 x 20"):
+    with pytest.raises(KpdetectError, match=mentions("0.000599", "30", "20")):
         read_image(path, max_pixels=599)
 
 
 def test_a_folder_is_no_image(tmp_path):
-    with pytest.raises(KpdetectError, match="cannot read the image"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path))):
         read_image(tmp_path)
 
 
@@ -257,7 +254,7 @@ def test_writing_reads_back(tmp_path):
     write_image(tmp_path / "new" / "a.png", rgb)
     np.testing.assert_array_equal(read_image(tmp_path / "new" / "a.png"), rgb)
     for name in ("a.nosuch", "a"):
-        with pytest.raises(KpdetectError, match=r"expected a suffix such as \.png"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / name), ".png")):
             write_image(tmp_path / name, rgb)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
 
@@ -269,7 +266,7 @@ def test_as_rgb_takes_every_usual_shape():
     np.testing.assert_array_equal(as_rgb(np.dstack([rgb, grey])), rgb)
     np.testing.assert_array_equal(as_rgb(grey), as_rgb(grey[..., None]))
     for wrong in (rgb.astype(np.int32), rgb[..., :2], rgb[None], rgb[:0]):
-        with pytest.raises(KpdetectError, match="image: expected shape"):
+        with pytest.raises(KpdetectError, match=mentions("image", "(H, W, 3)", str(wrong.shape))):
             as_rgb(wrong)
 
 
@@ -286,7 +283,7 @@ def test_as_rgb_takes_every_usual_type():
 def test_floats_out_of_range_are_told(value):
     picture = np.full((4, 4, 3), 0.5)
     picture[1, 2, 0] = value
-    with pytest.raises(KpdetectError, match="floats from 0 to 1 or to 255, received float64 from"):
+    with pytest.raises(KpdetectError, match=mentions("0", "1", "255", "float64")):
         as_rgb(picture)
 
 
@@ -306,7 +303,7 @@ def test_to_channels():
     assert grey.shape == (9, 11, 1)
     assert np.abs(grey[..., 0] - rgb @ np.array([0.299, 0.587, 0.114])).max() <= 1
     assert to_channels(rgb, 3) is rgb
-    with pytest.raises(KpdetectError, match="channels: expected 1"):
+    with pytest.raises(KpdetectError, match=mentions("channels", "1", "3", "2")):
         to_channels(rgb, 2)
 
 
@@ -408,7 +405,7 @@ def test_identity_is_the_identity():
 def test_grey_keeps_its_axis_and_bad_matrices_are_named():
     assert warp_crop(np.zeros((9, 9), np.uint8), np.eye(3), (4, 5)).shape == (4, 5, 1)
     for bad in (np.zeros((3, 3)), np.eye(2), np.full((3, 3), np.nan)):
-        with pytest.raises(KpdetectError, match="invertible 3x3"):
+        with pytest.raises(KpdetectError, match=r"3\s?[x×]\s?3"):
             warp_crop(np.zeros((9, 9), np.uint8), bad, (4, 5))
 
 

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 from small_models import small_face_spec, small_model, small_spec
 
 from kpdetect import export
@@ -38,37 +39,35 @@ def flat(text: str) -> str:
 )
 def test_every_kind_of_file_tells_its_tensors_and_its_spec(face_exports, file, kind, tensors) -> None:
     text = flat(description(face_exports / file))
-    assert f"{kind}, " in text
+    assert kind in text
     assert tensors in text
-    for told in (
-        "model small; architecture compact, recipe small",
-        "points 3 of scheme ibug68(3 points), numbered from 0",
-        "its side is 1.35 times the box's",
-        "one channel, 0.299 R + 0.587 G + 0.114 B; raw pixels 0-255",
-        "crop pixel u = x * 48 - 0.5",
-        "trained on drawn",
-        "NME 4.50 % (box) on 3 faces of drawn, val, boxes: truth",
+    for parts in (
+        ("model small", "architecture compact", "recipe small"),
+        ("points 3", "ibug68(3 points)"),
+        ("1.35",),
+        ("0.299 R + 0.587 G + 0.114 B", "0-255"),
+        ("u = x * 48 - 0.5",),
+        ("NME 4.50 %", "3 faces", "drawn", "val", "truth"),
     ):
-        assert told in text, told
+        assert lines_with(text, *parts), parts
 
 
 def test_ops_are_counted_and_xnnpack_tells_what_it_leaves(face_exports) -> None:
     float32, int8 = (flat(description(face_exports / name)) for name in ("small.tflite", "small_int8.tflite"))
     assert re.search(r"ops \d+: ADD \d+, AVERAGE_POOL_2D 3, CONV_2D \d+", float32)
-    assert "XNNPACK all ops" in float32
+    assert "XNNPACK" in float32
     assert "QUANTIZE" not in float32
+    assert "CAST" not in float32
     assert "QUANTIZE 1" in int8
-    assert re.search(r"calibration .*1\d\d faces of synthetic", int8)
-    assert re.search(r"XNNPACK +all ops but .*CAST 1", int8)
+    assert re.search(r"\b1\d\d\b[^:]*\bsynthetic\b", int8)
+    assert re.search(r"XNNPACK.*\bCAST 1\b", int8)
     assert re.search(r"ops \d+: Add \d+", flat(description(face_exports / "small.onnx")))
 
 
 def test_a_bundle_lists_its_files_and_how_far_they_are_from_keras(face_exports) -> None:
     text = flat(description(face_exports))
-    assert re.search(
-        r"file small_int8\.tflite: \d+ bytes, difference from Keras [\d.e-]+ px at most, [\d.e-]+ px mean", text
-    )
-    assert re.search(r"file model\.weights\.h5: \d+ bytes file", text)
+    assert re.search(r"small_int8\.tflite: \d+ bytes,[^:]* [\d.e-]+ px[^:]* [\d.e-]+", text)
+    assert re.search(r"model\.weights\.h5: \d+ bytes file", text)
 
 
 def test_parts_are_told_as_ranges(tmp_path) -> None:
@@ -76,8 +75,8 @@ def test_parts_are_told_as_ranges(tmp_path) -> None:
     path = tmp_path / "a.keras"
     FORMATS["keras"]["none"].write(Source(small_model(spec), spec), path)
     text = flat(description(path))
-    assert "68 of scheme ibug68, numbered from 0: jaw 0-16, brows 17-26" in text
-    assert "Here middle -3, slope 5." in text
+    assert lines_with(text, "68", "ibug68", "jaw 0-16", "brows 17-26")
+    assert lines_with(text, "middle", "-3", "slope", "5")
 
 
 @pytest.mark.parametrize("architecture", ["compact", "imm-nose"])
@@ -102,10 +101,10 @@ def test_the_command_prints_the_page_and_draws(face_exports, tmp_path, capsys) -
 
 def test_what_cannot_be_inspected_is_one_line(tmp_path, capsys) -> None:
     (tmp_path / "notes.txt").write_text("no model")
-    for path, told in ((tmp_path / "notes.txt", "no model: expected"), (tmp_path / "absent", "no such model file")):
+    for path in (tmp_path / "notes.txt", tmp_path / "absent"):
         assert run_command(export.main, [f"--inspect={path}"]) == 2
         err = capsys.readouterr().err
-        assert told in err
+        assert err.startswith(f"kpdetect: {path}: ")
         assert len(err.splitlines()) == 1
 
 
@@ -114,9 +113,9 @@ def test_a_damaged_file_is_one_line(face_exports, tmp_path, capsys) -> None:
     start = content.rindex(b"PK\x03\x04")
     (tmp_path / "cut.tflite").write_bytes(content[:200] + bytes(start - 200) + content[start:])
     assert run_command(export.main, ["--inspect", str(tmp_path / "cut.tflite")]) == 2
-    assert "cut.tflite: cannot be opened: " in capsys.readouterr().err.splitlines()[-1]
+    assert lines_with(capsys.readouterr().err.splitlines()[-1], str(tmp_path / "cut.tflite"))
 
 
 def test_a_picture_that_cannot_be_written_is_told_before_the_model_runs(face_exports, tmp_path) -> None:
-    with pytest.raises(KpdetectError, match=r"points\.nothing"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "points.nothing"))):
         draw_points(face_exports / "small.tflite", tmp_path / "points.nothing")

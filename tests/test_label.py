@@ -316,6 +316,7 @@ def on_ray() -> Iterator[object]:
         yield label_parts
 
 
+@pytest.mark.slow
 class TestOnRay:
     def test_two_workers_equal_the_predictor_one_by_one(self, on_ray, photos, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr("kpdetect.inference.bulk.workers.started", lambda workers, address: nullcontext(on_ray))

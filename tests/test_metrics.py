@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from messages import mentions
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import to_relative
@@ -41,7 +42,7 @@ def test_without_a_pair_the_box_normalises():
 def test_one_point_is_normalised_by_the_crop_and_needs_it():
     true, predicted, visible = FACE[:, :1], OFF[:, :1], ALL[:, :1]
     assert nme_per_face(true, predicted, visible, NOSE, crop_width=80) == pytest.approx([5 / 80])
-    with pytest.raises(KpdetectError, match="crop's width"):
+    with pytest.raises(KpdetectError, match=mentions(NOSE.name, "crop")):
         nme_per_face(true, predicted, visible, NOSE)
 
 
@@ -111,12 +112,12 @@ def test_the_area_under_the_curve_is_the_auc():
 
 
 def test_a_curve_of_nothing_is_a_clear_error():
-    with pytest.raises(KpdetectError, match="expected errors"):
+    with pytest.raises(KpdetectError, match=mentions("0")):
         cumulative_error_curve([np.nan])
 
 
 def test_shapes_that_do_not_fit_are_told():
-    with pytest.raises(KpdetectError, match=r"expected points of shape \(1, 3, 2\) .* received .*\(1, 2\)"):
+    with pytest.raises(KpdetectError, match=mentions("(1, 3, 2)", "(1, 2)")):
         nme_per_face(FACE, OFF, ALL[:, :2], EYES)
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from messages import mentions
 
 from kpdetect import models
 from kpdetect.core.errors import KpdetectError
@@ -222,6 +223,7 @@ def test_batch_normalisation_has_the_defaults_of_pytorch():
     assert (layer.momentum, layer.epsilon) == (0.9, 1e-5)
 
 
+@pytest.mark.slow
 def test_mobilenets_cells_look_at_the_middle_of_their_own_pixels():
     """Cell i of stride 8 at pixel 8 i + 3, to which the last layer adds the half pixel: TensorFlow pads on one side."""
     model = fresh_model("mobilenet")
@@ -412,7 +414,7 @@ def test_the_expected_error_worked_out_by_hand():
 
 
 def test_soft_argmax_needs_a_known_size():
-    with pytest.raises(ValueError, match="known height and width"):
+    with pytest.raises(ValueError, match=mentions("height", "width")):
         SoftArgmax()(keras.Input((None, None, 3)))
 
 
@@ -494,30 +496,28 @@ def test_an_exact_network_takes_rgb_and_other_sizes(name):
 
 
 @pytest.mark.parametrize(
-    ("call", "line"),
+    ("call", "parts"),
     [
-        (("compct", 68, (112, 112, 1)), "no architecture 'compct': did you mean 'compact'"),
-        (("compact", 68, (112, 100, 1)), "height and width that divide by 16, received 112x100"),
-        (
-            ("compact", 68, (112, 112, 1), {"width": 3}),
-            "no option of architecture compact 'width': did you mean 'widths'",
-        ),
-        (("compact", 68, (112, 112, 1), {"blocks": [1]}), "3 counts of blocks"),
-        (("compact", 68, (112, 112, 1), {"widths": [8, 8, 8]}), "expected 4 widths"),
-        (("compact", 68, (112, 112, 1), {"pyramid_width": 8}), "no option of architecture compact 'pyramid_width'"),
-        (("efficientnet", 68, (112, 100, 1)), "height and width that divide by 16, received 112x100"),
-        (("efficientnet", 68, (112, 112, 1), {"blocks": [1]}), "5 counts of blocks"),
-        (("efficientnet", 68, (112, 112, 1), {"width": 0.0}), "a positive width and context, received 0.0 and 64"),
-        (("naimish", 0, (224, 224, 1)), "at least one point"),
-        (("naimish", 68, (32, 32, 1)), "the input is too small"),
-        (("twoconv", 68, (224, 224, 1), {"widths": [1, 2, 3]}), "expected 2 widths"),
-        (("mobilenet", 68, (112, 112, 1)), "expected RGB, 3 channels, received 1"),
-        (("mobilenet", 68, (24, 112, 3)), "from 32 that divide by 8, received 24x112"),
+        (("compct", 68, (112, 112, 1)), ["compct", "compact"]),
+        (("compact", 68, (112, 100, 1)), ["compact", "16", "112", "100"]),
+        (("compact", 68, (112, 112, 1), {"width": 3}), ["compact", "width", "widths"]),
+        (("compact", 68, (112, 112, 1), {"blocks": [1]}), ["compact", "3", "blocks"]),
+        (("compact", 68, (112, 112, 1), {"widths": [8, 8, 8]}), ["compact", "4", "widths"]),
+        (("compact", 68, (112, 112, 1), {"pyramid_width": 8}), ["compact", "pyramid_width"]),
+        (("efficientnet", 68, (112, 100, 1)), ["efficientnet", "16", "112", "100"]),
+        (("efficientnet", 68, (112, 112, 1), {"blocks": [1]}), ["efficientnet", "5", "blocks"]),
+        (("efficientnet", 68, (112, 112, 1), {"width": 0.0}), ["efficientnet", "width", "0.0", "64"]),
+        (("naimish", 0, (224, 224, 1)), ["naimish", "0", "(224, 224, 1)"]),
+        (("naimish", 68, (32, 32, 1)), ["2x2", "3x3"]),
+        (("twoconv", 68, (224, 224, 1), {"widths": [1, 2, 3]}), ["twoconv", "2", "widths"]),
+        (("mobilenet", 68, (112, 112, 1)), ["mobilenet", "3", "1"]),
+        (("mobilenet", 68, (24, 112, 3)), ["mobilenet", "32", "8", "24", "112"]),
     ],
 )
-def test_mistakes_have_one_clear_line(call, line):
-    with pytest.raises(KpdetectError, match=line):
+def test_mistakes_have_one_clear_line(call, parts):
+    with pytest.raises(KpdetectError, match=mentions(*parts)) as caught:
         models.build(*call)
+    assert "\n" not in str(caught.value)
 
 
 def test_compact_upsamples_in_float32():

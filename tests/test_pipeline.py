@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from messages import lines_with, mentions
 
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import CropRule, apply_matrix, tight_box, to_pixels
@@ -116,7 +117,7 @@ def test_what_several_processes_make_is_what_one_makes_to_the_last_digit():
     for number in range(3):
         options = BatchOptions(CROP.size_hw, 6, seed=5, start_step=2, share=Share(number, 3))
         assert_same(first_batches(made, transforms, options, 3), [[p[number::3] for p in batch] for batch in whole])
-    with pytest.raises(KpdetectError, match="a size that 4 processes can share evenly, received 6"):
+    with pytest.raises(KpdetectError, match=mentions("4", "6")):
         BatchOptions(CROP.size_hw, 6, share=Share(1, 4))
 
 
@@ -159,7 +160,7 @@ def test_going_on_without_broken_images_says_how_many(tmp_path, capsys, in_file)
     paths = ["broken-0", "photo-1", "photo-2", "broken-3", "photo-4"]
     file = tmp_path / "cache.npy" if in_file else None
     made = build_cache(annotated(5, paths=paths), FaceFraming(CROP), 1, file, skip_bad=True)
-    assert "went on without 2 of 5 faces" in capsys.readouterr().err
+    assert lines_with(capsys.readouterr().err, "2", "5")
     whole = build_cache(annotated(5), FaceFraming(CROP), 1)
     np.testing.assert_array_equal(made.rows, [1, 2, 4])
     assert len(made) == 3
@@ -172,7 +173,7 @@ def test_going_on_without_broken_images_says_how_many(tmp_path, capsys, in_file)
 def test_a_box_without_area_is_named_by_its_file():
     faces = annotated(3)
     faces.boxes[1] = [10, 10, 10, 20]
-    with pytest.raises(DataError, match="photo-1: face box"):
+    with pytest.raises(DataError, match=mentions("photo-1", "[10.0, 10.0, 10.0, 20.0]")):
         build_cache(faces, FaceFraming(CROP), 1)
 
 
@@ -197,6 +198,7 @@ def test_tensorflow_shares_the_memory_of_the_cache(tmp_path, in_file):
     np.testing.assert_array_equal(as_tensors(odd).images, odd.images)
 
 
+@pytest.mark.slow
 def test_a_program_that_still_holds_batches_ends():
     """Threads of TensorFlow that wait for Python would keep it from ending."""
     code = (
@@ -218,7 +220,7 @@ def test_a_program_that_still_holds_batches_ends():
 
 def test_what_does_not_fit_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "available_memory", lambda: 5000.0)
-    with pytest.raises(KpdetectError, match=r"7x46x56x1 bytes needs 0.00 GB.*--cache FILE"):
+    with pytest.raises(KpdetectError, match=mentions("7x46x56x1", "0.00 GB", "--cache")):
         build_cache(annotated(7), FaceFraming(CROP), 1)
     assert len(build_cache(annotated(7), FaceFraming(CROP), 1, tmp_path / "cache.npy")) == 7
     monkeypatch.undo()
@@ -277,14 +279,14 @@ def test_evaluation_by_other_boxes():
 def test_options_are_checked():
     made = build_cache(annotated(2), FaceFraming(CROP), 1)
     for wrong in ({"batch_size": 0}, {"batch_size": 2, "start_step": -1}):
-        with pytest.raises(KpdetectError, match="expected a positive size"):
+        with pytest.raises(KpdetectError, match=mentions(*(f"{name}={value}" for name, value in wrong.items()))):
             BatchOptions(CROP.size_hw, **wrong)
-    with pytest.raises(KpdetectError, match="context of 1 or more"):
+    with pytest.raises(KpdetectError, match=mentions("context", "1", "0.9")):
         FaceFraming(CROP, 0.9)
-    with pytest.raises(KpdetectError, match="at least the crop's"):
+    with pytest.raises(KpdetectError, match=mentions("40", "48")):
         ImageFraming(40, (48, 48))
     nameless = KeypointSchema("mine", ("a", "b", "c"))
-    with pytest.raises(KpdetectError, match="cannot be mirrored"):
+    with pytest.raises(KpdetectError, match=mentions("RandomFlip", "mine")):
         training_batches(made, (RandomFlip(),), nameless, BatchOptions(CROP.size_hw, 2))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 from small_models import small_bundle, small_face_spec, small_model
 
 from kpdetect import evaluate, export, models
@@ -83,7 +84,7 @@ def test_int8_takes_bytes_and_says_so(face_exports, crops) -> None:
     assert (image["name"], image["dtype"], image["shape_signature"][0]) == ("image", np.uint8, -1)
     spec = bundle.read_spec(path)
     assert spec.input_dtype == "uint8"
-    assert "raw pixels 0-255 as uint8" in spec.to_json()
+    assert re.search(mentions("0-255", "uint8"), spec.to_json())
     others = dict(spec.extra)
     ranges = others.pop("ranges_from")
     assert ranges["data"] == "synthetic"
@@ -148,7 +149,7 @@ def test_two_scopes_are_the_same_network(architecture) -> None:
 def test_a_quantised_file_is_measured_like_any_other(face_exports, capsys) -> None:
     file = str(face_exports / "small_int8.tflite")
     assert evaluate.main([file, "--data", OTHER_FACES, "--no-box-jitter"]) == 0
-    assert "small on synthetic, all" in capsys.readouterr().out
+    assert lines_with(capsys.readouterr().out, "small", "synthetic", "all")
 
 
 def test_the_record_tells_the_greatest_and_the_mean_difference(face_exports) -> None:
@@ -186,13 +187,10 @@ def test_a_large_set_is_sampled_and_always_the_same(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (
-            "synthetic:60",
-            r"synthetic:60: expected at least 100 .*, received 5\d",
-        ),
-        ("csv:nose.csv", "'nose.csv': expected 3 points .*, received 1 points"),
-        ("csv:absent.csv", r"absent\.csv"),
-        ("csv:night/faces.csv", r"at least 100 photographs, received 0 and 1\d\d "),
+        ("synthetic:60", mentions("synthetic:60", "100") + r"(?=.*\b5\d\b)"),
+        ("csv:nose.csv", mentions("3", "nose.csv", "1")),
+        ("csv:absent.csv", mentions("absent.csv")),
+        ("csv:night/faces.csv", mentions("100", "0") + r"(?=.*\b1[1-4]\d\b)"),
     ],
 )
 def test_a_representative_set_that_does_not_suit_is_told_and_nothing_is_written(
@@ -215,6 +213,7 @@ def test_a_representative_set_that_does_not_suit_is_told_and_nothing_is_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "bundle", "night", "nose.csv"]
 
 
+@pytest.mark.slow
 def test_an_int8_file_outside_its_tolerance_is_refused(tmp_path, monkeypatch) -> None:
     """A file that is really wrong: it took its ranges from black pictures."""
     kind = FORMATS["tflite"]["int8"]
@@ -225,7 +224,7 @@ def test_an_int8_file_outside_its_tolerance_is_refused(tmp_path, monkeypatch) ->
 
     monkeypatch.setitem(FORMATS["tflite"], "int8", Kind(of_the_night, mean_px=kind.mean_px, on_faces=True))
     source = small_bundle(tmp_path / "bundle", spec=small_face_spec())
-    with pytest.raises(KpdetectError, match=r"small_int8\.tflite: .*at most 0\.3 pixels"):
+    with pytest.raises(KpdetectError, match=mentions("small_int8.tflite", "Keras", "0.3")):
         export_model(source, tmp_path / "e", ("tflite",), quantization=Quantization(("int8",), "synthetic:120"))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
@@ -238,7 +237,7 @@ def test_an_op_without_a_plain_kernel_is_refused_before_it_is_quantised(tmp_path
     features = keras.ops.erfinv(keras.layers.Conv2D(2, 1)(image))
     model = keras.Model(image, keras.layers.Reshape((2, 2))(keras.layers.Dense(4)(keras.layers.Flatten()(features))))
     source = Source(model, small_face_spec(), CalibrationSet(np.zeros((20, 4, 4, 1), np.uint8), "night"))
-    with pytest.raises(KpdetectError, match=r"TFLite: .*without a built-in TFLite kernel"):
+    with pytest.raises(KpdetectError, match=mentions("TFLite", "Erfinv")):
         FORMATS["tflite"][way].write(source, tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())
 
@@ -246,7 +245,7 @@ def test_an_op_without_a_plain_kernel_is_refused_before_it_is_quantised(tmp_path
 def test_an_out_that_cannot_be_written_is_told(tmp_path) -> None:
     source = small_bundle(tmp_path / "bundle", spec=small_face_spec())
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(KpdetectError, match="file/e: cannot write there"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "file" / "e"))):
         export_model(source, tmp_path / "file" / "e", ("tflite",), quantization=Quantization(("dynamic",)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "file"]
 
@@ -254,14 +253,14 @@ def test_an_out_that_cannot_be_written_is_told(tmp_path) -> None:
 def test_a_missing_quantizer_names_its_install_line(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     source = small_bundle(tmp_path / "bundle", spec=small_face_spec())
-    with pytest.raises(MissingExtra, match=r'needs ai_edge_quantizer: pip install "kpdetect\[train\]"'):
+    with pytest.raises(MissingExtra, match=mentions("ai_edge_quantizer", 'pip install "kpdetect[train]"')):
         export_model(source, tmp_path / "e", ("tflite",), quantization=Quantization(("dynamic",)))
     assert not (tmp_path / "e").exists()
 
 
 def test_int8_without_a_set_is_told_by_the_writer_too(tmp_path) -> None:
     spec = small_face_spec()
-    with pytest.raises(KpdetectError, match=r"int8: .*--representative"):
+    with pytest.raises(KpdetectError, match=mentions("int8", "--representative")):
         FORMATS["tflite"]["int8"].write(Source(small_model(spec), spec), tmp_path / "a.tflite")
 
 

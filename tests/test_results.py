@@ -2,6 +2,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from messages import mentions
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.evaluation.results import ResultRow, append_row, read_rows, write_rows
@@ -55,7 +56,7 @@ def test_a_file_without_the_column_of_the_constant_prediction_is_read(tmp_path: 
 
 def test_another_header_is_an_error_that_names_the_columns(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("model,nme\ncompact,5\n")
-    with pytest.raises(KpdetectError, match="expected the columns model,file,dataset"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "results.csv"), "model", "file", "dataset", "nme")):
         read_rows(tmp_path / "results.csv")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import mentions
 from small_models import small_bundle, small_spec
 
 import kpdetect
@@ -126,7 +127,7 @@ def test_an_exchanged_tflite_is_detected(folder, tmp_path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(KpdetectError, match=r"small\.tflite: .*expected sha256"):
+    with pytest.raises(KpdetectError, match=mentions(str(file), "sha256")):
         runtime.load(tmp_path / "b")
 
 
@@ -160,15 +161,15 @@ def test_a_fixed_batch_is_fed_in_pieces(tmp_path, folder, expected) -> None:
 def test_wrong_crops_are_told(folder) -> None:
     model = runtime.load(folder / "small.tflite")
     for shape in ((32, 48, 3), (1, 48, 32, 3), (1, 32, 48, 1), (1, 32, 48)):
-        with pytest.raises(KpdetectError, match=r"expected crops of shape \(batch, 32, 48, 3\), received \("):
+        with pytest.raises(KpdetectError, match=mentions("(batch, 32, 48, 3)", str(shape))):
             model(np.zeros(shape, np.uint8))
     for dtype in (np.float64, np.int32, bool):
-        with pytest.raises(KpdetectError, match="expected crops of raw pixels 0-255 as uint8 or float32, received"):
+        with pytest.raises(KpdetectError, match=mentions("0-255", "uint8", "float32", np.dtype(dtype).name)):
             model(np.zeros((1, 32, 48, 3), dtype))
 
 
 def test_no_threads_are_told(folder) -> None:
-    with pytest.raises(KpdetectError, match="threads: expected 1 or more, received 0"):
+    with pytest.raises(KpdetectError, match=mentions("threads", "1", "0")):
         runtime.load(folder, threads=0)
 
 
@@ -176,7 +177,7 @@ def test_no_threads_are_told(folder) -> None:
 def test_half_a_file_is_told(folder, tmp_path, kind) -> None:
     content = (folder / kind).read_bytes()
     (tmp_path / kind).write_bytes(content[: len(content) // 2])
-    with pytest.raises(KpdetectError, match=kind):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / kind))):
         runtime.load(tmp_path / kind)
 
 
@@ -190,11 +191,11 @@ def test_damage_behind_a_whole_spec_is_told(folder, tmp_path) -> None:
     (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"nothing")
     bundle.embed_in_saved_model(spec, tmp_path / "saved_model")
     for name, told in (
-        ("a.tflite", r".*TFLite model"),
-        ("b.keras", r".*Keras model"),
-        ("saved_model", r".*SavedModel"),
+        ("a.tflite", "TFLite"),
+        ("b.keras", "Keras"),
+        ("saved_model", "SavedModel"),
     ):
-        with pytest.raises(KpdetectError, match=f"{name}: {told}"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / name), told)):
             runtime.load(tmp_path / name)
 
 
@@ -208,7 +209,7 @@ def test_a_file_without_spec_is_told(folder, tmp_path) -> None:
     onnx.save(proto, tmp_path / "a.onnx")
     shutil.copytree(folder / "saved_model", tmp_path / "a", ignore=shutil.ignore_patterns("assets.extra"))
     for name in ("a.tflite", "a.onnx", "a"):
-        with pytest.raises(KpdetectError, match=rf"{name}: .*spec\.json.*python -m kpdetect.export"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / name), "spec.json", "export")):
             runtime.load(tmp_path / name)
 
 
@@ -219,7 +220,7 @@ def test_code_in_a_keras_file_does_not_run(tmp_path) -> None:
     image = keras.Input(spec.input_shape, name="image")
     keras.Model(image, keras.layers.Lambda(lambda x: x[:, :3, :2, 0])(image)).save(tmp_path / "lambda.keras")
     bundle.embed_in_zip(spec, tmp_path / "lambda.keras")
-    with pytest.raises(KpdetectError, match="loaded safely"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "lambda.keras"), "Keras", "Lambda")):
         runtime.load(tmp_path / "lambda.keras")
 
 
@@ -230,16 +231,16 @@ def test_a_model_that_gives_other_points_than_its_spec_is_told(folder, tmp_path)
     content = (folder / "small.tflite").read_bytes()
     (tmp_path / "a.tflite").write_bytes(content[: content.index(b"PK\x03\x04")])
     bundle.embed_in_zip(spec, tmp_path / "a.tflite")
-    with pytest.raises(KpdetectError, match=r"expected 'keypoints' of shape \(1, 2, 2\), received \(1, 3, 2\)"):
+    with pytest.raises(KpdetectError, match=mentions("keypoints", "(1, 2, 2)", "(1, 3, 2)")):
         runtime.load(tmp_path / "a.tflite")(np.zeros((1, 32, 48, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
     ("uncertainty", "told"),
     [
-        (None, "expected an output 'uncertainty', received keypoints"),
-        (np.zeros((2, 4), np.float32), r"expected 'uncertainty' of shape \(2, 3\), received \(2, 4\)"),
-        (np.zeros((2, 3, 1), np.float32), r"expected 'uncertainty' of shape \(2, 3\), received \(2, 3, 1\)"),
+        (None, ("uncertainty", "keypoints")),
+        (np.zeros((2, 4), np.float32), ("uncertainty", "(2, 3)", "(2, 4)")),
+        (np.zeros((2, 3, 1), np.float32), ("uncertainty", "(2, 3)", "(2, 3, 1)")),
     ],
 )
 def test_a_model_that_tells_another_uncertainty_than_its_spec_is_told(uncertainty, told) -> None:
@@ -248,7 +249,7 @@ def test_a_model_that_tells_another_uncertainty_than_its_spec_is_told(uncertaint
         return {name: array for name, array in outputs.items() if array is not None}
 
     crops, path = np.zeros((2, 32, 48, 3), np.uint8), Path("a.tflite")
-    with pytest.raises(KpdetectError, match=f"^a.tflite: {told}"):
+    with pytest.raises(KpdetectError, match=mentions("a.tflite", *told)):
         runtime.Runtime(small_spec(), path, 0, run).predict(crops)
     silent = dataclasses.replace(small_spec(), uncertainty=False)
     assert runtime.Runtime(silent, path, 0, run).predict(crops).uncertainty is None
@@ -265,5 +266,5 @@ def test_a_model_that_tells_another_uncertainty_than_its_spec_is_told(uncertaint
 )
 def test_a_missing_package_names_its_install_line(folder, monkeypatch, kind, package, extra) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtra, match=rf'needs {package}: pip install "kpdetect\[{extra}\]"'):
+    with pytest.raises(MissingExtra, match=mentions(package, f'pip install "kpdetect[{extra}]"')):
         runtime.load(folder / kind)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import lines_with, mentions
 from small_models import small_bundle
 
 from kpdetect import show, visualization
@@ -110,29 +111,29 @@ class TestCommand:
         assert len(defaults) == len(PICTURES)
 
     @pytest.mark.parametrize(
-        ("words", "message"),
+        ("words", "parts"),
         [
-            ("keypionts", "did you mean 'keypoints'"),
-            ("keypoints --count 0", "--count: expected 1 or more"),
-            ("keypoints --data synthetc:3", "did you mean 'synthetic'"),
-            ("keypoints --out picture.weird", "expected a suffix of"),
-            ("keypoints --out picture", "expected a suffix of"),
+            ("keypionts", "keypionts keypoints"),
+            ("keypoints --count 0", "--count 1 0"),
+            ("keypoints --data synthetc:3", "synthetc synthetic"),
+            ("keypoints --out picture.weird", "picture.weird .weird png"),
+            ("keypoints --out picture", "picture png"),
             ("keypoints --out .", "suffix"),
-            ("scheme --scheme ibug86", "did you mean 'ibug68'"),
-            ("transforms --recipe compct", "did you mean 'compact'"),
-            ("curves nowhere", "nowhere: not found"),
-            ("predictions --model nowhere", "no such model"),
-            ("errors --model nowhere", "no such model"),
-            ("errors --model RGB", "name a model or data whose scheme fits"),
-            ("kernels --model nowhere", "no such model"),
-            ("feature-maps --model MODEL --image photo.jpg --data synthetic:2", "choose one"),
-            ("feature-maps --model MODEL --data synthetic:2 --face 2", "--face from 0 to 1, received 2"),
-            ("feature-maps --model MODEL --image BLANK", "no face found"),
-            ("feature-maps --model MODEL --image BLANK --out BLANK", "would replace the photograph"),
+            ("scheme --scheme ibug86", "ibug86 ibug68"),
+            ("transforms --recipe compct", "compct compact"),
+            ("curves nowhere", "nowhere"),
+            ("predictions --model nowhere", "nowhere"),
+            ("errors --model nowhere", "nowhere"),
+            ("errors --model RGB", "ibug68 68"),
+            ("kernels --model nowhere", "nowhere"),
+            ("feature-maps --model MODEL --image photo.jpg --data synthetic:2", "--image --data"),
+            ("feature-maps --model MODEL --data synthetic:2 --face 2", "--face 0 1 2"),
+            ("feature-maps --model MODEL --image BLANK", "BLANK --data"),
+            ("feature-maps --model MODEL --image BLANK --out BLANK", "--out BLANK"),
         ],
     )
     def test_a_users_mistake_is_one_line_and_leaves_nothing(
-        self, words, message, bundle, rgb_bundle, tmp_path, monkeypatch, capsys
+        self, words, parts, bundle, rgb_bundle, tmp_path, monkeypatch, capsys
     ):
         blank = tmp_path / "input" / "blank.png"
         write_image(blank, np.full((80, 80, 3), 128, np.uint8))
@@ -142,8 +143,8 @@ class TestCommand:
         before = blank.read_bytes()
         assert run_command(main, [places.get(word, word) for word in words.split()]) == 2
         error = capsys.readouterr().err.splitlines()
-        assert message in error[-1]
-        assert sum(line.startswith("kpdetect: ") for line in error) - ("starting" in error[0]) == 1
+        assert lines_with(error[-1], *(places.get(part, part) for part in parts.split()))
+        assert sum(line.startswith("kpdetect: ") for line in error) <= 2  # one before a model is read
         assert not [line for line in error if "Traceback" in line]
         assert not os.listdir()
         assert blank.read_bytes() == before
@@ -154,7 +155,7 @@ class TestCommand:
         monkeypatch.setattr(show, "load", lambda spec, skip: unlabelled)
         model = ["--model", str(bundle)] if name in ("predictions", "errors") else []
         assert run_command(main, [name, *model, "--out", str(tmp_path / "p.png")]) == 2
-        assert "expected visible points to show" in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, unlabelled.name, "show", "2")
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("name", PICTURES)
@@ -225,7 +226,7 @@ class TestExhibits:
         faces = load("synthetic:10")
         assert select_evenly(faces, 3).paths.tolist() == faces.paths[[0, 4, 9]].tolist()
         assert len(select_evenly(faces, 99)) == 10
-        with pytest.raises(KpdetectError, match=r"synthetic.*at least one face"):
+        with pytest.raises(KpdetectError, match=mentions(faces.name)):
             select_evenly(faces.take([]), 3)
 
     def test_the_typical_face_is_the_mean_whatever_place_and_size(self):
@@ -257,7 +258,7 @@ class TestExhibits:
     @pytest.mark.parametrize("text", ["epoch,loss\n1,many\n", "epoch,loss,nme\n1,2\n"])
     def test_a_damaged_log_is_named(self, history, text):
         history.write_text(text)
-        with pytest.raises(KpdetectError, match=r"history\.csv: expected the log of a training"):
+        with pytest.raises(KpdetectError, match=mentions(str(history))):
             read_history(str(history))
 
 
@@ -340,19 +341,19 @@ class TestInspection:
 class TestPictures:
     def test_numbers_of_pictures_and_points_must_agree(self, tmp_path):
         crops, points = np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 3, 2))
-        with pytest.raises(KpdetectError, match="expected crops with points and a title each"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "k.png"), "2", "1")):
             visualization.keypoint_sheet(crops, points, OWN, ["one"], tmp_path / "k.png")
         row = visualization.TransformRow("before", list(crops), points)
         for rows in ([], [row, visualization.TransformRow("after", list(crops[:1]), points[:1])]):
-            with pytest.raises(KpdetectError, match="in every row"):
+            with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "t.png"))):
                 visualization.transform_sheet(rows, OWN, "", tmp_path / "t.png")
-        with pytest.raises(KpdetectError, match=r"layout of shape \(3, 2\)"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "s.png"), "(3, 2)")):
             visualization.scheme_page(points[0, :2], OWN, tmp_path / "s.png")
-        with pytest.raises(KpdetectError, match="errors of 3 points"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "e.png"), "3", "(1,)")):
             visualization.point_errors(points[0], [0.1], OWN, "", tmp_path / "e.png")
-        with pytest.raises(KpdetectError, match="expected kernels"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "k.png"), "(3, 3, 2, 4)")):
             visualization.kernel_sheet(np.zeros((3, 3, 2, 4)), "", tmp_path / "k.png")
-        with pytest.raises(KpdetectError, match="expected maps"):
+        with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "f.png"))):
             visualization.feature_maps(crops[0], np.zeros((3, 3, 3, 4)), np.zeros((8, 8, 3)), "", tmp_path / "f.png")
         assert not list(tmp_path.iterdir())
 
@@ -396,4 +397,4 @@ def test_the_packaged_models_are_listed_with_their_size_and_error(capsys) -> Non
     assert header.split() == ["name", "alias", "points", "input", "bytes", "error"]
     (row,) = rows
     assert row.split()[:6] == ["compact-160-v1", "compact", "68", "160x160", "grey", "1133707"]
-    assert "NME 3.19 % (inter-ocular) on 151 faces" in row
+    assert lines_with(row, "3.19 %", "inter-ocular", "151")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from messages import lines_with
 
 from kpdetect.core.images import cv2
 from kpdetect.core.schema import IBUG68
@@ -72,4 +73,4 @@ def test_the_table_names_every_part_with_its_count(faces, crops):
     assert len(table.splitlines()) == 3
     for group in parts.values():
         for part in group:
-            assert f"{part.name}: 2.00 % ({part.n})" in table
+            assert lines_with(table, part.name, "2.00 %", str(part.n))

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import pytest
 from forked_training import ONE_THREAD, finish, start, wait_for
+from messages import lines_with, mentions
 
 from kpdetect.core.errors import Interrupted, KpdetectError
 from kpdetect.core.geometry import CropRule
@@ -47,12 +48,15 @@ def weights_of(folder: Path) -> list[np.ndarray]:
     return load_bundle(folder)[0].get_weights()
 
 
+@pytest.mark.slow
 def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path: Path) -> None:
     """SIGTERM, SIGKILL as often as wanted, Ctrl-C; with one thread nothing differs, not even in the last digit.
 
     The cut one keeps its cache in a file, which is made once.
     """
-    log, cut, chance = tmp_path / "log", tmp_path / "cut", random.Random()
+    seed = int(os.environ.get("KPDETECT_KILL_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"KPDETECT_KILL_SEED={seed} repeats the instants of this test")
+    log, cut, chance = tmp_path / "log", tmp_path / "cut", random.Random(seed)
     cache, made = tmp_path / "cache.npy", set()
     command = [*COMMAND, "--out", str(cut), "--cache", str(cache)]
     started, ended = time.monotonic(), []
@@ -75,13 +79,13 @@ def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path
     assert ended, "expected a training that is ended before it is done"
     assert ended == [143, *[-9] * KILLS, 130][: len(ended)], log.read_text()[-2000:]
     said = log.read_text()
-    assert re.search(r"kpdetect: stopped by SIGTERM after epoch \d+(, step \d+)?, and saved: --resume goes on", said)
-    assert ("stopped by SIGINT" in said) == (len(ended) == len(signals))
+    assert any(re.search(r"epoch \d+", line) for line in lines_with(said, "kpdetect:", "SIGTERM", "--resume"))
+    assert bool(lines_with(said, "SIGINT")) == (len(ended) == len(signals))
     assert "Traceback" not in said
     finish(start([*command, "--resume"], ONE_THREAD, log), log)
     made.add((cache.stat().st_ino, cache.stat().st_mtime_ns))
     assert len(made) == 1
-    assert "faces that were cached before are used again" in log.read_text()
+    assert lines_with(log.read_text(), str(cache))
     for one, other in zip(weights_of(tmp_path / "whole"), weights_of(cut), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (cut / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
@@ -169,7 +173,7 @@ def test_a_file_that_may_not_grow_is_told_as_a_full_disk_is(model: keras.Model, 
 
 def _refuses_and_keeps(model: keras.Model, folder: Path, last_step: int) -> None:
     weights = model.get_weights()
-    with pytest.raises(KpdetectError, match=r"step0000003\.npz: cannot be written: .*stays as it was"):
+    with pytest.raises(KpdetectError, match=mentions("epoch000000_step0000003.npz")):
         kept(folder).keep(model, Progress(step=3))
     newest = kept(folder).newest()
     assert newest is not None
@@ -188,7 +192,7 @@ def test_states_come_every_so_many_steps_and_two_of_them_stay(model: keras.Model
         "epoch000000_step0000006.npz",
         "epoch000000_step0000009.npz",
     ]
-    with pytest.raises(Interrupted, match="stopped by SIGTERM after epoch 0, step 1"):
+    with pytest.raises(Interrupted, match=mentions("SIGTERM", "epoch 0", "step 1")):
         fit(model, 11, StepCheckpoint(kept(tmp_path / "other"), Progress(), 0, lambda: signal.SIGTERM, []))
 
 
@@ -237,7 +241,7 @@ def test_of_several_processes_one_alone_writes_and_removes(model: keras.Model, t
         another.keep(model, Progress(step=step), is_best=True)
     assert sorted((tmp_path / "checkpoints").iterdir()) == before
     model.layers[0].kernel.assign(model.layers[0].kernel * math.nan)
-    with pytest.raises(KpdetectError, match="the weights are not finite"):
+    with pytest.raises(KpdetectError, match=mentions("weights", "step 5")):
         another.keep(model, Progress(step=5))
 
 
@@ -275,13 +279,13 @@ def test_a_damaged_state_is_passed_over(model: keras.Model, tmp_path: Path, caps
     content[len(content) // 2] ^= 1
     two.write_bytes(content)
     assert kept(tmp_path).newest() == one
-    assert "step0000002.npz: cannot be read as a checkpoint" in capsys.readouterr().err
+    assert lines_with(capsys.readouterr().err, str(two))
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
     kept(tmp_path).keep(model, Progress(step=1))
     assert kept(tmp_path).newest() == one
     assert list((tmp_path / "checkpoints").iterdir()) == [one]
     one.write_bytes(b"half")
-    with pytest.raises(KpdetectError, match="cannot be read as a checkpoint"):
+    with pytest.raises(KpdetectError, match=mentions(str(one))):
         kept(tmp_path).newest()
 
 
@@ -289,7 +293,7 @@ def test_weights_that_are_not_finite_are_not_kept(model: keras.Model, tmp_path: 
     fit(model, 1)
     kept(tmp_path).keep(model, Progress(step=1))
     model.layers[1].set_weights([np.full((4096, 1), np.nan), np.zeros(1)])
-    with pytest.raises(KpdetectError, match=r"weights are not finite after epoch 0, step 2; .*--learning-rate"):
+    with pytest.raises(KpdetectError, match=mentions("weights", "epoch 0", "step 2", "--learning-rate")):
         kept(tmp_path).keep(model, Progress(step=2))
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["epoch000000_step0000001.npz"]
 
@@ -320,8 +324,8 @@ def test_broken_images_are_named_or_counted_and_gone_past(
     cache = open_cache(faces.train, framing_of(chosen), chosen.channels, skip_bad=True)
     assert len(cache) + len(faces.val) == 10
     said = capsys.readouterr().err
-    assert sum(map(int, re.findall(r"went on without (\d) of", said))) == 2
-    assert {"face3.jpg", "face10.jpg"} == set(re.findall(r"face\d+\.jpg(?=: expected a whole image)", said))
+    named = {name for line in said.splitlines() for name in re.findall(r"face\d+\.jpg", line)}
+    assert named == {"face3.jpg", "face10.jpg"}
 
 
 @pytest.mark.parametrize("teacher", [False, True])
@@ -360,4 +364,4 @@ def test_a_broken_image_ends_a_training_that_is_not_to_go_past_it(
     command = ["--data", f"csv:{partly_broken}", "--val-fraction", "0.5", "--out", str(tmp_path / "run")]
     assert run_command(main, [*command, *forked_training.SMALL]) == 2
     said = capsys.readouterr().err
-    assert re.search(r"face(3|10)\.jpg: expected a whole image", said)
+    assert lines_with(said, "face3.jpg") or lines_with(said, "face10.jpg")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import lines_with, mentions
 
 from kpdetect import evaluate
 from kpdetect.core.errors import KpdetectError
@@ -56,10 +57,11 @@ def test_a_run_leaves_model_log_pictures_and_result(trained: Path) -> None:
     assert {"learning_curves.png", "predictions.png", "error_curve.png"} <= names
     row = read_rows(trained / "result.csv")[0]
     assert (row.boxes, row.normaliser, row.dataset) == ("truth", "inter-ocular", "synthetic")
-    assert "val by subject" in row.split
+    assert row.split.split()[0] == "val"
     assert len(losses_of(trained)) == 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,40 +83,40 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(
 
 def test_resuming_with_other_settings_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(trained, "--epochs", "5", "--resume") == 2
-    assert "same settings" in capsys.readouterr().err
+    assert lines_with(capsys.readouterr().err, "--resume", "epochs")
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (trained / "spec.json").read_bytes()
     assert run(trained, "--epochs", "1") == 2
-    assert re.search(r"holds another run; --resume .*--overwrite", capsys.readouterr().err)
+    assert lines_with(capsys.readouterr().err, str(trained), "--resume", "--overwrite")
     assert (trained / "spec.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "parts"),
     [
-        (["--recipe", "compct"], "did you mean 'compact'"),
-        (["--loss", "wng"], "did you mean 'wing'"),
-        (["--data", "youtube-faces:/no/such/place"], "/no/such/place"),
-        (["--data", "synthetc:5"], "did you mean 'synthetic'"),
-        (["--epochs", "0"], "epochs"),
-        (["--batch-size", "-1"], "batch-size"),
-        (["--resume"], "found no run"),
+        (["--recipe", "compct"], ["compct", "compact"]),
+        (["--loss", "wng"], ["wng", "wing"]),
+        (["--data", "youtube-faces:/no/such/place"], ["/no/such/place"]),
+        (["--data", "synthetc:5"], ["synthetc", "synthetic"]),
+        (["--epochs", "0"], ["epochs", "1", "0"]),
+        (["--batch-size", "-1"], ["batch-size", "1", "-1"]),
+        (["--resume"], ["--resume"]),
     ],
 )
 def test_a_users_mistake_is_one_line_and_leaves_nothing(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(main, ["--out", str(tmp_path / "run"), "--data", "synthetic:12", *arguments]) == 2
     error = capsys.readouterr().err
-    assert message in error
+    assert lines_with(error, *parts)
     assert "Traceback" not in error
     assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_no_number_stops_with_what_to_try() -> None:
-    with pytest.raises(KpdetectError, match="--learning-rate"):
+    with pytest.raises(KpdetectError, match=mentions("--learning-rate")):
         StopWhenNotFinite().on_train_batch_end(4, {"loss": float("nan")})
     StopWhenNotFinite().on_train_batch_end(4, {"loss": 1.0})
 
@@ -138,6 +140,7 @@ def test_shapes_that_differ_only_in_place_and_size_have_no_spread() -> None:
 SMALL = ["--set", "architecture_options.widths=8:8:12:16", "architecture_options.blocks=1:1:1"]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_test_part_leaves_it_alone_and_measures_it_afterwards(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,7 +149,7 @@ def test_a_run_with_a_test_part_leaves_it_alone_and_measures_it_afterwards(
     arguments = [*data, *SMALL, "--batch-size", "16", "--epochs", "1", "--seed", "3", "--out", str(tmp_path / "run")]
     assert run_command(main, arguments) == 0
     told = capsys.readouterr()
-    assert "measured error (inter-ocular)" in told.out
+    assert lines_with(told.out, "inter-ocular")
     spec = read_spec(tmp_path / "run")
     assert spec.extra["split"] == {"val_fraction": 0.5, "seed": 3, "test_fraction": 0.1}
     assert spec.extra["training"]["align_labels"] is True
@@ -155,15 +158,15 @@ def test_a_run_with_a_test_part_leaves_it_alone_and_measures_it_afterwards(
     assert all(np.isfinite(value) for value in spec.face_score.values())
 
     train, val, test = split_by_rule(load("synthetic:110"), spec.extra["split"])
-    assert f"train    {len(train)} faces" in told.err
-    assert f"validate {len(val)} faces" in told.err
+    assert lines_with(told.err, "train", str(len(train)))
+    assert lines_with(told.err, "validate", str(len(val)))
     assert len(train) + len(val) + len(test) == 110
     command = [str(tmp_path / "run"), "--data", "synthetic:110", "--split", "test", "--no-box-jitter", "--json", "-"]
     assert run_command(evaluate.main, command) == 0
     told = capsys.readouterr()
     report = json.loads(told.out)
-    assert (report["n"], report["split"]) == (len(test), "test by subject (looked at after training)")
-    assert re.search(r"face score .*: [\d.]+ % of the faces, [\d.]+ % of \d+ background crops", told.err)
+    assert (report["n"], report["split"].split()[0]) == (len(test), "test")
+    assert re.search(r"face[^\n]* [\d.]+ %[^\n]* [\d.]+ %[^\n]* \d+ ", told.err)
 
 
 def test_the_bundle_holds_the_calibrated_network(trained: Path) -> None:
@@ -197,7 +200,7 @@ def test_a_test_fraction_out_of_range_is_told(
     fraction: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path / "run", "--test-fraction", fraction) == 2
-    assert "expected fractions in [0, 1)" in capsys.readouterr().err
+    assert lines_with(capsys.readouterr().err, "[0, 1)", str(float(fraction)))
     assert not (tmp_path / "run").exists()
 
 
@@ -217,5 +220,5 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, trained: Path) -> None:
     file = tmp_path / "last.npz"
     file.write_bytes(b"half a checkpoint")
     model = load_bundle(trained)[0]
-    with pytest.raises(KpdetectError, match=r"last\.npz: cannot be read as a checkpoint"):
+    with pytest.raises(KpdetectError, match=mentions(str(file))):
         Checkpoints(tmp_path, {}).restore(file, model)

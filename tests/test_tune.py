@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import lines_with, mentions
 
 from kpdetect import tune, visualization
 from kpdetect.core.atomic_write import atomic_file
@@ -97,23 +98,23 @@ class TestWords:
         assert overrides.changed(changed, "augmentation.scale", str(recipe.augmentation.scale)) == recipe
 
     @pytest.mark.parametrize(
-        ("word", "message"),
+        ("word", "parts"),
         [
-            ("augmentation.rotaton_deg=3", "did you mean 'rotation_deg'"),
-            ("augmentation.rotation_deg=far", "expected float, received 'far'"),
-            ("augmentation.rotation_deg=nan", "expected float, received 'nan'"),
-            ("augmentation.flip=2", "expected bool"),
-            ("augmentation=2", "holds several settings: augmentation.rotation_deg"),
-            ("loss_unit.deep=2", "holds one value"),
-            ("architecture_options=2", "architecture_options.NAME"),
-            ("crop.size_hw=big", "received 'big'"),
-            ("crop.margin=-1", "positive"),
-            ("loss_unit", "expected NAME=VALUE"),
-            ("epochs=3", "write --epochs"),
+            ("augmentation.rotaton_deg=3", ["rotaton_deg", "rotation_deg"]),
+            ("augmentation.rotation_deg=far", ["rotation_deg", "float", "far"]),
+            ("augmentation.rotation_deg=nan", ["rotation_deg", "float", "nan"]),
+            ("augmentation.flip=2", ["flip", "bool", "2"]),
+            ("augmentation=2", ["augmentation.rotation_deg"]),
+            ("loss_unit.deep=2", ["loss_unit"]),
+            ("architecture_options=2", ["architecture_options.NAME"]),
+            ("crop.size_hw=big", ["size_hw", "big"]),
+            ("crop.margin=-1", ["margin", "-1.0"]),
+            ("loss_unit", ["loss_unit", "NAME=VALUE"]),
+            ("epochs=3", ["--epochs"]),
         ],
     )
-    def test_a_wrong_one_is_told(self, word: str, message: str) -> None:
-        with pytest.raises(KpdetectError, match=message):
+    def test_a_wrong_one_is_told(self, word: str, parts: list[str]) -> None:
+        with pytest.raises(KpdetectError, match=mentions(*parts)):
             choose_recipe(TrainOptions(set=(word,)))
 
     @given(
@@ -169,29 +170,29 @@ class TestPlan:
         assert (recipe.batch_size, recipe.augmentation.scale, recipe.loss) == (7, 0.5, "l1")
 
     @pytest.mark.parametrize(
-        ("words", "message"),
+        ("words", "parts"),
         [
-            (["learning_rate=0.1..0.01"], "LOW..HIGH"),
-            (["learning_rate=1e-4..1e-2"], "a range needs --random"),
-            (["learning-rate=1e-4", "learning_rate=1e-3"], "is there already"),
-            (["lerning_rate=1e-4"], "no setting of the recipe 'lerning_rate'"),
-            (["batch_size=16,many"], "expected int or none, received 'many'"),
-            (["batch_size=16,0"], "batch-size: expected 1 or more"),
-            (["optimizer=adam,adams"], "did you mean 'adam'"),
-            (["recipe=compct"], "did you mean 'compact'"),
-            (["data=synthetic:5"], "could not be compared"),
-            (["test_fraction=0.1,0.2"], "could not be compared"),
-            (["align_labels=true,false"], "could not be compared"),
-            (["seed=1,2"], "name --val-data"),
-            (["batch_size"], "expected NAME=VALUE"),
-            (["batch_size=,"], "expected values"),
+            (["learning_rate=0.1..0.01"], ["LOW..HIGH"]),
+            (["learning_rate=1e-4..1e-2"], ["learning_rate", "--random"]),
+            (["learning-rate=1e-4", "learning_rate=1e-3"], ["--grid", "learning_rate=1e-3"]),
+            (["lerning_rate=1e-4"], ["lerning_rate"]),
+            (["batch_size=16,many"], ["batch_size", "int", "many"]),
+            (["batch_size=16,0"], ["batch-size", "1", "0"]),
+            (["optimizer=adam,adams"], ["adams", "adam"]),
+            (["recipe=compct"], ["compct", "compact"]),
+            (["data=synthetic:5"], ["--grid", "data"]),
+            (["test_fraction=0.1,0.2"], ["--grid", "test_fraction"]),
+            (["align_labels=true,false"], ["--grid", "align_labels"]),
+            (["seed=1,2"], ["--grid", "seed", "--val-data"]),
+            (["batch_size"], ["batch_size", "NAME=VALUE"]),
+            (["batch_size=,"], ["--grid"]),
         ],
     )
     def test_what_cannot_be_tried_is_told_before_anything_runs(
-        self, words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, words: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert search(tmp_path / "search", "--grid", *words) == 2
-        assert message in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, *parts)
         assert not (tmp_path / "search").exists()
 
     def test_a_seed_may_vary_where_the_validation_faces_do_not(self) -> None:
@@ -209,8 +210,7 @@ class TestSearch:
         assert (rows[0]["epochs"], rows[0]["best_epoch"]) == ("2", "1")
         assert (rows[0]["normaliser"], rows[0]["split"], rows[0]["boxes"]) == ("inter-ocular", "val", "truth")
         said = capsys.readouterr().out
-        assert "validation errors" in said
-        assert f"best on validation: {tmp_path / rows[0]['trial']}, learning_rate=0.02 loss=l1" in said
+        assert lines_with(said, str(tmp_path / rows[0]["trial"]), "learning_rate=0.02", "loss=l1")
         assert "kpdetect train --data synthetic:24 --epochs 2 --batch-size 9 --learning-rate 0.02 --loss l1" in said
         assert read_image(str(tmp_path / "trials.png")).ndim == 3
 
@@ -256,7 +256,7 @@ class TestSearch:
         rows = {row["learning_rate"]: row for row in table(tmp_path)}
         assert [rows[rate]["status"] for rate in ("0.1", "0.2", "0.02")] == ["failed", "failed", "done"]
         assert rows["0.2"]["message"] == "TypeError: no such network"
-        assert "failed: " in capsys.readouterr().out
+        assert lines_with(capsys.readouterr().out, "the loss is nan")
         assert search(tmp_path, *grid, "--resume") == 0
         assert len(pretended.trained) == 1
         assert search(tmp_path / "all", "--grid", "learning_rate=0.1") == 1
@@ -273,7 +273,7 @@ class TestSearch:
         self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert search(tmp_path / "search", "--grid", "loss=l1,wng") == 2
-        assert "did you mean 'wing'" in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, "wng", "wing")
         assert not pretended.trained
 
     def test_a_folder_is_left_alone_unless_told(
@@ -281,22 +281,24 @@ class TestSearch:
     ) -> None:
         grid = ["--grid", "learning_rate=0.1"]
         assert search(tmp_path / "search", *grid, "--resume") == 2
-        assert "found no search" in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, str(tmp_path / "search"), "--resume")
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "letter.txt").write_text("dear")
         assert search(tmp_path / "mine", *grid, "--overwrite") == 2
-        assert "no search; choose another" in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, str(tmp_path / "mine"), "--out")
+        assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
         assert search(tmp_path / "search", *grid) == 0
         assert search(tmp_path / "search", *grid) == 2
-        assert "--resume goes on with it, --overwrite removes it" in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, str(tmp_path / "search"), "--resume", "--overwrite")
         assert search(tmp_path / "search", *grid, "--resume", "--seed", "9") == 2
-        assert "seed was 0, is 9" in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, "seed", "0", "9")
         assert search(tmp_path / "search", *grid, "--overwrite") == 0
         assert len(pretended.trained) == 2
         (tmp_path / "search" / "search.json").write_text(json.dumps({"trials": 3}))
         assert search(tmp_path / "search", *grid, "--resume") == 2
-        assert "cannot be read as the log" in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, str(tmp_path / "search" / "search.json"))
 
+    @pytest.mark.slow
     def test_trials_are_ordinary_runs(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -311,7 +313,7 @@ class TestSearch:
             patch.setattr(EpochCheckpoint, "on_epoch_end", interrupt)
             assert search(tmp_path, *words) == 130
         assert search(tmp_path, *words, "--resume") == 0
-        assert "going on after epoch 1" in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, "epoch 1")
         (good,) = table(tmp_path)
         assert (good["learning_rate"], good["status"], good["epochs"]) == ("0.001", "done", "2")
         assert float(good["val_nme"]) > 0
@@ -319,7 +321,7 @@ class TestSearch:
 
 
 def test_weights_that_the_last_step_broke_are_found_by_the_validation() -> None:
-    with pytest.raises(KpdetectError, match=r"validation NME is nan after epoch 1.*--learning-rate"):
+    with pytest.raises(KpdetectError, match=mentions("NME", "nan", "epoch 1", "--learning-rate")):
         StopWhenNotFinite().on_epoch_end(0, {"loss": 1.0, "val_nme": float("nan")})
 
 
@@ -336,6 +338,6 @@ def test_the_picture_has_a_place_for_every_kind_of_value(tmp_path: Path) -> None
     for values in (errors, np.full(count, np.nan), np.full(count, 7.0)):
         visualization.setting_panels(columns, values, "% inter-ocular", tmp_path / "trials.png")
         assert read_image(str(tmp_path / "trials.png")).std() > 0
-    with pytest.raises(KpdetectError, match="expected settings with a value for each trial"):
+    with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "other.png"))):
         visualization.setting_panels(columns, errors[:-1], "", tmp_path / "other.png")
     assert not (tmp_path / "other.png").exists()

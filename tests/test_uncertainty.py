@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import lines_with, mentions
 from small_models import COMPACT, small_model
 
 from kpdetect.core.errors import KpdetectError
@@ -155,11 +156,11 @@ class TestJudging:
 
     def test_a_model_that_tells_no_uncertainty_is_an_error(self):
         spec = Spec(IBUG68, "compact", {}, CropRule((32, 32), 1.35), 1, recipe="some")
-        with pytest.raises(KpdetectError, match=r"model 'some': .*uncertainty"):
+        with pytest.raises(KpdetectError, match=mentions("some", "uncertainty")):
             measure_uncertainty(
                 lambda crops: Prediction(said_of(crops, 68, 0.1).keypoints, None), synthetic.annotations(2), spec
             )
-        with pytest.raises(KpdetectError, match=r"model 'some': .*face_score"):
+        with pytest.raises(KpdetectError, match=mentions("some", "face_score")):
             face_score_rates(lambda crops: said_of(crops, 68, 0.1), synthetic.annotations(2), spec)
 
     @pytest.mark.parametrize("count", [1, BATCH_SIZE, BATCH_SIZE + 1, 2 * BATCH_SIZE + 5])
@@ -337,7 +338,7 @@ class TestCalibrating:
         spec = self.spec()
         calibrated = calibrate(small_model(spec), synthetic.annotations(FEWEST_CROPS - 1), spec)
         assert (calibrated.uncertainty, calibrated.face_score) == (True, None)
-        assert f"no score of a face: {FEWEST_CROPS - 1} faces and " in capsys.readouterr().err
+        assert lines_with(capsys.readouterr().err, "score", str(FEWEST_CROPS - 1))
 
     def test_a_network_that_tells_no_uncertainty_is_left_alone(self):
         spec = self.spec("naimish")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import http.server
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,12 +12,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from messages import mentions
 from small_models import small_model, small_spec
 
 from kpdetect.core.errors import KpdetectError
@@ -32,7 +34,11 @@ from kpdetect.filters import apply_filters
 from kpdetect.modelfile import bundle, runtime
 from kpdetect.predict import Predictor
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
+ON_CI = bool(os.environ.get("CI"))
+if ON_CI:  # where a skip would go unnoticed
+    import playwright.sync_api as playwright
+else:
+    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 expect = playwright.expect
 PATIENCE_MS = 60_000  # the first search loads 13 MB and compiles them, perhaps beside other work
 expect.set_options(timeout=PATIENCE_MS)  # for each wait: a busy machine may take long for any of them
@@ -51,12 +57,17 @@ FLAGS += ["--disable-sync"]
 TOLERANCE_PX = 0.5  # of the crop
 
 
+def missing(what: str) -> NoReturn:
+    """Skips the test that needs it, or fails where the environment variable CI is set."""
+    (pytest.fail if ON_CI else pytest.skip)(what)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return path
-    pytest.skip("no Chromium on the PATH: apt-get install chromium")
+    return missing("no Chromium on the PATH: apt-get install chromium")
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +75,7 @@ def npm() -> str:
     try:
         return web_page.npm_path(Path("the built page"))
     except KpdetectError as error:
-        pytest.skip(str(error))
+        return missing(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +153,7 @@ class Visits:
         page = context.new_page()
         page.on("pageerror", lambda error: self.mistakes.append(str(error)))
         page.goto(f"{self.address}{folder}/")
-        expect(page.locator("#status")).to_contain_text("Open a photograph")
+        expect(page.locator("#status")).to_contain_text(re.compile("photograph", re.I))  # it no longer loads
         return page
 
     def end(self) -> None:
@@ -230,7 +241,7 @@ def test_the_folder_is_whole_and_part_of_the_bundle(page_folder: Path) -> None:
 
 def test_points_and_boxes_equal_python(page: Any, drawn: Path) -> None:
     faces = assert_equals_python(page, drawn)
-    expect(page.locator("#status")).to_have_text("2 faces found.")
+    expect(page.locator("#status")).to_have_text(re.compile(r"\b2\b"))
     boxes = HaarDetector(min_votes=JUDGED_VOTES)(read_image(drawn))
     for face in faces:
         # OpenCV.js and OpenCV may differ by a step of a cascade's window.
@@ -285,10 +296,10 @@ def test_filters_lie_where_python_lays_them(page: Any, drawn: Path) -> None:
 def test_messages_for_no_picture_and_for_no_face(page: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     open_picture(page, tmp_path / "notes.png")
-    expect(page.locator("#alert")).to_contain_text("“notes.png” is no picture that this browser can open")
+    expect(page.locator("#alert")).to_contain_text("notes.png")
     write_image(tmp_path / "grey.png", np.full((200, 300, 3), 128, np.uint8))
     open_picture(page, tmp_path / "grey.png")
-    expect(page.locator("#status")).to_contain_text("No face found")
+    expect(page.locator("#status")).to_contain_text(re.compile(r"\bno face", re.I))
     expect(page.locator("#alert")).to_be_empty()
     expect(page.locator("#save-points")).to_be_disabled()
 
@@ -301,14 +312,14 @@ def test_a_dropped_file_is_opened(page: Any) -> None:
             document.dispatchEvent(new DragEvent("drop", { dataTransfer: data, cancelable: true }));
         }"""
     )
-    label = "dropped.png. 2 faces found."
+    label = re.compile(r"dropped\.png.*\b2\b")
     expect(page.locator("#canvas")).to_have_attribute("aria-label", label)
 
 
 def test_the_camera_is_followed(page: Any, moving_face: tuple[Path, npt.NDArray[np.float32]]) -> None:
     page.context.grant_permissions(["camera"])
     page.click("#camera")
-    expect(page.locator("#status")).to_have_text("1 face found.")
+    expect(page.locator("#status")).to_have_text(re.compile(r"\b1\b"))
     shape_expected = moving_face[1] - moving_face[1].mean(axis=0)
     middles = []
     for _ in range(8):
@@ -324,28 +335,28 @@ def test_the_camera_is_followed(page: Any, moving_face: tuple[Path, npt.NDArray[
     assert np.ptp(middles) > 20  # it moved, and the points with it
     expect(page.locator("#time-frame")).to_contain_text(" ms")
     page.click("#camera")
-    expect(page.locator("#status")).to_have_text("The camera is off.")
+    expect(page.locator("#status")).to_contain_text(re.compile(r"\bcamera\b", re.I))
     expect(page.locator("#camera")).to_have_attribute("aria-pressed", "false")
 
 
 def test_a_refused_camera_is_told(visits: Visits, browser: Any) -> None:
     page = visits.open(browser, permissions=[])
     page.click("#camera")
-    expect(page.locator("#alert")).to_contain_text("The camera was refused. Allow it for this page")
+    expect(page.locator("#alert")).to_contain_text(re.compile(r"camera.*allow", re.I | re.S))
 
 
 def test_a_missing_camera_is_told(visits: Visits, launch: Any) -> None:
     with launch(args=FLAGS) as without_camera:
         page = visits.open(without_camera, permissions=["camera"])
         page.click("#camera")
-        expect(page.locator("#alert")).to_contain_text("No camera was found on this device")
+        expect(page.locator("#alert")).to_contain_text(re.compile(r"\bno camera\b", re.I))
 
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_is_as_wide_as_the_screen(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 740})
     page.click("#example")
-    expect(page.locator("#status")).to_have_text("2 faces found.")
+    expect(page.locator("#status")).to_have_text(re.compile(r"\b2\b"))
     assert page.evaluate("() => document.documentElement.scrollWidth") == width
 
 
@@ -371,7 +382,7 @@ def test_a_model_of_whole_pictures_with_other_points(visits: Visits, browser: An
     export_model(work / "bundle", work / "out", formats=("web",))
     page = visits.open(browser, "nose/out/web")
     page.click("#example")
-    expect(page.locator("#status")).to_have_text("1 face found.")
+    expect(page.locator("#status")).to_have_text(re.compile(r"\b1\b"))
     expect(page.locator("#filters")).to_be_hidden()
     report = saved_points(page)
     (expected,) = Predictor(work / "out" / "web" / "model.tflite")(web_page.example())
@@ -393,7 +404,7 @@ def test_the_typescript_is_sound_and_its_own_tests_pass(npm: str, tmp_path: Path
 def test_without_node_the_error_names_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(KpdetectError, match=r"node and npm.*install Node\.js 20\.19 or later, or copy .*page-"):
+    with pytest.raises(KpdetectError, match=mentions("npm", "Node.js 20.19", "page-")):
         export_model(SHIPPED, tmp_path / "out", formats=("web",))
     assert not list(tmp_path.iterdir())
 
@@ -404,13 +415,13 @@ def test_an_old_node_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     old.chmod(0o755)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(shutil, "which", lambda name: str(old))
-    with pytest.raises(KpdetectError, match=r"expected Node\.js 20\.19 or later, received v18\.19\.1"):
+    with pytest.raises(KpdetectError, match=mentions("Node.js 20.19", "v18.19.1")):
         web_page.built_page()
 
 
 def test_a_failing_npm_is_told_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(web_page, "npm_path", lambda built: sys.executable)  # which knows no "ci"
-    with pytest.raises(KpdetectError, match="ci --omit=dev failed"):
+    with pytest.raises(KpdetectError, match=mentions("ci --omit=dev")):
         web_page.built_page()
     assert not list(tmp_path.iterdir())
