@@ -134,7 +134,7 @@ class TestCsv:
             ("a.png,1,2,3", ["4", "user", "3"]),
             ("a.png,1,2,3,4,5", ["4", "user", "5"]),
             ("a.png,1,2,x,4", ["2", "'x'"]),
-            ("a.png,nan,2,3,4", ["0", "nan"]),
+            ("a.png,nan,2,3,4", ["p0"]),
             ("a.png,1,inf,3,y", ["1", "inf"]),
             ("a.png,1,2,3,1e300", ["3", "1e300"]),
             ("a.png,1_0,2,3,4", ["0", "1_0"]),
@@ -193,7 +193,7 @@ class TestCsv:
             (["photo,subject", "a.png,ann"], "", ("0",)),
             ([",0,1,2,4", GOOD], ":1", ("3",)),
             (["a.png,1,2,3"], ":1", ()),
-            (["a.png;1;2;3;4"], "", ("0",)),
+            (["a.png|1|2|3|4"], "", ("0",)),
         ],
     )
     def test_files_that_make_no_points(self, folder, lines, place, parts):
@@ -210,7 +210,7 @@ class TestCsv:
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data(), count=st.integers(2, 5))
     def test_what_was_written_is_read(self, folder, data, count):
-        value = st.floats(-1000, 1000, width=32)
+        value = st.floats(2, 28, width=32)  # the picture is 40 x 30
         points = data.draw(st.lists(st.lists(value, min_size=2 * count, max_size=2 * count), min_size=1, max_size=4))
         keypoints = np.float32(points).reshape(-1, count, 2)
         flat = (tight_box(keypoints)[:, 2:] <= tight_box(keypoints)[:, :2]).any(axis=1)

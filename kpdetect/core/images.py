@@ -60,6 +60,7 @@ Phones take up to 108 megapixels, rarely 200; a file of a few bytes can declare 
 memory per pixel (see `kpdetect.core.image_header`) have a proportionally lower limit.
 """
 
+_HEADER_BYTES = 1 << 16  # usually contain the header, also behind the thumbnail of a photograph's EXIF
 _BYTES_PER_PIXEL = ImageHeader("", 1, 1).bytes_per_pixel
 
 MIN_BLUR_PX = 0.1  # a Gaussian of a smaller standard deviation gives the next pixel no weight
@@ -139,14 +140,23 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
         KpdetectError: The file cannot be read.
         MissingExtra: It is a HEIC file, which must be decoded, and pillow-heif is not installed.
     """
-    data = _read_bytes(path)
-    if is_heic(data):  # its header declares the size of the coded blocks
-        height, width = decode_image(data, path).shape[:2]
-        return height, width
     try:
-        header = read_header(data)
-    except DamagedHeader:
-        return None
+        with open(path, "rb") as file:
+            data = file.read(_HEADER_BYTES)
+    except OSError as error:
+        raise KpdetectError(f"{path}: cannot read the image: {error.strerror or error}") from error
+    if is_heic(data):  # its header declares the size of the coded blocks
+        height, width = read_image(path).shape[:2]
+        return height, width
+    for complete in (len(data) < _HEADER_BYTES, True):
+        try:
+            header = read_header(data)
+        except DamagedHeader:
+            if complete:
+                return None
+            data = _read_bytes(path)
+        else:
+            break
     return None if header is None else header.size_hw
 
 

@@ -152,6 +152,16 @@ def drop_unlabelled(annotations: Annotations, purpose: str) -> Annotations:
     return annotations.take(has_points)
 
 
+@dataclass(frozen=True)
+class _ReadFromParts:
+    """Reads each image with the reader of its set. Unlike a function inside a function, it can be pickled."""
+
+    reader_of: Mapping[str, ReadImage]
+
+    def __call__(self, path: str) -> npt.NDArray[np.uint8]:
+        return self.reader_of[path](path)
+
+
 def concatenate(parts: list[Annotations]) -> Annotations:
     """Concatenates sets of the same schema.
 
@@ -170,7 +180,6 @@ def concatenate(parts: list[Annotations]) -> Annotations:
             )
     if len(parts) == 1:
         return first
-    reader_of = {path: part.read for part in parts for path in part.paths.tolist()}
     arrays: dict[str, Any] = {
         key: np.concatenate([getattr(part, key) for part in parts])
         for key in ("paths", "keypoints", "visible", "boxes", "subjects")
@@ -179,7 +188,7 @@ def concatenate(parts: list[Annotations]) -> Annotations:
         schema=first.schema,
         name="+".join(part.name for part in parts),
         terms=" ".join(dict.fromkeys(part.terms for part in parts if part.terms)),
-        read=lambda path: reader_of[path](path),
+        read=_ReadFromParts({path: part.read for part in parts for path in part.paths.tolist()}),
         skipped=sum(part.skipped for part in parts),
         boxes_around="image" if all(part.boxes_around == "image" for part in parts) else "face",
         **arrays,

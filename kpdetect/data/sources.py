@@ -7,7 +7,7 @@ from kpdetect.core.errors import DataError, KpdetectError, unknown_name
 from kpdetect.data import synthetic
 from kpdetect.data.annotations import Annotations, concatenate
 from kpdetect.data.readers.asf import read_imm
-from kpdetect.data.readers.ibug import read_ibug
+from kpdetect.data.readers.ibug import read_dlib, read_ibug, read_pts
 from kpdetect.data.readers.tabular import read_csv, read_youtube_faces
 
 SYNTHETIC_COUNT = 1000  # faces if no number is given: rendered in seconds, and enough for a first training
@@ -103,6 +103,8 @@ SOURCES: dict[str, Source] = {
         "DIR", lambda place, skip: read_youtube_faces(place, "published-test", skip)
     ),
     "ibug": Source("DIR_OR_XML", read_ibug),
+    "dlib": Source("FILE.xml", read_dlib),
+    "pts": Source("DIR", read_pts),
     "imm": Source("DIR", lambda place, skip: read_imm(place, "all", skip)),
     "imm-train": Source("DIR", lambda place, skip: read_imm(place, "train", skip)),
     "imm-val": Source("DIR", lambda place, skip: read_imm(place, "val", skip)),

@@ -9,6 +9,7 @@ import numpy as np
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule
+from kpdetect.core.schema import SCHEMAS, describe_flip
 from kpdetect.data import (
     Annotations,
     concatenate,
@@ -154,6 +155,8 @@ def _say_faces(faces: Faces) -> None:
     for part, rows in (("train", faces.train), ("validate", faces.val)):
         subjects = len(np.unique(rows.subjects))
         print(f"{part:8} {len(rows)} faces of {subjects} subjects: {rows.name}", file=sys.stderr)
+    if faces.train.schema.name not in SCHEMAS:
+        print(f"points   {faces.train.schema.num_keypoints}: {describe_flip(faces.train.schema)}", file=sys.stderr)
     skipped = faces.train.skipped
     if skipped:
         print(f"went on without {skipped} bad rows", file=sys.stderr)

@@ -4,7 +4,6 @@
 """
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -13,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
+from kpdetect.core.schema.sides import side_pairs
 
 OUTER_EYE_CORNERS = frozenset({"right_eye_outer", "left_eye_outer"})
 """The two points whose distance is called "inter-ocular" in the literature, by their names in all face schemas here."""
-
-_SIDE = re.compile(r"left|right")
 
 
 class FrozenDict(dict[str, tuple[int, ...]]):
@@ -52,6 +50,7 @@ class KeypointSchema:
             unknown, in which case the points must not be mirrored.
         normalizer_points: Two points whose distance divides errors (the outer eye corners of a face). If None, errors
             are divided by the size of the points' tight box, or by the crop's width if there is one point.
+        edges: Pairs of points that drawings connect by a line, as indices; empty if only the groups are known.
 
     Raises:
         KpdetectError: The names are not unique, an index is out of range, or the permutation is not its own inverse.
@@ -63,6 +62,7 @@ class KeypointSchema:
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     flip_permutation: tuple[int, ...] | None = None
     normalizer_points: tuple[int, int] | None = None
+    edges: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         for attribute in ("groups", "regions"):
@@ -75,9 +75,9 @@ class KeypointSchema:
         if flip is not None and (sorted(flip) != list(range(count)) or any(flip[flip[i]] != i for i in range(count))):
             raise KpdetectError(f"scheme '{self.name}': flipping twice must be the identity; received {flip}")
         used = [i for part in (*self.groups.values(), *self.regions.values()) for i in part]
-        used += list(self.normalizer_points or ())
+        used += [*(self.normalizer_points or ()), *(index for edge in self.edges for index in edge)]
         if used and not 0 <= min(used) <= max(used) < count:
-            raise KpdetectError(f"scheme '{self.name}': a group contains a point outside 0..{count - 1}")
+            raise KpdetectError(f"scheme '{self.name}': a group or an edge has a point outside 0..{count - 1}")
 
     def __repr__(self) -> str:
         names = self.point_names if self.num_keypoints <= 4 else (*self.point_names[:3], "…", self.point_names[-1])
@@ -153,6 +153,7 @@ class KeypointSchema:
             regions=kept(self.regions),
             flip_permutation=tuple(new_index[flip[old]] for old in chosen) if flip and keeps_flip else None,
             normalizer_points=(new_index[pair[0]], new_index[pair[1]]) if pair and keeps_pair else None,
+            edges=tuple((new_index[i], new_index[j]) for i, j in self.edges if i in new_index and j in new_index),
         )
 
     def normalizers(self, keypoints: npt.ArrayLike, crop_width: float | None = None) -> npt.NDArray[np.float32]:
@@ -184,7 +185,7 @@ class KeypointSchema:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON-serialisable description, which `from_dict` reads."""
-        return {
+        description = {
             "name": self.name,
             "point_names": list(self.point_names),
             "groups": {name: list(part) for name, part in self.groups.items()},
@@ -192,6 +193,7 @@ class KeypointSchema:
             "flip_permutation": None if self.flip_permutation is None else list(self.flip_permutation),
             "normalizer_points": None if self.normalizer_points is None else list(self.normalizer_points),
         }
+        return {**description, "edges": [list(edge) for edge in self.edges]} if self.edges else description
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "KeypointSchema":
@@ -204,35 +206,41 @@ class KeypointSchema:
             regions=description.get("regions", {}),
             flip_permutation=None if flip is None else tuple(flip),
             normalizer_points=None if pair is None else (pair[0], pair[1]),
+            edges=tuple((first, second) for first, second in description.get("edges", ())),
         )
 
 
 def flip_permutation_from_names(point_names: Sequence[str]) -> tuple[int, ...] | None:
     """Derives the flip permutation from names: ``left_eye`` and ``right_eye`` are exchanged.
 
-    A name without a side is on the middle line and maps to itself. If no name has a side, the permutation is unknown
-    (None), except for a single point.
+    `kpdetect.core.schema.sides` describes the marks of a side. A name without a side is on the middle line and maps to
+    itself. If no name has a side, the permutation is unknown (None), except for a single point.
 
     >>> flip_permutation_from_names(["left_eye", "right_eye", "nose"])
     (1, 0, 2)
+    >>> flip_permutation_from_names(["eye_L", "eye_R"])
+    (1, 0)
     >>> flip_permutation_from_names(["p0", "p1"]) is None
     True
 
     Raises:
-        KpdetectError: A point of one side has no partner on the other.
+        KpdetectError: A point of one side has no partner on the other, or several.
     """
-    names = list(point_names)
-    if len(names) > 1 and not any(_SIDE.search(name) for name in names):
-        return None
-    partners = [_SIDE.sub(lambda side: "right" if side[0] == "left" else "left", name) for name in names]
-    alone = [name for name, partner in zip(names, partners, strict=True) if partner not in names]
-    if alone:
-        raise KpdetectError(f"points without a left-right partner: {', '.join(alone)}")
-    return tuple(names.index(partner) for partner in partners)
+    names, pairs = list(point_names), side_pairs(point_names)
+    if pairs.problem:
+        if len(pairs.middle) == len(names):
+            return None
+        raise KpdetectError(f"points without a left-right partner: {pairs.problem}")
+    partner = {name: name for name in names}
+    for left, right in pairs.left_right:
+        partner[left], partner[right] = right, left
+    return tuple(names.index(partner[name]) for name in names)
 
 
-def user_schema(point_names: Sequence[str], name: str = "user") -> KeypointSchema:
-    """Returns a schema of user-defined points; its flip permutation is derived from ``left`` and ``right`` in names.
+def user_schema(
+    point_names: Sequence[str], name: str = "user", edges: Sequence[tuple[int, int]] = ()
+) -> KeypointSchema:
+    """Returns a schema of user-defined points; its flip permutation is derived from the sides in the names.
 
     >>> user_schema(["left_eye", "right_eye"]).flip_permutation
     (1, 0)
@@ -240,9 +248,28 @@ def user_schema(point_names: Sequence[str], name: str = "user") -> KeypointSchem
     Args:
         point_names: K unique names.
         name: Name of the schema.
+        edges: Pairs of points that drawings connect.
     """
     try:
         flip = flip_permutation_from_names(point_names)
     except KpdetectError:
         flip = None  # points of one side only are allowed; they cannot be mirrored
-    return KeypointSchema(name, tuple(point_names), flip_permutation=flip)
+    return KeypointSchema(name, tuple(point_names), flip_permutation=flip, edges=tuple(edges))
+
+
+def describe_flip(schema: KeypointSchema) -> str:
+    """Describes in one line how a mirror image exchanges the points, or why there is none.
+
+    >>> describe_flip(user_schema(["left_eye", "right_eye", "nose"]))
+    'mirror images exchange left_eye/right_eye; on the middle line: nose'
+    >>> describe_flip(user_schema(["left_eye", "right_eye", "mouth_l"]))
+    'no mirror images: mouth_l has no partner on the right side'
+    """
+    names, flip = schema.point_names, schema.flip_permutation
+    if flip is None:
+        reason = side_pairs(names).problem or "the left-right pairs of the points are unknown"
+        return f"no mirror images: {reason}"
+    pairs = ", ".join(f"{names[i]}/{names[j]}" for i, j in enumerate(flip) if i < j)
+    middle = ", ".join(names[i] for i, j in enumerate(flip) if i == j)
+    parts = [f"mirror images exchange {pairs}"] * bool(pairs) + [f"on the middle line: {middle}"] * bool(middle)
+    return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""Reader of the 68 points of iBUG 300-W: folders of ``.pts`` files, and dlib's XML.
+"""Readers of folders of ``.pts`` files and of dlib's XML: the 68 points of iBUG 300-W, or any others.
 
 **Coordinates in ``.pts`` files are 1-based, and 1 is subtracted here; those in XML are 0-based.** On 2,009 faces that
 exist in both formats, the integers in XML are the coordinates in ``.pts`` minus 1, rounded (mean difference 1.00 pixels
@@ -8,10 +8,12 @@ The box of a face is the tight box of its points. The box in XML is used for a f
 prediction.
 """
 
+import contextlib
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from os.path import splitext
 
 import numpy as np
@@ -20,10 +22,10 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.core.images import read_image
-from kpdetect.core.schema import IBUG68
+from kpdetect.core.schema import IBUG68, KeypointSchema, user_schema
 from kpdetect.data.annotations import Annotations
 from kpdetect.data.duplicates import DUPLICATE_OF
-from kpdetect.data.readers.dlib_xml import Box, Element, Image, read_document
+from kpdetect.data.readers.dlib_xml import Box, Document, Element, read_document
 from kpdetect.data.readers.rows import (
     BadRow,
     Line,
@@ -59,7 +61,8 @@ def read_ibug(place: str, skip_bad_rows: bool = False) -> Annotations:
 
     A folder is searched for ``.pts`` files at any depth, each beside its image. Their header (``version``, ``n_points``
     and braces) is optional. An XML file may have several boxes per image, with all 68 parts or none; boxes with
-    ``ignore='1'`` are left out. The subject is the photograph; see `photograph_of`.
+    ``ignore='1'`` are left out. The subject is the photograph; see `photograph_of`. A place whose labels all have other
+    points is read by `read_dlib` or `read_pts`.
 
     Example:
         ``read_ibug("ibug_300w")`` or ``read_ibug("testing_with_face_landmarks.xml")``
@@ -74,16 +77,81 @@ def read_ibug(place: str, skip_bad_rows: bool = False) -> Annotations:
     """
     name = f"ibug:{os.path.basename(os.path.abspath(place))}"
     if os.path.isdir(place):
-        return assemble(_faces_of_folder(place), IBUG68, name, IBUG_TERMS, skip_bad_rows)
+        labels = _label_files(place)
+        counts = {len(rows) for rows in _row_lists(labels)}
+        if len(counts) == 1 and len(labels) > 1 and counts != {_COUNT}:
+            return read_pts(place, skip_bad_rows)
+        faces = [_face_of_pts(file, images, IBUG68, photograph_of) for file, images in labels]
+        return assemble(faces, IBUG68, name, IBUG_TERMS, skip_bad_rows)
     if not os.path.isfile(place):
         raise KpdetectError(f"{place}: expected a folder of .pts files or an XML file, found nothing")
     document = read_document(place)
-    faces = [face for image in document.images for face in _faces_of_image(image, os.path.dirname(place))]
-    if not faces:
-        raise KpdetectError(f"{place}: expected boxes, found none in its {len(document.images)} images")
+    if _has_other_parts(document):
+        return read_dlib(place, skip_bad_rows)
+    faces = _faces_of_document(document, place, IBUG68, photograph_of)
     description = document.description.lower()
     terms = next((terms for word, terms in _TERMS.items() if word in description), "")
     return assemble(faces, IBUG68, name, terms, skip_bad_rows)
+
+
+def read_dlib(file: str, skip_bad_rows: bool = False) -> Annotations:
+    """Reads the XML of dlib's ``imglab`` with any points; the names of the parts make the schema.
+
+    Parts that a box does not have are points that are not labelled, and boxes without parts are faces for prediction.
+    68 parts of the names 00 to 67 are those of iBUG. The subject is the image.
+
+    Example:
+        ``read_dlib("faces_of_7_points.xml").schema.point_names``
+
+    Args:
+        file: The XML file.
+        skip_bad_rows: Leave out invalid faces and count them, instead of raising.
+
+    Raises:
+        DataError: Faces are invalid; the error lists all problems with their lines.
+        KpdetectError: The file does not exist, has no face or no part, is malformed or has a DOCTYPE.
+    """
+    document = read_document(file)
+    boxes = [box for image in document.images for box in image.boxes if _is_used(box)]
+    names: dict[str, None] = {}
+    for box in sorted(boxes, key=lambda box: -len(box.parts)):
+        names |= dict.fromkeys(part.attributes.get("name", "") for part in box.parts)
+    if not names:
+        raise KpdetectError(f"{file}: expected boxes with parts, found none in its {len(boxes)} boxes")
+    ordered = list(names)
+    if all(_is_small_number(name) for name in ordered):
+        ordered.sort(key=int)
+    numbers = [int(name) for name in ordered if _is_small_number(name)]
+    schema = IBUG68 if numbers == list(range(_COUNT)) and len(ordered) == _COUNT else user_schema(ordered)
+    faces = _faces_of_document(document, file, schema, str)
+    return assemble(faces, schema, f"dlib:{os.path.basename(file)}", "", skip_bad_rows)
+
+
+def read_pts(folder: str, skip_bad_rows: bool = False) -> Annotations:
+    """Reads ``.pts`` files of any number of points, at any depth, each beside its image; see `read_ibug`.
+
+    The number of points that most files have makes the schema: the 68 points of iBUG, or p0, p1, …. The subject is the
+    image.
+
+    Example:
+        ``read_pts("my_faces")``
+
+    Args:
+        folder: The folder.
+        skip_bad_rows: Leave out invalid files and count them, instead of raising.
+
+    Raises:
+        DataError: Files are invalid; the error lists all problems with their lines.
+        KpdetectError: The folder does not exist or has no ``.pts`` file.
+    """
+    if not os.path.isdir(folder):
+        raise KpdetectError(f"{folder}: expected a folder of .pts files, found nothing")
+    labels = _label_files(folder)
+    counts = Counter(len(rows) for rows in _row_lists(labels))
+    count = max(counts, key=lambda number: (counts[number], number), default=_COUNT) or _COUNT
+    schema = IBUG68 if count == _COUNT else user_schema([f"p{index}" for index in range(count)])
+    faces = [_face_of_pts(file, images, schema, str) for file, images in labels]
+    return assemble(faces, schema, f"pts:{os.path.basename(os.path.abspath(folder))}", "", skip_bad_rows)
 
 
 def photograph_of(path: str) -> str:
@@ -107,42 +175,51 @@ def photograph_of(path: str) -> str:
     return DUPLICATE_OF.get(photograph, photograph)
 
 
-def _faces_of_folder(folder: str) -> list[Row | Problems]:
-    faces: list[Row | Problems] = []
+def _label_files(folder: str) -> list[tuple[str, Mapping[str, str]]]:
+    """Returns each ``.pts`` file at any depth, with the images of its folder by their stems."""
+    labels: list[tuple[str, Mapping[str, str]]] = []
     found: set[str] = set()
     for here, folders, files in os.walk(folder):
         folders.sort()
         images = images_by_stem(here, files)
-        labels = sorted(file for file in files if file.lower().endswith(".pts"))
-        faces += [_face_of_pts(os.path.join(here, file), images) for file in labels]
+        labels += [(os.path.join(here, file), images) for file in sorted(files) if file.lower().endswith(".pts")]
         found |= {splitext(file)[1] for file in files}
-    if not faces:
+    if not labels:
         kinds = ", ".join(sorted(kind or "files without a suffix" for kind in found)) or "no file"
         hint = "; name the XML file itself" if ".xml" in found else ""
         raise KpdetectError(f"{folder}: expected .pts files at any depth, found {kinds}{hint}")
-    return faces
+    return labels
 
 
-def _face_of_pts(file: str, images: Mapping[str, str]) -> Row | Problems:
+def _row_lists(labels: list[tuple[str, Mapping[str, str]]]) -> Iterator[list[Line]]:
+    """Yields the lines of points of each file that can be read."""
+    for file, _ in labels:
+        with contextlib.suppress(BadRow):
+            yield _between_braces(file, text_lines(file))
+
+
+def _face_of_pts(
+    file: str, images: Mapping[str, str], schema: KeypointSchema, subject_of: Callable[[str], str]
+) -> Row | Problems:
     try:
-        path, from_one = collect(lambda: image_beside(file, images), lambda: _points_of_pts(file))
-        keypoints, visible = np.array(from_one, np.float32) - 1, np.ones(_COUNT, bool)
-        return Row(path, keypoints, visible, _box_of_points(file, keypoints, visible), photograph_of(path))
+        path, from_one = collect(lambda: image_beside(file, images), lambda: _points_of_pts(file, schema))
+        keypoints, visible = np.array(from_one, np.float32) - 1, np.ones(schema.num_keypoints, bool)
+        return Row(path, keypoints, visible, _box_of_points(file, keypoints, visible), subject_of(path))
     except BadRow as bad:
         return bad.args
 
 
-def _points_of_pts(file: str) -> list[tuple[float, float]]:
+def _points_of_pts(file: str, schema: KeypointSchema) -> list[tuple[float, float]]:
     """Returns the 1-based points of the file."""
-    lines = text_lines(file)
+    count, lines = schema.num_keypoints, text_lines(file)
     rows = _between_braces(file, lines)
     stated = [line for line in lines if line.text.startswith("n_points")]
     for line in stated:
-        if line.text.partition(":")[2].strip() != str(_COUNT):
-            raise BadRow(f"{line.where}: expected n_points: {_COUNT} for scheme 'ibug68', received '{line.text}'")
-    if len(rows) != _COUNT:
+        if line.text.partition(":")[2].strip() != str(count):
+            raise BadRow(f"{line.where}: expected n_points: {count} for scheme '{schema.name}', received '{line.text}'")
+    if len(rows) != count:
         where = rows[-1].where if rows else file
-        raise BadRow(f"{where}: expected {_COUNT} points for scheme 'ibug68', received {len(rows)}")
+        raise BadRow(f"{where}: expected {count} points for scheme '{schema.name}', received {len(rows)}")
     return collect(*(functools.partial(_point, row.where, row.text.split()) for row in rows))
 
 
@@ -173,22 +250,49 @@ def _box_of_points(where: str, keypoints: Floats, visible: npt.NDArray[np.bool_]
         raise bad.at(where) from bad
 
 
-def _faces_of_image(image: Image, folder: str) -> list[Row | Problems]:
-    """Returns the faces of an image, without ignored boxes."""
-    boxes = [box for box in image.boxes if box.element.attributes.get("ignore", "0") in ("0", "")]
-    locate = functools.cache(lambda: _locate(image.element, folder))  # once per image
-    return [_face_of_box(box, locate) for box in boxes]
+def _is_used(box: Box) -> bool:
+    return box.element.attributes.get("ignore", "0") in ("0", "")
 
 
-def _face_of_box(box: Box, locate: Callable[[], _Located]) -> Row | Problems:
+def _is_small_number(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,9}", text) is not None
+
+
+def _has_other_parts(document: Document) -> bool:
+    """Returns whether the boxes have parts of names, or all the same number of parts, other than iBUG's 68."""
+    boxes = [box for image in document.images for box in image.boxes if box.parts and _is_used(box)]
+    names = {part.attributes.get("name", "") for box in boxes for part in box.parts}
+    counts = {len(box.parts) for box in boxes}
+    named = bool(names) and not any(_is_small_number(name) or not name for name in names)
+    return named or (len(boxes) > 1 and len(counts) == 1 and counts != {_COUNT})
+
+
+def _faces_of_document(
+    document: Document, file: str, schema: KeypointSchema, subject_of: Callable[[str], str]
+) -> list[Row | Problems]:
+    """Returns the faces of all images, without ignored boxes."""
+    folder = os.path.dirname(file)
+    faces: list[Row | Problems] = []
+    for image in document.images:
+        locate = functools.cache(functools.partial(_locate, image.element, folder))  # once per image
+        faces += [_face_of_box(box, locate, schema, subject_of) for box in image.boxes if _is_used(box)]
+    if not faces:
+        raise KpdetectError(f"{file}: expected boxes, found none in its {len(document.images)} images")
+    return faces
+
+
+def _face_of_box(
+    box: Box, locate: Callable[[], _Located], schema: KeypointSchema, subject_of: Callable[[str], str]
+) -> Row | Problems:
     where = box.element.where
     try:
         (path, size_hw), stated, (keypoints, visible) = collect(
-            locate, lambda: _stated_box(box.element), lambda: _points_of_parts(box)
+            locate, lambda: _stated_box(box.element), lambda: _points_of_parts(box, schema)
         )
-        box_xyxy = _box_of_points(where, keypoints, visible) if visible.any() else stated
+        has_extent = visible.sum() > 1 or (visible.any() and schema == IBUG68)
+        box_xyxy = _box_of_points(where, keypoints, visible) if has_extent else stated
         _check_overlap(where, box_xyxy, size_hw)
-        return Row(path, keypoints, visible, box_xyxy, photograph_of(path))
+        return Row(path, keypoints, visible, box_xyxy, subject_of(path))
     except BadRow as bad:
         return bad.args
 
@@ -200,7 +304,7 @@ def _locate(image: Element, folder: str) -> _Located:
         found = "a folder" if os.path.isdir(path) else "nothing"
         raise BadRow(f"{image.where}: expected the image {path}, found {found} there")
     stated = [image.attributes.get(name, "") for name in ("height", "width")]
-    if all(text.isdecimal() and int(text) > 0 for text in stated):
+    if all(_is_small_number(text) and int(text) > 0 for text in stated):
         return path, (int(stated[0]), int(stated[1]))
     try:
         height, width = read_image(path).shape[:2]
@@ -221,10 +325,17 @@ def _stated_box(element: Element) -> Floats:
     return np.array([left, top, left + width - 1, top + height - 1], np.float32)
 
 
-def _points_of_parts(box: Box) -> _Points:
+def _points_of_parts(box: Box, schema: KeypointSchema) -> _Points:
     """Returns the points and their visibility; none is visible if the box has no parts."""
-    if not box.parts:
-        return np.zeros((_COUNT, 2), np.float32), np.zeros(_COUNT, bool)
+    count = schema.num_keypoints
+    if schema != IBUG68 or not box.parts:
+        keypoints, visible = np.zeros((count, 2), np.float32), np.zeros(count, bool)
+        for part in box.parts:
+            index = schema.index(part.attributes.get("name", ""))
+            if visible[index]:
+                raise BadRow(f"{part.where}: expected each part once, received '{schema.point_names[index]}' again")
+            keypoints[index], visible[index] = _point_of_part(part), True
+        return keypoints, visible
     if len(box.parts) != _COUNT:
         raise BadRow(
             f"{box.element.where}: expected {_COUNT} parts for scheme 'ibug68', or none, received {len(box.parts)}"
@@ -239,9 +350,13 @@ def _points_of_parts(box: Box) -> _Points:
 def _part(part: Element) -> tuple[int, tuple[float, float]]:
     """Returns the index of a part and its point."""
     name = part.attributes.get("name", "")
-    if not name.isdecimal() or int(name) >= _COUNT:
+    if not _is_small_number(name) or int(name) >= _COUNT:
         raise BadRow(f"{part.where}: expected a part of name 00 to 67, received '{name}'")
-    return int(name), _point(part.where, [part.attributes.get("x", ""), part.attributes.get("y", "")])
+    return int(name), _point_of_part(part)
+
+
+def _point_of_part(part: Element) -> tuple[float, float]:
+    return _point(part.where, [part.attributes.get("x", ""), part.attributes.get("y", "")])
 
 
 def _check_overlap(where: str, box_xyxy: Floats, size_hw: tuple[int, int]) -> None:

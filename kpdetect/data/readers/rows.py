@@ -1,6 +1,9 @@
 """Shared parts of the readers: one labelled face, the problems of an invalid one, and assembly of `Annotations`."""
 
+import dataclasses
+import functools
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import splitext
@@ -9,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kpdetect.core.errors import DataError
-from kpdetect.core.geometry import Floats, tight_box
-from kpdetect.core.images import HEIF_SUFFIXES, IMAGE_SUFFIXES
+from kpdetect.core.errors import DataError, KpdetectError
+from kpdetect.core.geometry import Floats, image_box, tight_box
+from kpdetect.core.images import HEIF_SUFFIXES, IMAGE_SUFFIXES, image_size, read_image
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.data.annotations import Annotations
 
@@ -145,6 +148,145 @@ def image_beside(label_file: str, images: Mapping[str, str]) -> str:
     if stem not in images:
         raise BadRow(f"{label_file}: expected its image {stem}.jpg (or .png, .webp, …) beside it, found nothing")
     return images[stem]
+
+
+@dataclass(frozen=True)
+class LabelledFace:
+    """A face as a file describes it, before it is checked against its image.
+
+    Attributes:
+        where: ``FILE:LINE``, or file and record, for error messages.
+        path: Path of the image.
+        points: (K, 2) in pixels, NaN for points that are not labelled.
+        box: (4,) the face box that the file states, or None.
+        subject: The person or the photograph; splits keep it together.
+        size_hw: (height, width) of the image if it is known; None looks it up in the image's header.
+        prefers_box: The stated box replaces the tight box of the points.
+    """
+
+    where: str
+    path: str
+    points: npt.NDArray[np.floating]
+    box: Floats | None = None
+    subject: str = ""
+    size_hw: tuple[int, int] | None = None
+    prefers_box: bool = False
+
+
+MISSING_VALUES = (-1.0, 0.0)
+"""Coordinates that stand for a point that is not labelled, if they occur as x and y of several points of a set."""
+
+MAX_OUTSIDE = 3
+"""Farthest distance of a point or box from its image, in image sizes; beyond, it is a slip of the label."""
+
+
+def drop_missing_values(faces: Sequence[LabelledFace | Problems], name: str) -> list[LabelledFace | Problems]:
+    """Replaces ``-1,-1`` and ``0,0`` by NaN where a set repeats exactly that pair, and prints it once to stderr."""
+    good = [face for face in faces if isinstance(face, LabelledFace)]
+    repeated = []
+    for value in MISSING_VALUES:
+        count = sum(int((face.points == value).all(axis=-1).sum()) for face in good)
+        if count > 1:
+            repeated.append(value)
+            print(f"{name}: {count} points at {value:g},{value:g} are read as not labelled", file=sys.stderr)
+    if not repeated:
+        return list(faces)
+
+    def without(face: LabelledFace) -> LabelledFace:
+        missing = np.any([(face.points == value).all(axis=-1) for value in repeated], axis=0)
+        return dataclasses.replace(face, points=np.where(missing[:, None], np.nan, face.points))
+
+    return [without(face) if isinstance(face, LabelledFace) else face for face in faces]
+
+
+def assemble_labelled(
+    faces: Sequence[LabelledFace | Problems],
+    schema: KeypointSchema,
+    name: str,
+    terms: str = "",
+    skip_bad_rows: bool = False,
+) -> Annotations:
+    """Checks faces against their images and assembles `Annotations`.
+
+    Args:
+        faces: One entry per face: the face or its problems.
+        schema: The schema of the points.
+        name: Name of the data set in results.
+        terms: Terms of use of the data.
+        skip_bad_rows: Leave out invalid faces and count them, instead of raising.
+
+    Raises:
+        DataError: Faces are invalid (the error lists all problems), or no face is valid.
+    """
+    size_of = functools.cache(image_size)
+    rows = [_checked_row(face, size_of) if isinstance(face, LabelledFace) else face for face in faces]
+    single = [row.keypoints for row in rows if isinstance(row, Row)] if schema.num_keypoints == 1 else []
+    if len(single) > 1 and (np.abs(np.stack(single) - 0.5) <= 0.5).all():
+        rows = [(f"{face.where}: {_RELATIVE}",) if isinstance(face, LabelledFace) else face for face in faces]
+    annotations = assemble(rows, schema, name, terms, skip_bad_rows)
+    stated = any(isinstance(face, LabelledFace) and face.box is not None for face in faces)
+    around = "image" if schema.num_keypoints == 1 and not stated else "face"
+    return dataclasses.replace(annotations, boxes_around=around)
+
+
+_RELATIVE = (
+    "received coordinates from 0 to 1, which seem to be relative to the image; expected pixels: multiply x by its "
+    "width and y by its height, and subtract 0.5"
+)
+
+
+def _checked_row(face: LabelledFace, size_of: Callable[[str], tuple[int, int] | None]) -> Row | Problems:
+    """Returns the face with its box, or why its labels cannot be of its image."""
+    visible = np.isfinite(face.points).all(axis=-1)
+    keypoints = np.where(visible[:, None], face.points, 0).astype(np.float32)
+    try:
+        if not visible.any() and face.box is None:
+            raise BadRow("expected at least one visible point, or a face box")
+        size_hw = face.size_hw or size_of(face.path)
+        if size_hw is not None:
+            _check_points(keypoints[visible], size_hw)
+        if face.box is not None and (face.prefers_box or not visible.any() or len(keypoints) == 1):
+            box = np.asarray(face.box, np.float32)
+            if not (box[2:] > box[:2]).all():  # not true for NaN
+                raise BadRow(f"face box: expected x0 < x1 and y0 < y1, received {box.tolist()}")
+        elif len(keypoints) == 1:
+            box = image_box(size_hw or read_image(face.path).shape[:2])
+        else:
+            box = box_of_visible(keypoints, visible, f"; state it (in CSV: {BOX_HINT})")
+        if size_hw is not None:
+            _check_box(box, size_hw)
+    except BadRow as bad:
+        return bad.at(face.where).args
+    except KpdetectError as error:
+        return (f"{face.where}: {error}",)
+    return Row(face.path, keypoints, visible, box, face.subject or face.path)
+
+
+BOX_HINT = "columns box_x0,box_y0,box_x1,box_y1"
+
+
+def _check_points(points: Floats, size_hw: tuple[int, int]) -> None:
+    height, width = size_hw
+    if len(points) > 1 and min(height, width) >= 16 and (np.abs(points - 0.5) <= 0.5).all():
+        raise BadRow(_RELATIVE)
+    reach = MAX_OUTSIDE * max(height, width)
+    far = (points < -reach).any(axis=-1) | (points > max(height, width) + reach).any(axis=-1)
+    if far.any():
+        x, y = points[far.argmax()].tolist()
+        raise BadRow(f"expected points near the image of {width} x {height}, received {x:g},{y:g}")
+
+
+def _check_box(box: Floats, size_hw: tuple[int, int]) -> None:
+    """Checks that the face overlaps the image; it may extend beyond the border, as boxes of detectors do."""
+    height, width = size_hw
+    x0, y0, x1, y1 = box.tolist()
+    reach = MAX_OUTSIDE * max(height, width)
+    overlaps = x1 >= 0 and y1 >= 0 and x0 <= width - 1 and y0 <= height - 1
+    if not overlaps or min(x0, y0) < -reach or max(x1, y1) > max(height, width) + reach:
+        raise BadRow(
+            f"expected a face inside the image of {width} x {height}, received one at x {x0:g} to {x1:g}, "
+            f"y {y0:g} to {y1:g}; are the labels of this image, and of this size of it?"
+        )
 
 
 def assemble(

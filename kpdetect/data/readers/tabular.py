@@ -5,7 +5,6 @@ Coordinates are pixels, 0-based, with the pixel centre on the integer, and are n
 """
 
 import csv
-import dataclasses
 import itertools
 import os
 import re
@@ -16,12 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.geometry import Floats, image_box
-from kpdetect.core.images import read_image
+from kpdetect.core.geometry import Floats
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.annotations import Annotations
-from kpdetect.data.readers.columns import BOX_COLUMNS, Columns, columns_of_header, columns_without_header, is_header
-from kpdetect.data.readers.rows import BadRow, Problems, Row, assemble, box_of_visible, collect, parse_number
+from kpdetect.data.readers.columns import Columns, columns_of_header, columns_without_header, is_header
+from kpdetect.data.readers.rows import (
+    BadRow,
+    LabelledFace,
+    Problems,
+    assemble_labelled,
+    collect,
+    drop_missing_values,
+    parse_number,
+)
 
 YOUTUBE_FACES_TERMS = "YouTube Faces (Wolf, Hassner and Maoz, CVPR 2011): for research."
 
@@ -66,11 +72,21 @@ def read_csv(file: str, skip_bad_rows: bool = False) -> Annotations:
     """Reads a CSV file with any number of points, with or without a header.
 
     The first column is the path of the image, absolute or relative to the CSV file's folder. x and y of each point
-    follow, in pixels; a pair of empty cells is a point that is not visible. A header names the points
-    (``nose_x,nose_y,…``) or numbers the columns (``0,1,2,…``). 68 points without names are those of iBUG; other points
-    without names are called p0, p1, …. A header may also have the columns ``subject`` (by default each path is a
-    subject) and ``box_x0,box_y0,box_x1,box_y1`` (by default the tight box of the visible points, or the whole image if
-    there is one point). A column ``score``, which ``kpdetect predict --csv`` writes, is ignored.
+    follow, in pixels; a pair of empty cells is a point that is not labelled. A header names the points
+    (``nose_x,nose_y,…``, ``x1,y1,…``, ``x_nose,y_nose`` or ``noseX,noseY``) or numbers the columns (``0,1,2,…``). 68
+    points without names are those of iBUG; other points without names are called p0, p1, …. A header may also have
+    these columns:
+
+    - ``subject``: splits keep it together; by default each path is a subject.
+    - ``nose_v`` or ``v1`` for each point: its visibility as in COCO, where 0 is not labelled.
+    - ``box_x0,box_y0,box_x1,box_y1`` (or ``x0,y0,x1,y1`` beside named points, ``xmin,…``, or
+      ``box_x,box_y,box_w,box_h``): the face box. By default it is the tight box of the visible points, or the whole
+      image if there is one point.
+    - ``score``, which ``kpdetect predict --csv`` writes, is ignored.
+
+    Cells are separated by commas, semicolons (then numbers may have decimal commas) or tabs. An index column, as pandas
+    writes it, is skipped, and backslashes in paths are read as slashes where that finds the file. ``nan``, ``null`` and
+    the like are empty cells; ``-1,-1`` and ``0,0`` are points that are not labelled if a file repeats them.
 
     Example:
         ``read_csv("faces.csv")``, where the file begins with ``image,left_eye_x,left_eye_y,right_eye_x,right_eye_y``
@@ -84,7 +100,7 @@ def read_csv(file: str, skip_bad_rows: bool = False) -> Annotations:
         KpdetectError: The file does not exist, is empty, is not CSV, or its header has no valid points.
     """
     table = _open_table(file)
-    reader = _RowReader(table.file, os.path.dirname(file), table.columns, lambda path: path)
+    reader = _RowReader(table.file, os.path.dirname(file), table.columns, str, table.decimal_comma)
     return _annotations(table, reader, os.path.basename(file), skip_bad_rows)
 
 
@@ -99,6 +115,7 @@ class _Table:
     file: str
     columns: Columns
     rows: Iterator[_NumberedRow]
+    decimal_comma: bool = False
 
 
 def _list_file(folder: str, name: str) -> str:
@@ -116,23 +133,54 @@ def _open_table(file: str) -> _Table:
     if not os.path.isfile(file):
         found = "a folder" if os.path.isdir(file) else "nothing"
         raise KpdetectError(f"{file}: expected a CSV file, found {found}")
-    rows = _numbered_rows(file)
+    delimiter = _delimiter(file)
+    rows = _numbered_rows(file, delimiter)
     line, first = next(rows, (0, []))
     if not first:
         raise KpdetectError(f"{file}: expected rows with a path and points, found an empty file")
-    if not is_header(first, os.path.dirname(file)):
-        return _Table(file, columns_without_header(first, f"{file}:{line}"), itertools.chain([(line, first)], rows))
+    where, folder, decimal_comma = f"{file}:{line}", os.path.dirname(file), delimiter == ";"
+    if not is_header(first, folder):
+        columns = columns_without_header(first, where, folder)
+        return _Table(file, columns, itertools.chain([(line, first)], rows), decimal_comma)
     below = list(itertools.islice(rows, 1))
     if not below:
         raise KpdetectError(f"{file}: expected rows below the header, found none")
-    return _Table(file, columns_of_header(first, f"{file}:{line}"), itertools.chain(below, rows))
+    _check_no_pixels(file, first, below[0][1])
+    columns = columns_of_header(first, where, below[0][1], folder)
+    return _Table(file, columns, itertools.chain(below, rows), decimal_comma)
 
 
-def _numbered_rows(file: str) -> Iterator[_NumberedRow]:
+def _check_no_pixels(file: str, header: list[str], row: list[str]) -> None:
+    """Refuses Kaggle's format, whose images are cells of grey levels."""
+    for name, cell in zip(header, row, strict=False):
+        if name.lower() == "image" and cell.count(" ") > 100:
+            raise KpdetectError(
+                f"{file}: expected paths of images in column '{name}', received grey levels; read it as kaggle:{file}"
+            )
+
+
+def _delimiter(file: str) -> str:
+    """Returns the most frequent of comma, semicolon and tab in the first line that is not blank."""
+    try:
+        with open(file, encoding="utf-8-sig", errors="replace") as stream:
+            first = next((line for line in iter(lambda: stream.readline(1 << 20), "") if line.strip()), "")
+    except OSError as error:
+        raise KpdetectError(f"{file}: expected a CSV file; reading it failed: {error}") from error
+    if first.lstrip()[:1] in ("{", "["):
+        raise KpdetectError(
+            f"{file}: expected a CSV file, received JSON; read it as coco:{file} (or labelme:DIR, label-studio:{file})"
+        )
+    if first.lstrip()[:1] == "<":
+        raise KpdetectError(f"{file}: expected a CSV file, received XML; read it as dlib:{file} or cvat:{file}")
+    unquoted = re.sub(r'"[^"]*"', "", first)
+    return max(",;\t", key=unquoted.count)
+
+
+def _numbered_rows(file: str, delimiter: str) -> Iterator[_NumberedRow]:
     try:
         # utf-8-sig drops the byte-order mark that spreadsheets write.
         with open(file, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
+            reader = csv.reader(stream, delimiter=delimiter)
             line = 1
             for cells in reader:
                 if any(cell.strip() for cell in cells):  # skip blank lines
@@ -150,12 +198,21 @@ class _RowReader:
     folder: str
     columns: Columns
     subject_of: Callable[[str], str]
+    decimal_comma: bool = False
 
-    def read(self, cells: list[str]) -> Row:
-        self._check_count(cells)
-        parts = collect(lambda: self._path(cells), lambda: self._points(cells), lambda: self._subject(cells))
-        path, (keypoints, visible), subject = parts
-        return Row(path, keypoints, visible, self._box(cells, path, keypoints, visible), subject)
+    def read(self, line: int, cells: list[str]) -> LabelledFace | Problems:
+        where = f"{self.file}:{line}"
+        try:
+            self._check_count(cells)
+            path, points, subject, box = collect(
+                lambda: self._path(cells),
+                lambda: self._points(cells),
+                lambda: self._subject(cells),
+                lambda: self._box(cells),
+            )
+        except BadRow as bad:
+            return bad.at(where).args
+        return LabelledFace(where, path, points, box, subject, prefers_box=True)
 
     def _check_count(self, cells: list[str]) -> None:
         expected, received = len(self.columns.header), len(cells)
@@ -167,55 +224,61 @@ class _RowReader:
         raise BadRow(f"expected {expected} fields as in the header, received {received}")
 
     def _path(self, cells: list[str]) -> str:
-        path = os.path.join(self.folder, cells[0])  # an absolute path is unchanged
-        if not cells[0]:
+        stated = cells[self.columns.path]
+        path = os.path.join(self.folder, stated)  # an absolute path is unchanged
+        if not stated:
             raise BadRow("expected the image's path in the first column, received an empty cell")
+        if not os.path.isfile(path) and "\\" in stated:
+            path = os.path.join(self.folder, stated.replace("\\", "/"))  # written on Windows
         if not os.path.isfile(path):
             raise BadRow(f"expected the image {path}, found {'a folder' if os.path.isdir(path) else 'nothing'} there")
         return path
 
     def _subject(self, cells: list[str]) -> str:
         stated = cells[self.columns.subject] if self.columns.subject is not None else ""
-        return stated or self.subject_of(cells[0])
+        return stated or self.subject_of(cells[self.columns.path])
 
-    def _points(self, cells: list[str]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        numbers = self._numbers(cells, self.columns.xy).reshape(-1, 2)
-        visible: npt.NDArray[np.bool_] = np.asarray(np.isfinite(numbers).all(axis=-1))
-        half = ~visible & np.isfinite(numbers).any(axis=-1)
+    def _points(self, cells: list[str]) -> Floats:
+        """Returns (K, 2) float32, NaN for points that are not labelled."""
+        points = self._numbers(cells, self.columns.xy).reshape(-1, 2)
+        if self.columns.visibility:
+            flags = self._numbers(cells, self.columns.visibility)
+            points[(flags == 0) | np.isnan(flags)] = np.nan  # as in COCO: 0 is not labelled, 1 covered, 2 visible
+        half = np.isfinite(points).any(axis=-1) & ~np.isfinite(points).all(axis=-1)
         if half.any():
             name = self.columns.schema.point_names[int(half.argmax())]
             raise BadRow(f"point '{name}': expected x and y, or two empty cells; received one of the two")
-        if not visible.any():
+        if not np.isfinite(points).any():
             raise BadRow("expected at least one visible point, received only empty cells")
-        return np.where(visible[:, None], numbers, 0).astype(np.float32), visible
+        return points.astype(np.float32)
 
     def _numbers(self, cells: list[str], indices: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """Returns the numbers of some columns; NaN for an empty cell."""
-        values = [parse_number(cells[index]) for index in indices]
+        """Returns the numbers of some columns; NaN for an empty cell or one of `MISSING_TEXTS`."""
+        values = [self._number(cells[index]) for index in indices]
         bad = [index for index, value in zip(indices, values, strict=True) if value is None]
         if bad:
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-            name = self.columns.header[bad[0]]
-            raise BadRow(f"column '{name}': expected a finite number, received '{cells[bad[0]]}'{more}")
+            name, cell = self.columns.header[bad[0]], cells[bad[0]]
+            shown = cell if len(cell) <= 40 else f"{cell[:40]}… ({len(cell)} characters)"
+            raise BadRow(f"column '{name}': expected a finite number, received '{shown}'{more}")
         return np.array(values, np.float64)
 
-    def _box(self, cells: list[str], path: str, keypoints: Floats, visible: npt.NDArray[np.bool_]) -> Floats:
-        if any(cells[index] for index in self.columns.box):
-            stated = self._numbers(cells, self.columns.box).astype(np.float32)
-            if not (stated[2:] > stated[:2]).all():  # not true for NaN
-                raise BadRow(f"face box: expected x0 < x1 and y0 < y1, received {stated.tolist()}")
-            return stated
-        if self.columns.schema.num_keypoints == 1:
-            return _image_box(path)
-        return box_of_visible(keypoints, visible, f"; give it in columns {','.join(BOX_COLUMNS)}")
+    def _number(self, cell: str) -> float | None:
+        if cell.lower() in MISSING_TEXTS:
+            return float("nan")
+        return parse_number(cell.replace(",", ".") if self.decimal_comma else cell)
+
+    def _box(self, cells: list[str]) -> Floats | None:
+        if not any(cells[index] for index in self.columns.box):
+            return None
+        box = self._numbers(cells, self.columns.box)
+        if self.columns.box_has_size:
+            box[2:] += box[:2]
+        return box.astype(np.float32)
 
 
-def _image_box(path: str) -> Floats:
-    try:
-        height, width = read_image(path).shape[:2]
-    except KpdetectError as error:
-        raise BadRow(str(error)) from error
-    return image_box((height, width))
+MISSING_TEXTS = frozenset({"", "nan", "na", "n/a", "null", "none"})
+"""Texts of a missing number, in lower case."""
 
 
 def _person(file_name: str) -> str:
@@ -226,14 +289,5 @@ def _person(file_name: str) -> str:
 
 
 def _annotations(table: _Table, reader: _RowReader, name: str, skip_bad_rows: bool, terms: str = "") -> Annotations:
-    faces = [_read_row(reader, line, cells) for line, cells in table.rows]
-    assembled = assemble(faces, reader.columns.schema, name, terms, skip_bad_rows)
-    has_image_boxes = reader.columns.schema.num_keypoints == 1 and not reader.columns.box
-    return dataclasses.replace(assembled, boxes_around="image" if has_image_boxes else "face")
-
-
-def _read_row(reader: _RowReader, line: int, cells: list[str]) -> Row | Problems:
-    try:
-        return reader.read(cells)
-    except BadRow as bad:
-        return bad.at(f"{reader.file}:{line}").args
+    faces = drop_missing_values([reader.read(line, cells) for line, cells in table.rows], table.file)
+    return assemble_labelled(faces, reader.columns.schema, name, terms, skip_bad_rows)
