@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--recipe", default="compact")
+    parser.add_argument("--recipe", default="compact-112")
     parser.add_argument("--train", help="internal: arguments of kpdetect train")
     arguments = parser.parse_args()
     if arguments.train is not None:

@@ -33,7 +33,7 @@ from kpdetect.data import Annotations, load
 from kpdetect.data.crops import visit_photographs
 from kpdetect.data.pipeline import build_cache
 from kpdetect.evaluation.latency.memory import resident_memory
-from kpdetect.recipes.own import compact
+from kpdetect.recipes.own import compact_112
 from kpdetect.training.feeding import framing_of
 
 LIST, PHOTOGRAPHS = "training_frames_keypoints.csv", "training"
@@ -191,7 +191,7 @@ def seconds_to_first_epoch(folder: Path) -> float:
 
 def compare_with_decoding(faces: Annotations, file: Path, rounds: int) -> None:
     """Prints the photographs per second that are decoded, and that are decoded and cached."""
-    recipe, seconds = compact(), dict[tuple[str, int], list[float]]()
+    recipe, seconds = compact_112(), dict[tuple[str, int], list[float]]()
     for _ in range(rounds):
         for threads in (1, 2):
             start = time.perf_counter()
@@ -217,11 +217,9 @@ def main() -> None:
     counts = sorted(int(count) for count in options.faces.split(","))
     with tempfile.TemporaryDirectory() as folder:
         runs = train_in_turns(Path(options.data), Path(folder), counts, options.limit_gb, options.turns)
-        print(
-            "| faces | peak memory, MB | anonymous | of files | on disk | caching, ms/image | training, ms/image |"
-        )
+        print("| faces | peak memory, MB | anonymous | of files | on disk | caching, ms/image | training, ms/image |")
         print("|---|---|---|---|---|---|---|")
-        print("\n".join(run.row(compact().batch_size) for run in runs))
+        print("\n".join(run.row(compact_112().batch_size) for run in runs))
         for run in runs:
             print(f"{run.faces:,} faces, with a cache: {seconds_to_first_epoch(run.folder):.1f} s to the first epoch")
         faces = load(f"youtube-faces:{options.data}")

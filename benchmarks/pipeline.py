@@ -18,7 +18,7 @@ from kpdetect.core.geometry import CropRule
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.augmentation import Transform
 from kpdetect.data.pipeline import BatchOptions, FaceCache, training_batches
-from kpdetect.recipes.own import compact
+from kpdetect.recipes.own import compact_112
 from kpdetect.training.feeding import transforms_of
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     arguments = parser.parse_args()
     canvas = round(arguments.side * 1.4)
     cache = random_cache(512, canvas, arguments.channels)
-    recipe = dataclasses.replace(compact(), crop=CropRule((arguments.side, arguments.side), 1.35))
+    recipe = dataclasses.replace(compact_112(), crop=CropRule((arguments.side, arguments.side), 1.35))
     everything = transforms_of(recipe, IBUG68)
     if arguments.each:
         measure("warp alone", cache, (), arguments)

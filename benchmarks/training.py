@@ -1,7 +1,7 @@
 """Compares the speed of training with PyTorch student projects: the same faces, networks, batches and losses.
 
     python -m venv peer && peer/bin/pip install torch==2.13.0 numpy "opencv-python-headless<5"
-    python benchmarks/training.py [DATA_FOLDER] --torch-python peer/bin/python [--networks batchnorm,naimish,compact]
+    python benchmarks/training.py [DATA_FOLDER] --torch-python peer/bin/python [--networks NAMES]
 
 PyTorch is optional and needs an environment of its own; without it only kpdetect is measured. The data folder, an
 argument or KPDETECT_DATA, contains ``youtube_faces``. Each program runs in its own process (``training_torch.py``,
@@ -268,7 +268,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default=os.environ.get("KPDETECT_DATA"), help="the data folder")
     parser.add_argument("--spec", help="other faces, as for kpdetect train; drawn faces exclude PyTorch")
     parser.add_argument("--torch-python", metavar="PATH", help="a Python with torch, NumPy and OpenCV")
-    parser.add_argument("--networks", default="batchnorm,naimish,compact", help="(default: %(default)s)")
+    parser.add_argument("--networks", default="batchnorm,naimish,compact-112", help="(default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=8, help="timed steps per turn")
     parser.add_argument("--starts", type=int, default=2, help="measurements of the time to the first step")

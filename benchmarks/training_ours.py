@@ -28,7 +28,7 @@ from kpdetect.training import fit
 from kpdetect.training.callbacks import StepCheckpoint, StopWhenNotFinite
 from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.compile import compile_model
-from kpdetect.training.devices import computing_in, precision_of, prepare_devices
+from kpdetect.training.devices import dtype_policy, precision_of, prepare_devices
 from kpdetect.training.faces import load_faces
 from kpdetect.training.feeding import framing_of, transforms_of
 from kpdetect.training.run import make_spec, train
@@ -57,11 +57,11 @@ class Training:
         prepare_devices(options)
         keras.utils.set_random_seed(options.seed)
         spec = make_spec(options, self.recipe, self.faces)
-        with computing_in(precision_of(options)):
+        with dtype_policy(precision_of(options)):
             self.model = models.for_training(
                 models.build(self.recipe.architecture, spec.num_keypoints, spec.input_shape)
             )
-        compile_model(self.model, self.recipe, spec, (), (10_000, 0), options.jit_compile)
+        compile_model(self.model, self.recipe, spec.schema, total_steps=10_000, jit_compile=options.jit_compile)
         self.stream: Iterator[Any] | None = None
         self.batch: tuple[np.ndarray, ...] = ()
 
@@ -177,7 +177,7 @@ def main() -> None:
         if options.peaks:
             print(json.dumps(machine_peaks()), file=answers, flush=True)
         elif options.first_step:
-            fit._tensorboard = lambda options, folder: (EndAtFirstStep(),)
+            fit._further_callbacks = lambda options, folder: [EndAtFirstStep()]
             train(chosen)
         else:
             answer(Training(chosen), answers)

@@ -267,14 +267,14 @@ class Training:
     """A network with its data, loss and optimizer.
 
     Args:
-        network: ``batchnorm``, ``naimish`` or ``compact``.
+        network: ``batchnorm``, ``naimish`` or ``compact-112``.
         file: The faces as JSON, as ``training.py`` writes them.
         swap: The left-right permutation of the points.
     """
 
     def __init__(self, network: str, file: Path, swap: Sequence[int]) -> None:
         torch.manual_seed(0)
-        if network == "compact":
+        if network == "compact-112":
             self.model: nn.Module = CompactNet(len(swap))
             self.loss, self.batch_size = wing_and_likelihood, 64
             self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(self.model.parameters(), 2e-3, weight_decay=1e-4)
@@ -326,7 +326,7 @@ class Training:
 def main() -> None:
     """Reads one request per line of stdin: the operation, its repeats before the measurement, and those measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=("batchnorm", "naimish", "compact"))
+    parser.add_argument("network", choices=("batchnorm", "naimish", "compact-112"))
     parser.add_argument("faces", type=Path, help="JSON: paths, keypoints, boxes, swap")
     options = parser.parse_args()
     training = Training(options.network, options.faces, json.loads(options.faces.read_text())["swap"])

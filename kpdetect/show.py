@@ -80,7 +80,7 @@ class TransformsOptions(LabelledFaces):
 class CurvesOptions:
     """Draws the learning curves of a training, finished or running."""
 
-    run: str = option("runs/compact", "run folder, or its history.csv", positional=True)
+    run: str = option("runs/compact-112", "run folder, or its history.csv", positional=True)
     out: str = option("out/curves.png", "the picture", metavar="FILE")
 
 

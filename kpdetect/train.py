@@ -1,22 +1,38 @@
-"""Owns the command that trains."""
+"""The command ``kpdetect train``."""
 
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from kpdetect.core.keras_backend import choose_backend
 from kpdetect.core.options import parse_options, quietly, run_command
 from kpdetect.recipes import TrainOptions
+from kpdetect.training.checks import check_folder, check_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command ``train``."""
+    """Runs the command ``train``.
+
+    Args:
+        argv: The words after the command's name; None reads ``sys.argv``.
+
+    Returns:
+        The exit status, 0.
+
+    Example:
+        >>> main(["--data", "synthetic:200", "--epochs", "1", "--out", "runs/first"])  # doctest: +SKIP
+        0
+    """
     example = "python -m kpdetect.train --data youtube-faces:DIR --out runs/faces"
     options = parse_options(TrainOptions, argv, "train", example)
     choose_backend(options.backend)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
+    recipe = check_options(options)
+    if not options.process_id:  # only process 0 writes
+        check_folder(Path(options.out or f"runs/{recipe.name}"), options)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
     with quietly("starting TensorFlow"):
-        from kpdetect.training import train  # it takes seconds: not before the options are right
+        from kpdetect.training import train  # takes seconds, so only after the options are checked
 
     train(options)
     return 0

@@ -1,4 +1,4 @@
-"""Trains in processes that are forked from one which has TensorFlow imported: a kill costs no import of seconds."""
+"""Runs trainings in processes forked from one that has imported TensorFlow, which saves seconds per start."""
 
 import contextlib
 import multiprocessing
@@ -15,26 +15,26 @@ FORKS.set_forkserver_preload(["kpdetect.training"])
 
 
 def start(arguments: list[str], environment: dict[str, str], log: Path) -> ForkServerProcess:
-    """Begins ``kpdetect train`` with these arguments; its exit code is the command's status."""
+    """Starts ``kpdetect train`` with arguments; the exit code is the status of the command."""
     process = FORKS.Process(target=train, args=(arguments, environment, str(log)))
     process.start()
     return process
 
 
 def finish(process: ForkServerProcess, log: Path) -> None:
-    """Waits for an end that is to be good."""
+    """Waits for the end and asserts status 0."""
     process.join(120)
     assert process.exitcode == 0, log.read_text()[-2000:]
 
 
 def wait_for(path: Path, process: ForkServerProcess) -> None:
-    """Waits until a file is there, or the process is at its end."""
+    """Waits until a file exists or the process has ended."""
     while not path.exists() and process.is_alive():
         time.sleep(0.002)
 
 
 def train(arguments: list[str], environment: dict[str, str], log: str) -> None:
-    """What the child does: TensorFlow reads the environment when it computes first."""
+    """Main function of the child; TensorFlow reads the environment at its first computation."""
     from kpdetect.core.options import run_command
     from kpdetect.train import main
 
@@ -42,4 +42,4 @@ def train(arguments: list[str], environment: dict[str, str], log: str) -> None:
     with open(log, "a") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
         os.dup2(file.fileno(), 2)
         status = run_command(main, arguments)
-    os._exit(status)  # as SIGKILL would have it: nothing of Python is left to end TensorFlow's threads
+    os._exit(status)  # immediately, without ending TensorFlow's threads

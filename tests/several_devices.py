@@ -1,6 +1,6 @@
-"""Trains on one logical processor, on two and on one again, deterministically, and prints the loss of every step.
+"""Trains deterministically on one logical device, on two, and on one again; prints the loss of every step.
 
-In a process of its own: processors and determinism are settled once, before TensorFlow computes anything.
+Must run in a separate process: devices and determinism are fixed before TensorFlow computes anything.
 """
 
 import json
@@ -16,12 +16,12 @@ from kpdetect.training import devices, fit
 from kpdetect.training.distributed.processes import Place
 
 TINY = ["--data", "synthetic:30", "--batch-size", "8", "--val-fraction", "0.5", "--seed", "3", "--epochs", "5"]
-SGD = ["--optimizer", "sgd", "--learning-rate", "1e-4"]  # Adam divides by what may be rounding alone
+SGD = ["--optimizer", "sgd", "--learning-rate", "1e-4"]  # Adam would divide by rounding errors
 SMALL = ["--set", "architecture_options.widths=8:8:12:16", "architecture_options.blocks=1:1:1"]
 
 
 class Losses(keras.callbacks.Callback):
-    """Each step's own loss, out of the running mean that Keras tells."""
+    """Records the loss of each step, from the running mean that Keras reports."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Losses(keras.callbacks.Callback):
 
 
 def run(folder: str, count: int) -> list[float]:
-    """The losses of every step of a small training on so many logical processors."""
+    """The loss of every step of a small training on `count` logical devices."""
     losses = Losses()
 
     def prepare(options: TrainOptions, place: Place) -> devices.Devices:
@@ -44,7 +44,7 @@ def run(folder: str, count: int) -> list[float]:
         return usual if count == 1 else devices.Devices(count, strategy.scope, whole_batch=False)
 
     fit.prepare_devices = prepare
-    fit._tensorboard = lambda options, folder: (losses,)
+    fit._further_callbacks = lambda options, folder: [losses]
     status = run_command(main, [*TINY, *SMALL, *SGD, "--deterministic", "--no-mixed-precision", "--out", folder])
     if status:
         sys.exit(status)

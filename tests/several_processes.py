@@ -1,7 +1,7 @@
-"""Runs processes that train together on JAX, ends some of them, and prints as JSON how all of them ended.
+"""Runs processes that train together on JAX, ends some of them, and prints their exit statuses and output as JSON.
 
-In a process of its own, which is to run with ``KERAS_BACKEND=jax``: a Python has one backend, and the processes are
-forked from one that has imported Keras.
+Must run with ``KERAS_BACKEND=jax`` in a separate process: the backend is fixed when Keras is imported, and the training
+processes are forked from one that has imported Keras.
 """
 
 import contextlib
@@ -26,10 +26,11 @@ from kpdetect.core.errors import Interrupted, KpdetectError
 from kpdetect.core.options import run_command
 from kpdetect.core.signals import stop_on_signals
 from kpdetect.recipes import TrainOptions
-from kpdetect.training.distributed import meeting
-from kpdetect.training.distributed.processes import Processes, joined
+from kpdetect.training.distributed import coordination
+from kpdetect.training.distributed.join import joined
+from kpdetect.training.distributed.processes import Processes
 
-HEARTBEAT_SECONDS = 5  # what a test can wait for
+HEARTBEAT_SECONDS = 5  # short for tests
 PLAIN = [f"augmentation.{name}=0" for name in ("rotation_deg", "blur", "noise", "gamma", "contrast")]
 TRAINING = ["--data", "synthetic:20", "--val-fraction", "0.5", "--batch-size", "6", "--epochs", "3", "--backend", "jax"]
 COMMAND = [*TRAINING, "--checkpoint-every", "1", "--set", *PLAIN]
@@ -37,27 +38,27 @@ Ended = dict[str, Any]
 
 
 def address() -> str:
-    """Where nobody listens yet."""
+    """A free local address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def ended(processes: list[ForkServerProcess], logs: list[Path]) -> list[Ended]:
-    """Waits for the processes; of each its status and what it said. One that does not end is killed: status -9."""
+    """Waits for the processes; returns exit status and output of each. Kills one that does not end: status -9."""
     results = []
     for process, log in zip(processes, logs, strict=True):
         process.join(120)
         if process.is_alive():
             process.kill()
             process.join()
-        time.sleep(0.2)  # what is said when it is gone
-        results.append({"status": process.exitcode, "said": log.read_text()})
+        time.sleep(0.2)  # for output of the child process after the end
+        results.append({"status": process.exitcode, "output": log.read_text()})
     return results
 
 
 def start(arguments: list[str], log: Path) -> ForkServerProcess:
-    """Begins a training of `tiny`, which has `compact`'s name."""
+    """Starts a training of `tiny` under the name of the architecture `compact`."""
     process = FORKS.Process(target=_train_tiny, args=(arguments, str(log)))
     process.start()
     return process
@@ -65,7 +66,7 @@ def start(arguments: list[str], log: Path) -> ForkServerProcess:
 
 def _train_tiny(arguments: list[str], log: str) -> None:
     models.ARCHITECTURES["compact"] = tiny
-    meeting.HEARTBEAT_SECONDS = HEARTBEAT_SECONDS
+    coordination.HEARTBEAT_SECONDS = HEARTBEAT_SECONDS
     train(arguments, ONE_THREAD, log)
 
 
@@ -78,14 +79,14 @@ def trained(folder: Path, resume: bool, during: Callable[[list[ForkServerProcess
     return ended(processes, logs)
 
 
-def talked(
+def connected(
     folder: Path, task: str, during: Callable[[list[ForkServerProcess]], None], numbers: tuple[int, ...] = (0, 1)
 ) -> list[Ended]:
-    """Processes that only meet and do one of the `TASKS`."""
+    """Processes that connect and run one of the `TASKS`."""
     folder.mkdir()
     where, logs = address(), [folder / f"log{number}" for number in numbers]
     processes = [
-        FORKS.Process(target=_talk, args=(task, where, number, str(log)))
+        FORKS.Process(target=_connect, args=(task, where, number, str(log)))
         for number, log in zip(numbers, logs, strict=True)
     ]
     for process in processes:
@@ -94,8 +95,8 @@ def talked(
     return ended(processes, logs)
 
 
-def _talk(task: str, where: str, number: int, log: str) -> None:
-    meeting.HEARTBEAT_SECONDS, meeting.JOIN_SECONDS = HEARTBEAT_SECONDS, 30.0 if task != "wait" else 2.0
+def _connect(task: str, where: str, number: int, log: str) -> None:
+    coordination.HEARTBEAT_SECONDS, coordination.JOIN_SECONDS = HEARTBEAT_SECONDS, 30.0 if task != "wait" else 2.0
     options = TrainOptions(coordinator=where, num_processes=2, process_id=number)
 
     def main(_: Any) -> int:
@@ -107,11 +108,11 @@ def _talk(task: str, where: str, number: int, log: str) -> None:
         os.dup2(file.fileno(), 2)
         status = run_command(main)
         file.flush()
-        ctypes.pythonapi.Py_Exit(status)  # as a command ends: a forked child would leave Python's threads as they are
+        ctypes.pythonapi.Py_Exit(status)  # ends like a command; a forked child would skip the end of Python's threads
 
 
 def _steps(processes: Processes, log: Path) -> None:
-    """Sums over both processes, as a step does, until it is stopped."""
+    """Sums over both processes, like a training step, until stopped."""
     from jax.experimental.multihost_utils import process_allgather
 
     done = 0
@@ -146,7 +147,7 @@ TASKS: dict[str, Callable[[Processes, Path], None]] = {
 
 
 def main(folder: Path) -> dict[str, list[Ended]]:
-    """Every way in which processes can end."""
+    """All ways in which processes can end."""
 
     def when(file: Path, number: int, signal_number: int) -> Callable[[list[ForkServerProcess]], None]:
         def send(processes: list[ForkServerProcess]) -> None:
@@ -155,23 +156,23 @@ def main(folder: Path) -> dict[str, list[Ended]]:
 
         return send
 
-    def nothing(_: list[ForkServerProcess]) -> None:
+    def no_event(_: list[ForkServerProcess]) -> None:
         pass
 
     one, log = folder / "one", folder / "one.log"
     alone = start([*COMMAND, "--out", str(one)], log)
     results = {
-        "killed": talked(folder / "killed", "steps", when(folder / "killed/ready", 1, signal.SIGKILL)),
-        "first killed": talked(folder / "first", "steps", when(folder / "first/ready", 0, signal.SIGKILL)),
-        "stopped": talked(folder / "stopped", "steps", when(folder / "stopped/ready", 1, signal.SIGTERM)),
-        "failed": talked(folder / "failed", "fail", nothing),
-        "differed": talked(folder / "differed", "differ", nothing),
-        "not met": talked(folder / "unmet", "wait", nothing, (1,)),
+        "killed": connected(folder / "killed", "steps", when(folder / "killed/ready", 1, signal.SIGKILL)),
+        "first killed": connected(folder / "first", "steps", when(folder / "first/ready", 0, signal.SIGKILL)),
+        "stopped": connected(folder / "stopped", "steps", when(folder / "stopped/ready", 1, signal.SIGTERM)),
+        "failed": connected(folder / "failed", "fail", no_event),
+        "differed": connected(folder / "differed", "differ", no_event),
+        "not met": connected(folder / "unmet", "wait", no_event, (1,)),
         "alone": ended([alone], [log]),
     }
     state = folder / "two/checkpoints/epoch000001_step0000001.npz"
     results["cut"] = trained(folder / "two", False, when(state, 1, signal.SIGKILL))
-    results["resumed"] = trained(folder / "two", True, nothing)
+    results["resumed"] = trained(folder / "two", True, no_event)
     return results
 
 

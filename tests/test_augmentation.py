@@ -47,7 +47,7 @@ from kpdetect.data.augmentation.photometric import (
     gaussian_blur,
 )
 from kpdetect.data.augmentation.spatial import apply_matrix, draw_matrix, invert, start_frame, warp
-from kpdetect.recipes.own import compact
+from kpdetect.recipes.own import compact_112
 from kpdetect.training.feeding import transforms_of
 
 PAIR = user_schema(["left_eye", "right_eye", "nose"])
@@ -56,9 +56,9 @@ CANVAS = (90, 120)
 SEED = (3, 5)
 EVERYTHING = transforms_of(
     dataclasses.replace(
-        compact(),
+        compact_112(),
         crop=CropRule((64, 72), 1.35),
-        augmentation=dataclasses.replace(compact().augmentation, stretch=0.1, saturation=0.5, tint=0.1),
+        augmentation=dataclasses.replace(compact_112().augmentation, stretch=0.1, saturation=0.5, tint=0.1),
     ),
     IBUG68,
 )

@@ -1,16 +1,20 @@
 """What commands share: options, errors as one line, and writing that leaves nothing half done."""
 
 import dataclasses
+import importlib.metadata
+import json
 import os
 import re
 import shlex
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from messages import lines_with, mentions
 
 from kpdetect import __main__ as front
+from kpdetect.core import errors
 from kpdetect.core.atomic_write import atomic_file, atomic_folder
 from kpdetect.core.errors import DataError, KpdetectError, MissingExtra, unknown_name
 from kpdetect.core.options import command_line, option, parse_options, run_command
@@ -124,8 +128,34 @@ def test_data_errors_show_some_and_count_all():
 
 
 def test_missing_extra_names_its_install_line():
-    text = str(MissingExtra("tensorflow", "train", "training"))
-    assert lines_with(text, "training", "tensorflow", 'pip install "kpdetect[train]"')
+    """The command works from this clone: it has its path."""
+    clone = Path(__file__).resolve().parents[1]
+    place = "." if Path.cwd() == clone else clone
+    assert str(MissingExtra("tensorflow", "train", "training")).endswith(
+        f'needs tensorflow: pip install "{place}[train]"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (None, "kpdetect[jax]"),
+        ({"url": "file:///wheels/kpdetect.whl"}, "kpdetect[jax] @ file:///wheels/kpdetect.whl"),
+        (
+            {"url": "https://example.org/kpdetect", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "kpdetect[jax] @ git+https://example.org/kpdetect@abc",
+        ),
+    ],
+)
+def test_missing_extra_names_where_kpdetect_was_installed_from(record, expected, tmp_path, monkeypatch):
+    class Installed:
+        def read_text(self, name):
+            assert name == "direct_url.json"
+            return record and json.dumps(record)
+
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "site-packages" / "kpdetect" / "core" / "errors.py"))
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Installed())
+    assert errors.install_command("jax") == f'pip install "{expected}"'
 
 
 def test_atomic_file_is_whole_or_not_at_all(tmp_path):

@@ -1,4 +1,4 @@
-"""Several processors train as one does, and a deterministic training tells the same losses to the last digit."""
+"""Training on several devices equals training on one; deterministic training is bit-reproducible."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from kpdetect.training import devices
 
 @pytest.fixture(scope="module")
 def losses(tmp_path_factory: pytest.TempPathFactory) -> list[list[float]]:
-    """Of each step: on one logical processor, on two, and on one again."""
+    """Losses of each step on one logical device, on two, and on one again."""
     here = Path(__file__).resolve()
     environment = {**os.environ, "PYTHONPATH": str(here.parents[1]), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, str(here.with_name("several_devices.py")), str(tmp_path_factory.mktemp("runs"))]
@@ -31,15 +31,15 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> list[list[float]]:
 
 
 @pytest.mark.slow
-def test_two_processors_learn_as_one_does(losses: list[list[float]]) -> None:
-    """Batch normalisation included: each sees half of a batch, and normalises by the whole of it."""
+def test_two_devices_train_like_one(losses: list[list[float]]) -> None:
+    """Includes batch normalization: each device has half of a batch and normalizes by all of it."""
     one, two, _ = (np.array(run) for run in losses)
     assert len(one) == len(two) >= 10
     assert len(set(one)) == len(one)
     np.testing.assert_allclose(two[:10], one[:10], rtol=1e-4)
 
 
-def test_jax_splits_batches_evenly_or_says_so() -> None:
+def test_jax_needs_batches_that_split_evenly() -> None:
     spread = devices.Devices(4, contextlib.nullcontext, whole_batch=True)
     devices.check_batch_size(8, spread)
     devices.check_batch_size(6, dataclasses.replace(spread, whole_batch=False))
@@ -48,44 +48,42 @@ def test_jax_splits_batches_evenly_or_says_so() -> None:
 
 
 @pytest.mark.slow
-def test_a_deterministic_training_repeats_itself_to_the_last_digit(losses: list[list[float]]) -> None:
+def test_deterministic_training_is_bit_reproducible(losses: list[list[float]]) -> None:
     assert losses[0] == losses[2]
 
 
 @pytest.mark.parametrize(
     ("flags", "expected"), [("fpu avx512f avx512_bf16", True), ("fpu amx_bf16", True), ("fpu avx2", False)]
 )
-def test_a_processor_tells_whether_it_multiplies_bfloat16(flags: str, expected: bool, tmp_path: Path) -> None:
+def test_a_processor_tells_whether_it_supports_bfloat16(flags: str, expected: bool, tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
-    assert devices.multiplies_bfloat16(tmp_path / "cpuinfo") is expected
-    assert not devices.multiplies_bfloat16(tmp_path / "nothing")
+    assert devices.supports_bfloat16(tmp_path / "cpuinfo") is expected
+    assert not devices.supports_bfloat16(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("has", [True, False])
-def test_bfloat16_where_the_processor_has_it_or_where_it_is_asked_for(
-    has: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: has)
+def test_bfloat16_is_used_where_supported_or_requested(has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "supports_bfloat16", lambda: has)
     asked = [devices.precision_of(TrainOptions(mixed_precision=asked)) for asked in (None, True, False)]
     assert asked == ["mixed_bfloat16" if has else "float32", "mixed_bfloat16", "float32"]
-    assert devices.precision_of(TrainOptions("naimish")) == "float32"  # nobody has shown that it costs nothing there
+    assert devices.precision_of(TrainOptions("naimish")) == "float32"  # not measured for this recipe
 
 
 @pytest.mark.parametrize(
     ("found", "asked_for"),
     [(("CPU", 0), "mixed_bfloat16"), (("TPU", 4), "mixed_bfloat16"), (("GPU", 1), "mixed_float16")],
 )
-def test_on_jax_sixteen_bits_are_for_those_who_ask(
+def test_jax_uses_16_bits_only_on_request(
     found: tuple[str, int], asked_for: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "supports_bfloat16", lambda: True)
     monkeypatch.setattr(devices, "running_backend", lambda: JAX)
     monkeypatch.setattr(devices, "_accelerators", lambda: found)
     asked = [devices.precision_of(TrainOptions(mixed_precision=asked)) for asked in (None, True, False)]
     assert asked == ["float32", asked_for, "float32"]
 
 
-def test_layers_compute_as_where_they_were_built() -> None:
-    with devices.computing_in("mixed_bfloat16"):
+def test_the_dtype_policy_applies_to_layers_built_within() -> None:
+    with devices.dtype_policy("mixed_bfloat16"):
         within = keras.layers.Dense(1)
     assert (within.compute_dtype, keras.layers.Dense(1).compute_dtype) == ("bfloat16", "float32")

@@ -1,4 +1,4 @@
-"""What labels become before a training sees them: a teacher's marks in their share, where they are asked for."""
+"""Label changes before training: alignment and distillation."""
 
 import dataclasses
 from pathlib import Path
@@ -16,7 +16,7 @@ from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
 from kpdetect.recipes import RECIPES, Distillation, Recipe, TrainOptions, choose_recipe
 from kpdetect.training import distillation
-from kpdetect.training.distillation import relabelling, taught
+from kpdetect.training.distillation import distill_labels, relabelling
 
 SWAP = np.array(IBUG68.flip_permutation)
 # Points of a face that is its own mirror image, relative to the crop.
@@ -25,7 +25,7 @@ SYMMETRIC = ((SHAPE + [1, 0] + SHAPE[SWAP] * [-1, 1]) / 2).astype(np.float32)
 
 
 class Teacher:
-    """Prediction the same points in every crop."""
+    """Predicts the same points in every crop."""
 
     path = Path("teacher")
 
@@ -53,34 +53,34 @@ def in_the_photograph(relative: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return middles[:, None] + (relative - 0.5) * sides[:, None, None]
 
 
-class TestTaught:
+class TestDistillLabels:
     @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
     def test_labels_lie_between_their_own_and_the_teachers(self, share):
         own = faces()
-        given = taught(own, [Teacher()], Distillation(("teacher",), share))
+        given = distill_labels(own, [Teacher()], Distillation(("teacher",), share))
         marks = in_the_photograph(SYMMETRIC, own.boxes)
         np.testing.assert_allclose(given.keypoints, own.keypoints + share * (marks - own.keypoints), atol=1e-3)
         assert given.keypoints.dtype == np.float32
         np.testing.assert_array_equal(given.boxes, own.boxes)
         assert dataclasses.replace(given, keypoints=own.keypoints) == own
 
-    def test_a_share_of_nothing_keeps_labels_to_the_bit(self):
+    def test_a_share_of_zero_keeps_labels_exactly(self):
         np.testing.assert_array_equal(
-            taught(faces(), [Teacher()], Distillation(("t",), 0.0)).keypoints, faces().keypoints
+            distill_labels(faces(), [Teacher()], Distillation(("t",), 0.0)).keypoints, faces().keypoints
         )
 
-    def test_the_teacher_sees_each_face_plain_and_mirrored(self):
-        """What leans to one side in all that it says cancels."""
+    def test_teachers_predict_each_face_plain_and_mirrored(self):
+        """A constant horizontal error of the teacher cancels."""
         teacher = Teacher(SYMMETRIC + np.float32([0.03, 0.02]))
-        given = taught(faces(), [teacher], Distillation(("teacher",), 1.0))
+        given = distill_labels(faces(), [teacher], Distillation(("teacher",), 1.0))
         expected = in_the_photograph(SYMMETRIC + np.float32([0, 0.02]), faces().boxes)
         np.testing.assert_allclose(given.keypoints, expected, atol=1e-3)
         assert teacher.crops == 2 * len(faces())
 
-    def test_without_a_swap_it_sees_them_plain(self):
+    def test_without_a_flip_permutation_they_predict_plain(self):
         one_eyed = dataclasses.replace(IBUG68, flip_permutation=None)
         teacher = Teacher(SHAPE, one_eyed)
-        given = taught(faces(), [teacher], Distillation(("teacher",), 1.0))
+        given = distill_labels(faces(), [teacher], Distillation(("teacher",), 1.0))
         np.testing.assert_allclose(given.keypoints, in_the_photograph(SHAPE, faces().boxes), atol=1e-3)
         assert teacher.crops == len(faces())
 
@@ -88,49 +88,49 @@ class TestTaught:
         own = faces()
         own.visible[:, 7] = False
         own.visible[2] = False
-        given = taught(own, [Teacher()], Distillation(("teacher",), 1.0))
+        given = distill_labels(own, [Teacher()], Distillation(("teacher",), 1.0))
         moved = (given.keypoints != own.keypoints).any(axis=-1)
         np.testing.assert_array_equal(moved, own.visible)
 
-    def test_a_set_that_is_not_named_is_untouched_and_not_even_looked_at(self):
+    def test_a_data_set_that_is_not_named_is_unchanged_and_not_predicted(self):
         own, teacher = faces(), Teacher()
-        assert taught(own, [teacher], Distillation(("teacher",), 1.0, ("others", "drawn2"))) is own
+        assert distill_labels(own, [teacher], Distillation(("teacher",), 1.0, ("others", "drawn2"))) is own
         assert teacher.crops == 0
-        assert taught(own, [teacher], Distillation(("teacher",), 1.0, ("others", "drawn"))) is not own
+        assert distill_labels(own, [teacher], Distillation(("teacher",), 1.0, ("others", "drawn"))) is not own
         part = dataclasses.replace(own, name="drawn:folder")
-        assert taught(part, [teacher], Distillation(("teacher",), 1.0, ("drawn",))) is not part
+        assert distill_labels(part, [teacher], Distillation(("teacher",), 1.0, ("drawn",))) is not part
 
-    def test_many_faces_go_in_parts(self, monkeypatch):
-        whole = taught(faces(7), [Teacher()], Distillation(("teacher",), 0.5))
+    def test_many_faces_are_predicted_in_parts(self, monkeypatch):
+        whole = distill_labels(faces(7), [Teacher()], Distillation(("teacher",), 0.5))
         monkeypatch.setattr(distillation, "CROPS_AT_ONCE", 3)
         np.testing.assert_array_equal(
-            taught(faces(7), [Teacher()], Distillation(("teacher",), 0.5)).keypoints, whole.keypoints
+            distill_labels(faces(7), [Teacher()], Distillation(("teacher",), 0.5)).keypoints, whole.keypoints
         )
 
     @pytest.mark.parametrize("before", [0, 1])
     def test_a_teacher_of_other_points_is_refused(self, before):
         nose = Teacher(SYMMETRIC[30:31], IBUG68.subset(["nose_tip"]))
         with pytest.raises(KpdetectError, match=mentions("1", nose.spec.schema.name)):
-            taught(faces(), [Teacher()] * before + [nose], Distillation(("teacher",)))
+            distill_labels(faces(), [Teacher()] * before + [nose], Distillation(("teacher",)))
 
-    def test_of_several_teachers_the_mean_counts(self, capsys):
-        """Each sees its own crops."""
+    def test_several_teachers_are_averaged(self, capsys):
+        """Each teacher has its own crop rule."""
         near, far = Teacher(), Teacher(SYMMETRIC + np.float32([0, 0.04]))
         far.spec = dataclasses.replace(far.spec, crop=CropRule((32, 32), 1.5))
-        given = taught(faces(), [near, far], Distillation(("teacher", "teacher"), 1.0))
+        given = distill_labels(faces(), [near, far], Distillation(("teacher", "teacher"), 1.0))
         expected = in_the_photograph(SYMMETRIC + np.float32([0, 0.02]), faces().boxes)
         np.testing.assert_allclose(given.keypoints, expected, atol=1e-3)
         assert lines_with(capsys.readouterr().err, "teacher, teacher", "5", "drawn")
 
-    def test_it_says_so(self, capsys):
-        taught(faces(), [Teacher()], Distillation(("teacher",)))
+    def test_a_message_states_the_share(self, capsys):
+        distill_labels(faces(), [Teacher()], Distillation(("teacher",)))
         assert lines_with(capsys.readouterr().err, "teacher", "5", "drawn")
 
 
 class TestRelabelling:
     @pytest.fixture
     def loaded(self, monkeypatch) -> list[str]:
-        """What was loaded; every model is a teacher."""
+        """Paths of the loaded teachers."""
         paths: list[str] = []
 
         def load(path: str, threads: int) -> Teacher:
@@ -143,7 +143,7 @@ class TestRelabelling:
     def recipe(self, **options: object) -> Recipe:
         return dataclasses.replace(RECIPES["compact"](), **options)
 
-    def test_a_recipe_takes_labels_as_they_are_unless_it_says_otherwise(self, loaded):
+    def test_recipes_do_not_change_labels_by_default(self, loaded):
         for recipe in RECIPES.values():
             assert relabelling(recipe()) is None
         assert loaded == []
@@ -155,22 +155,22 @@ class TestRelabelling:
             relabelling(self.recipe(distillation=Distillation(models, share)))
         assert loaded == []
 
-    def test_labels_are_aligned_before_they_are_taught(self, loaded):
+    def test_labels_are_aligned_before_distillation(self, loaded):
         own = dataclasses.replace(faces(), name="youtube-faces")
         aligned = align(own)
         assert not np.array_equal(aligned.keypoints, own.keypoints)
         relabel = relabelling(self.recipe(align_labels=True))
         np.testing.assert_array_equal(relabel(own).keypoints, aligned.keypoints)
         relabel = relabelling(self.recipe(align_labels=True, distillation=Distillation(("teacher",), 0.5)))
-        expected = taught(aligned, [Teacher()], Distillation(("teacher",), 0.5))
+        expected = distill_labels(aligned, [Teacher()], Distillation(("teacher",), 0.5))
         np.testing.assert_array_equal(relabel(own).keypoints, expected.keypoints)
         assert loaded == ["teacher"]
 
-    def test_a_teacher_that_is_none_is_told(self, tmp_path):
+    def test_a_missing_teacher_is_an_error(self, tmp_path):
         with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "gone"))):
             relabelling(self.recipe(distillation=Distillation((str(tmp_path / "gone"),))))
 
-    def test_the_commands_options_make_the_recipe(self):
+    def test_options_set_teachers_and_alignment(self):
         assert choose_recipe(TrainOptions(teacher="runs/a, b,")).distillation.models == ("runs/a", "b")
         options = TrainOptions(
             teacher="runs/a", align_labels=True, set=("distillation.data=drawn", "distillation.share=0.25")

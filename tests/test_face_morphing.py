@@ -208,7 +208,7 @@ def test_a_photograph_that_cannot_be_read_is_named() -> None:
 
 def test_a_training_learns_from_blends_beside_its_faces(capsys: pytest.CaptureFixture[str]) -> None:
     people = drawn_faces(10, size=64)
-    recipe = RECIPES["compact"]()
+    recipe = RECIPES["compact-112"]()
     assert with_morphed_faces(recipe, people, 0) is people
     more = dataclasses.replace(recipe, augmentation=Augmentation(morphed=1.5))
     both = with_morphed_faces(more, people, 0)

@@ -1,4 +1,4 @@
-"""What a recipe means for the pipeline."""
+"""Caching, transforms and validation batches of a recipe."""
 
 import dataclasses
 
@@ -10,13 +10,13 @@ from kpdetect.data import Annotations, load
 from kpdetect.data.augmentation import CenterCrop, Noise, RandomCrop, RandomFlip
 from kpdetect.data.pipeline import FaceCache, FaceFraming, ImageFraming, Share, build_cache
 from kpdetect.recipes import Augmentation
-from kpdetect.recipes.own import compact
+from kpdetect.recipes.own import compact_112
 from kpdetect.recipes.student_projects import naimish
 from kpdetect.training.feeding import framing_of, mean_target, transforms_of, validation_batches
 
 
 def validated(annotations: Annotations) -> list[np.ndarray]:
-    batches = [[np.asarray(part) for part in batch] for batch in validation_batches(annotations, compact())]
+    batches = [[np.asarray(part) for part in batch] for batch in validation_batches(annotations, compact_112())]
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
 
@@ -25,7 +25,7 @@ def without_sides(annotations: Annotations) -> Annotations:
     return dataclasses.replace(annotations, schema=schema)
 
 
-def test_validation_holds_every_face_plain_and_mirrored() -> None:
+def test_validation_has_every_face_plain_and_mirrored() -> None:
     faces = load("synthetic:5")
     crops, relative, weights = validated(faces)
     swap = list(faces.schema.flip_permutation or ())
@@ -35,12 +35,12 @@ def test_validation_holds_every_face_plain_and_mirrored() -> None:
     np.testing.assert_allclose(mirrored_back, relative[:5], atol=1e-6)
 
 
-def test_a_scheme_without_a_mirror_image_is_validated_plain() -> None:
+def test_a_scheme_without_flips_is_validated_plain() -> None:
     assert len(validated(without_sides(load("synthetic:5")))[0]) == 5
 
 
-def test_validation_is_shared_evenly_and_what_fills_it_up_weighs_nothing() -> None:
-    faces, recipe = load("synthetic:5"), dataclasses.replace(compact(), batch_size=8)
+def test_validation_batches_split_evenly_and_padding_has_zero_weight() -> None:
+    faces, recipe = load("synthetic:5"), dataclasses.replace(compact_112(), batch_size=8)
     whole = [[np.asarray(part) for part in batch] for batch in validation_batches(faces, recipe)]
     shares = [validation_batches(faces, recipe, Share(number, 2), devices=4) for number in range(2)]
     for count, batches in enumerate(zip(*shares, strict=True)):
@@ -52,18 +52,18 @@ def test_validation_is_shared_evenly_and_what_fills_it_up_weighs_nothing() -> No
     assert count + 1 == len(whole) == 2
 
 
-def test_what_is_cached_follows_from_the_recipe() -> None:
-    assert isinstance(framing_of(compact()), FaceFraming)
+def test_the_recipe_selects_what_is_cached() -> None:
+    assert isinstance(framing_of(compact_112()), FaceFraming)
     assert framing_of(naimish()) == ImageFraming(250, (224, 224))
 
 
-def test_augmentation_of_no_amount_is_left_out(capsys) -> None:
+def test_transforms_of_amount_zero_are_left_out(capsys) -> None:
     schema = load("synthetic:1").schema
-    plain = transforms_of(dataclasses.replace(compact(), augmentation=Augmentation()), schema)
+    plain = transforms_of(dataclasses.replace(compact_112(), augmentation=Augmentation()), schema)
     assert plain == (CenterCrop((112, 112)),)
     assert transforms_of(naimish(), schema) == (RandomCrop((224, 224)), RandomFlip())
     blind = without_sides(load("synthetic:1")).schema
-    varied = dataclasses.replace(compact(), augmentation=Augmentation(noise=4.0, flip=True))
+    varied = dataclasses.replace(compact_112(), augmentation=Augmentation(noise=4.0, flip=True))
     some = transforms_of(varied, blind)
     assert some == (CenterCrop((112, 112)), Noise(4.0))
     assert lines_with(capsys.readouterr().err, blind.name)
@@ -102,7 +102,7 @@ def test_mirrored_crops_count_half_of_the_mean_target() -> None:
 
 def test_the_mean_target_of_face_crops_is_the_mean_label_of_evaluation() -> None:
     faces = load("synthetic:6")
-    recipe = dataclasses.replace(compact(), augmentation=Augmentation())
+    recipe = dataclasses.replace(compact_112(), augmentation=Augmentation())
     crops = validation_batches(faces, recipe)
     relative = np.concatenate([np.asarray(labels) for _, labels, _ in crops])[: len(faces)]
     cache = build_cache(faces, framing_of(recipe), 1)

@@ -1,4 +1,4 @@
-"""The optimizers give Keras' own numbers."""
+"""The fused optimizers equal those of Keras."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from kpdetect.training.compile import build_optimizer
 
 
 def trained(optimizer: keras.optimizers.Optimizer, steps: int = 5) -> list[np.ndarray]:
-    """Two variables, and the optimizer's state, after some steps down a slope that changes."""
+    """Two variables and the optimizer state after some steps with random gradients."""
     random = np.random.default_rng(0)
     variables = [keras.Variable(random.normal(size=shape).astype(np.float32)) for shape in ((7, 5), (3,))]
     for step in range(steps):
@@ -21,7 +21,7 @@ def trained(optimizer: keras.optimizers.Optimizer, steps: int = 5) -> list[np.nd
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
-def test_one_op_does_what_keras_does(name: str) -> None:
+def test_the_fused_update_equals_keras(name: str) -> None:
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 20)
     ours, theirs = (trained(getattr(module, name)(schedule)) for module in (optimizers, keras.optimizers))
     assert len(ours) == len(theirs)

@@ -28,12 +28,12 @@ from kpdetect.data.pipeline import (
     training_batches,
 )
 from kpdetect.data.pipeline.batches import as_tensors, shuffled_rows
-from kpdetect.recipes.own import compact
+from kpdetect.recipes.own import compact_112
 from kpdetect.training.feeding import transforms_of
 
 TRIANGLE = KeypointSchema("triangle", ("left", "right", "tip"), flip_permutation=(1, 0, 2))
 CROP = CropRule((32, 40), 1.3)
-EVERYTHING = transforms_of(dataclasses.replace(compact(), crop=CROP), TRIANGLE)
+EVERYTHING = transforms_of(dataclasses.replace(compact_112(), crop=CROP), TRIANGLE)
 
 
 def picture(path):
@@ -301,5 +301,5 @@ def test_real_frames(shared_data):
     faces = Annotations(IBUG68, "frames", names, points, np.ones((len(files), 68), bool), tight_box(points), names)
     made = build_cache(faces, FaceFraming(CropRule((112, 112), 1.35)), 1)
     options = BatchOptions((112, 112), 16)
-    images, _, _ = next(iter(training_batches(made, transforms_of(compact(), IBUG68), IBUG68, options)))
+    images, _, _ = next(iter(training_batches(made, transforms_of(compact_112(), IBUG68), IBUG68, options)))
     assert np.std(images) > 10

@@ -1,4 +1,4 @@
-"""A training ended at any instant, by a signal, a full disk or a number that is none, loses nothing and goes on."""
+"""Training survives signals, kills, full disks and non-finite numbers, and resumes exactly."""
 
 import dataclasses
 import math
@@ -38,7 +38,7 @@ from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.faces import load_faces
 from kpdetect.training.feeding import framing_of
 
-KILLS = int(os.environ.get("KPDETECT_KILLS", "1"))  # twenty take some minutes
+KILLS = int(os.environ.get("KPDETECT_KILLS", "1"))  # 20 take some minutes
 PLAIN = [f"augmentation.{name}=0" for name in ("rotation_deg", "blur", "noise", "cut_out", "gamma", "contrast")]
 TRAINING = ["--data", "synthetic:24", "--batch-size", "4", "--val-fraction", "0.25", "--checkpoint-every", "1"]
 COMMAND = [*TRAINING, *forked_training.SMALL, *PLAIN, "--epochs", str(12 + KILLS)]
@@ -49,10 +49,10 @@ def weights_of(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.slow
-def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path: Path) -> None:
-    """SIGTERM, SIGKILL as often as wanted, Ctrl-C; with one thread nothing differs, not even in the last digit.
+def test_a_run_stopped_at_random_times_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
+    """SIGTERM, SIGKILL (`KILLS` times) and SIGINT; with one thread the weights are bit-identical.
 
-    The cut one keeps its cache in a file, which is made once.
+    The stopped run has its cache in a file, which is built once.
     """
     seed = int(os.environ.get("KPDETECT_KILL_SEED", random.SystemRandom().randrange(2**32)))
     print(f"KPDETECT_KILL_SEED={seed} repeats the instants of this test")
@@ -61,22 +61,22 @@ def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path
     command = [*COMMAND, "--out", str(cut), "--cache", str(cache)]
     started, ended = time.monotonic(), []
     whole = start([*COMMAND, "--out", str(tmp_path / "whole")], ONE_THREAD, log)
-    _wait_for_a_state(whole, tmp_path / "whole")
+    _wait_for_checkpoint(whole, tmp_path / "whole")
     seconds = time.monotonic() - started
     finish(whole, log)
     signals = [signal.SIGTERM, *[signal.SIGKILL] * KILLS, signal.SIGINT]
     for number in signals:
         resume = ["--resume"] * (cut / "run.json").exists()
         process = start([*command, *resume], ONE_THREAD, log)
-        _wait_for_an_instant(process, number, cut, chance.uniform(0, 1), seconds)
+        _wait_for_signal_time(process, number, cut, chance.uniform(0, 1), seconds)
         with suppress(ProcessLookupError):
             os.kill(process.pid, number)
         process.join(60)
         made.add((cache.stat().st_ino, cache.stat().st_mtime_ns))
-        if process.exitcode == 0:  # a quick machine was done before the signal came
+        if process.exitcode == 0:  # a fast machine finished before the signal arrived
             break
         ended.append(process.exitcode)
-    assert ended, "expected a training that is ended before it is done"
+    assert ended, "expected a training that is stopped before its end"
     assert ended == [143, *[-9] * KILLS, 130][: len(ended)], log.read_text()[-2000:]
     said = log.read_text()
     assert any(re.search(r"epoch \d+", line) for line in lines_with(said, "kpdetect:", "SIGTERM", "--resume"))
@@ -92,19 +92,19 @@ def test_ended_at_random_instants_and_resumed_it_gives_the_same_weights(tmp_path
     assert len(list((cut / "checkpoints").iterdir())) == 3  # the last two and the best
 
 
-def _wait_for_an_instant(
+def _wait_for_signal_time(
     process: forked_training.ForkServerProcess, number: int, run: Path, chance: float, seconds: float
 ) -> None:
-    """A third of the kills come while it starts, the others and the signals once it has written a state since."""
+    """Waits for the start in a third of the kills; else until the process has written a checkpoint."""
     if number == signal.SIGKILL and chance < 1 / 3:
         wait_for(run / "run.json", process)
-        time.sleep(3 * chance * seconds)  # as long as it takes to come to the first state
+        time.sleep(3 * chance * seconds)  # about the time to the first checkpoint
         return
-    _wait_for_a_state(process, run)
+    _wait_for_checkpoint(process, run)
     time.sleep(0.1 * chance)
 
 
-def _wait_for_a_state(process: forked_training.ForkServerProcess, run: Path) -> None:
+def _wait_for_checkpoint(process: forked_training.ForkServerProcess, run: Path) -> None:
     before = _states(run)
     while _states(run) <= before and process.is_alive():
         time.sleep(0.002)
@@ -127,7 +127,7 @@ def kept(folder: Path) -> Checkpoints:
 
 
 def fit(model: keras.Model, steps: int, *callbacks: keras.callbacks.Callback, first: int = 0) -> None:
-    """An epoch of two rows a step, or the rest of one."""
+    """Fits an epoch of two rows per step, or the rest of one."""
     rows = np.random.default_rng(0).normal(size=(2 * steps, 5))[2 * first :]
     model.fit(rows[:, :4], rows[:, 4:], 2, verbose=0, shuffle=False, callbacks=list(callbacks))
 
@@ -138,7 +138,7 @@ def small_disk(folder: Path, bytes_free: int) -> Iterator[None]:
         ["mount", "-t", "tmpfs", "-o", f"size={bytes_free}", "tmpfs", str(folder)], capture_output=True
     )
     if mount.returncode:
-        pytest.skip("no right to mount a small disk")
+        pytest.skip("mounting a tmpfs needs root")
     try:
         yield
     finally:
@@ -147,7 +147,7 @@ def small_disk(folder: Path, bytes_free: int) -> Iterator[None]:
 
 @contextmanager
 def files_limited(_: Path, largest: int) -> Iterator[None]:
-    """Where nobody may mount: a file that grows past a limit is refused much as a full disk refuses it."""
+    """Limits the size of files, which fails like a full disk and needs no root."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
     try:
@@ -156,17 +156,17 @@ def files_limited(_: Path, largest: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_told_and_leaves_the_last_good_state_whole(model: keras.Model, tmp_path: Path) -> None:
-    with small_disk(tmp_path, 700_000):  # a state of this model takes 300 kB
+def test_a_full_disk_is_reported_and_keeps_the_last_checkpoint(model: keras.Model, tmp_path: Path) -> None:
+    with small_disk(tmp_path, 700_000):  # a checkpoint of this model takes 300 kB
         fit(model, 1, StepCheckpoint(kept(tmp_path), Progress(), 0, lambda: 0, []))
         for step in (1, 2):
-            kept(tmp_path).keep(model, Progress(step=step))
+            kept(tmp_path).save(model, Progress(step=step))
         _refuses_and_keeps(model, tmp_path, 2)
 
 
-def test_a_file_that_may_not_grow_is_told_as_a_full_disk_is(model: keras.Model, tmp_path: Path) -> None:
+def test_a_file_size_limit_is_reported_like_a_full_disk(model: keras.Model, tmp_path: Path) -> None:
     fit(model, 1)
-    kept(tmp_path).keep(model, Progress(step=2))
+    kept(tmp_path).save(model, Progress(step=2))
     with files_limited(tmp_path, 100_000):
         _refuses_and_keeps(model, tmp_path, 2)
 
@@ -174,7 +174,7 @@ def test_a_file_that_may_not_grow_is_told_as_a_full_disk_is(model: keras.Model, 
 def _refuses_and_keeps(model: keras.Model, folder: Path, last_step: int) -> None:
     weights = model.get_weights()
     with pytest.raises(KpdetectError, match=mentions("epoch000000_step0000003.npz")):
-        kept(folder).keep(model, Progress(step=3))
+        kept(folder).save(model, Progress(step=3))
     newest = kept(folder).newest()
     assert newest is not None
     assert kept(folder).progress(newest).step == last_step
@@ -185,7 +185,7 @@ def _refuses_and_keeps(model: keras.Model, folder: Path, last_step: int) -> None
         np.testing.assert_array_equal(one, other)
 
 
-def test_states_come_every_so_many_steps_and_two_of_them_stay(model: keras.Model, tmp_path: Path) -> None:
+def test_checkpoints_are_written_every_few_steps_and_two_are_kept(model: keras.Model, tmp_path: Path) -> None:
     progress = Progress()
     fit(model, 11, StepCheckpoint(kept(tmp_path), progress, 3, lambda: 0, []))
     assert sorted(file.name for file in (tmp_path / "checkpoints").iterdir()) == [
@@ -196,56 +196,56 @@ def test_states_come_every_so_many_steps_and_two_of_them_stay(model: keras.Model
         fit(model, 11, StepCheckpoint(kept(tmp_path / "other"), Progress(), 0, lambda: signal.SIGTERM, []))
 
 
-def test_left_to_itself_it_keeps_no_more_states_than_their_writing_is_worth(
+def test_by_default_slow_checkpoints_are_written_less_often(
     model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callbacks, "EVERY", 3)
+    monkeypatch.setattr(callbacks, "DEFAULT_STEPS", 3)
     fit(model, 1)
-    for slow, states in ((0.0, 2), (1e6, 1)):  # the first state is written whatever it costs, for nobody knows yet
+    for slow, states in ((0.0, 2), (1e6, 1)):  # the duration is unknown before the first
         folder = tmp_path / str(slow)
-        checkpoints, save = kept(folder), Checkpoints.save
+        checkpoints, save = kept(folder), Checkpoints.write
 
         def save_slowly(self: Checkpoints, *rest: Any, slow: float = slow, save: Any = save) -> None:
             save(self, *rest)
             self._seconds_to_write = slow
 
-        monkeypatch.setattr(Checkpoints, "save", save_slowly)
+        monkeypatch.setattr(Checkpoints, "write", save_slowly)
         fit(model, 11, StepCheckpoint(checkpoints, Progress(), None, lambda: 0, []))
-        monkeypatch.setattr(Checkpoints, "save", save)
+        monkeypatch.setattr(Checkpoints, "write", save)
         assert len(list((folder / "checkpoints").iterdir())) == states
     assert [file.name for file in (folder / "checkpoints").iterdir()] == ["epoch000000_step0000003.npz"]
 
 
-def test_the_best_and_the_last_are_one_file_until_they_differ(model: keras.Model, tmp_path: Path) -> None:
+def test_best_and_last_checkpoint_are_one_file_until_they_differ(model: keras.Model, tmp_path: Path) -> None:
     fit(model, 1)
     checkpoints = kept(tmp_path)
-    checkpoints.keep(model, Progress(epoch=1), is_best=True)
+    checkpoints.save(model, Progress(epoch=1), is_best=True)
     last = tmp_path / "checkpoints" / "epoch000001_step0000000.npz"
     assert checkpoints.best.stat().st_ino == last.stat().st_ino
     before = last.read_bytes()
     fit(model, 1)
-    checkpoints.keep(model, Progress(epoch=2), is_best=True)
+    checkpoints.save(model, Progress(epoch=2), is_best=True)
     assert last.read_bytes() == before != checkpoints.best.read_bytes()
     newest = checkpoints.newest()
     assert newest is not None
     assert checkpoints.progress(newest).epoch == 2
 
 
-def test_of_several_processes_one_alone_writes_and_removes(model: keras.Model, tmp_path: Path) -> None:
+def test_only_one_of_several_processes_writes_and_removes(model: keras.Model, tmp_path: Path) -> None:
     fit(model, 1)
     for step in (1, 2):
-        kept(tmp_path).keep(model, Progress(step=step))
+        kept(tmp_path).save(model, Progress(step=step))
     before = sorted((tmp_path / "checkpoints").iterdir())
     another = Checkpoints(tmp_path / "checkpoints", {"seed": 0}, writes=False)
     for step in (3, 4):
-        another.keep(model, Progress(step=step), is_best=True)
+        another.save(model, Progress(step=step), is_best=True)
     assert sorted((tmp_path / "checkpoints").iterdir()) == before
     model.layers[0].kernel.assign(model.layers[0].kernel * math.nan)
     with pytest.raises(KpdetectError, match=mentions("weights", "step 5")):
-        another.keep(model, Progress(step=5))
+        another.save(model, Progress(step=5))
 
 
-def test_where_a_file_has_one_name_the_best_is_copied(
+def test_without_hard_links_the_best_checkpoint_is_copied(
     model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -253,26 +253,28 @@ def test_where_a_file_has_one_name_the_best_is_copied(
 
     monkeypatch.setattr(os, "link", refuse)
     fit(model, 1)
-    kept(tmp_path).keep(model, Progress(epoch=1), is_best=True)
+    kept(tmp_path).save(model, Progress(epoch=1), is_best=True)
     best, last = sorted((tmp_path / "checkpoints").iterdir())
     assert (best.name, best.read_bytes()) == ("best.npz", last.read_bytes())
 
 
-def test_the_figures_of_an_interrupted_epoch_are_of_all_of_it(model: keras.Model, tmp_path: Path) -> None:
-    model.optimizer.learning_rate = 0.0  # so that the parts are of the same weights
+def test_the_metrics_of_an_interrupted_epoch_cover_all_its_steps(model: keras.Model, tmp_path: Path) -> None:
+    model.optimizer.learning_rate = 0.0  # constant weights
     fit(model, 8)
     whole = [float(value) for value in model.get_metrics_result().values()]
     fit(model, 5)
-    kept(tmp_path).keep(model, Progress(step=5))
+    kept(tmp_path).save(model, Progress(step=5))
     metrics = kept(tmp_path).restore(tmp_path / "checkpoints" / "epoch000000_step0000005.npz", model)
     fit(model, 8, StepCheckpoint(kept(tmp_path), Progress(step=5), 0, lambda: 0, metrics), first=5)
     assert [float(value) for value in model.get_metrics_result().values()] == pytest.approx(whole, rel=1e-6)
 
 
-def test_a_damaged_state_is_passed_over(model: keras.Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_checkpoint_is_skipped(
+    model: keras.Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fit(model, 1)
     for step in (1, 2):
-        kept(tmp_path).keep(model, Progress(step=step))
+        kept(tmp_path).save(model, Progress(step=step))
     one, two = sorted((tmp_path / "checkpoints").iterdir())
     (tmp_path / "checkpoints" / ".left.npz").write_bytes(b"of a write that was killed")
     content = bytearray(two.read_bytes())
@@ -281,7 +283,7 @@ def test_a_damaged_state_is_passed_over(model: keras.Model, tmp_path: Path, caps
     assert kept(tmp_path).newest() == one
     assert lines_with(capsys.readouterr().err, str(two))
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
-    kept(tmp_path).keep(model, Progress(step=1))
+    kept(tmp_path).save(model, Progress(step=1))
     assert kept(tmp_path).newest() == one
     assert list((tmp_path / "checkpoints").iterdir()) == [one]
     one.write_bytes(b"half")
@@ -289,18 +291,18 @@ def test_a_damaged_state_is_passed_over(model: keras.Model, tmp_path: Path, caps
         kept(tmp_path).newest()
 
 
-def test_weights_that_are_not_finite_are_not_kept(model: keras.Model, tmp_path: Path) -> None:
+def test_non_finite_weights_are_not_saved(model: keras.Model, tmp_path: Path) -> None:
     fit(model, 1)
-    kept(tmp_path).keep(model, Progress(step=1))
+    kept(tmp_path).save(model, Progress(step=1))
     model.layers[1].set_weights([np.full((4096, 1), np.nan), np.zeros(1)])
     with pytest.raises(KpdetectError, match=mentions("weights", "epoch 0", "step 2", "--learning-rate")):
-        kept(tmp_path).keep(model, Progress(step=2))
+        kept(tmp_path).save(model, Progress(step=2))
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["epoch000000_step0000001.npz"]
 
 
 @pytest.fixture
 def partly_broken(tmp_path: Path) -> Path:
-    """Twelve drawn faces of twelve subjects; the photographs of the third and the tenth break off."""
+    """Twelve drawn faces of twelve subjects; photographs 3 and 10 are truncated."""
     faces = load("synthetic:12")
     names = ["image", *(f"{point}_{axis}" for point in ("a", "b", "c") for axis in "xy"), "subject"]
     lines = [",".join(names)]
@@ -314,8 +316,8 @@ def partly_broken(tmp_path: Path) -> Path:
     return tmp_path / "faces.csv"
 
 
-@pytest.mark.parametrize("recipe", ["compact", "naimish"])  # one crops faces, the other takes whole pictures
-def test_broken_images_are_named_or_counted_and_gone_past(
+@pytest.mark.parametrize("recipe", ["compact-112", "naimish"])  # one crops faces, the other takes whole pictures
+def test_broken_images_are_named_and_skipped(
     recipe: str, partly_broken: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = TrainOptions(recipe, f"csv:{partly_broken}", val_fraction=0.5, skip_bad_rows=True)
@@ -329,10 +331,10 @@ def test_broken_images_are_named_or_counted_and_gone_past(
 
 
 @pytest.mark.parametrize("teacher", [False, True])
-def test_going_past_broken_images_reads_each_at_most_once_more(
+def test_skipping_broken_images_reads_each_at_most_once_more(
     teacher: bool, partly_broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a teacher looks at those to learn from before they are cached; they must be whole then."""
+    """Training photographs are read before the cache is built only for a teacher."""
     read: list[str] = []
 
     def counted(path: str) -> Pixels:
@@ -349,7 +351,11 @@ def test_going_past_broken_images_reads_each_at_most_once_more(
     monkeypatch.setattr("kpdetect.training.faces.load_sets", load_counted)
     monkeypatch.setattr("kpdetect.training.faces.relabelling", lambda recipe: taught if teacher else None)
     options = TrainOptions(
-        "compact", f"csv:{partly_broken}", val_fraction=0.5, skip_bad_rows=True, teacher="bundle" if teacher else None
+        "compact-112",
+        f"csv:{partly_broken}",
+        val_fraction=0.5,
+        skip_bad_rows=True,
+        teacher="bundle" if teacher else None,
     )
     faces = load_faces(options, choose_recipe(options))
     before = Counter(read)
@@ -358,7 +364,7 @@ def test_going_past_broken_images_reads_each_at_most_once_more(
     assert max(before[str(partly_broken.parent / f"face{row}.jpg")] for row in (3, 10)) == 1
 
 
-def test_a_broken_image_ends_a_training_that_is_not_to_go_past_it(
+def test_a_broken_image_is_an_error_without_skip_bad_rows(
     partly_broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--data", f"csv:{partly_broken}", "--val-fraction", "0.5", "--out", str(tmp_path / "run")]

@@ -1,17 +1,20 @@
-"""Training end to end on drawn faces: small networks and few steps, so that what is tested is the machinery."""
+"""Training end to end on drawn faces, with small networks and few steps."""
 
 import csv
 import dataclasses
+import inspect
 import json
 import re
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from messages import lines_with, mentions
 
 from kpdetect import evaluate
 from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule
 from kpdetect.core.options import run_command
 from kpdetect.data import load, split_by_rule
 from kpdetect.evaluation.reporting import shape_spread
@@ -51,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_leaves_model_log_pictures_and_result(trained: Path) -> None:
+def test_a_run_writes_model_history_pictures_and_result(trained: Path) -> None:
     names = {file.name for file in trained.iterdir()}
     assert {"spec.json", "model.weights.h5", "history.csv", "result.csv", "run.json"} <= names
     assert {"learning_curves.png", "predictions.png", "error_curve.png"} <= names
@@ -86,7 +89,7 @@ def test_resuming_with_other_settings_is_refused(trained: Path, capsys: pytest.C
     assert lines_with(capsys.readouterr().err, "--resume", "epochs")
 
 
-def test_a_folder_that_holds_a_run_is_left_alone(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_another_run_is_not_changed(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (trained / "spec.json").read_bytes()
     assert run(trained, "--epochs", "1") == 2
     assert lines_with(capsys.readouterr().err, str(trained), "--resume", "--overwrite")
@@ -115,7 +118,7 @@ def test_a_users_mistake_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_no_number_stops_with_what_to_try() -> None:
+def test_a_non_finite_loss_stops_with_a_remedy() -> None:
     with pytest.raises(KpdetectError, match=mentions("--learning-rate")):
         StopWhenNotFinite().on_train_batch_end(4, {"loss": float("nan")})
     StopWhenNotFinite().on_train_batch_end(4, {"loss": 1.0})
@@ -130,7 +133,7 @@ def test_the_schedule_warms_up_and_ends_at_zero() -> None:
     assert float(rate(55)) == pytest.approx(0.5e-3, rel=1e-2)
 
 
-def test_shapes_that_differ_only_in_place_and_size_have_no_spread() -> None:
+def test_shapes_that_differ_only_in_position_and_size_have_no_spread() -> None:
     shape = np.random.default_rng(0).normal(size=(1, 6, 2)).astype(np.float32)
     same = np.concatenate([shape, shape * 3 + 5, shape * 0.5 - 1])
     assert shape_spread(same) < 1e-6
@@ -141,10 +144,10 @@ SMALL = ["--set", "architecture_options.widths=8:8:12:16", "architecture_options
 
 
 @pytest.mark.slow
-def test_a_run_with_a_test_part_leaves_it_alone_and_measures_it_afterwards(
+def test_a_held_out_test_part_is_not_used_and_can_be_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Half of the faces validate: a score of a face needs 20 crops beside them, and few photographs have room."""
+    """Half of the faces are for validation: a face score needs 20 crops of background, which few photographs have."""
     data = ["--data", "synthetic:110", "--val-fraction", "0.5", "--test-fraction", "0.1", "--align-labels"]
     arguments = [*data, *SMALL, "--batch-size", "16", "--epochs", "1", "--seed", "3", "--out", str(tmp_path / "run")]
     assert run_command(main, arguments) == 0
@@ -170,7 +173,7 @@ def test_a_run_with_a_test_part_leaves_it_alone_and_measures_it_afterwards(
 
 
 def test_the_bundle_holds_the_calibrated_network(trained: Path) -> None:
-    """What the file says of validation faces is as far off, in the mean, as it says."""
+    """On validation faces the mean predicted error equals the mean error."""
     model, spec = load_bundle(trained)
     val = split_by_rule(load("synthetic:24"), spec.extra["split"])[1]
     judged = measure_uncertainty(predict_function_of(model), val, spec)
@@ -180,8 +183,8 @@ def test_the_bundle_holds_the_calibrated_network(trained: Path) -> None:
     assert not np.allclose(model.get_layer("expected_error").get_weights()[0], untouched.get_weights()[0], atol=0.05)
 
 
-def test_labels_are_changed_for_learning_and_never_for_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does the change move anyone to another part."""
+def test_labels_are_changed_for_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The split does not change either."""
     options, recipe = TrainOptions(data="synthetic:20", seed=3), choose_recipe(TrainOptions(align_labels=True))
     monkeypatch.setattr(distillation, "align", lambda faces: dataclasses.replace(faces, keypoints=faces.keypoints + 7))
     aligned = load_faces(options, recipe)
@@ -196,7 +199,7 @@ def test_labels_are_changed_for_learning_and_never_for_measuring(monkeypatch: py
 
 
 @pytest.mark.parametrize("fraction", ["-0.1", "0.95", "1.5", "nan"])
-def test_a_test_fraction_out_of_range_is_told(
+def test_a_test_fraction_out_of_range_is_an_error(
     fraction: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path / "run", "--test-fraction", fraction) == 2
@@ -222,3 +225,29 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, trained: Path) -> None:
     model = load_bundle(trained)[0]
     with pytest.raises(KpdetectError, match=mentions(str(file))):
         Checkpoints(tmp_path, {}).restore(file, model)
+
+
+def test_few_frames_lie_between_the_command_and_keras_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``run_command``, ``kpdetect.train.main``, ``kpdetect.training.train`` and ``kpdetect.training.fit.fit``."""
+    package = str(Path(evaluate.__file__).parent)
+    frames: list[str] = []
+
+    def stop(*_: object, **__: object) -> None:
+        stack = inspect.stack()[1:]
+        frames.extend(frame.function for frame in stack if frame.filename.startswith(package))
+        raise KpdetectError("the stack was counted")
+
+    monkeypatch.setattr(keras.Model, "fit", stop)
+    assert run(tmp_path / "run", "--epochs", "1") == 2
+    assert frames == ["fit", "train", "main", "run_command"]
+
+
+def test_the_default_recipe_is_the_quick_one_and_compact_is_what_ships() -> None:
+    assert TrainOptions().recipe == "compact-112"
+    assert choose_recipe(TrainOptions()).crop == CropRule((112, 112), 1.35)
+    shipped = read_spec(Path(__file__).resolve().parents[1] / "exported_models" / "compact")
+    recipe = choose_recipe(TrainOptions("compact"))
+    assert (recipe.crop, recipe.channels, recipe.architecture) == (shipped.crop, shipped.channels, shipped.architecture)
+    trained_with = shipped.extra["training"]["augmentation"]
+    trained_with["morphed"] = trained_with.pop("blended", trained_with.get("morphed"))
+    assert dataclasses.asdict(recipe.augmentation) == trained_with

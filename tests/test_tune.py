@@ -1,6 +1,7 @@
-"""Trying settings: what is tried, that nothing is trained twice, what is told; most with a training that is none."""
+"""Hyperparameter search: settings, resuming, table and report; most tests use a fake training."""
 
 import csv
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,11 @@ from kpdetect.recipes import RECIPES, TrainOptions, choose_recipe, overrides
 from kpdetect.training import RESULT_FILE, RUN_FILE
 from kpdetect.training.callbacks import EpochCheckpoint, StopWhenNotFinite
 from kpdetect.training.tuning import attempts
-from kpdetect.training.tuning.grid import Span, plan, read_grid, with_settings
+from kpdetect.training.tuning.grid import ValueRange, plan, read_grid, with_settings
 
 BASE = TrainOptions(data="synthetic:24")
 TINY = ["--data", "synthetic:24", "--epochs", "2", "--batch-size", "9", "--val-fraction", "0.25"]
-# A small network, so that what is tested is the search.
+# A small network.
 SMALL = ["--set", "crop.size_hw=32:32", "architecture_options.widths=4:4:4:4", "architecture_options.blocks=1:1:1"]
 
 
@@ -38,8 +39,8 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-class Pretended:
-    """A training that is none: an error that is the learning rate's distance from 0.01, and what is written of it."""
+class FakeTraining:
+    """A training that writes files without training; its error is the learning rate's distance from 0.01."""
 
     def __init__(self) -> None:
         self.trained: list[TrainOptions] = []
@@ -64,8 +65,8 @@ class Pretended:
 
 
 @pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
-    training = Pretended()
+def fake_training(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
+    training = FakeTraining()
     monkeypatch.setattr(attempts, "train", training)
     return training
 
@@ -84,14 +85,14 @@ class TestWords:
             ("loss_unit", "2.5e1", 25.0),
         ],
     )
-    def test_a_field_is_read_by_its_own_type(self, name: str, text: str, value: object) -> None:
+    def test_a_field_is_parsed_by_its_type(self, name: str, text: str, value: object) -> None:
         recipe = choose_recipe(TrainOptions(set=(f"{name}={text}",)))
         for part in name.split("."):
             recipe = recipe[part] if isinstance(recipe, dict) else getattr(recipe, part)
         assert recipe == value
         assert type(recipe) is type(value)
 
-    def test_all_else_stays(self) -> None:
+    def test_other_fields_are_unchanged(self) -> None:
         recipe = RECIPES["compact"]()
         changed = overrides.changed(recipe, "augmentation.scale", "0.5")
         assert changed != recipe
@@ -113,7 +114,7 @@ class TestWords:
             ("epochs=3", ["--epochs"]),
         ],
     )
-    def test_a_wrong_one_is_told(self, word: str, parts: list[str]) -> None:
+    def test_a_wrong_setting_is_an_error(self, word: str, parts: list[str]) -> None:
         with pytest.raises(KpdetectError, match=mentions(*parts)):
             choose_recipe(TrainOptions(set=(word,)))
 
@@ -128,7 +129,7 @@ class TestWords:
         )
     )
     @settings(max_examples=40, deadline=None)
-    def test_a_command_line_gives_its_options_again(self, options: TrainOptions) -> None:
+    def test_a_command_line_round_trips(self, options: TrainOptions) -> None:
         import shlex
 
         words = shlex.split(command_line(options, "train"))
@@ -145,7 +146,7 @@ class TestPlan:
 
     @given(st.integers(1, 12), st.integers(0, 99))
     @settings(max_examples=20, deadline=None)
-    def test_draws_differ_come_again_and_go_on(self, number: int, seed: int) -> None:
+    def test_draws_differ_and_are_reproducible(self, number: int, seed: int) -> None:
         grid = read_grid(["learning_rate=1e-4..1e-2", "batch_size=8..64", "loss=wing,l1"], BASE)
         drawn = plan(grid, number, seed)
         assert len({tuple(each.items()) for each in drawn}) == number
@@ -154,15 +155,15 @@ class TestPlan:
             assert 1e-4 <= float(each["learning_rate"]) <= 1e-2
             assert 8 <= int(each["batch_size"]) <= 64
 
-    def test_random_draws_end_when_all_is_drawn(self) -> None:
+    def test_random_draws_end_when_all_combinations_are_drawn(self) -> None:
         assert len(plan(read_grid(["batch_size=8,16", "loss=wing,l1"], BASE), 50, 0)) == 4
 
-    def test_a_range_over_decades_is_even_in_the_logarithm(self) -> None:
+    def test_a_wide_range_is_sampled_log_uniformly(self) -> None:
         grid = read_grid(["learning_rate=1e-4..1e-2", "augmentation.scale=0.1..0.3"], BASE)
         drawn = plan(grid, 400, 1)
         assert np.median([float(each["learning_rate"]) for each in drawn]) == pytest.approx(1e-3, rel=0.3)
         assert np.mean([float(each["augmentation.scale"]) for each in drawn]) == pytest.approx(0.2, abs=0.01)
-        assert not any(span.whole for span in grid.values() if isinstance(span, Span))
+        assert not any(span.whole for span in grid.values() if isinstance(span, ValueRange))
 
     def test_options_and_fields_reach_the_recipe(self) -> None:
         options = with_settings(BASE, {"batch_size": "7", "augmentation.scale": "0.5", "loss": "l1"})
@@ -188,20 +189,20 @@ class TestPlan:
             (["batch_size=,"], ["--grid"]),
         ],
     )
-    def test_what_cannot_be_tried_is_told_before_anything_runs(
+    def test_a_wrong_grid_is_an_error_before_training(
         self, words: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert search(tmp_path / "search", "--grid", *words) == 2
         assert lines_with(capsys.readouterr().err, *parts)
         assert not (tmp_path / "search").exists()
 
-    def test_a_seed_may_vary_where_the_validation_faces_do_not(self) -> None:
+    def test_seeds_can_vary_with_separate_validation_faces(self) -> None:
         assert read_grid(["seed=1,2"], TrainOptions(data="synthetic:9", val_data="synthetic:5"))
 
 
 class TestSearch:
-    def test_the_table_and_the_words_name_the_best(
-        self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    def test_table_and_report_name_the_best_trial(
+        self, fake_training: FakeTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert search(tmp_path, "--grid", "learning_rate=0.1,0.02,0.05", "loss=l1,mse") == 0
         rows = table(tmp_path)
@@ -209,40 +210,40 @@ class TestSearch:
         assert [float(row["val_nme"]) for row in rows] == sorted(float(row["val_nme"]) for row in rows)
         assert (rows[0]["epochs"], rows[0]["best_epoch"]) == ("2", "1")
         assert (rows[0]["normaliser"], rows[0]["split"], rows[0]["boxes"]) == ("inter-ocular", "val", "truth")
-        said = capsys.readouterr().out
-        assert lines_with(said, str(tmp_path / rows[0]["trial"]), "learning_rate=0.02", "loss=l1")
-        assert "kpdetect train --data synthetic:24 --epochs 2 --batch-size 9 --learning-rate 0.02 --loss l1" in said
+        output = capsys.readouterr().out
+        assert lines_with(output, str(tmp_path / rows[0]["trial"]), "learning_rate=0.02", "loss=l1")
+        assert "kpdetect train --data synthetic:24 --epochs 2 --batch-size 9 --learning-rate 0.02 --loss l1" in output
         assert read_image(str(tmp_path / "trials.png")).ndim == 3
 
-    def test_what_is_done_is_not_trained_again_and_more_may_be_asked(
-        self, pretended: Pretended, tmp_path: Path
+    def test_finished_trials_are_not_repeated_and_the_grid_can_grow(
+        self, fake_training: FakeTraining, tmp_path: Path
     ) -> None:
         assert search(tmp_path, "--grid", "learning_rate=0.1,0.02") == 0
         assert search(tmp_path, "--grid", "learning_rate=0.1,0.02", "--resume") == 0
-        assert len(pretended.trained) == 2
+        assert len(fake_training.trained) == 2
         assert search(tmp_path, "--grid", "learning_rate=1e-1,3e-2", "loss=l1", "--resume") == 0
-        assert len(pretended.trained) == 4
+        assert len(fake_training.trained) == 4
         assert search(tmp_path, "--grid", "learning_rate=0.03", "--resume") == 0
         assert sorted(row["trial"] for row in table(tmp_path)) == ["001", "002", "003", "004", "005"]
         assert [row["loss"] for row in table(tmp_path)].count("") == 3
 
-    def test_an_interrupted_trial_is_gone_on_with(self, pretended: Pretended, tmp_path: Path) -> None:
+    def test_an_interrupted_trial_is_resumed(self, fake_training: FakeTraining, tmp_path: Path) -> None:
         def interrupt(options: TrainOptions) -> None:
             if options.learning_rate == 0.02 and not options.resume:
                 raise KeyboardInterrupt
 
-        pretended.before = interrupt
+        fake_training.before = interrupt
         assert search(tmp_path, "--grid", "learning_rate=0.1,0.02,0.05") == 130
         assert {row["trial"]: row["status"] for row in table(tmp_path)} == {"001": "done", "002": "unfinished"}
         assert search(tmp_path, "--grid", "learning_rate=0.1,0.02,0.05", "--resume") == 0
-        assert [(options.learning_rate, options.resume) for options in pretended.trained] == [
+        assert [(options.learning_rate, options.resume) for options in fake_training.trained] == [
             (0.1, False),
             (0.02, True),
             (0.05, False),
         ]
 
-    def test_a_failed_trial_is_noted_and_the_others_go_on(
-        self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    def test_a_failed_trial_is_recorded_and_the_search_continues(
+        self, fake_training: FakeTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         def fail(options: TrainOptions) -> None:
             if options.learning_rate == 0.1:
@@ -250,7 +251,7 @@ class TestSearch:
             if options.learning_rate == 0.2:
                 raise TypeError("no such network")
 
-        pretended.before = fail
+        fake_training.before = fail
         grid = ["--grid", "learning_rate=0.1,0.2,0.02"]
         assert search(tmp_path, *grid) == 0
         rows = {row["learning_rate"]: row for row in table(tmp_path)}
@@ -258,26 +259,41 @@ class TestSearch:
         assert rows["0.2"]["message"] == "TypeError: no such network"
         assert lines_with(capsys.readouterr().out, "the loss is nan")
         assert search(tmp_path, *grid, "--resume") == 0
-        assert len(pretended.trained) == 1
+        assert len(fake_training.trained) == 1
         assert search(tmp_path / "all", "--grid", "learning_rate=0.1") == 1
 
-    def test_wrong_data_end_the_search_and_leave_nothing(
-        self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    def test_a_full_disk_ends_the_search_and_the_trial_can_be_resumed(
+        self, fake_training: FakeTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fill(options: TrainOptions) -> None:
+            if options.learning_rate == 0.02 and not options.resume:
+                with atomic_file(Path(options.out or "") / "weights"):
+                    raise OSError(errno.ENOSPC, "No space left on device")
+
+        fake_training.before = fill
+        grid = ["--grid", "learning_rate=0.1,0.02,0.05"]
+        assert search(tmp_path, *grid) == 2
+        assert "No space left" in capsys.readouterr().err.splitlines()[-1]
+        assert {row["trial"]: row["status"] for row in table(tmp_path)} == {"001": "done", "002": "unfinished"}
+        assert search(tmp_path, *grid, "--resume") == 0
+
+    def test_wrong_data_end_the_search_without_files(
+        self, fake_training: FakeTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         folder = tmp_path / "search"
         assert search(folder, "--data", "synthetic:0", "--grid", "learning_rate=0.1,0.2") == 2
         assert "no such data" in capsys.readouterr().err
         assert not folder.exists()
 
-    def test_a_loss_that_is_not_there_is_told_before_the_first_trial(
-        self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    def test_an_unknown_loss_is_an_error_before_the_first_trial(
+        self, fake_training: FakeTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert search(tmp_path / "search", "--grid", "loss=l1,wng") == 2
         assert lines_with(capsys.readouterr().err, "wng", "wing")
-        assert not pretended.trained
+        assert not fake_training.trained
 
-    def test_a_folder_is_left_alone_unless_told(
-        self, pretended: Pretended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    def test_an_existing_folder_needs_resume_or_overwrite(
+        self, fake_training: FakeTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         grid = ["--grid", "learning_rate=0.1"]
         assert search(tmp_path / "search", *grid, "--resume") == 2
@@ -293,13 +309,13 @@ class TestSearch:
         assert search(tmp_path / "search", *grid, "--resume", "--seed", "9") == 2
         assert lines_with(capsys.readouterr().err, "seed", "0", "9")
         assert search(tmp_path / "search", *grid, "--overwrite") == 0
-        assert len(pretended.trained) == 2
+        assert len(fake_training.trained) == 2
         (tmp_path / "search" / "search.json").write_text(json.dumps({"trials": 3}))
         assert search(tmp_path / "search", *grid, "--resume") == 2
         assert lines_with(capsys.readouterr().err, str(tmp_path / "search" / "search.json"))
 
     @pytest.mark.slow
-    def test_trials_are_ordinary_runs(
+    def test_trials_are_normal_runs(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         keep = EpochCheckpoint.on_epoch_end
@@ -320,17 +336,17 @@ class TestSearch:
         assert (tmp_path / good["trial"] / "spec.json").exists()
 
 
-def test_weights_that_the_last_step_broke_are_found_by_the_validation() -> None:
+def test_a_non_finite_validation_error_stops_training() -> None:
     with pytest.raises(KpdetectError, match=mentions("NME", "nan", "epoch 1", "--learning-rate")):
         StopWhenNotFinite().on_epoch_end(0, {"loss": 1.0, "val_nme": float("nan")})
 
 
-def test_the_picture_has_a_place_for_every_kind_of_value(tmp_path: Path) -> None:
+def test_the_picture_shows_all_kinds_of_values(tmp_path: Path) -> None:
     count = 12
     columns = {
         "rate": [f"{10 ** (-4 + 0.2 * number):.3g}" for number in range(count)],
         "loss": ["wing" if number % 2 else "l1" for number in range(count)],
-        "blocks": ["recipe's own" if number % 3 else "1:2:4" for number in range(count)],
+        "blocks": ["default" if number % 3 else "1:2:4" for number in range(count)],
         "fixed": ["1"] * count,
     }
     errors = np.linspace(5, 60, count)

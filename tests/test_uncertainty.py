@@ -31,7 +31,7 @@ from kpdetect.evaluation.uncertainty import (
 )
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec, face_scores
-from kpdetect.training.uncertainty_calibration import FEWEST_CROPS, calibrate, predict_function_of
+from kpdetect.training.uncertainty_calibration import MIN_CROPS, calibrate, predict_function_of
 
 # Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -329,16 +329,16 @@ class TestCalibrating:
         after = measure_uncertainty(mark, faces, spec)
         assert after.uncertainty.mean() == pytest.approx(after.distance.mean(), rel=0.1)
         background = background_crops(faces, spec)
-        assert len(background) >= FEWEST_CROPS
+        assert len(background) >= MIN_CROPS
         fitted = fit_face_score(mark(crops).uncertainty, mark(background).uncertainty)
         assert calibrated == dataclasses.replace(spec, uncertainty=True, face_score=calibrated.face_score)
         assert calibrated.face_score == pytest.approx(fitted, rel=1e-3)
 
     def test_few_faces_give_no_score(self, capsys):
         spec = self.spec()
-        calibrated = calibrate(small_model(spec), synthetic.annotations(FEWEST_CROPS - 1), spec)
+        calibrated = calibrate(small_model(spec), synthetic.annotations(MIN_CROPS - 1), spec)
         assert (calibrated.uncertainty, calibrated.face_score) == (True, None)
-        assert lines_with(capsys.readouterr().err, "score", str(FEWEST_CROPS - 1))
+        assert lines_with(capsys.readouterr().err, "score", str(MIN_CROPS - 1))
 
     def test_a_network_that_tells_no_uncertainty_is_left_alone(self):
         spec = self.spec("naimish")

@@ -56,7 +56,7 @@ FREE = (
     "augmentation.noise=8",
     "augmentation.cut_out=0.3",
 )
-"""The augmentation of the recipe `compact`, in tight crops."""
+"""The augmentation of the recipe `compact-112`, in tight crops."""
 
 TEACHER_112 = (*TIGHT, "crop.size_hw=112:112", "channels=1", "optimization.weight_decay=0.01")
 
@@ -125,7 +125,7 @@ class Stage:
         epochs: Passes over the data.
         learning_rate: The largest rate of the schedule.
         after: The stage whose weights it starts from; the recipe's start by default.
-        recipe: ``compact``, or ``efficientnet`` for teachers.
+        recipe: ``compact-112``, ``compact`` for the last stages, or ``efficientnet`` for teachers.
         batch_size: Faces per step.
         sets: The training sets; a set that is listed twice counts twice. The published test list of YouTube Faces has
             more frames of the same people; the split holds out people from both lists.
@@ -141,7 +141,7 @@ class Stage:
     epochs: int = 0
     learning_rate: float = 0.0
     after: str | None = None
-    recipe: str = "compact"
+    recipe: str = "compact-112"
     batch_size: int = 64
     sets: tuple[str, ...] = (YOUTUBE_FACES, IBUG)
     taught: float = 0.0
@@ -156,7 +156,7 @@ class Stage:
         sets = ",".join(f"{name}:{data / FOLDERS[name]}" for name in self.sets)
         words = ["--recipe", self.recipe, "--data", sets, "--align-labels", *HOLD_OUT, "--epochs", str(self.epochs)]
         words += ["--batch-size", str(self.batch_size), "--learning-rate", str(self.learning_rate)]
-        words += ["--mixed-precision"] * (self.recipe == "compact")  # depthwise convolutions are slower in it
+        words += ["--mixed-precision"] * self.recipe.startswith("compact")  # depthwise convolutions are slower in it
         fields = list(self.fields)
         if self.after is not None:
             words += ["--init-from", str(out / self.after)]
@@ -247,6 +247,7 @@ STAGES = (
         14,
         4e-4,
         "26-mean",
+        "compact",
         taught=0.6,
         teachers=("23-grey", "24-larger", "25-blended"),
         fields=(*BLENDED_ONCE, *FINAL),
@@ -258,6 +259,7 @@ STAGES = (
         13,
         8e-4,
         "28-mean",
+        "compact",
         taught=0.6,
         teachers=("28-mean", "29-teacher", "30-teacher"),
         fields=(*BLENDED_ONCE, *FINAL),

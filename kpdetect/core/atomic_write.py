@@ -1,10 +1,15 @@
 """Atomic writing of files and folders: to a temporary name beside the target, which is then renamed."""
 
 import errno
+import functools
 import json
 import os
+import re
 import shutil
+import socket
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +20,22 @@ from kpdetect.core.errors import KpdetectError
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers for a full disk, an exhausted quota and a file above the size limit."""
 
+REPLACED = "replaced"
+"""Name of an old folder within the temporary folder that it is moved to."""
+
+STALE_SECONDS = 24 * 3600.0
+"""Age at which a temporary file is removed even if its process seems to be running."""
+
+TEMPORARY_NAME = re.compile(r"\.(?P<target>.+)\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)\.[a-z0-9_]{8}(\..*)?")
+"""Names of temporary files and folders: target, host, process and a random part."""
+
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path with the same suffix beside `path`, and renames it to `path` if the block succeeds.
 
-    If the block fails, the temporary file is removed and an existing `path` is unchanged.
+    If the block fails, the temporary file is removed and an existing `path` is unchanged. Temporary files of killed
+    processes are removed from the folder, see `remove_leftovers`.
 
     >>> with atomic_file("/tmp/kpdetect_doctest.txt") as temporary:
     ...     _ = temporary.write_text("whole")
@@ -31,16 +46,17 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: The file to write. Missing parent folders are created.
 
     Raises:
-        KpdetectError: The folder is not writable, the disk is full, or `path` is a folder.
+        KpdetectError: The folder is not writable, the disk is full (see `is_disk_full`), or `path` is a folder.
     """
     target = Path(path)
     if target.is_dir():
         raise KpdetectError(f"{target}: expected a file name to write to, received a folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+        remove_leftovers_once(target.parent)
+        handle, name = tempfile.mkstemp(prefix=_temporary_prefix(target.stem), suffix=target.suffix, dir=target.parent)
     except OSError as error:
-        raise KpdetectError(f"{target}: cannot write there: {error.strerror or error}") from error
+        raise _cannot_write(target, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -50,9 +66,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        raise KpdetectError(
-            f"{target}: cannot be written: {error.strerror}; an existing file is unchanged. Free space and try again"
-        ) from error
+        raise _cannot_write(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -94,22 +108,109 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
         overwrite: Replace an existing folder.
 
     Raises:
-        KpdetectError: The folder exists (without `overwrite`), or its parent is not writable.
+        KpdetectError: The folder exists (without `overwrite`), its parent is not writable, or the disk is full.
     """
     target = Path(path)
     if target.exists() and not overwrite:
         raise KpdetectError(f"{target}: already exists; choose another folder or remove this one")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        remove_leftovers_once(target.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=_temporary_prefix(target.name), dir=target.parent))
     except OSError as error:
-        raise KpdetectError(f"{target}: cannot write there: {error.strerror or error}") from error
+        raise _cannot_write(target, error) from error
     try:
         yield temporary
         temporary.chmod(0o755)
         _replace_folder(temporary, target)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise _cannot_write(target, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or the error that caused it, is a full disk.
+
+    >>> is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
+    True
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return True
+        error = error.__cause__
+    return False
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes temporary files and folders in `folder` that killed processes left.
+
+    An entry is removed if its process on this host is gone, or if it is older than `STALE_SECONDS`. If a process was
+    killed while it replaced a folder, the old folder is restored.
+
+    Args:
+        folder: The folder to clean; its subfolders are not searched.
+
+    Example:
+        >>> remove_leftovers(Path("/tmp"))
+    """
+    for entry in os.scandir(folder):
+        match = TEMPORARY_NAME.fullmatch(entry.name) if entry.name.startswith(".") else None
+        if match is None:
+            continue
+        path = Path(entry.path)
+        try:
+            is_stale = time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS
+            if not is_stale and (match["host"] != _host() or _is_running(int(match["process"]))):
+                continue
+            replaced, target = path / REPLACED, folder / match["target"]
+            if replaced.exists() and not target.exists():
+                os.replace(replaced, target)
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError:  # another process may clean the same folder
+            continue
+
+
+@functools.lru_cache(maxsize=1024)
+def remove_leftovers_once(folder: Path) -> None:
+    """Like `remove_leftovers`, but only once per folder in this process, since large folders are slow to list."""
+    remove_leftovers(folder)
+
+
+def _temporary_prefix(name: str) -> str:
+    return f".{name}.{_host()}-{os.getpid()}."
+
+
+def _host() -> str:
+    """Eight hexadecimal digits that differ between hosts and containers, whose processes may share the disk."""
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = 0
+    return f"{zlib.crc32(f'{socket.gethostname()} {namespace}'.encode()):08x}"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # a process of another user
+        return True
+    return True
+
+
+def _cannot_write(target: Path, error: OSError) -> KpdetectError:
+    if error.errno not in DISK_FULL:
+        return KpdetectError(f"{target}: cannot write there: {error.strerror or error}")
+    return KpdetectError(
+        f"{target}: cannot be written: {error.strerror}; an existing file is unchanged. Free space and try again"
+    )
 
 
 def _set_default_permissions(path: Path) -> None:
@@ -124,7 +225,7 @@ def _replace_folder(source: Path, target: Path) -> None:
     if not target.exists():
         os.replace(source, target)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    os.replace(target, old / "old")
+    old = Path(tempfile.mkdtemp(prefix=_temporary_prefix(target.name), dir=target.parent))
+    os.replace(target, old / REPLACED)
     os.replace(source, target)
     shutil.rmtree(old, ignore_errors=True)

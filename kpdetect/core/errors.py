@@ -1,7 +1,10 @@
 """Exceptions for errors that the user can fix. Commands print them as one line and exit with a non-zero status."""
 
 import difflib
+import importlib.metadata
+import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class KpdetectError(ValueError):
@@ -41,10 +44,10 @@ class DataError(KpdetectError):
 
 
 class MissingExtra(KpdetectError):
-    """An optional package is not installed.
+    """An optional package is not installed; the message has the pip command for this clone or installation.
 
-    >>> str(MissingExtra("TensorFlow", "train", "training"))
-    'training needs TensorFlow: pip install "kpdetect[train]"'
+    >>> str(MissingExtra("TensorFlow", "train", "training")).startswith("training needs TensorFlow: pip install ")
+    True
 
     Args:
         package: Name of the missing package.
@@ -53,7 +56,37 @@ class MissingExtra(KpdetectError):
     """
 
     def __init__(self, package: str, extra: str, needed_for: str) -> None:
-        super().__init__(f'{needed_for} needs {package}: pip install "kpdetect[{extra}]"')
+        super().__init__(f"{needed_for} needs {package}: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """Returns the pip command that adds an extra to this kpdetect.
+
+    Args:
+        extra: Name of the extra, such as ``train``.
+
+    Returns:
+        A command with the path of the clone that kpdetect runs from, or with the address it was installed from.
+
+    Example:
+        >>> install_command("train").startswith("pip install ")
+        True
+    """
+    clone = Path(__file__).resolve().parents[2]
+    if (clone / "pyproject.toml").is_file() and (clone / "setup.py").is_file():
+        place = "." if clone == Path.cwd() else str(clone)
+        return f'pip install "{place}[{extra}]"'
+    try:
+        record = json.loads(importlib.metadata.distribution("kpdetect").read_text("direct_url.json") or "{}")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        record = {}
+    address = record.get("url")
+    if not address:
+        return f'pip install "kpdetect[{extra}]"'
+    vcs = record.get("vcs_info", {})
+    version = f"@{vcs['commit_id']}" if "commit_id" in vcs else ""
+    scheme = f"{vcs['vcs']}+" if "vcs" in vcs else ""
+    return f'pip install "kpdetect[{extra}] @ {scheme}{address}{version}"'
 
 
 class Interrupted(KeyboardInterrupt):

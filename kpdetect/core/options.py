@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from kpdetect.core.atomic_write import DISK_FULL
 from kpdetect.core.errors import Interrupted, KpdetectError
 
 Options = TypeVar("Options")
@@ -107,12 +108,18 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
         argv: The words after the command's name; None reads ``sys.argv``.
 
     Returns:
-        The status of `main`; 2 for a `KpdetectError`, 130 after Ctrl-C, 143 after SIGTERM.
+        The status of `main`; 2 for a `KpdetectError` or a full disk, 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
         return main(argv)
     except KpdetectError as error:
         print(f"kpdetect: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"kpdetect: {place}cannot be written: {error.strerror}. Free space and try again", file=sys.stderr)
         return 2
     except Interrupted as stop:
         print(f"kpdetect: {stop}", file=sys.stderr)

@@ -8,11 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import CropRule, Floats, Matrix, apply_matrix, to_relative
 from kpdetect.core.images import Pixels, as_rgb, warp_crop
+from kpdetect.core.progress import progress
 from kpdetect.data.annotations import Annotations
 
 Visit = Callable[[int, Pixels], None]
@@ -75,7 +75,7 @@ def visit_photographs(annotations: Annotations, visit: Visit, label: str, worker
         problems.update(_visit_one(annotations, *job, visit))
 
     done = _in_threads(work, rows_of.items(), workers or os.cpu_count() or 1)
-    for _ in tqdm(done, label, len(rows_of), unit="image", mininterval=0.5):
+    for _ in progress(done, label, len(rows_of)):
         pass
     return dict(sorted(problems.items()))
 

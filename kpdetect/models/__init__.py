@@ -7,12 +7,14 @@ same network again, so that a saved model needs nothing but its weights.
 """
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
 from kpdetect.core.errors import KpdetectError, unknown_name
+from kpdetect.core.references import import_reference
 from kpdetect.models.compact import compact
 from kpdetect.models.cost import count_macs, count_parameters
 from kpdetect.models.efficientnet import efficientnet
@@ -27,6 +29,7 @@ __all__ = [
     "INPUT_NAME",
     "OUTPUT_NAME",
     "PRETRAINED",
+    "TRUSTED_ARCHITECTURES",
     "UNCERTAINTY_NAME",
     "ExpectedError",
     "SoftArgmax",
@@ -36,6 +39,7 @@ __all__ = [
     "count_parameters",
     "for_training",
     "named_outputs",
+    "register_architecture",
     "split_joined",
     "weights_of",
 ]
@@ -54,6 +58,9 @@ ARCHITECTURES: dict[str, Builder] = {
     "efficientnet": efficientnet,
     "mobilenet": mobilenet,
 }
+
+TRUSTED_ARCHITECTURES = "KPDETECT_ARCHITECTURES"
+"""Environment variable with own architectures, ``module:function`` separated by commas, that may be imported."""
 
 PRETRAINED: dict[str, Callable[[Mapping[str, Any], int], Weights]] = {
     "efficientnet": efficientnet_weights,
@@ -80,6 +87,8 @@ def build(
     Raises:
         KpdetectError: There is no such architecture or option, or the input does not suit it.
     """
+    if name not in ARCHITECTURES and ":" in name:
+        _import_trusted(name)
     if name not in ARCHITECTURES:
         raise unknown_name("architecture", name, ARCHITECTURES)
     if num_keypoints < 1 or len(input_shape) != 3 or min(input_shape) < 1:
@@ -92,6 +101,47 @@ def build(
         raise unknown_name(f"option of architecture {name}", option, _options_of(name))
     height, width, channels = input_shape
     return ARCHITECTURES[name](num_keypoints, (height, width, channels), **chosen)
+
+
+def register_architecture(name: str) -> Callable[[Builder], Builder]:
+    """Decorator that registers an own architecture, so that recipes and model files can name it.
+
+    The function is called with ``num_keypoints`` and ``input_shape`` (height, width, channels), and with the options of
+    the recipe. It returns a Keras model from raw pixels (B, H, W, C) of 0-255 to relative keypoints (B, K, 2).
+
+    Args:
+        name: Name of the architecture; ``kpdetect train --architecture module:function`` uses its argument.
+
+    Raises:
+        KpdetectError: The name is taken by another function.
+
+    Example:
+        >>> @register_architecture("one-layer")
+        ... def one_layer(num_keypoints, input_shape):
+        ...     image = keras.Input(input_shape, name=INPUT_NAME)
+        ...     points = keras.layers.Dense(2 * num_keypoints)(keras.layers.Flatten()(image))
+        ...     return keras.Model(image, keras.layers.Reshape((num_keypoints, 2), name=OUTPUT_NAME)(points))
+        >>> build("one-layer", 3, (8, 8, 1)).output_shape
+        (None, 3, 2)
+        >>> del ARCHITECTURES["one-layer"]
+    """
+
+    def register(builder: Builder) -> Builder:
+        if ARCHITECTURES.setdefault(name, builder) is not builder:
+            raise KpdetectError(f"architecture '{name}' exists already; choose another name")
+        return builder
+
+    return register
+
+
+def _import_trusted(name: str) -> None:
+    """Registers ``module:function`` if the user trusts it. A model file alone must not make kpdetect import code."""
+    if name not in os.environ.get(TRUSTED_ARCHITECTURES, "").split(","):
+        raise KpdetectError(
+            f"architecture '{name}' is not part of kpdetect, and importing it would run code; "
+            f"if you trust it, set {TRUSTED_ARCHITECTURES}={name}"
+        )
+    register_architecture(name)(import_reference(name, TRUSTED_ARCHITECTURES))
 
 
 def _options_of(name: str) -> set[str]:

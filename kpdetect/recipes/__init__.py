@@ -1,4 +1,4 @@
-"""Owns the named recipes: what a training is, but for its data. Data alone: no TensorFlow."""
+"""Named recipes: all settings of a training except its data. Imports no TensorFlow."""
 
 from kpdetect.recipes.choose import RECIPES, TrainOptions, choose_recipe
 from kpdetect.recipes.recipe import Augmentation, Distillation, Optimization, Recipe, Start

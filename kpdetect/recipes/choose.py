@@ -1,4 +1,4 @@
-"""Owns the named recipes, and the options by which the command overrides them. Data alone: no TensorFlow."""
+"""The named recipes, and the options of ``kpdetect train`` that override them. Imports no TensorFlow."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kpdetect.core.errors import KpdetectError, unknown_name
 from kpdetect.core.options import option
 from kpdetect.recipes import overrides
-from kpdetect.recipes.own import compact, efficientnet, mobilenet
+from kpdetect.recipes.own import compact, compact_112, efficientnet, mobilenet
 from kpdetect.recipes.recipe import Optimization, Recipe, Start
 from kpdetect.recipes.student_projects import batchnorm, fourconv, ibug_large, imm_full, imm_nose, naimish, twoconv
 
@@ -16,12 +16,15 @@ from kpdetect.recipes.student_projects import batchnorm, fourconv, ibug_large, i
 class TrainOptions:
     """Trains a model with a named recipe.
 
-    Without arguments: the recipe `compact` on faces that kpdetect draws itself; no download, minutes on two cores.
-    Options left out are the recipe's.
+    Without arguments it trains the recipe `compact-112` on synthetic faces: no download, minutes on two cores.
+    Options that are not given default to those of the recipe.
     """
 
     recipe: str = option(
-        "compact", "the recipe: architecture, crop, augmentation, loss, schedule; a wrong name lists them"
+        "compact-112", "recipe: architecture, crop, augmentation, loss and schedule; an unknown name lists all"
+    )
+    architecture: str | None = option(
+        None, "own network instead of the recipe's, a function (num_keypoints, input_shape)", metavar="MODULE:FUNCTION"
     )
     data: str | None = option(
         None,
@@ -29,79 +32,81 @@ class TrainOptions:
         metavar="SPEC[,SPEC]",
     )
     val_data: str | None = option(
-        None, "faces to validate on; left out, a share of the subjects of --data is held out", metavar="SPEC"
+        None, "faces to validate on; by default, a share of the subjects of --data is held out", metavar="SPEC"
     )
     out: str | None = option(None, "run folder (default: runs/RECIPE)", metavar="DIR")
-    epochs: int | None = option(None, "how many times to see the data", metavar="N")
-    batch_size: int | None = option(None, "faces a step, over all GPUs and machines together", metavar="N")
-    learning_rate: float | None = option(None, "the schedule's greatest rate", metavar="X")
-    optimizer: str | None = option(None, "how the weights are moved", choices=("adam", "adamw", "sgd"))
-    loss: str | None = option(None, "what is minimised: mse, l1, smooth_l1 or wing")
-    patience: int | None = option(None, "stop after N epochs without a better NME; 0: never", metavar="N")
+    epochs: int | None = option(None, "number of passes over the data", metavar="N")
+    batch_size: int | None = option(None, "faces per step, over all GPUs and machines", metavar="N")
+    learning_rate: float | None = option(None, "peak learning rate of the schedule", metavar="X")
+    optimizer: str | None = option(None, "optimizer", choices=("adam", "adamw", "sgd"))
+    loss: str | None = option(None, "loss: mse, l1, smooth_l1 or wing")
+    patience: int | None = option(None, "stop after N epochs without a better validation NME; 0: never", metavar="N")
     set: tuple[str, ...] = option(
         (),
         "other fields of the recipe: augmentation.scale=0.3 architecture_options.blocks=1:1:2",
         metavar="NAME=VALUE",
         words=True,
     )
-    seed: int = option(0, "seeds weights, order, augmentation and the split by subject", metavar="N")
-    val_fraction: float | None = option(None, "share of the subjects that is held out", metavar="X")
+    seed: int = option(0, "random seed of weights, order, augmentation and split", metavar="N")
+    val_fraction: float | None = option(None, "share of the subjects held out for validation", metavar="X")
     test_fraction: float | None = option(
-        None, "share of further subjects that training leaves alone, for evaluate --split test", metavar="X"
+        None, "share of the subjects held out for kpdetect evaluate --split test", metavar="X"
     )
-    align_labels: bool = option(
-        False, "train on labels as 300-W would have them: what known sets are off by is taken out"
-    )
+    align_labels: bool = option(False, "correct the known label shifts of data sets to the convention of 300-W")
     teacher: str | None = option(
         None,
-        "mix this model's marks into the labels, or the mean of several's, half and half; of one set alone: "
+        "teacher models: average their predictions with the labels, half and half; for one data set only: "
         "--set distillation.data=SET",
         metavar="BUNDLE[,BUNDLE]",
     )
     cache: str | None = option(
         None,
-        "keep decoded crops in this file, for later trainings on the same faces too; left out, in memory",
+        "store decoded crops in this file and reuse it in later runs on the same faces; by default, in memory",
         metavar="FILE",
     )
     init_from: str | None = option(
-        None, "start with the weights of this bundle or run folder; layers of other shapes start anew", metavar="BUNDLE"
+        None,
+        "copy the weights of this bundle, run folder or shipped model (compact); layers of other shapes are random",
+        metavar="MODEL",
     )
     weights: str | None = option(
-        None, "start of a pretrained backbone, which efficientnet and mobilenet have", choices=("imagenet", "none")
+        None, "initial weights of the backbone of efficientnet or mobilenet", choices=("imagenet", "none")
     )
-    freeze_epochs: int | None = option(
-        None, "leave the layers that were taken as they are for the first N epochs", metavar="N"
-    )
+    freeze_epochs: int | None = option(None, "keep copied layers frozen for the first N epochs", metavar="N")
     backend: str | None = option(
         None,
-        "what Keras computes with (default: as Keras has it, the variable KERAS_BACKEND, else tensorflow)",
+        "Keras backend (default: KERAS_BACKEND or Keras' configuration, else tensorflow)",
         choices=("tensorflow", "jax"),
     )
     coordinator: str | None = option(
-        None, "train in several processes, on JAX: where process 0 listens", metavar="HOST:PORT"
+        None, "address of process 0, to train in several processes on JAX", metavar="HOST:PORT"
     )
-    num_processes: int | None = option(None, "how many processes there are, of all machines together", metavar="N")
-    process_id: int | None = option(None, "which of them this is, from 0, which alone writes --out", metavar="I")
+    num_processes: int | None = option(None, "number of processes, over all machines", metavar="N")
+    process_id: int | None = option(None, "number of this process; process 0 writes --out", metavar="I")
     mixed_precision: bool | None = option(
         None,
-        "compute in 16 bits: float16 on GPUs, bfloat16 on others; left out, for the recipe compact with "
-        "TensorFlow on processors that have instructions for it (AVX512-BF16, AMX)",
+        "compute in float16 on GPUs, in bfloat16 elsewhere; default: on for the compact recipes with TensorFlow on "
+        "CPUs with AVX512-BF16 or AMX",
     )
-    jit_compile: bool = option(False, "compile the step with XLA: faster on GPUs, slower to start")
+    jit_compile: bool = option(False, "compile the training step with XLA: faster on GPUs, slower to start")
+    callbacks: tuple[str, ...] = option(
+        (), "Keras callbacks to add, each called without arguments", metavar="MODULE:CLASS[,…]"
+    )
     tensorboard: bool = option(False, "write TensorBoard logs to DIR/tensorboard")
-    deterministic: bool = option(False, "same seed, same machine, same losses to the last digit; 2 % more work a step")
+    deterministic: bool = option(False, "bit-reproducible losses for one seed and machine; about 2 % slower")
     checkpoint_every: int | None = option(
         None,
-        "steps between two states that --resume can go on from; 0: at each epoch's end alone; left out, 100, or more "
-        "where writing them would take over 5 % of the time",
+        "steps between checkpoints within an epoch; 0: only after each epoch; default: 100, or more where writing "
+        "would take over 5 % of the time",
         metavar="N",
     )
-    resume: bool = option(False, "go on from the run folder's last state, after an end at any instant")
-    overwrite: bool = option(False, "remove the run that the folder holds, and start anew")
-    skip_bad_rows: bool = option(False, "go on without rows and images that are wrong, and say how many")
+    resume: bool = option(False, "continue the run in --out from its last checkpoint")
+    overwrite: bool = option(False, "remove the run in --out and start a new one")
+    skip_bad_rows: bool = option(False, "skip rows and images with errors, and print their number")
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    "compact-112": compact_112,
     "compact": compact,
     "efficientnet": efficientnet,
     "mobilenet": mobilenet,
@@ -116,10 +121,19 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def choose_recipe(options: TrainOptions) -> Recipe:
-    """The recipe that the options name, with what they override.
+    """The recipe that the options name, with the settings that they override.
+
+    Args:
+        options: Options of ``kpdetect train``.
 
     Raises:
-        KpdetectError: There is no such recipe; the nearest is named. Or a number is out of range.
+        KpdetectError: The recipe or a field does not exist (the message suggests the nearest name), or a number is out
+            of range.
+
+    Example:
+        >>> recipe = choose_recipe(TrainOptions("compact", data="csv:faces.csv", epochs=5))
+        >>> recipe.epochs, recipe.crop.size_hw
+        (5, (160, 160))
     """
     if options.recipe not in RECIPES:
         raise unknown_name("recipe", options.recipe, RECIPES)
@@ -128,6 +142,7 @@ def choose_recipe(options: TrainOptions) -> Recipe:
     epochs = recipe.demo_epochs if options.data is None else recipe.epochs
     return dataclasses.replace(
         recipe,
+        architecture=options.architecture or recipe.architecture,
         loss=options.loss or recipe.loss,
         optimization=_optimization(recipe.optimization, options),
         start=_start(recipe, options),
@@ -149,12 +164,14 @@ def _teachers(names: str | None) -> tuple[str, ...]:
 
 
 def _with_fields(recipe: Recipe, words: Sequence[str]) -> Recipe:
-    """The recipe with fields changed by ``NAME=VALUE``; one that has an option of its own is changed by that alone."""
-    own = {field.name for field in dataclasses.fields(TrainOptions)}
+    """The recipe with fields changed by ``NAME=VALUE``; fields that have an option of their own are refused."""
+    options = {field.name for field in dataclasses.fields(TrainOptions)}
     for word in words:
         name, value = overrides.split_word(word)
-        if name in own:
-            raise KpdetectError(f"--set {word}: expected a field without an option; write --{name.replace('_', '-')}")
+        if name in options:
+            raise KpdetectError(
+                f"--set {word}: expected a field without an option of its own; use --{name.replace('_', '-')}"
+            )
         recipe = overrides.changed(recipe, name, value)
     return recipe
 
@@ -184,20 +201,20 @@ def _optimization(settings: Optimization, options: TrainOptions) -> Optimization
 
 
 def _start(recipe: Recipe, options: TrainOptions) -> Start:
-    """Where the weights come from; a bundle takes the place of ImageNet weights."""
+    """The initial weights; a source model replaces ImageNet weights."""
     start = recipe.start
     init_from = options.init_from or start.init_from
     if options.weights == "imagenet" and start.weights is None:
         raise KpdetectError(
-            f"--weights imagenet: recipe '{recipe.name}' has no pretrained backbone; efficientnet and mobilenet have"
+            f"--weights imagenet: recipe '{recipe.name}' has no pretrained backbone; use efficientnet or mobilenet"
         )
     if options.weights == "imagenet" and init_from is not None:
-        raise KpdetectError("--weights imagenet and --init-from both say where the weights come from: choose one")
+        raise KpdetectError("--weights imagenet and --init-from both set the initial weights: use one of them")
     weights = None if start.weights is None else "none" if init_from else options.weights or start.weights
     if init_from is not None or weights == "imagenet":
         return Start(weights, init_from, _given(options.freeze_epochs, start.freeze_epochs))
     if options.freeze_epochs:
-        raise KpdetectError("--freeze-epochs leaves layers as they were taken: name the bundle, --init-from BUNDLE")
+        raise KpdetectError("--freeze-epochs keeps copied layers frozen: name their source, --init-from MODEL")
     return Start(weights)
 
 

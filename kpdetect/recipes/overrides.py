@@ -1,4 +1,4 @@
-"""Owns settings as words, ``augmentation.scale=0.3``: read by the field's own type, put into nested dataclasses."""
+"""Parses settings such as ``augmentation.scale=0.3`` and sets them in nested dataclasses."""
 
 import dataclasses
 import math
@@ -15,13 +15,13 @@ WORDS = {"true": True, "false": False, "none": None}
 
 
 def split_word(word: str) -> tuple[str, str]:
-    """The name and the value of ``NAME=VALUE``; a name may be written as an option is, with hyphens.
+    """Splits ``NAME=VALUE``; hyphens in the name become underscores.
 
     >>> split_word("learning-rate=1e-3")
     ('learning_rate', '1e-3')
 
     Raises:
-        KpdetectError: It is not of that form.
+        KpdetectError: The word has another form.
     """
     name, equals, value = word.partition("=")
     if not (name and equals and value):
@@ -33,12 +33,17 @@ def changed(struct: Struct, path: str, text: str) -> Struct:
     """A copy of a frozen dataclass with one field changed.
 
     Args:
-        struct: An instance; it may hold dataclasses and mappings.
-        path: The field's name; a dot goes into what a field holds: ``augmentation.scale``.
-        text: The value in words: see `read_value`. In a mapping it is read as what it looks like.
+        struct: An instance; its fields may be dataclasses and mappings.
+        path: The field's name, with a dot for nested fields: ``augmentation.scale``.
+        text: The value as text; see `read_value`. Values of mappings are parsed by their form.
 
     Raises:
-        KpdetectError: There is no such field (the nearest is named), or the value does not fit it.
+        KpdetectError: The field does not exist (the message suggests the nearest name), or the value has another type.
+
+    Example:
+        >>> from kpdetect.recipes.recipe import Augmentation
+        >>> changed(Augmentation(), "scale", "0.3").scale
+        0.3
     """
     head, _, rest = path.partition(".")
     hints = typing.get_type_hints(type(struct))
@@ -58,16 +63,15 @@ def changed(struct: Struct, path: str, text: str) -> Struct:
 
 
 def read_value(name: str, text: str, hint: Any) -> Any:
-    """One value in words as the type that a field declares.
+    """Parses a value as the declared type of its field.
 
-    ``true``, ``false`` and ``none`` mean themselves where the field takes them; a colon joins the values of a
-    sequence.
+    Accepts ``true``, ``false`` and ``none`` for types that have them, and sequences separated by colons.
 
     >>> read_value("blocks", "1:2:4", tuple[int, ...])
     (1, 2, 4)
 
     Raises:
-        KpdetectError: The value does not fit the type, or is not finite.
+        KpdetectError: The value has another type, or is not finite.
     """
     arms = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     for arm in arms:
@@ -80,7 +84,7 @@ def read_value(name: str, text: str, hint: Any) -> Any:
 
 
 def plain_text(text: str) -> str:
-    """A value in the words that its plainest reading has, so that one value has one spelling.
+    """The canonical text of a value, so that equal values have equal texts.
 
     >>> plain_text("1e-3"), plain_text("+16"), plain_text("wing")
     ('0.001', '16', 'wing')
@@ -90,7 +94,7 @@ def plain_text(text: str) -> str:
 
 
 def _read_as(text: str, kind: Any) -> Any:
-    """Raises ValueError where the text is no such thing."""
+    """Parses a text as one type; raises ValueError if it is of another form."""
     origin = typing.get_origin(kind) or kind
     if kind is Any:
         return _guess(text)
@@ -112,7 +116,7 @@ def _read_as(text: str, kind: Any) -> Any:
 
 
 def _guess(text: str) -> Any:
-    """What a word looks like: a sequence, true, false, none, a number, or else itself."""
+    """Parses a text by its form: sequence, true, false, none, number, or else text."""
     if ":" in text and not isinstance(_guess(text.split(":")[0]), str):
         return tuple(_guess(part) for part in text.split(":"))
     if text.lower() in WORDS:
@@ -133,9 +137,9 @@ def _finite(number: float) -> float:
 
 def _inside(name: str, held: Any) -> str:
     if dataclasses.is_dataclass(held):
-        return f"'{name}' holds several settings: " + ", ".join(
+        return f"'{name}' has several settings: " + ", ".join(
             f"{name}.{field.name}" for field in dataclasses.fields(held)
         )
     if isinstance(held, Mapping):
-        return f"'{name}' holds the architecture's own options: {name}.NAME"
-    return f"'{name}' holds one value, with nothing below it"
+        return f"'{name}' has the options of the architecture: use {name}.NAME"
+    return f"'{name}' is a single value without nested settings"

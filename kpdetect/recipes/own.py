@@ -1,4 +1,4 @@
-"""Owns the recipes that kpdetect has of its own."""
+"""Recipes of kpdetect's own architectures."""
 
 import dataclasses
 
@@ -6,17 +6,19 @@ from kpdetect.core.geometry import CropRule
 from kpdetect.recipes.recipe import Augmentation, Optimization, Recipe, Start
 
 
-def compact() -> Recipe:
-    """The recipe of the model that ships: a residual net that reads points off 28x28 heat maps, and how sure it is.
+def compact_112() -> Recipe:
+    """The quick recipe, and the default: the network of `compact` on 112x112 grey crops of 1.35 times the face box.
 
-    Crops are 1.35 times the face box, so that chin and brows have some room for a detector's error; Wing loss
-    (arXiv:1711.06753) in per cent of the crop; much augmentation, since a tenth of the faces of the usual sets is
-    blurred, turned or dark. 1,008,384 parameters and 91,470,848 multiply-accumulates for 68 points.
+    A residual network that decodes points from 28x28 heatmaps by soft-argmax and predicts the error of each point. Wing
+    loss (arXiv:1711.06753) in per cent of the crop, strong augmentation, AdamW with a cosine schedule. 1,008,384
+    parameters and 91,470,848 multiply-accumulates for 68 points, half of those of `compact`.
 
-    What ships was trained by it in stages, the last with tighter crops of 160 pixels: see ``tools/train_compact.py``.
+    Example:
+        >>> compact_112().crop.size_hw
+        (112, 112)
     """
     return Recipe(
-        name="compact",
+        name="compact-112",
         architecture="compact",
         crop=CropRule((112, 112), 1.35),
         augmentation=Augmentation(
@@ -39,16 +41,53 @@ def compact() -> Recipe:
     )
 
 
+def compact() -> Recipe:
+    """The recipe of the shipped model: 160x160 grey crops of 1.2 times the face box.
+
+    Network, loss and schedule of `compact_112` with 186,675,200 multiply-accumulates. Augmentation and weight decay are
+    those of the last training of the shipped model: moderate shift and scale, because prediction refines the box, and
+    one morphed face per face. The shipped weights come from several trainings with teachers, listed in
+    ``tools/train_compact.py``; one training with this recipe from random weights does not reach them. To continue from
+    them, add ``--init-from compact``.
+
+    Example:
+        >>> recipe = compact()
+        >>> recipe.crop.size_hw, recipe.crop.margin
+        ((160, 160), 1.2)
+    """
+    quick = compact_112()
+    return dataclasses.replace(
+        quick,
+        name="compact",
+        crop=CropRule((160, 160), 1.2),
+        augmentation=dataclasses.replace(
+            quick.augmentation,
+            rotation_deg=12.0,
+            scale=0.1,
+            stretch=0.12,
+            shift=0.05,
+            blur=0.2,
+            noise=6.0,
+            cut_out=0.25,
+            morphed=1.0,
+        ),
+        optimization=dataclasses.replace(quick.optimization, weight_decay=0.04),
+    )
+
+
 def efficientnet() -> Recipe:
-    """Accuracy before speed: most of an EfficientNet-Lite0 on 160x160 RGB, which begins with ImageNet weights.
+    """A larger network with ImageNet weights: most of an EfficientNet-Lite0 on 160x160 RGB crops.
 
-    They come with kpdetect (1.4 MB); ``--weights none`` begins at random. Loss and heatmaps are those of `compact`,
-    crops tighter, pictures varied less. ``--set channels=1`` takes grey crops and begins with the same weights. 816,432
-    parameters and 184,054,400 multiply-accumulates for 68 points, but slower than `compact` of the same cost, since its
-    depthwise convolutions gain little from integers.
+    Learns in fewer epochs than `compact`, takes longer per image, and is not more accurate than the shipped `compact`;
+    it is a teacher of that model. The ImageNet weights are part of kpdetect (1.4 MB); ``--weights none`` starts from
+    random weights. Loss and heatmaps are those of `compact`, with a tighter crop and milder augmentation than
+    `compact_112`. ``--set channels=1`` trains on grey crops from the same weights. 816,432 parameters and 184,054,400
+    multiply-accumulates for 68 points. Measured errors and times are in
+    ``docs/development/compact.md``.
 
-    Two cores process some 50 faces per second: an hour for 100 epochs of 300-W. It was a teacher of the model that
-    ships; ``docs/development/compact.md`` has its errors.
+    Example:
+        >>> efficientnet().start.weights
+        'imagenet'
     """
     return Recipe(
         name="efficientnet",
@@ -56,7 +95,7 @@ def efficientnet() -> Recipe:
         crop=CropRule((160, 160), 1.2),
         channels=3,
         augmentation=dataclasses.replace(
-            compact().augmentation, rotation_deg=11.0, scale=0.18, shift=0.08, blur=0.15, noise=6.0, cut_out=0.2
+            compact_112().augmentation, rotation_deg=11.0, scale=0.18, shift=0.08, blur=0.15, noise=6.0, cut_out=0.2
         ),
         loss="wing",
         loss_unit=100.0,
@@ -68,21 +107,22 @@ def efficientnet() -> Recipe:
 
 
 def mobilenet() -> Recipe:
-    """Transfer learning: a MobileNetV3-Small that begins with ImageNet weights, 993,060 parameters for 68 points.
+    """Transfer learning: a MobileNetV3-Small with ImageNet weights on 112x112 RGB crops.
 
-    Keras downloads the weights when the training starts (4 MB, kept in ``~/.keras/models``); without a connection,
-    ``--weights none`` begins at random. For two epochs the head learns alone. Crops, augmentation and loss are those
-    of `compact`, in RGB, which the ImageNet weights expect.
+    Keras downloads the weights when training starts (4 MB, stored in ``~/.keras/models``); without a connection,
+    ``--weights none`` starts from random weights. The head is trained alone for two epochs. Augmentation and loss are
+    those of `compact_112`. 993,060 parameters for 68 points.
 
-    Two cores process about 270 faces per second: 11 minutes for 60 epochs of 3,000 faces. Its error on photographs was
-    not measured.
+    Example:
+        >>> mobilenet().start.freeze_epochs
+        2
     """
     return Recipe(
         name="mobilenet",
         architecture="mobilenet",
         crop=CropRule((112, 112), 1.35),
         channels=3,
-        augmentation=compact().augmentation,
+        augmentation=compact_112().augmentation,
         loss="wing",
         loss_unit=100.0,
         optimization=Optimization("adamw", 1e-3, "cosine", 0.05, 1e-4),

@@ -1,4 +1,4 @@
-"""Owns what a recipe is: everything that makes a training what it is, but for the data. Data alone: no TensorFlow."""
+"""The recipe: all settings of a training except its data. Imports no TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,23 +11,28 @@ from kpdetect.core.geometry import CropRule
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training crops vary; every range is symmetric about what the photograph shows.
+    """Random augmentation of training crops; all ranges are symmetric about the original.
 
     Attributes:
-        rotation_deg: Standard deviation of the turn.
-        scale: Greatest relative change of size.
-        stretch: Greatest relative change of length along any direction, the inverse across it.
-        shift: Greatest shift, as a share of the crop's side.
-        flip: Mirror half of the crops, where the scheme knows its left-right swap.
-        brightness: Greatest change, in grey levels of 255.
-        contrast: Greatest relative change.
-        gamma: Greatest relative change of the exponent.
-        saturation: Greatest relative change of how colourful RGB crops are; 1 reaches black and white.
-        tint: Greatest relative change of each colour of RGB crops.
+        rotation_deg: Standard deviation of the rotation, in degrees.
+        scale: Maximal relative change of size.
+        stretch: Maximal relative change of length along a random direction; the inverse across it.
+        shift: Maximal shift, as a share of the crop's side.
+        flip: Mirror half of the crops, if the schema has a flip permutation.
+        brightness: Maximal change, in grey levels of 255.
+        contrast: Maximal relative change.
+        gamma: Maximal relative change of the exponent.
+        saturation: Maximal relative change of the saturation of RGB crops; 1 reaches black and white.
+        tint: Maximal relative change of each channel of RGB crops.
         blur: Share of crops that are blurred.
-        noise: Greatest standard deviation, in grey levels.
-        cut_out: Share of crops with a rectangle blotted out.
-        morphed: Faces between two others, made before the first epoch, for each face (`kpdetect.data.morphed_faces`).
+        noise: Maximal standard deviation of the noise, in grey levels.
+        cut_out: Share of crops with a rectangle of random grey.
+        morphed: Number of synthetic faces per face, morphed from pairs of similar faces before the first epoch
+            (`kpdetect.data.morphed_faces`).
+
+    Example:
+        >>> Augmentation(rotation_deg=10.0, flip=True).blur
+        0.0
     """
 
     rotation_deg: float = 0.0
@@ -48,16 +53,21 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Optimization:
-    """How the weights are moved.
+    """Optimizer and learning-rate schedule.
 
     Attributes:
         optimizer: ``adam``, ``adamw`` or ``sgd``.
-        learning_rate: The greatest one.
-        schedule: ``constant``, or ``cosine``: down to zero after a linear warm-up (arXiv:1608.03983).
-        warmup_fraction: The share of all steps that the warm-up takes.
-        weight_decay: Decoupled decay of kernels (arXiv:1711.05101); biases and normalisation are left out.
-        momentum: Of SGD.
-        epsilon: Added to the root in Adam's denominator; Keras' default. PyTorch's is 1e-8.
+        learning_rate: Peak learning rate.
+        schedule: ``constant``, or ``cosine``: linear warm-up, then cosine decay to zero (arXiv:1608.03983).
+        warmup_fraction: Share of all steps for the warm-up.
+        weight_decay: Decoupled weight decay of kernels with ``adamw`` (arXiv:1711.05101); biases and normalization
+            parameters are excluded.
+        momentum: Momentum of ``sgd``.
+        epsilon: Term added to the root in the denominator of Adam; the default is that of Keras, PyTorch uses 1e-8.
+
+    Example:
+        >>> Optimization("adamw", 1e-3, "cosine", warmup_fraction=0.05, weight_decay=1e-4).momentum
+        0.0
     """
 
     optimizer: str = "adam"
@@ -71,13 +81,17 @@ class Optimization:
 
 @dataclass(frozen=True)
 class Start:
-    """Where the first weights come from.
+    """Initial weights.
 
     Attributes:
-        weights: ``imagenet`` or ``none`` for an architecture with a pretrained backbone; None where there is none.
-        init_from: A bundle whose layers are taken where they fit; None takes no bundle.
-        freeze_epochs: For so many epochs the layers that were taken stay as they are, batch normalisation in
-            inference mode; a new head then learns first, and its first errors spoil nothing below it.
+        weights: ``imagenet`` or ``none`` for an architecture with a pretrained backbone; None for the others.
+        init_from: A model whose matching layers are copied; None for no source.
+        freeze_epochs: Number of epochs for which copied layers stay frozen, with batch normalization in inference mode.
+            A new head is trained first, so that its initial gradients do not change the copied layers.
+
+    Example:
+        >>> Start("imagenet", freeze_epochs=2).init_from is None
+        True
     """
 
     weights: str | None = None
@@ -85,18 +99,22 @@ class Start:
     freeze_epochs: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description; of a bundle the name alone, since its folder means nothing elsewhere."""
+        """A JSON-ready description, with the name of the source model instead of its path."""
         return {**dataclasses.asdict(self), "init_from": self.init_from and Path(self.init_from).name}
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """How trained models teach another one.
+    """Distillation: averages labels with the predictions of teacher models.
 
     Attributes:
-        models: The teachers, bundles or run folders, whose marks' mean counts; empty teaches nothing.
-        share: The teachers' share of each label, in [0, 1]; the rest is the label's own.
-        data: The names of the sets whose labels are mixed so, or their kinds, such as ``youtube-faces``; empty: of all.
+        models: Teacher models, bundles or run folders, whose mean prediction is used; empty for none.
+        share: Weight of the teachers' prediction in each label, in [0, 1]; the rest is the original label.
+        data: Names or kinds of the data sets whose labels are changed, such as ``youtube-faces``; empty for all.
+
+    Example:
+        >>> Distillation(("runs/teacher",), share=0.5).to_dict()
+        {'models': ('teacher',), 'share': 0.5, 'data': ()}
     """
 
     models: tuple[str, ...] = ()
@@ -104,38 +122,43 @@ class Distillation:
     data: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description; of the teachers the names alone, since their folders mean nothing elsewhere."""
+        """A JSON-ready description, with the names of the teachers instead of their paths."""
         return {**dataclasses.asdict(self), "models": tuple(Path(model).name for model in self.models)}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that makes a training what it is, but for the data.
+    """All settings of a training except its data.
 
     Attributes:
-        name: What ``--recipe`` calls it.
+        name: Name for ``--recipe``.
         architecture: A name in `kpdetect.models.ARCHITECTURES`.
-        crop: How a face box becomes the model's crop, in validation and prediction.
+        crop: The crop rule of validation and prediction: size, margin, and whether it is around the face.
         channels: 1 for grey, 3 for RGB.
-        points: Train on these of the data's points alone; empty takes all.
-        architecture_options: Of the architecture.
-        image_side: None trains on face crops. A number trains as the seeds do: on random crops of the whole
-            picture, its shorter side scaled to this many pixels.
-        augmentation: How training crops vary.
+        points: Names of the points to train on; empty for all points of the data.
+        architecture_options: Options of the architecture.
+        image_side: None trains on face crops. A number trains as the student projects do: on random crops of the whole
+            picture, with its shorter side scaled to this many pixels.
+        augmentation: Random augmentation of training crops.
         loss: A name in `kpdetect.models.losses.LOSSES`.
-        loss_unit: Points relative to the crop are multiplied by this before the loss: 100 is per cent of the crop.
-        optimization: How the weights are moved.
-        start: Where the first weights come from.
-        batch_size: Faces a step.
-        epochs: How many times the data is seen.
-        patience: Epochs without a better validation NME until it stops early; 0: never.
-        val_fraction: The share of the subjects that is held out.
-        test_fraction: The share of further subjects that a training does not look at, for a test of what is done.
-        val_subjects: The subjects that are held out instead, where the data has them.
-        align_labels: Train on labels whose set's known shift and convention are taken out.
-        distillation: Whose marks are mixed into the labels.
-        demo_data: What to train on when no data is named.
-        demo_epochs: How long, then.
+        loss_unit: Factor of points relative to the crop before the loss: 100 is per cent of the crop.
+        optimization: Optimizer and learning-rate schedule.
+        start: Initial weights.
+        batch_size: Faces per step.
+        epochs: Number of passes over the data.
+        patience: Epochs without a better validation NME before training stops early; 0: never.
+        val_fraction: Share of the subjects held out for validation.
+        test_fraction: Share of the subjects held out for a test after training.
+        val_subjects: Subjects to hold out for validation instead of `val_fraction`, if the data has them.
+        align_labels: Correct the known label shifts of data sets.
+        distillation: Teacher models whose predictions are averaged with the labels.
+        demo_data: Data to train on without ``--data``.
+        demo_epochs: Number of epochs without ``--data``.
+
+    Example:
+        >>> from kpdetect.recipes import RECIPES
+        >>> RECIPES["compact"]().crop.margin
+        1.2
     """
 
     name: str

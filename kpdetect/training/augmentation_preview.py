@@ -1,4 +1,4 @@
-"""The augmentation of a recipe, transform by transform, applied to a few faces for a picture."""
+"""Applies the augmentation of a recipe to a few faces, transform by transform, for a picture."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,30 +12,38 @@ from kpdetect.data.labelled_faces import nan_where_invisible
 from kpdetect.data.pipeline import build_cache
 from kpdetect.data.pipeline.batches import as_tensors
 from kpdetect.recipes import Recipe
-from kpdetect.training.faces import as_recipe_takes
+from kpdetect.training.faces import select_for_recipe
 from kpdetect.training.feeding import framing_of, transforms_of
 from kpdetect.visualization import TransformRow
 
 
 def transform_rows(annotations: Annotations, recipe: Recipe, seed: int) -> list[TransformRow]:
-    """Faces as they are cached, after each transform of a recipe by itself, and after all of them.
+    """Rows of faces: as cached, after each transform alone, and after all transforms together.
 
-    A transform that is left to chance always acts in its own row, and with its chance in the last. All rows draw from
-    the same seed, so that random crops lie alike.
+    A transform with a probability always acts in its own row, and with its probability in the last row. All rows use
+    the same seed, so that they share the random crop.
+
+    Args:
+        annotations: A few labelled faces.
+        recipe: The recipe whose augmentation is shown.
+        seed: Random seed.
+
+    Returns:
+        Rows for `kpdetect.visualization.transform_sheet`.
 
     Raises:
         DataError: Images cannot be read.
     """
-    annotations = as_recipe_takes(recipe, annotations)
+    annotations = select_for_recipe(recipe, annotations)
     cache = build_cache(annotations, framing_of(recipe), recipe.channels)
     before = [picture[: int(h), : int(w)] for picture, (h, w) in zip(cache.images, cache.extents_hw, strict=True)]
     cached = (
-        "as cached:\nthe face and\nits surroundings" if recipe.image_side is None else "as cached:\nall of it, rescaled"
+        "as cached:\nface and\nsurroundings" if recipe.image_side is None else "as cached:\nwhole picture,\nrescaled"
     )
     rows = [TransformRow(cached, before, nan_where_invisible(cache.keypoints, annotations))]
     crop, *others = transforms_of(recipe, annotations.schema)
     batch = as_tensors(cache)
-    lists = [(_label(crop), [crop]), *((_label(each), [crop, _certain(each)]) for each in others)]
+    lists = [(_label(crop), [crop]), *((_label(each), [crop, _always(each)]) for each in others)]
     for label, transforms in [*lists, ("all together", [crop, *others])]:
         rows.append(_transformed(label, batch, transforms, annotations, recipe, seed))
     return rows
@@ -50,8 +58,8 @@ def _transformed(
     return TransformRow(label, list(np.rint(images).astype(np.uint8)), shown)
 
 
-def _certain(transform: Transform) -> Transform:
-    """The transform without the chance that it does nothing."""
+def _always(transform: Transform) -> Transform:
+    """The transform with probability 1."""
     if dataclasses.is_dataclass(transform) and hasattr(transform, "probability"):
         return dataclasses.replace(transform, probability=1.0)
     return transform
@@ -59,9 +67,9 @@ def _certain(transform: Transform) -> Transform:
 
 def _label(transform: Transform) -> str:
     values: dict[str, object] = dataclasses.asdict(transform) if dataclasses.is_dataclass(transform) else {}
-    lines = [f"{name} {_in_words(value)}" for name, value in values.items()]
+    lines = [f"{name} {_format_value(value)}" for name, value in values.items()]
     return "\n".join([type(transform).__name__, *lines, *(["(here: always)"] if "probability" in values else [])])
 
 
-def _in_words(value: object) -> str:
+def _format_value(value: object) -> str:
     return "x".join(str(part) for part in value) if isinstance(value, tuple) else f"{value:g}"

@@ -1,4 +1,4 @@
-"""Owns the states of a training on disk: what `--resume` goes on from after an end at any instant."""
+"""Checkpoints of a training on disk, from which ``--resume`` continues."""
 
 import json
 import math
@@ -17,27 +17,30 @@ import numpy.typing as npt
 
 from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError
+from kpdetect.training.checks import changed_settings, resume_error
 
 MONITORED = "val_nme"
-KEPT = 2
-"""How many of the latest states stay: should the last be damaged, as by a failing disk, there is the one before."""
+"""The logged figure that selects the best epoch."""
 
-WRITING_SHARE = 0.05
-"""The share of a training's time that states amid an epoch may take, where nobody says how often to keep one."""
+KEEP_LAST = 2
+"""Number of latest checkpoints to keep: the second is a fallback if the last is damaged."""
+
+MAX_TIME_SHARE = 0.05
+"""Share of the training time that checkpoints within an epoch may take if ``--checkpoint-every`` is not given."""
 
 Arrays = list[npt.NDArray[Any]]
 
 
 @dataclass
 class Progress:
-    """How far a training has come.
+    """Progress of a training.
 
     Attributes:
-        epoch: Epochs that are done.
-        best: The lowest validation NME so far.
-        best_epoch: The epoch that gave it, counted from 1; 0 before the first.
-        history: One list per logged figure, one entry per epoch.
-        step: Steps that are done of the epoch after those.
+        epoch: Number of finished epochs.
+        best: Lowest validation NME so far, as a fraction of the normaliser.
+        best_epoch: Epoch with that NME, counted from 1; 0 before the first.
+        history: Logged figures by name, one value per epoch.
+        step: Finished steps of the current epoch.
     """
 
     epoch: int = 0
@@ -47,7 +50,11 @@ class Progress:
     step: int = 0
 
     def add(self, logs: dict[str, float]) -> bool:
-        """Takes in an epoch's figures; tells whether it was the best so far."""
+        """Adds the figures of an epoch.
+
+        Returns:
+            Whether its validation NME is the lowest so far.
+        """
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
         self.epoch, self.step = self.epoch + 1, 0
@@ -61,16 +68,20 @@ class Progress:
 
 
 class Checkpoints:
-    """The folder that `--resume` goes on from: every variable of model, optimizer and metrics, and the progress.
+    """A folder of checkpoints: all variables of model, optimizer and metrics, and the progress.
 
-    One file a state, written atomically: weights, batch-norm statistics, optimizer moments, step counter, the random
-    seeds of dropout, and the sums of the epoch's loss so far. Since a batch is a function of the seed and the step,
-    nothing else is needed.
+    Each checkpoint is one ``.npz`` file, written atomically: weights, batch-norm statistics, optimizer moments, step
+    counter, dropout seeds and the sums of the epoch's loss so far. Batches are a function of the seed and the step, so
+    that a training resumed from it continues exactly.
 
     Args:
-        folder: Where the files are.
-        fingerprint: The settings that a resumed training must share.
-        writes: Whether states are written here: of several processes that train together, one alone does.
+        folder: Folder of the files.
+        fingerprint: Settings that a resumed training must share, JSON-ready.
+        writes: Whether this process writes; only one of several processes does.
+
+    Example:
+        >>> checkpoints = Checkpoints(Path("runs/first/checkpoints"), {"seed": 0})
+        >>> checkpoints.save(model, Progress(epoch=1), is_best=True)  # doctest: +SKIP
     """
 
     def __init__(self, folder: Path, fingerprint: dict[str, Any], writes: bool = True) -> None:
@@ -80,39 +91,38 @@ class Checkpoints:
 
     @property
     def affordable(self) -> bool:
-        """Whether enough time has passed since the last state for another one, that writing take `WRITING_SHARE`."""
-        return WRITING_SHARE * (time.monotonic() - self._written_at) >= self._seconds_to_write
+        """Whether writing another checkpoint now keeps within `MAX_TIME_SHARE` of the time."""
+        return MAX_TIME_SHARE * (time.monotonic() - self._written_at) >= self._seconds_to_write
 
-    def keep(self, model: keras.Model, progress: Progress, is_best: bool = False) -> None:
-        """Writes the state under its own name, and then removes all but the last `KEPT`.
+    def save(self, model: keras.Model, progress: Progress, is_best: bool = False) -> None:
+        """Writes a checkpoint and removes all but the last `KEEP_LAST`.
 
-        The best first: a kill between the two leaves the best, which is a whole state too, to go on from.
+        The best checkpoint is written first, so that a kill in between leaves a complete one.
 
         Args:
-            model: The network.
-            progress: How far it has come.
-            is_best: It is the best so far: it is kept under that name as well, which takes neither time nor room where
-                a file can have two names.
+            model: The compiled network.
+            progress: Its progress.
+            is_best: Also keep it as the best: as a hard link if the file system has them, else as a copy.
 
         Raises:
-            KpdetectError: See `save`.
+            KpdetectError: See `write`.
         """
         file = self.folder / f"epoch{progress.epoch:06}_step{progress.step:07}.npz"
-        self.save(self.best if is_best else file, model, progress)
+        self.write(self.best if is_best else file, model, progress)
         if not self.writes:
             return
         if is_best:
-            _give_second_name(self.best, file)
+            _link_or_copy(self.best, file)
         others = sorted(set(self.folder.glob("epoch*.npz")) - {file})
         earlier = [other for other in others if other < file]
-        for other in set(others) - set(earlier[1 - KEPT :]):  # later ones are damaged: they were passed over
+        for other in set(others) - set(earlier[1 - KEEP_LAST :]):  # later ones are damaged: `newest` skipped them
             other.unlink()
 
-    def save(self, file: Path, model: keras.Model, progress: Progress) -> None:
-        """Writes the state of a training.
+    def write(self, file: Path, model: keras.Model, progress: Progress) -> None:
+        """Writes one checkpoint file.
 
         Raises:
-            KpdetectError: The disk is full, or a variable is not finite; earlier states stay as they are.
+            KpdetectError: The disk is full, or a variable is not finite; earlier checkpoints stay unchanged.
         """
         started = time.monotonic()
         groups = {"v": _variables(model), "m": model.metrics_variables}
@@ -125,20 +135,20 @@ class Checkpoints:
         with atomic_file(file) as temporary, temporary.open("wb") as stream:
             np.savez(stream, state=np.array(text), **arrays)  # type: ignore[arg-type]
             stream.flush()
-            os.fsync(stream.fileno())  # or a power cut could leave the new name and not the bytes
+            os.fsync(stream.fileno())  # else a power cut could leave the new name without the bytes
         self._written_at = time.monotonic()
         self._seconds_to_write = self._written_at - started
 
     def newest(self) -> Path | None:
-        """The whole state that has come furthest; None before the first. Damaged ones are told and passed over.
+        """The undamaged checkpoint with the most progress, or None. Damaged ones are reported and skipped.
 
-        The best may be the furthest: it is written first, so that no state is ever without its best.
+        ``best.npz`` counts too, because it is written before the others.
 
         Raises:
-            KpdetectError: All are damaged, or the newest is of a training with other settings.
+            KpdetectError: All checkpoints are damaged.
         """
-        for left in self.folder.glob(".*.npz"):  # of a write that was killed
-            left.unlink()
+        for temporary in self.folder.glob(".*.npz"):  # left by a killed process
+            temporary.unlink()
         found, damaged = [], None
         for file in sorted(self.folder.glob("[!.]*.npz")):
             try:
@@ -146,68 +156,71 @@ class Checkpoints:
                 found.append((state["progress"]["epoch"], state["progress"].get("step", 0), file))
             except KpdetectError as error:
                 damaged = error
-                print(f"{error}; passed over", file=sys.stderr)
+                print(f"{error}; skipped", file=sys.stderr)
         if damaged and not found:
             raise damaged
         return max(found)[2] if found else None
 
     def progress(self, file: Path) -> Progress:
-        """How far a state has come, without a model to put it into.
+        """The progress that a checkpoint holds.
 
         Raises:
-            KpdetectError: As `restore`.
+            KpdetectError: The file is damaged, or has other settings.
         """
         state = _read_state(file)
         _check_fingerprint(file, state["fingerprint"], self.fingerprint)
         return Progress(**state["progress"])
 
     def restore(self, file: Path, model: keras.Model) -> Arrays:
-        """Reads a state back into a compiled model of the same build.
+        """Loads a checkpoint into a compiled model of the same architecture.
 
         Returns:
-            The variables of the metrics, which Keras builds with the first step: `add_to_metrics` is for them.
+            The variables of the metrics. Keras builds these at the first step; pass them to `add_to_metrics` then.
 
         Raises:
-            KpdetectError: The file is damaged, or is of a training with other settings.
+            KpdetectError: The file is damaged, has other settings, or its variables have other shapes.
         """
         self.progress(file)
         variables, arrays = _variables(model), _read_arrays(file, "v")
         if [variable.shape for variable in variables] != [array.shape for array in arrays]:
-            raise KpdetectError(f"{file}: the checkpoint's variables are not this model's; --overwrite starts anew")
+            raise KpdetectError(
+                f"{file}: the checkpoint's {len(arrays)} variables do not match this model's {len(variables)}; "
+                "--overwrite starts a new run"
+            )
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         return _read_arrays(file, "m")
 
 
-def _give_second_name(file: Path, name: Path) -> None:
+def _link_or_copy(file: Path, name: Path) -> None:
     with atomic_file(name) as temporary:
         temporary.unlink()
         try:
             os.link(file, temporary)
-        except OSError:  # a file system whose files have one name each
+        except OSError:  # the file system has no hard links
             shutil.copyfile(file, temporary)
 
 
 def add_to_metrics(model: keras.Model, arrays: Arrays) -> None:
-    """Adds what the metrics had summed up before; their variables are sums, all of them."""
+    """Adds saved sums to a model's metric variables, all of which are sums."""
     for variable, array in zip(model.metrics_variables, arrays, strict=True):
         variable.assign(keras.ops.convert_to_numpy(variable) + array)
 
 
 def not_finite(what: str, when: str) -> KpdetectError:
-    """What ends a training whose numbers are none any more, with what to try."""
+    """The error for a non-finite loss or weight, with possible remedies."""
     return KpdetectError(
-        f"{what} {when}; the last good states stay in the run folder. Try a smaller --learning-rate, "
-        "train with --no-mixed-precision, or look for labels far outside their pictures"
+        f"{what} {when}; the last good checkpoints are kept in the run folder. Try a smaller --learning-rate or "
+        "--no-mixed-precision, and check for labels far outside their pictures"
     )
 
 
 def _read_state(file: Path) -> dict[str, Any]:
-    """What a file says of itself; every byte of it is checked."""
+    """Reads the progress and fingerprint of a checkpoint, after checking the CRC of every array."""
     try:
         with zipfile.ZipFile(file) as archive:
             if archive.testzip() is not None:
-                raise zipfile.BadZipFile("its bytes are not those that were written")
+                raise zipfile.BadZipFile("checksum mismatch")
         with np.load(file, allow_pickle=False) as arrays:
             state: dict[str, Any] = json.loads(str(arrays["state"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -221,15 +234,13 @@ def _read_arrays(file: Path, key: str) -> Arrays:
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """Every variable that the next step depends on, in a fixed order; the metrics' are kept apart."""
+    """Every variable that the next step depends on, in a fixed order, without those of metrics."""
     metrics = {id(variable) for variable in model.metrics_variables}
-    if not model.optimizer.built:  # the one that scales the loss for half precision would add its variables again
+    if not model.optimizer.built:  # a LossScaleOptimizer would add its variables again
         model.optimizer.build(model.trainable_variables)
     return [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in metrics]
 
 
 def _check_fingerprint(file: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    differing = [name for name in wanted if saved.get(name) != json.loads(json.dumps(wanted[name]))]
-    if differing:
-        listed = "; ".join(f"{name} was {saved.get(name)!r}, is {wanted[name]!r}" for name in differing)
-        raise KpdetectError(f"{file}: --resume goes on with the same settings only: {listed}")
+    if changes := changed_settings(saved, wanted):
+        raise KpdetectError(resume_error(str(file), changes, "use the settings of the run"))

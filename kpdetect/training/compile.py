@@ -1,4 +1,4 @@
-"""Owns what makes a network ready to fit: its loss, its optimizer and schedule, and which layers learn."""
+"""Compiles a network for training: loss, optimizer, learning-rate schedule and frozen layers."""
 
 from collections.abc import Collection
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from kpdetect.core.errors import unknown_name
-from kpdetect.modelfile.spec import Spec
+from kpdetect.core.schema import KeypointSchema
 from kpdetect.models import losses
 from kpdetect.models.metrics_keras import NormalizedMeanError
 from kpdetect.recipes import Optimization, Recipe
@@ -18,53 +18,71 @@ OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "sgd": keras.optimizers.SGD}
 def compile_model(
     model: keras.Model,
     recipe: Recipe,
-    spec: Spec,
-    frozen: Collection[str],
-    span: tuple[int, int],
-    jit_compile: bool,
+    schema: KeypointSchema,
+    total_steps: int,
+    first_step: int = 0,
+    frozen: Collection[str] = (),
+    jit_compile: bool = False,
 ) -> None:
-    """Makes a network ready to fit, with an optimizer that has learned nothing yet.
+    """Compiles a network with a recipe's loss, metric and optimizer; the optimizer starts from zero.
 
-    The optimizer is built on every variable, those of frozen layers too: its state then has the same layout whatever
-    is frozen, and a kept one fits. What is frozen it does not move, decay or otherwise touch.
+    The optimizer is built on every variable, including those of frozen layers, so that its state has the same layout
+    in every stage and can be restored. Keras does not update or decay the variables of frozen layers.
 
     Args:
-        model: The network.
-        recipe: Tells loss and optimizer.
-        spec: Of the model.
-        frozen: The names of layers that stay as they are. A batch normalisation among them runs in inference mode:
-            it neither uses nor takes in a batch's statistics.
-        span: How many steps the whole schedule has, and how many of them are done.
-        jit_compile: Whether XLA compiles the step.
+        model: A network of `kpdetect.models.build`, passed through `kpdetect.models.for_training`.
+        recipe: Loss, optimizer and crop.
+        schema: The points of the model.
+        total_steps: Steps of the whole learning-rate schedule.
+        first_step: Step of the schedule to start from.
+        frozen: Names of layers whose weights stay unchanged. Frozen batch normalization runs in inference mode.
+        jit_compile: Compile the training step with XLA.
+
+    Raises:
+        KpdetectError: The loss, the optimizer or the schedule does not exist.
+
+    Example:
+        >>> compile_model(model, recipe, IBUG68, total_steps=1000)  # doctest: +SKIP
+        >>> model.fit(batches, steps_per_epoch=100, epochs=10)  # doctest: +SKIP
     """
-    thaw(model)
+    unfreeze(model)
     variables = model.trainable_variables
     for name in frozen:
         model.get_layer(name).trainable = False
     model.compile(
-        optimizer=build_optimizer(recipe.optimization, *span),
+        optimizer=build_optimizer(recipe.optimization, total_steps, first_step),
         loss=losses.build(recipe.loss, recipe.loss_unit),
-        weighted_metrics=[NormalizedMeanError(spec.schema, recipe.crop.size_hw)],
+        weighted_metrics=[NormalizedMeanError(schema, recipe.crop.size_hw)],
         jit_compile=jit_compile,
     )
     model.optimizer.build(variables)
 
 
-def thaw(model: keras.Model) -> None:
-    """Lets every layer learn, and count among the trainable ones."""
+def unfreeze(model: keras.Model) -> None:
+    """Makes every layer trainable."""
     for layer in model.layers:
         layer.trainable = True
 
 
 def build_optimizer(settings: Optimization, total_steps: int, first_step: int = 0) -> keras.optimizers.Optimizer:
-    """An optimizer whose schedule spans `total_steps`, and which begins at the schedule's `first_step`.
+    """An optimizer with the learning-rate schedule of a recipe.
+
+    Args:
+        settings: Optimizer, learning rate and schedule.
+        total_steps: Steps of the whole schedule.
+        first_step: Step of the schedule at which the optimizer starts.
 
     Raises:
-        KpdetectError: There is no such optimizer or schedule.
+        KpdetectError: The optimizer or the schedule does not exist.
+
+    Example:
+        >>> optimizer = build_optimizer(Optimization("adamw", 1e-3, "cosine", 0.05, 1e-4), total_steps=1000)
+        >>> float(optimizer.learning_rate)  # the warm-up starts at zero
+        0.0
     """
     rate = _learning_rate(settings, total_steps)
     if first_step and settings.schedule != "constant":
-        rate = LaterPart(rate, first_step)
+        rate = OffsetSchedule(rate, first_step)
     if settings.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", settings.optimizer, OPTIMIZERS)
     if settings.optimizer == "sgd":
@@ -90,20 +108,24 @@ def _learning_rate(settings: Optimization, total_steps: int) -> Any:
     )
 
 
-class LaterPart(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras tells no types
-    """A schedule without its first steps, for an optimizer that counts its own from zero.
+class OffsetSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras has no types
+    """A learning-rate schedule that starts at a later step.
 
-    Adam divides its running means by how much they have gathered, which it knows from its count of steps. So where
-    layers begin to learn late, the optimizer begins anew, and only the schedule goes on.
+    Adam corrects the bias of its running means by its own step count. When layers are unfrozen the optimizer restarts
+    and its count returns to zero; only the schedule continues.
+
+    Args:
+        schedule: The whole schedule.
+        first_step: Step of `schedule` that the optimizer's step 0 corresponds to.
     """
 
-    def __init__(self, whole: Any, first_step: int) -> None:
-        self.whole, self.first_step = whole, first_step
+    def __init__(self, schedule: Any, first_step: int) -> None:
+        self.schedule, self.first_step = schedule, first_step
 
     def __call__(self, step: Any) -> Any:
-        """The rate at the optimizer's own step."""
-        return self.whole(step + self.first_step)
+        """The learning rate at the optimizer's step."""
+        return self.schedule(step + self.first_step)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"whole": self.whole, "first_step": self.first_step}
+        """The arguments of the constructor."""
+        return {"schedule": self.schedule, "first_step": self.first_step}

@@ -1,4 +1,4 @@
-"""Owns where a training computes: on which processors, how exactly, and whether to the last digit again."""
+"""Devices, number formats and determinism of a training."""
 
 import contextlib
 import os
@@ -20,19 +20,19 @@ from kpdetect.training.distributed.processes import ALONE, Place
 DETERMINISTIC_OPS = "--xla_gpu_deterministic_ops=true"
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
-BFLOAT16_RECIPES = {"compact"}
-"""Whose validation error was measured to be the same in bfloat16; see ``docs/development/training.md``."""
+BFLOAT16_RECIPES = {"compact", "compact-112"}
+"""Recipes whose network reaches the same validation error in bfloat16; see ``docs/development/training.md``."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Where a training computes.
+    """The devices of a training.
 
     Attributes:
-        count: How many processors a batch is split over, those of all processes together.
-        scope: A context in which the network is built, compiled and fitted.
-        whole_batch: Whether the step is one program that sees all of the batch wherever it lies, compiled by XLA, as
-            JAX has it. With TensorFlow each processor runs a program of its own on its part.
+        count: Number of devices that share a batch, over all processes.
+        scope: Returns a context in which the network is built, compiled and fitted.
+        whole_batch: Whether one program compiled by XLA computes the whole batch on all devices (JAX). With TensorFlow
+            each device runs its own program on its part of the batch.
     """
 
     count: int
@@ -41,30 +41,26 @@ class Devices:
 
 
 def prepare_devices(options: TrainOptions, place: Place = ALONE) -> Devices:
-    """Every GPU or TPU there is, or the processor; says which, and how exactly.
+    """Selects all GPUs or TPUs, or the CPU, and prints which.
 
     Args:
-        options: The command's.
-        place: Which of several processes this is.
+        options: The options of the command.
+        place: The place of this process among several.
 
     Raises:
-        KpdetectError: Keras runs on a backend that cannot train here.
+        KpdetectError: Keras runs on a backend other than TensorFlow or JAX.
     """
     if running_backend() not in BACKENDS:
-        raise KpdetectError(f"Keras runs on {running_backend()}; training needs {' or '.join(BACKENDS)}: --backend")
+        raise KpdetectError(f"Keras runs on {running_backend()}; training needs --backend {' or '.join(BACKENDS)}")
     with quietly("looking for GPUs"):
         kind, count = _accelerators()
-    where = f"{count} {kind}{'s' * (count > 1)}" if count else f"the processor, {os.cpu_count()} cores"
-    print(f"training on {where}, {_manner(options, place)}", file=sys.stderr)
+    where = f"{count} {kind}{'s' * (count > 1)}" if count else f"the CPU, {os.cpu_count()} cores"
+    print(f"training on {where}, {_description(options, place)}", file=sys.stderr)
     return _spread_by_jax() if running_backend() == JAX else _spread_by_tensorflow(count)
 
 
-def demand_determinism(options: TrainOptions) -> None:
-    """Asks for the same numbers to the last digit again; before anything is computed.
-
-    It cost 1.6 % more processor time a step of `compact` (505 to 497 ms, batch 64, medians of 16 steps, both at once on
-    a busy machine of two cores); on GPUs it is not measured.
-    """
+def enable_determinism(options: TrainOptions) -> None:
+    """With ``--deterministic``, makes ops bit-reproducible. Must run before anything is computed."""
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
         flags = os.environ.get("XLA_FLAGS", "")
@@ -72,14 +68,14 @@ def demand_determinism(options: TrainOptions) -> None:
             os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC_OPS}".strip()
 
 
-def _manner(options: TrainOptions, place: Place) -> str:
+def _description(options: TrainOptions, place: Place) -> str:
     parts = [precision_of(options), *["deterministic"] * options.deterministic]
     parts += ["JAX"] * (running_backend() == JAX) + [f"{place.count} processes"] * (place.count > 1)
     return ", ".join(parts)
 
 
 def _accelerators() -> tuple[str, int]:
-    """What Keras computes on besides processors, GPU or TPU, and how many there are over all processes."""
+    """Kind and number of GPUs or TPUs, over all processes."""
     if running_backend() != JAX:
         return "GPU", len(tf.config.list_physical_devices("GPU"))
     import jax
@@ -94,31 +90,35 @@ def _spread_by_tensorflow(gpus: int) -> Devices:
 
 
 def _spread_by_jax() -> Devices:
-    """The weights on every device, and of each batch a part; the processes feed parts of their own already."""
+    """Data parallelism over all JAX devices. Each process feeds its own part of the batch."""
     import jax
 
-    tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds, and would take their memory
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds batches here, and would reserve GPU memory
     count = jax.device_count()
     spread = keras.distribution.DataParallel(auto_shard_dataset=False) if count > 1 else None
     return Devices(count, spread.scope if spread else contextlib.nullcontext, whole_batch=True)
 
 
 def precision_of(options: TrainOptions) -> str:
-    """What a training computes in, as Keras calls it; weights are kept in float32 in any case.
+    """The Keras dtype policy of a training; weights are always float32.
 
-    Where nothing is asked for it is bfloat16 for `BFLOAT16_RECIPES`, with TensorFlow on a processor that multiplies
-    such numbers. On GPUs and on JAX it is float32, for nothing else is measured there.
+    Without ``--mixed-precision`` it is ``mixed_bfloat16`` for `BFLOAT16_RECIPES` with TensorFlow on a CPU with bfloat16
+    instructions, else ``float32``.
+
+    Example:
+        >>> precision_of(TrainOptions(mixed_precision=False))
+        'float32'
     """
     kind, count = _accelerators()
     wanted = options.mixed_precision
     if wanted is None:
-        suits = options.recipe in BFLOAT16_RECIPES and multiplies_bfloat16()
+        suits = options.recipe in BFLOAT16_RECIPES and supports_bfloat16()
         wanted = suits and not count and running_backend() != JAX
     return ("mixed_float16" if kind == "GPU" and count else "mixed_bfloat16") if wanted else "float32"
 
 
-def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor has instructions for bfloat16; without them it is slower than float32. Linux tells."""
+def supports_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU has bfloat16 instructions, as listed by Linux; without them bfloat16 is slower than float32."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -128,8 +128,8 @@ def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 @contextlib.contextmanager
-def computing_in(precision: str) -> Iterator[None]:
-    """Layers that are built within compute so; what is built afterwards does as before."""
+def dtype_policy(precision: str) -> Iterator[None]:
+    """Sets the Keras dtype policy for layers that are built within the context."""
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_global_policy(precision)
     try:
@@ -139,31 +139,31 @@ def computing_in(precision: str) -> Iterator[None]:
 
 
 def check_batch_size(size: int, devices: Devices) -> None:
-    """Makes sure that JAX can split a batch evenly; TensorFlow splits any.
+    """Checks that JAX can split a batch evenly over its devices; TensorFlow accepts any size.
 
     Raises:
-        KpdetectError: It cannot.
+        KpdetectError: `size` is not a multiple of the number of devices.
     """
     if devices.whole_batch and size % devices.count:
         raise KpdetectError(
-            f"--batch-size: expected a multiple of {devices.count}, the number of devices of all processes together, "
+            f"--batch-size: expected a multiple of {devices.count}, the number of devices of all processes, "
             f"received {size}"
         )
 
 
-def with_weights_of(network: keras.Model, copy: keras.Model) -> keras.Model:
-    """The weights in another build of the network: in float32, and not on several devices.
+def copy_weights(source: keras.Model, target: keras.Model) -> keras.Model:
+    """Copies weights into another build of the same network, and returns it.
 
-    One that TensorFlow mirrors answers once a replica; one that JAX spread over processes answers if all of them ask.
+    A network that was trained on several devices, or in 16 bits, is copied into a float32 one on a single device.
     """
-    copy.set_weights(network.get_weights())
-    return copy
+    target.set_weights(source.get_weights())
+    return target
 
 
-def share_statistics(model: keras.Model, devices: Devices) -> None:
-    """Lets batch normalisation see the whole batch where it is split over several processors.
+def synchronize_batch_norm(model: keras.Model, devices: Devices) -> None:
+    """Computes batch-norm statistics over the whole batch when several devices share it.
 
-    Else each would normalise by its own share, and the number of GPUs would change what is learned.
+    Otherwise each device would normalise by its own part, and results would depend on the number of devices.
     """
     if devices.count > 1 and not devices.whole_batch:
         for layer in model.layers:

@@ -1,4 +1,4 @@
-"""Owns what a recipe means for the pipeline: what is cached of a photograph, how it varies, what is validated on."""
+"""Turns a recipe into pipeline settings: how photographs are cached, augmented and validated on."""
 
 import sys
 
@@ -33,18 +33,24 @@ from kpdetect.recipes import Recipe
 
 
 def framing_of(recipe: Recipe) -> Framing:
-    """What the cache keeps of each photograph: the face's surroundings, or all of it, rescaled."""
+    """What the cache stores of each photograph: the face with its surroundings, or the whole picture, rescaled."""
     if recipe.image_side is None:
         return FaceFraming(recipe.crop)
     return ImageFraming(recipe.image_side, recipe.crop.size_hw)
 
 
 def transforms_of(recipe: Recipe, schema: KeypointSchema) -> tuple[Transform, ...]:
-    """The recipe's augmentation as transforms; those whose amount is zero are left out."""
+    """The recipe's augmentation as transforms, without those of amount zero.
+
+    Example:
+        >>> recipe = choose_recipe(TrainOptions("compact-112"))  # doctest: +SKIP
+        >>> transforms_of(recipe, IBUG68)[0]  # doctest: +SKIP
+        CenterCrop(size_hw=(112, 112))
+    """
     vary, size_hw = recipe.augmentation, recipe.crop.size_hw
     flip = vary.flip and schema.flip_permutation is not None
     if vary.flip and not flip:
-        print(f"no mirrored pictures: scheme '{schema.name}' tells no left and right", file=sys.stderr)
+        print(f"flips are off: scheme '{schema.name}' has no left-right pairs", file=sys.stderr)
     choices: list[tuple[float, Transform]] = [
         (1.0, CenterCrop(size_hw) if recipe.image_side is None else RandomCrop(size_hw)),
         (vary.scale, RandomScale(vary.scale)),
@@ -64,17 +70,19 @@ def transforms_of(recipe: Recipe, schema: KeypointSchema) -> tuple[Transform, ..
 
 
 def validation_batches(val: Annotations, recipe: Recipe, share: Share = ALL_ROWS, devices: int = 1) -> tf.data.Dataset:
-    """Faces as prediction sees them, with their labels relative to the crop, and with their visibility as weight.
+    """Validation batches: crops as in prediction, labels relative to the crop, and visibility as weights.
 
-    Where the scheme has a mirror image, every face comes plain and mirrored: labels stand off to one side of what one
-    sees, and of all epochs plain pictures alone would choose the one whose chance bias to that side is greatest.
+    If the scheme has a flip permutation, every face appears plain and mirrored. Labels are biased to one side, so that
+    plain pictures alone would select the epoch whose random bias to that side is largest.
 
     Args:
-        val: Labelled faces.
-        recipe: Tells the crop and the size of a batch.
-        share: The part of each batch that is wanted.
-        devices: Every batch is to be split evenly over so many: the last face comes up more often, with weights of
-            zero, until the last batch can be.
+        val: N labelled faces.
+        recipe: Crop, colour and batch size.
+        share: The part of each batch that this process computes.
+        devices: Each batch is divisible by this number: the last face is repeated with zero weights to fill up.
+
+    Returns:
+        A dataset of ``(images (B, H, W, C) uint8, labels (B, K, 2) float32, weights (B, K) float32)``.
     """
     crops, relative, _ = evaluation_crops(val, recipe.crop, recipe.channels)
     weights = val.visible.astype(np.float32)
@@ -82,14 +90,14 @@ def validation_batches(val: Annotations, recipe: Recipe, share: Share = ALL_ROWS
     if swap is not None:
         relative = np.concatenate([relative, mirrored_relative(relative, swap)])
         weights = np.concatenate([weights, weights[:, list(swap)]])
-    count, pictures, labels, seen = len(crops), tf.constant(crops), tf.constant(relative), tf.constant(weights)
+    count, pictures, labels, visible = len(crops), tf.constant(crops), tf.constant(relative), tf.constant(weights)
     last = len(relative) - 1
 
     def take(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = tf.minimum(numbers, last)
-        plain = tf.gather(pictures, rows % count)  # mirrored batch by batch, so that each picture is held once
+        plain = tf.gather(pictures, rows % count)  # mirrored per batch, so that each picture is stored once
         images = tf.where((rows < count)[:, None, None, None], plain, plain[:, :, ::-1])
-        return images, tf.gather(labels, rows), tf.where((numbers <= last)[:, None], tf.gather(seen, rows), 0.0)
+        return images, tf.gather(labels, rows), tf.where((numbers <= last)[:, None], tf.gather(visible, rows), 0.0)
 
     own = share.of(np.arange(len(relative) + -len(relative) % devices))
     batches = tf.data.Dataset.from_tensor_slices(own).batch(recipe.batch_size // share.count).map(take)
@@ -97,18 +105,18 @@ def validation_batches(val: Annotations, recipe: Recipe, share: Share = ALL_ROWS
 
 
 def mean_target(cache: FaceCache, recipe: Recipe, schema: KeypointSchema) -> Floats:
-    """The mean label over the crops that a recipe trains on: of constant predictions, the one of least squared error.
+    """The mean label over the crops that a recipe trains on: the constant prediction of least squared error.
 
-    Of random crops of whole frames it is the mean over all places, of mirrored crops the mean of both kinds. Turns,
-    scales and shifts are symmetric about the crop and are left out.
+    For random crops of whole frames it is the mean over all crop positions, with flips the mean of plain and mirrored
+    crops. Rotation, scale and shift are symmetric about the crop and are ignored.
 
     Args:
         cache: The training faces.
-        recipe: Tells the crop, and whether crops are mirrored.
-        schema: The scheme of the points.
+        recipe: Crop and flip.
+        schema: The points.
 
     Returns:
-        (K, 2) relative to the crop; the middle of the crop for a point that no face shows.
+        (K, 2) relative to the crop; the centre of the crop for a point that is visible in no face.
     """
     room_hw = cache.extents_hw - np.array(recipe.crop.size_hw, np.float32)
     corner_hw = np.where(room_hw > 0, np.floor(room_hw), room_hw) / 2  # as RandomCrop and CenterCrop place it

@@ -1,4 +1,4 @@
-"""Owns a training from labelled faces to a run folder: bundle, log, pictures and a result row."""
+"""The training command: loads faces, fits a model, measures it and writes the run folder."""
 
 import dataclasses
 import importlib.util
@@ -11,88 +11,89 @@ import keras
 
 from kpdetect import __version__, models
 from kpdetect.core.atomic_write import atomic_file
-from kpdetect.core.errors import KpdetectError, MissingExtra
-from kpdetect.core.geometry import to_pixels
-from kpdetect.data import Annotations
-from kpdetect.evaluation.evaluator import CropPredictions, Evaluation, evaluate_predictions, mirrored_predictions
+from kpdetect.core.errors import MissingExtra
+from kpdetect.core.geometry import Floats, to_pixels
+from kpdetect.core.references import import_reference
+from kpdetect.evaluation.evaluator import CropPredictions, evaluate_predictions, mirrored_predictions
 from kpdetect.evaluation.reporting import region_table, result_row, warn_of_mean_face, write_training_pictures
-from kpdetect.evaluation.results import ResultRow, write_rows
+from kpdetect.evaluation.results import write_rows
 from kpdetect.evaluation.uncertainty import reliability_table, uncertainty_errors
 from kpdetect.modelfile.bundle import WEIGHTS_FILE, save_bundle, write_spec
 from kpdetect.modelfile.spec import SPEC_FILE, Spec
 from kpdetect.models import losses
 from kpdetect.recipes import Recipe, TrainOptions, choose_recipe
-from kpdetect.training.devices import demand_determinism
-from kpdetect.training.distributed.processes import Processes, joined
-from kpdetect.training.faces import Faces, load_faces, suited_to
-from kpdetect.training.fit import TrainingResult, TrainingSetup, fit
-from kpdetect.training.transfer import may_have_seen, open_source, open_teacher, take, with_provenance
-from kpdetect.training.uncertainty_calibration import Look, calibrate_by, look_at, predict_function_of
-
-RUN_FILE, RESULT_FILE = "run.json", "result.csv"
+from kpdetect.training import RESULT_FILE
+from kpdetect.training.checkpoints import Progress
+from kpdetect.training.checks import RUN_FILE, check_folder
+from kpdetect.training.devices import enable_determinism
+from kpdetect.training.distributed.join import joined
+from kpdetect.training.faces import FaceSplit, adapt_recipe, load_faces
+from kpdetect.training.fit import fit
+from kpdetect.training.transfer import (
+    describe_teachers,
+    load_source,
+    may_overlap_validation,
+    transfer,
+    with_provenance,
+)
+from kpdetect.training.uncertainty_calibration import calibrate_predictions, predict_faces, predict_function_of
 
 
 def train(options: TrainOptions) -> Path:
-    """Trains, measures and writes a run folder; gives its path.
+    """Trains a model, measures it on its validation faces and writes a run folder, which is also a bundle.
+
+    Args:
+        options: The options of ``kpdetect train``.
+
+    Returns:
+        The run folder. It holds ``spec.json`` and ``model.weights.h5``, ``history.csv``, ``result.csv``, ``run.json``,
+        ``checkpoints/`` and the pictures of `kpdetect.evaluation.reporting.write_training_pictures`.
 
     Raises:
-        KpdetectError: A name, the data or the folder is not right; nothing is written then.
+        KpdetectError: A name, the data or the folder is wrong. Nothing is written if this is found before training.
+        Interrupted: SIGINT or SIGTERM arrived; ``resume=True`` continues from the saved state.
+
+    Example:
+        >>> folder = train(TrainOptions(data="synthetic:200", epochs=1, out="runs/first"))  # doctest: +SKIP
+        >>> Predictor(folder)("photo.jpg")  # doctest: +SKIP
     """
-    demand_determinism(options)
+    enable_determinism(options)
     with joined(options) as processes:
-        trained, faces, spec, folder = _trained(options, processes)
-    return _finish(trained, faces, spec, folder) if processes.place.first else folder
+        recipe = choose_recipe(options)
+        losses.build(recipe.loss, recipe.loss_unit)  # reports an unknown loss before the data are read
+        if options.architecture and ":" in options.architecture:
+            models.register_architecture(options.architecture)(import_reference(options.architecture, "--architecture"))
+        if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise MissingExtra("tensorboard", "train", "--tensorboard")
+        folder = Path(options.out or f"runs/{recipe.name}")
+        if processes.place.first:
+            check_folder(folder, options)
+        source, teachers = load_source(recipe, folder), describe_teachers(recipe)
 
+        faces = load_faces(options, recipe)
+        recipe = adapt_recipe(recipe, faces)
+        spec = make_spec(options, recipe, faces)
+        for model_source, role in ((source, "start"), (teachers, "teacher")):
+            if may_overlap_validation(model_source, faces.val.name, spec.extra["split"]):
+                note = f"{faces.split_name}; the {role} may have been trained on some of it"
+                faces = dataclasses.replace(faces, split_name=note)
+        transferred = transfer(source, spec, recipe.start.freeze_epochs)
+        spec = with_provenance(with_provenance(spec, source), teachers, "taught_by")
 
-def _trained(options: TrainOptions, processes: Processes) -> tuple[TrainingResult, Faces, Spec, Path]:
-    recipe = choose_recipe(options)
-    losses.build(recipe.loss, recipe.loss_unit)  # a wrong name is told before the data are read
-    if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise MissingExtra("tensorboard", "train", "--tensorboard")
-    folder = Path(options.out or f"runs/{recipe.name}")
+        if processes.place.first:
+            prepare_folder(folder, options, spec)
+        keras.utils.set_random_seed(options.seed)
+        network, progress, mean_label = fit(options, recipe, spec, transferred, faces, folder, processes)
+
     if processes.place.first:
-        check_folder(folder, options)
-    source, teacher = open_source(recipe, folder), open_teacher(recipe)
-    faces = load_faces(options, recipe)
-    recipe = suited_to(recipe, faces)
-    spec = make_spec(options, recipe, faces)
-    for model, who in ((source, "start"), (teacher, "teacher")):
-        if may_have_seen(model, faces.val.name, spec.extra["split"]):
-            faces = dataclasses.replace(faces, split=f"{faces.split}; the {who} may have seen some of it")
-    spec, taken = (
-        with_provenance(with_provenance(spec, source), teacher, "taught_by"),
-        take(source, spec, recipe.start.freeze_epochs),
-    )
-    if processes.place.first:
-        prepare_folder(folder, options, spec)
-    keras.utils.set_random_seed(options.seed)
-    trained = fit(options, TrainingSetup(recipe, spec, taken), faces, folder, processes)
-    return trained, faces, spec, folder
-
-
-def check_folder(folder: Path, options: TrainOptions) -> None:
-    """Makes sure that the run folder is free, or is a run that may be gone on with or removed.
-
-    Raises:
-        KpdetectError: It is not.
-    """
-    if options.resume and options.overwrite:
-        raise KpdetectError("--resume goes on with a run, --overwrite removes it: choose one")
-    holds_run = (folder / RUN_FILE).exists()
-    if options.resume and not holds_run:
-        raise KpdetectError(f"{folder}: --resume found no run there; leave --resume out to start one")
-    if options.resume or not folder.exists():
-        return
-    if not folder.is_dir():
-        raise KpdetectError(f"{folder}: expected a folder for the run, found a file")
-    if holds_run and not options.overwrite:
-        raise KpdetectError(f"{folder}: holds another run; --resume goes on with it, --overwrite removes it")
-    if not holds_run and any(folder.iterdir()):
-        raise KpdetectError(f"{folder}: holds files that are no run; choose another --out")
+        measure_and_write(network, progress, mean_label, faces, spec, folder)
+    return folder
 
 
 def prepare_folder(folder: Path, options: TrainOptions, spec: Spec) -> None:
-    """Empties the folder of an older run where that was asked for, and notes this one's settings."""
+    """Removes an older run with ``--overwrite``, and writes the settings of a new one to ``run.json``."""
+    if options.resume:
+        return
     if options.overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     with atomic_file(folder / RUN_FILE) as temporary:
@@ -100,8 +101,8 @@ def prepare_folder(folder: Path, options: TrainOptions, spec: Spec) -> None:
         temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
-def make_spec(options: TrainOptions, recipe: Recipe, faces: Faces) -> Spec:
-    """What the model will say of itself, before it is measured."""
+def make_spec(options: TrainOptions, recipe: Recipe, faces: FaceSplit) -> Spec:
+    """The description of the model to train, without measured errors."""
     return Spec(
         schema=faces.train.schema,
         architecture=recipe.architecture,
@@ -118,48 +119,43 @@ def make_spec(options: TrainOptions, recipe: Recipe, faces: Faces) -> Spec:
     )
 
 
-def _finish(trained: TrainingResult, faces: Faces, spec: Spec, folder: Path) -> Path:
-    """Measures the best weights, writes everything a run leaves behind, and says where it is."""
-    network = trained.model
-    look, spec = calibrate_by(look_at(network, faces.val, spec), network, faces.val, spec)
-    cost = {"parameters": models.count_parameters(network), "macs": models.count_macs(network)}
-    learned = {"epochs": trained.progress.best_epoch, "mean_target": trained.mean_target.round(5).tolist()}
-    spec = dataclasses.replace(spec, extra={**spec.extra, **cost, **learned})
-    measured = _measured(look, network, faces.val, spec)
-    row = _write_bundle(network, spec, faces, measured, folder)
-    pictures = write_training_pictures(trained.progress.history, measured, folder)
-    print(row.sentence())
-    print(region_table(measured.regions))
-    if spec.uncertainty:
-        judged = uncertainty_errors(look.marks, look.truth, faces.val, spec)
-        print(reliability_table(judged.reliability(), row.normaliser))
-    warn_of_mean_face(measured)
-    for file in (folder / WEIGHTS_FILE, folder / "history.csv", folder / RESULT_FILE, *pictures):
-        print(f"  {file}")
-    return folder
-
-
-def _measured(look: Look, network: keras.Model, val: Annotations, spec: Spec) -> Evaluation:
-    """The errors on faces that the network has marked; only their mirror images are still to be shown to it."""
-    mark, size_hw = predict_function_of(network), spec.crop.size_hw
-    predictions = CropPredictions(
-        crops=look.crops,
-        truth=to_pixels(look.truth, size_hw),
-        predicted=to_pixels(look.marks.keypoints, size_hw),
-        mirrored=mirrored_predictions(lambda crops: mark(crops).keypoints, look.crops, spec),
+def measure_and_write(
+    network: keras.Model, progress: Progress, mean_label: Floats, faces: FaceSplit, spec: Spec, folder: Path
+) -> None:
+    """Measures a trained network on its validation faces; writes the bundle, the result row and the pictures."""
+    predictions, spec = calibrate_predictions(predict_faces(network, faces.val, spec), network, faces.val, spec)
+    size = {"parameters": models.count_parameters(network), "macs": models.count_macs(network)}
+    learned = {"epochs": progress.best_epoch, "mean_target": mean_label.round(5).tolist()}
+    spec = dataclasses.replace(spec, extra={**spec.extra, **size, **learned})
+    predict = predict_function_of(network)
+    measured = evaluate_predictions(
+        CropPredictions(
+            crops=predictions.crops,
+            truth=to_pixels(predictions.truth, spec.crop.size_hw),
+            predicted=to_pixels(predictions.output.keypoints, spec.crop.size_hw),
+            mirrored=mirrored_predictions(lambda crops: predict(crops).keypoints, predictions.crops, spec),
+        ),
+        faces.val,
+        spec,
     )
-    return evaluate_predictions(predictions, val, spec)
 
-
-def _write_bundle(model: keras.Model, spec: Spec, faces: Faces, measured: Evaluation, folder: Path) -> ResultRow:
-    """The run folder is itself the bundle: weights, spec.json with the measured row, and the row as CSV."""
+    # The bundle is written to a draft folder first: its spec contains the size of its weights file.
     draft = folder / ".bundle"
-    spec = save_bundle(model, spec, draft, overwrite=True)
-    size = (draft / WEIGHTS_FILE).stat().st_size
-    row = result_row(spec, WEIGHTS_FILE, faces.val, measured, faces.split, "truth", size)
+    spec = save_bundle(network, spec, draft, overwrite=True)
+    weights_size = (draft / WEIGHTS_FILE).stat().st_size
+    row = result_row(spec, WEIGHTS_FILE, faces.val, measured, faces.split_name, "truth", weights_size)
     write_spec(dataclasses.replace(spec, errors=(dataclasses.asdict(row),)), draft)
     for name in (WEIGHTS_FILE, SPEC_FILE):
         os.replace(draft / name, folder / name)
     draft.rmdir()
     write_rows(folder / RESULT_FILE, [row])
-    return row
+    pictures = write_training_pictures(progress.history, measured, folder)
+
+    print(row.sentence())
+    print(region_table(measured.regions))
+    if spec.uncertainty:
+        judged = uncertainty_errors(predictions.output, predictions.truth, faces.val, spec)
+        print(reliability_table(judged.reliability(), row.normaliser))
+    warn_of_mean_face(measured)
+    for file in (folder / WEIGHTS_FILE, folder / "history.csv", folder / RESULT_FILE, *pictures):
+        print(f"  {file}")

@@ -1,4 +1,4 @@
-"""Owns what a training takes from models before it: first weights, layers that stay as they are at first, credit."""
+"""Transfer learning: copies layers from a source model, freezes them at first, and records their provenance."""
 
 import dataclasses
 import sys
@@ -20,22 +20,21 @@ from kpdetect.modelfile.registry import resolve
 from kpdetect.modelfile.spec import Spec
 from kpdetect.recipes import Recipe
 
-SHOWN_LAYERS = 6  # of those that start anew; a new head has fewer
+MAX_LISTED_LAYERS = 6  # randomly initialised layers named in the message; a new head has fewer
 IMAGENET_TERMS = "ImageNet (weights under Apache 2.0): the pictures are for non-commercial research."
 
 
 @dataclass(frozen=True)
 class Source:
-    """Weights to begin with.
+    """A model whose weights or predictions a training uses.
 
     Attributes:
-        name: How messages call it: the option that named it.
-        weights: Arrays by the layer's name, in the layer's own order.
-        data: What they were learned on.
-        terms: The terms of those data.
-        split: The share and seed of the subjects that were held out; None where that is not known, empty where it
-            has seen no labelled faces.
-        identity: What `--resume` knows the same weights by.
+        name: The option that named it, for messages.
+        weights: Arrays by layer name, in the layer's order.
+        data: Names of the data sets it was trained on.
+        terms: Terms of those data sets.
+        split: The split rule it was trained with; None if not recorded, empty if it was trained without labelled faces.
+        identity: Name and sha256, by which ``--resume`` recognises the same weights.
     """
 
     name: str
@@ -48,25 +47,25 @@ class Source:
 
 @dataclass(frozen=True)
 class TransferredLayers:
-    """What a model takes of a source; nothing of none.
+    """Layers copied from a source model; empty without one.
 
     Attributes:
-        weights: Arrays by layer, for the layers whose shapes fit.
-        identity: The source's.
-        freeze_epochs: For how many epochs those layers stay as they are.
+        weights: Arrays by layer name, for the layers whose shapes match.
+        identity: The identity of the source.
+        freeze_epochs: Number of epochs for which these layers stay frozen.
     """
 
     weights: models.Weights = field(default_factory=dict)
     identity: Mapping[str, str] | None = None
     freeze_epochs: int = 0
 
-    def put_into(self, model: keras.Model) -> None:
-        """Sets the layers' weights."""
+    def copy_into(self, model: keras.Model) -> None:
+        """Sets the weights of these layers in a model."""
         for name, arrays in self.weights.items():
             model.get_layer(name).set_weights(arrays)
 
     def stages(self, epochs: int) -> Iterator["Stage"]:
-        """The training, cut where the frozen layers begin to learn."""
+        """The stages of a training: one with these layers frozen, one with all layers trainable."""
         frozen_until = min(self.freeze_epochs, epochs)
         if frozen_until:
             yield Stage(0, frozen_until, frozenset(self.weights))
@@ -76,28 +75,32 @@ class TransferredLayers:
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs in which the same layers learn.
+    """A range of epochs with the same frozen layers.
 
     Attributes:
-        start: Epochs before it.
-        end: Epochs when it is done.
-        frozen: Layers that stay as they are.
+        start: Number of epochs before the stage.
+        end: Number of epochs at the end of the stage.
+        frozen: Names of the frozen layers.
     """
 
     start: int
     end: int
     frozen: frozenset[str] = frozenset()
 
-    def holds(self, epoch: int, step: int = 0) -> bool:
-        """Whether a state that was kept after so many epochs and steps is of this stage, its optimizer's too."""
+    def contains(self, epoch: int, step: int = 0) -> bool:
+        """Whether a checkpoint saved after `epoch` epochs and `step` steps has the optimizer state of this stage."""
         return self.start <= epoch < self.end if step else self.start < epoch <= self.end
 
 
-def open_source(recipe: Recipe, run_folder: Path) -> Source | None:
-    """Reads the weights that a recipe begins with; None if it begins at random.
+def load_source(recipe: Recipe, run_folder: Path) -> Source | None:
+    """Loads the initial weights of a recipe; None if they are random.
+
+    Args:
+        recipe: Its ``start`` names a bundle or ``imagenet``.
+        run_folder: Folder of the run, which cannot be its own source.
 
     Raises:
-        KpdetectError: The bundle is none, is of another architecture or is the run's own folder, or Keras could not
+        KpdetectError: The bundle does not exist, has another architecture or is the run folder, or Keras cannot
             download its ImageNet weights.
     """
     if recipe.start.init_from is not None:
@@ -111,12 +114,12 @@ def _from_bundle(recipe: Recipe, folder: str, run_folder: Path) -> Source:
     spec, _ = bundle.checked_weights(folder)
     if spec.architecture != recipe.architecture:
         raise KpdetectError(
-            f"--init-from {folder}: expected architecture '{recipe.architecture}', as recipe '{recipe.name}' has it, "
+            f"--init-from {folder}: expected architecture '{recipe.architecture}' of recipe '{recipe.name}', "
             f"received '{spec.architecture}'"
         )
     if resolve(folder).resolve() == run_folder.resolve():
-        raise KpdetectError(f"--init-from {folder}: is the folder of this very run; choose another --out")
-    with quietly(f"reading {folder}"):
+        raise KpdetectError(f"--init-from {folder}: is the folder of this run; choose another --out")
+    with quietly(f"loading {folder}"):
         model, spec = bundle.load_bundle(folder)
     return Source(
         name=f"--init-from {folder}",
@@ -124,64 +127,73 @@ def _from_bundle(recipe: Recipe, folder: str, run_folder: Path) -> Source:
         data=spec.data,
         terms=spec.terms,
         split=_split_of(spec),
-        identity={"name": Path(folder).resolve().name, "sha256": spec.files[bundle.WEIGHTS_FILE]["sha256"]},
+        identity={"name": resolve(folder).resolve().name, "sha256": spec.files[bundle.WEIGHTS_FILE]["sha256"]},
     )
 
 
 def _from_imagenet(recipe: Recipe) -> Source:
-    with quietly("reading ImageNet weights"):
+    with quietly("loading ImageNet weights"):
         weights = models.PRETRAINED[recipe.architecture](recipe.architecture_options, recipe.channels)
     return Source("--weights imagenet", weights, ("imagenet",), IMAGENET_TERMS, {}, {"name": "imagenet"})
 
 
-def take(source: Source | None, spec: Spec, freeze_epochs: int) -> TransferredLayers:
-    """Matches a source's layers with those of the model to train, by name and shape; says on stderr what fits.
+def transfer(source: Source | None, spec: Spec, freeze_epochs: int) -> TransferredLayers:
+    """Selects the layers of a source that match the model to train, by name and shape, and prints how many do.
 
-    Of a model of grey pictures an RGB one takes the first kernel too, and the other way round.
+    The first kernel is converted between grey and RGB.
 
     Args:
-        source: Where the weights come from; None takes nothing.
-        spec: Of the model to train.
-        freeze_epochs: For how many epochs the taken layers stay as they are; where every layer fits, none does, for
-            nothing would be left to learn.
+        source: The source model; None for random weights.
+        spec: The model to train.
+        freeze_epochs: Number of epochs for which the copied layers stay frozen. If all layers match, none is frozen,
+            because nothing would be trained.
+
+    Returns:
+        The matching layers.
 
     Raises:
-        KpdetectError: Not one layer fits.
+        KpdetectError: No layer matches.
+
+    Example:
+        >>> transferred = transfer(load_source(recipe, folder), spec, freeze_epochs=2)  # doctest: +SKIP
+        >>> transferred.copy_into(model)  # doctest: +SKIP
     """
     if source is None:
         return TransferredLayers()
     shapes = _layer_shapes(spec)
     weights = {
-        name: [_recoloured(array, shape, spec.channels) for array, shape in zip(arrays, shapes[name], strict=True)]
+        name: [_adapt_colour(array, shape, spec.channels) for array, shape in zip(arrays, shapes[name], strict=True)]
         for name, arrays in source.weights.items()
         if name in shapes and len(shapes[name]) == len(arrays)
     }
-    fitting = {name: arrays for name, arrays in weights.items() if shapes[name] == _shapes(arrays)}
-    new = [name for name in shapes if name not in fitting]
-    if not fitting:
-        raise _nothing_fits(source, spec, shapes)
-    _say_taken(source.name, len(fitting), new, freeze_epochs)
-    return TransferredLayers(fitting, source.identity, freeze_epochs if new else 0)
+    matching = {name: arrays for name, arrays in weights.items() if shapes[name] == _shapes(arrays)}
+    new = [name for name in shapes if name not in matching]
+    if not matching:
+        raise _no_match(source, spec, shapes)
+    _print_transfer(source.name, len(matching), new, freeze_epochs)
+    return TransferredLayers(matching, source.identity, freeze_epochs if new else 0)
 
 
 def _layer_shapes(spec: Spec) -> dict[str, list[tuple[int, ...]]]:
-    """The shapes of every layer that has weights; the model itself is dropped, for the run builds its own."""
+    """Shapes of the weights of every layer that has weights."""
     model = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
     return {name: _shapes(arrays) for name, arrays in models.weights_of(model).items()}
 
 
 def kernel_for(channels: int, kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The first kernel of a network of RGB pictures for grey ones, or the other way round.
+    """Converts the first kernel of a network between grey and RGB input without changing its response.
 
-    A grey picture gives what the same in RGB gave; an RGB picture what its grey gave. So either network goes on from
-    where the other was.
+    A grey picture gives the response of the same picture in RGB, and an RGB picture that of its luma (ITU-R BT.601).
 
     >>> kernel_for(3, np.float32([[[[1.0]]]]))[0, 0, :, 0]
     array([0.299, 0.587, 0.114], dtype=float32)
 
     Args:
-        channels: That the pictures will have, 1 or 3.
-        kernel: (height, width, channels, filters), of 3 or 1 channels.
+        channels: Channels of the new input, 1 or 3.
+        kernel: (height, width, channels, filters) with 1 or 3 channels.
+
+    Returns:
+        (height, width, `channels`, filters).
     """
     if channels == kernel.shape[2]:
         return kernel
@@ -190,46 +202,46 @@ def kernel_for(channels: int, kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(kernel * np.array(GREY_OF_RGB, np.float32)[:, np.newaxis])
 
 
-def _recoloured(array: npt.NDArray[Any], shape: tuple[int, ...], channels: int) -> npt.NDArray[Any]:
-    """The kernel that looks at the picture itself, for so many channels; any other array as it is."""
-    four_axes = array.ndim == len(shape) == 4
-    sees_pictures = four_axes and {array.shape[2], shape[2]} == {1, 3} and shape[2] == channels
-    return kernel_for(channels, array) if sees_pictures else array
+def _adapt_colour(array: npt.NDArray[Any], shape: tuple[int, ...], channels: int) -> npt.NDArray[Any]:
+    """The first kernel of a network, converted to `channels`; any other array unchanged."""
+    is_kernel = array.ndim == len(shape) == 4
+    is_first = is_kernel and {array.shape[2], shape[2]} == {1, 3} and shape[2] == channels
+    return kernel_for(channels, array) if is_first else array
 
 
 def _shapes(arrays: list[npt.NDArray[Any]]) -> list[tuple[int, ...]]:
     return [np.shape(array) for array in arrays]
 
 
-def _nothing_fits(source: Source, spec: Spec, shapes: dict[str, list[tuple[int, ...]]]) -> KpdetectError:
+def _no_match(source: Source, spec: Spec, shapes: dict[str, list[tuple[int, ...]]]) -> KpdetectError:
     name = next((name for name in shapes if name in source.weights), None)
     example = (
-        "it has none of their names"
+        "no layer has the same name"
         if name is None
         else f"{name}: expected {shapes[name]}, received {_shapes(source.weights[name])}"
     )
     return KpdetectError(
-        f"{source.name}: no layer fits the {spec.architecture} that is to be trained ({example}); "
-        "the same architecture options are needed"
+        f"{source.name}: no layer fits the {spec.architecture} to train ({example}); "
+        "use the architecture options of the source"
     )
 
 
-def _say_taken(name: str, count: int, new: list[str], freeze_epochs: int) -> None:
-    more = f" and {len(new) - SHOWN_LAYERS} more" if len(new) > SHOWN_LAYERS else ""
-    anew = f"starting anew: {', '.join(new[:SHOWN_LAYERS])}{more}" if new else "none starts anew"
-    print(f"{name}: {count} of {count + len(new)} layers taken; {anew}", file=sys.stderr)
+def _print_transfer(name: str, count: int, new: list[str], freeze_epochs: int) -> None:
+    more = f" and {len(new) - MAX_LISTED_LAYERS} more" if len(new) > MAX_LISTED_LAYERS else ""
+    listed = f"randomly initialised: {', '.join(new[:MAX_LISTED_LAYERS])}{more}" if new else "all layers match"
+    print(f"{name}: copied {count} of {count + len(new)} layers; {listed}", file=sys.stderr)
     if freeze_epochs and new:
         epochs = f"{freeze_epochs} epochs" if freeze_epochs > 1 else "epoch"
-        print(f"the taken layers stay as they are for the first {epochs}", file=sys.stderr)
+        print(f"the copied layers are frozen for the first {epochs}", file=sys.stderr)
     elif freeze_epochs:
-        print("every layer was taken, so none is frozen: nothing would learn", file=sys.stderr)
+        print("--freeze-epochs is ignored: every layer was copied, and nothing would be trained", file=sys.stderr)
 
 
-def open_teacher(recipe: Recipe) -> Source | None:
-    """What is known of the models whose marks a recipe mixes into the labels; None if it mixes none.
+def describe_teachers(recipe: Recipe) -> Source | None:
+    """Data, terms and split of a recipe's teacher models, without weights; None if it has no teacher.
 
     Raises:
-        KpdetectError: One is no model.
+        KpdetectError: A teacher is not a model.
     """
     paths = recipe.distillation.models
     if not paths:
@@ -247,18 +259,18 @@ def open_teacher(recipe: Recipe) -> Source | None:
 
 
 def _split_of(spec: Spec) -> Mapping[str, Any] | None:
-    """Whom a model has not seen, where all that it learned from kept to one split."""
+    """The split rule of a model, or None if its sources or teachers used another one."""
     origins = [spec.extra.get(how, {}) for how in ("started_from", "taught_by")]
     return None if any(origin.get("other_split") for origin in origins) else spec.extra.get("split") or None
 
 
 def with_provenance(spec: Spec, source: Source | None, how: str = "started_from") -> Spec:
-    """The spec of a model that has learned from a source: its data and terms are the model's own too.
+    """Adds the data and terms of a source to the spec of a model trained from it.
 
     Args:
-        spec: Of the model.
-        source: What it began with, or its teacher; None changes nothing.
-        how: Where the spec's ``extra`` names the source: ``started_from`` or ``taught_by``.
+        spec: The model's spec.
+        source: Its initial weights or its teachers; None changes nothing.
+        how: Key in ``spec.extra`` for the source: ``started_from`` or ``taught_by``.
     """
     if source is None:
         return spec
@@ -272,28 +284,28 @@ def with_provenance(spec: Spec, source: Source | None, how: str = "started_from"
     )
 
 
-def may_have_seen(source: Source | None, val_data: str, split: Mapping[str, Any]) -> bool:
-    """Whether a source may have learned from faces that are held out now; says so on stderr.
+def may_overlap_validation(source: Source | None, val_data: str, split: Mapping[str, Any]) -> bool:
+    """Whether a source may have been trained on the validation faces; prints a warning if so.
 
     Args:
-        source: Where the weights come from.
-        val_data: The name of the data that is validated on.
-        split: How it is held out: share and seed; empty where a set of its own was named.
+        source: The source of weights or labels.
+        val_data: Name of the validation data.
+        split: The split rule of the validation data; empty for a separate data set.
     """
     if source is None or not set(val_data.split("+")) & set(source.data):
         return False
     if split and source.split == split:
         return False
     print(
-        f"{source.name}: was trained on {val_data} with another split: faces that are held out here may be among "
-        "those it has seen, and errors measured on them too low; --seed and --val-fraction of its own keep them apart",
+        f"{source.name}: was trained on {val_data} with another split. Some validation faces may be among its training "
+        "faces, and the errors measured on them too low. Use the --seed and --val-fraction it was trained with.",
         file=sys.stderr,
     )
     return True
 
 
 def joined_terms(*texts: str) -> str:
-    """The terms of several models, each sentence once.
+    """Joins the terms of several models without repeating a sentence.
 
     >>> joined_terms("A: for research. B: free.", "B: free. C: ask.", "")
     'A: for research. B: free. C: ask.'

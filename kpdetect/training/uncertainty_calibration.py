@@ -1,4 +1,4 @@
-"""Owns what happens to a network's uncertainty when its training is done: it is made to agree with validation faces."""
+"""Calibrates the predicted uncertainty of a trained network on validation faces, and fits its face score."""
 
 import dataclasses
 import sys
@@ -22,72 +22,90 @@ from kpdetect.evaluation.uncertainty import (
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import OUTPUT_NAME, UNCERTAINTY_NAME, Spec
 
-FEWEST_CROPS = 20  # of faces and of background; fewer tell nothing of either
+MIN_CROPS = 20  # least number of face crops, and of background crops, to fit a face score
+RELIABLE_CROPS = 200  # with fewer a face score is unreliable; with 200, a rate of 5 % has a standard error of 1.5 %
 
 
 def predict_function_of(network: keras.Model) -> PredictUncertainty:
-    """A network as a function from crops to marks."""
+    """A network as a function from crops (B, H, W, C) uint8 to a `kpdetect.modelfile.runtime.Prediction`."""
 
-    def mark(crops: npt.NDArray[np.uint8]) -> Prediction:
+    def predict(crops: npt.NDArray[np.uint8]) -> Prediction:
         named = models.split_joined(network.predict_on_batch(crops))
         arrays = {name: np.asarray(array, np.float32) for name, array in named.items()}
         return Prediction(arrays[OUTPUT_NAME], arrays.get(UNCERTAINTY_NAME))
 
-    return mark
+    return predict
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a network saw of faces and said of them: each is decoded and marked once, whatever is measured of it.
+class ValidationPredictions:
+    """Predictions of a network on N validation faces, computed once for all measurements.
 
     Attributes:
         crops: (N, H, W, C) uint8.
-        truth: (N, K, 2), the labels, relative to the crops.
-        marks: What the network said.
+        truth: (N, K, 2) labels relative to the crops.
+        output: Keypoints (N, K, 2) and uncertainty (N, K), relative to the crops.
     """
 
     crops: npt.NDArray[np.uint8]
     truth: Floats
-    marks: Prediction
+    output: Prediction
 
-    def calibrated(self, factors: npt.NDArray[np.float64]) -> "Look":
-        """What the network says once its uncertainty is multiplied by (K,) factors."""
-        uncertainty = self.marks.uncertainty
-        said = None if uncertainty is None else np.asarray(uncertainty * factors, np.float32)
-        return dataclasses.replace(self, marks=Prediction(self.marks.keypoints, said))
+    def calibrated(self, factors: npt.NDArray[np.float64]) -> "ValidationPredictions":
+        """The same predictions with the uncertainty multiplied by `factors` (K,)."""
+        uncertainty = self.output.uncertainty
+        scaled = None if uncertainty is None else np.asarray(uncertainty * factors, np.float32)
+        return dataclasses.replace(self, output=Prediction(self.output.keypoints, scaled))
 
 
-def look_at(network: keras.Model, faces: Annotations, spec: Spec) -> Look:
-    """Shows faces to a network."""
+def predict_faces(network: keras.Model, faces: Annotations, spec: Spec) -> ValidationPredictions:
+    """Predicts labelled faces in crops of their labelled boxes."""
     crops, truth, _ = evaluation_crops(faces, spec.crop, spec.channels)
-    return Look(crops, truth, predict_with_uncertainty(predict_function_of(network), crops))
+    return ValidationPredictions(crops, truth, predict_with_uncertainty(predict_function_of(network), crops))
 
 
 def calibrate(network: keras.Model, val: Annotations, spec: Spec) -> Spec:
-    """Makes the uncertainty agree with the errors on validation faces, and measures what tells a face from none.
+    """Scales the predicted uncertainty to the errors on validation faces, and fits the face score.
 
     Args:
-        network: Its `ExpectedError` layer is changed.
-        val: Faces that it was not trained on.
-        spec: Of the network.
+        network: Its `kpdetect.models.ExpectedError` layer is changed in place.
+        val: Faces that the network was not trained on.
+        spec: The network's spec.
 
     Returns:
-        The spec, with ``uncertainty`` and ``face_score``; as it was for a network that tells no uncertainty.
+        The spec with ``uncertainty`` and ``face_score``; unchanged if the network predicts no uncertainty.
+
+    Example:
+        >>> network, spec = load_bundle("runs/first")  # doctest: +SKIP
+        >>> spec = calibrate(network, load("synthetic:200:9"), spec)  # doctest: +SKIP
     """
-    return calibrate_by(look_at(network, val, spec), network, val, spec)[1]
+    return calibrate_predictions(predict_faces(network, val, spec), network, val, spec)[1]
 
 
-def calibrate_by(look: Look, network: keras.Model, val: Annotations, spec: Spec) -> tuple[Look, Spec]:
-    """What `calibrate` does, by what the network said of the faces before; also what it says of them now."""
+def calibrate_predictions(
+    predictions: ValidationPredictions, network: keras.Model, val: Annotations, spec: Spec
+) -> tuple[ValidationPredictions, Spec]:
+    """Like `calibrate`, from predictions that are computed already; also returns the calibrated predictions."""
     layer = next((layer for layer in network.layers if isinstance(layer, models.ExpectedError)), None)
     if layer is None:
-        return look, spec
-    factors = uncertainty_errors(look.marks, look.truth, val, spec).factors()
+        return predictions, spec
+    factors = uncertainty_errors(predictions.output, predictions.truth, val, spec).factors()
     layer.calibrate(factors)
-    look, spec = look.calibrated(factors), dataclasses.replace(spec, uncertainty=True)
+    predictions, spec = predictions.calibrated(factors), dataclasses.replace(spec, uncertainty=True)
     background = background_crops(val, spec)
-    if min(len(look.crops), len(background)) < FEWEST_CROPS:
-        print(f"no score of a face: {len(look.crops)} faces and {len(background)} crops beside them", file=sys.stderr)
-        return look, spec
-    said = look.marks.uncertainty, predict_with_uncertainty(predict_function_of(network), background).uncertainty
-    return look, dataclasses.replace(spec, face_score=fit_face_score(*(part for part in said if part is not None)))
+    if min(len(predictions.crops), len(background)) < MIN_CROPS:
+        print(
+            f"no face score: it needs {MIN_CROPS} validation faces and {MIN_CROPS} crops of background, found "
+            f"{len(predictions.crops)} and {len(background)}",
+            file=sys.stderr,
+        )
+        return predictions, spec
+    if min(len(predictions.crops), len(background)) < RELIABLE_CROPS:
+        print(
+            f"warning: the face score is unreliable, fitted on only {len(predictions.crops)} validation faces and "
+            f"{len(background)} crops of background: use {RELIABLE_CROPS} validation faces or more",
+            file=sys.stderr,
+        )
+    outputs = predictions.output, predict_with_uncertainty(predict_function_of(network), background)
+    uncertainties = [output.uncertainty for output in outputs if output.uncertainty is not None]
+    return predictions, dataclasses.replace(spec, face_score=fit_face_score(*uncertainties))

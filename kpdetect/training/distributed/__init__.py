@@ -1,1 +1,1 @@
-"""Training across several processes."""
+"""Training across several processes on JAX."""

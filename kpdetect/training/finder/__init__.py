@@ -1,4 +1,4 @@
-"""Owns how the face finder is taught: pictures with faces of many sizes, and what to say of them."""
+"""Training of the face finder: composed pictures with faces of many sizes, targets, loss and export."""
 
 from kpdetect.training.finder.canvases import Canvas, Portrait, draw_canvas, portraits_of
 from kpdetect.training.finder.exporting import export_finder

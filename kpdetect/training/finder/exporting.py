@@ -1,4 +1,4 @@
-"""Owns how the face finder's network becomes the TFLite file that runs it, which is compared with it."""
+"""Exports the network of the face finder to TFLite and compares the outputs of both."""
 
 import tempfile
 from pathlib import Path
@@ -12,19 +12,22 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.models.finder import FACES_NAME
 from kpdetect.models.layers import INPUT_NAME
 
-TOLERANCE = 0.05  # of what the network tells: logits, squares, logarithms; weights of 16 bits are off by a tenth of it
-SIZES_HW = ((96, 128), (240, 320))
+TOLERANCE = 0.05  # of the outputs: logits, offsets in cells, logarithms; float16 weights differ by a tenth of it
+SIZES_HW = ((96, 128), (240, 320))  # picture sizes that are compared
 
 
 def export_finder(network: keras.Model, path: Path) -> None:
-    """Writes a TFLite file with weights of 16 bits, which takes pictures of any size.
+    """Writes a TFLite file with float16 weights that accepts pictures of any size.
 
     Args:
-        network: `kpdetect.models.finder.finder` with its weights, in float32.
-        path: The file.
+        network: A network of `kpdetect.models.finder.finder`, in float32.
+        path: The file to write.
 
     Raises:
-        KpdetectError: The file tells something else than the network.
+        KpdetectError: The outputs of the file differ from those of the network by more than `TOLERANCE`.
+
+    Example:
+        >>> export_finder(network, Path("finder.tflite"))  # doctest: +SKIP
     """
     with tempfile.TemporaryDirectory() as saved:
         archive = keras.export.ExportArchive()
@@ -46,15 +49,16 @@ def _check(network: keras.Model, flatbuffer: bytes) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=flatbuffer)
-    (given,), (told,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (input_tensor,), (output_tensor,) = interpreter.get_input_details(), interpreter.get_output_details()
     for height, width in SIZES_HW:
         picture = np.random.default_rng(0).uniform(0, 255, (1, height, width, 1)).astype(np.float32)
-        interpreter.resize_tensor_input(given["index"], picture.shape)
+        interpreter.resize_tensor_input(input_tensor["index"], picture.shape)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(given["index"], picture)
+        interpreter.set_tensor(input_tensor["index"], picture)
         interpreter.invoke()
-        off = float(np.abs(interpreter.get_tensor(told["index"]) - np.asarray(network(picture))).max())
-        if not off <= TOLERANCE:
+        difference = float(np.abs(interpreter.get_tensor(output_tensor["index"]) - np.asarray(network(picture))).max())
+        if not difference <= TOLERANCE:
             raise KpdetectError(
-                f"finder: expected TFLite within {TOLERANCE} of Keras, received {off:.3g} on {height}x{width} pixels"
+                f"finder: expected TFLite within {TOLERANCE} of Keras, received a difference of {difference:.3g} on "
+                f"{height}x{width} pixels"
             )

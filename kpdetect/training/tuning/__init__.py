@@ -1,1 +1,1 @@
-"""Owns the search for settings: what is tried, each trial as a training of its own, and what the trials gave."""
+"""Hyperparameter search: the settings to try, the trials, and their results."""

@@ -1,4 +1,4 @@
-"""Owns one trial of a search: an ordinary training in a folder of its own, gone on with if it was cut off."""
+"""Runs one trial of a search: a training in its own folder, resumed if it was interrupted."""
 
 import contextlib
 import csv
@@ -11,54 +11,63 @@ from pathlib import Path
 
 import keras
 
+from kpdetect.core.atomic_write import is_disk_full
 from kpdetect.core.errors import KpdetectError
 from kpdetect.evaluation.results import read_rows
 from kpdetect.models import losses
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training import RESULT_FILE, RUN_FILE, train
-from kpdetect.training.tuning.trials import DONE, FAILED, Log, Trial
+from kpdetect.training.tuning.trials import DONE, FAILED, SearchLog, Trial
 
 
-def check_losses(tried: Sequence[TrainOptions]) -> None:
-    """Makes sure that each trial's loss exists, before the first of them is trained.
+def check_losses(trial_options: Sequence[TrainOptions]) -> None:
+    """Checks that the loss of every trial exists, before the first one starts.
 
     Raises:
-        KpdetectError: One does not.
+        KpdetectError: A loss does not exist.
     """
-    for options in tried:
+    for options in trial_options:
         recipe = choose_recipe(options)
         losses.build(recipe.loss, recipe.loss_unit)
 
 
-def run_trial(log: Log, trial: Trial, options: TrainOptions) -> None:
-    """Trains a trial, or goes on with it, and notes in the log how it ended.
+def run_trial(log: SearchLog, trial: Trial, options: TrainOptions) -> None:
+    """Trains or resumes a trial and records its result in the log.
 
-    A training that fails once it has begun (its loss is not finite, no network of such options can be built, the
-    memory does not hold the batch) is noted as failed, so that the others go on.
+    A training that fails after it has started is recorded as failed, and the search continues: its loss became
+    non-finite, its network cannot be built, or the batch does not fit in memory.
+
+    Args:
+        log: The log of the search.
+        trial: The trial.
+        options: Its training options; ``out`` and ``resume`` are set here.
 
     Raises:
-        KpdetectError: The training could not begin: the data is not right, which would hold for every trial.
+        KpdetectError: The training could not start, because of wrong data, for example, which concerns every trial; or
+            the disk is full, and the trial can be resumed.
     """
     folder, started = log.folder / trial.name, time.perf_counter()
     options = dataclasses.replace(options, out=str(folder), resume=(folder / RUN_FILE).exists())
-    log.keep(trial)
-    keras.utils.clear_session()  # the last trial's memory and precision
+    log.record(trial)
+    keras.utils.clear_session()  # frees memory and resets the dtype policy
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what a training tells is the log of this command
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the results of the search
             train(options)
         trial = _measured(trial, folder)
     except Exception as error:
-        if not (folder / RUN_FILE).exists():
-            log.forget(trial)
+        if is_disk_full(error):  # concerns every trial, and this one can be resumed
             raise
-        trial = dataclasses.replace(trial, status=FAILED, message=_told(error))
+        if not (folder / RUN_FILE).exists():
+            log.discard(trial)
+            raise
+        trial = dataclasses.replace(trial, status=FAILED, message=_error_line(error))
     finally:
-        if (folder / RUN_FILE).exists():  # also when it is interrupted
-            log.keep(dataclasses.replace(trial, seconds=trial.seconds + time.perf_counter() - started))
+        if (folder / RUN_FILE).exists():  # also after an interruption
+            log.record(dataclasses.replace(trial, seconds=trial.seconds + time.perf_counter() - started))
 
 
-def _told(error: Exception) -> str:
-    """An error as one line; one that no check of ours foresaw is shown whole, too."""
+def _error_line(error: Exception) -> str:
+    """An error as one line; prints the traceback of an unexpected error."""
     line = next(iter(str(error).splitlines()), "")
     if isinstance(error, KpdetectError):
         return line
@@ -67,7 +76,7 @@ def _told(error: Exception) -> str:
 
 
 def _measured(trial: Trial, folder: Path) -> Trial:
-    """The trial with what its run left behind."""
+    """The trial with the results that its run wrote."""
     row = read_rows(folder / RESULT_FILE)[0]
     protocol = {
         "dataset": row.dataset,

@@ -1,4 +1,4 @@
-"""Owns which settings a search tries: every combination of the listed values, or random draws. No TensorFlow."""
+"""The settings that a search tries: all combinations of listed values, or random draws. Imports no TensorFlow."""
 
 import dataclasses
 import itertools
@@ -12,67 +12,88 @@ from dataclasses import dataclass
 from kpdetect.core.errors import KpdetectError, unknown_name
 from kpdetect.recipes import TrainOptions, choose_recipe, overrides
 
-PLACES = ("out", "cache", "tensorboard", "checkpoint_every", "resume", "overwrite")
-# What is trained on and measured on, and where files go: with these changed, errors could not be compared.
-SPLIT = ("val_fraction", "val_subjects", "test_fraction")
-MACHINES = ("backend", "coordinator", "num_processes", "process_id", "deterministic")
-NOT_TRIED = ("data", "val_data", *SPLIT, "align_labels", "points", "skip_bad_rows", "set", *MACHINES, *PLACES)
+OUTPUT_OPTIONS = ("out", "cache", "tensorboard", "checkpoint_every", "resume", "overwrite")
+SPLIT_OPTIONS = ("val_fraction", "val_subjects", "test_fraction")
+MACHINE_OPTIONS = ("backend", "coordinator", "num_processes", "process_id", "deterministic")
+FIXED_OPTIONS = (
+    *("data", "val_data", *SPLIT_OPTIONS, "align_labels", "points", "skip_bad_rows", "set"),
+    *MACHINE_OPTIONS,
+    *OUTPUT_OPTIONS,
+)
+"""Options that a search cannot vary: the errors of trials with different data or splits are not comparable."""
+
 RANGE = re.compile(r"(?P<low>[-+.\de]+?)\.\.(?P<high>[-+.\de]+)", re.IGNORECASE)
-LOG_RATIO = 10  # a range that reaches over this factor is drawn from evenly in the logarithm
-DRAWS_PER_TRIAL = 100  # a draw that came before is drawn again, so often
+LOG_RATIO = 10  # ranges whose ends differ by this factor or more are sampled log-uniformly
+DRAWS_PER_TRIAL = 100  # attempts to draw settings that were not drawn before
 
 Settings = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Span:
-    """Every value between two ends, for random draws.
+class ValueRange:
+    """A range of numbers for random draws.
 
     Attributes:
-        low: The least value.
-        high: The greatest.
-        whole: Only whole numbers.
+        low: Smallest value.
+        high: Largest value.
+        whole: Draw whole numbers only.
+
+    Example:
+        >>> ValueRange(8, 64, whole=True).ends()
+        ('8', '64')
     """
 
     low: float
     high: float
     whole: bool
 
-    def draw(self, chance: random.Random) -> str:
-        """A value in words: evenly, or evenly in the logarithm where the ends differ by a factor of ten or more."""
+    def draw(self, generator: random.Random) -> str:
+        """A random value as text, log-uniform if the ends differ by a factor of `LOG_RATIO` or more, else uniform."""
         if self.low > 0 and self.high >= LOG_RATIO * self.low:
-            value = math.exp(chance.uniform(math.log(self.low), math.log(self.high)))
+            value = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         else:
-            value = chance.uniform(self.low, self.high)
-        return self._in_words(value)
+            value = generator.uniform(self.low, self.high)
+        return self._text(value)
 
     def ends(self) -> tuple[str, str]:
-        """The least and the greatest value in words."""
-        return self._in_words(self.low), self._in_words(self.high)
+        """The smallest and the largest value as text."""
+        return self._text(self.low), self._text(self.high)
 
-    def _in_words(self, value: float) -> str:
+    def _text(self, value: float) -> str:
         return str(round(value)) if self.whole else str(float(f"{value:.3g}"))
 
 
-Values = tuple[str, ...] | Span
+Values = tuple[str, ...] | ValueRange
 
 
 def read_grid(words: Sequence[str], base: TrainOptions) -> dict[str, Values]:
-    """What ``--grid`` names: ``NAME=V1,V2,…`` or ``NAME=LOW..HIGH``, each checked.
+    """Parses and checks the words of ``--grid``: ``NAME=V1,V2,…`` or ``NAME=LOW..HIGH``.
 
-    A name is an option of ``train`` (``learning_rate``), else a field of the recipe (``augmentation.scale``).
+    Args:
+        words: The words. A name is an option of ``train`` (``learning_rate``) or a field of the recipe
+            (``augmentation.scale``).
+        base: Options that all trials share.
+
+    Returns:
+        The values by name.
 
     Raises:
-        KpdetectError: A name or value does not exist or fit, is named twice, or would change what is measured.
+        KpdetectError: A name or value does not exist, a name is given twice, or the option cannot vary.
+
+    Example:
+        >>> read_grid(["batch_size=16,64"], TrainOptions())
+        {'batch_size': ('16', '64')}
     """
     grid: dict[str, Values] = {}
     for word in words:
         name, text = overrides.split_word(word)
         if name in grid:
-            raise KpdetectError(f"--grid {word}: '{name}' is there already; name its values together, with commas")
+            raise KpdetectError(
+                f"--grid {word}: '{name}' is given twice; list all its values in one word, separated by commas"
+            )
         _check_may_vary(name, base)
         grid[name] = values = _read_values(text)
-        for value in values.ends() if isinstance(values, Span) else values:
+        for value in values.ends() if isinstance(values, ValueRange) else values:
             choose_recipe(with_settings(base, {name: value}))
     return grid
 
@@ -82,17 +103,23 @@ def plan(grid: Mapping[str, Values], number: int | None, seed: int) -> list[dict
 
     Args:
         grid: Values by name.
-        number: None tries every combination; else so many different ones drawn at random (Bergstra and Bengio,
-            JMLR 13, 2012: better than a grid where few settings matter). A greater number begins with the same draws.
-        seed: Of the draws.
+        number: Number of different random draws, or None for all combinations. Random search is better than a grid if
+            only few settings matter (Bergstra and Bengio, JMLR 13, 2012). A larger number starts with the same draws.
+        seed: Random seed of the draws.
 
     Raises:
-        KpdetectError: A range is to be tried without random draws, or the number is not positive.
+        KpdetectError: The grid has a range but `number` is None, or `number` is not positive.
+
+    Example:
+        >>> plan({"batch_size": ("16", "64")}, number=None, seed=0)
+        [{'batch_size': '16'}, {'batch_size': '64'}]
     """
     if number is None:
-        spans = [name for name, values in grid.items() if isinstance(values, Span)]
-        if spans:
-            raise KpdetectError(f"--grid {spans[0]}: a range needs --random N; or list its values with commas")
+        ranges = [name for name, values in grid.items() if isinstance(values, ValueRange)]
+        if ranges:
+            raise KpdetectError(
+                f"--grid {ranges[0]}: a range needs --random N; else list its values, separated by commas"
+            )
         lists = [values for values in grid.values() if isinstance(values, tuple)]
         return [dict(zip(grid, values, strict=True)) for values in itertools.product(*lists)]
     if number < 1:
@@ -101,10 +128,14 @@ def plan(grid: Mapping[str, Values], number: int | None, seed: int) -> list[dict
 
 
 def with_settings(base: TrainOptions, settings: Settings) -> TrainOptions:
-    """The options of a trial.
+    """The training options of a trial.
+
+    Args:
+        base: Options that all trials share.
+        settings: Values by name, as text.
 
     Raises:
-        KpdetectError: A value does not fit its option.
+        KpdetectError: A value has another type than its option, or is not among its choices.
     """
     hints = typing.get_type_hints(TrainOptions)
     options = {
@@ -119,12 +150,10 @@ def with_settings(base: TrainOptions, settings: Settings) -> TrainOptions:
 
 
 def _check_may_vary(name: str, base: TrainOptions) -> None:
-    if name in NOT_TRIED:
-        raise KpdetectError(
-            f"--grid {name}: the trials' errors could not be compared; expected a setting of the training"
-        )
+    if name in FIXED_OPTIONS:
+        raise KpdetectError(f"--grid {name}: cannot vary, because the errors of the trials would not be comparable")
     if name == "seed" and base.val_data is None:
-        raise KpdetectError("--grid seed: it also draws which faces are held out; to try seeds, name --val-data")
+        raise KpdetectError("--grid seed: the seed also selects the validation faces; to try seeds, give --val-data")
 
 
 def _read_values(text: str) -> Values:
@@ -132,7 +161,7 @@ def _read_values(text: str) -> Values:
     if match is None:
         listed = tuple(dict.fromkeys(overrides.plain_text(part.strip()) for part in text.split(",") if part.strip()))
         if not listed:
-            raise KpdetectError(f"--grid: expected values, received '{text}'")
+            raise KpdetectError(f"--grid: expected one or more values, received '{text}'")
         return listed
     try:
         low, high = float(match["low"]), float(match["high"])
@@ -140,14 +169,14 @@ def _read_values(text: str) -> Values:
         low = high = math.nan
     if not low < high:
         raise KpdetectError(f"--grid: expected a range LOW..HIGH of two numbers, received '{text}'")
-    return Span(low, high, all(re.fullmatch(r"[-+]?\d+", match[end]) for end in ("low", "high")))
+    return ValueRange(low, high, all(re.fullmatch(r"[-+]?\d+", match[end]) for end in ("low", "high")))
 
 
-def _draw(grid: Mapping[str, Values], number: int, chance: random.Random) -> Iterator[dict[str, str]]:
+def _draw(grid: Mapping[str, Values], number: int, generator: random.Random) -> Iterator[dict[str, str]]:
     drawn: list[dict[str, str]] = []
     for _ in range(DRAWS_PER_TRIAL * number):
         settings = {
-            name: values.draw(chance) if isinstance(values, Span) else chance.choice(values)
+            name: values.draw(generator) if isinstance(values, ValueRange) else generator.choice(values)
             for name, values in grid.items()
         }
         if settings not in drawn:

@@ -1,4 +1,4 @@
-"""Owns what the trials of a search gave: the log that a search goes on from, and the table. No TensorFlow."""
+"""The results of the trials of a search: its log on disk, and its table. Imports no TensorFlow."""
 
 import contextlib
 import csv
@@ -12,7 +12,8 @@ from typing import Any
 from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError
 from kpdetect.recipes import TrainOptions
-from kpdetect.training.tuning.grid import PLACES
+from kpdetect.training.checks import changed_settings, resume_error
+from kpdetect.training.tuning.grid import OUTPUT_OPTIONS
 
 LOG_FILE, TABLE_FILE, PLOT_FILE = "search.json", "trials.csv", "trials.png"
 DONE, FAILED, UNFINISHED = "done", "failed", "unfinished"
@@ -20,18 +21,22 @@ DONE, FAILED, UNFINISHED = "done", "failed", "unfinished"
 
 @dataclass(frozen=True)
 class Trial:
-    """One training with its settings, and how it ended.
+    """One training of a search: settings and result.
 
     Attributes:
-        name: Its folder, below the search's.
-        settings: Value by name, in words.
+        name: Name of its folder in the search folder.
+        settings: Values by name, as text.
         status: ``done``, ``failed`` or ``unfinished``.
-        val_nme: In per cent of the normaliser, of the faces the checkpoint is chosen on.
-        epochs: How many were trained.
-        best_epoch: The one whose weights were kept.
-        seconds: What training and measuring took, as far as it was not cut off.
-        message: Why it failed.
-        protocol: What ``val_nme`` is measured on: data set, split, boxes, number of faces, normaliser.
+        val_nme: Validation NME in per cent of the normaliser, on the faces that also select the checkpoint.
+        epochs: Number of trained epochs.
+        best_epoch: Epoch whose weights were saved, counted from 1.
+        seconds: Duration of training and measuring, without parts lost to an interruption.
+        message: The error, if it failed.
+        protocol: How ``val_nme`` was measured: data set, split, boxes, number of faces, normaliser.
+
+    Example:
+        >>> Trial("001", {"batch_size": "16"}).status
+        'unfinished'
     """
 
     name: str
@@ -45,12 +50,12 @@ class Trial:
     protocol: Mapping[str, str] = field(default_factory=dict)
 
 
-class Log:
-    """What is known of a search's trials, kept on disk after each change so that nothing is trained twice.
+class SearchLog:
+    """The trials of a search, written to disk after each change, so that no trial is trained twice.
 
     Args:
-        folder: The search's.
-        base: What all trials share.
+        folder: Folder of the search.
+        base: Options that all trials share.
     """
 
     def __init__(self, folder: Path, base: TrainOptions) -> None:
@@ -58,27 +63,23 @@ class Log:
         self.trials: dict[str, Trial] = {}
 
     def reload(self) -> None:
-        """Takes in the trials of an earlier search in the folder; one whose folder was removed is forgotten.
+        """Reads the trials of an earlier search in the folder, except those whose folder was removed.
 
         Raises:
-            KpdetectError: That search had other settings, or its log cannot be read.
+            KpdetectError: That search had other options, or its log cannot be read.
         """
         file = self.folder / LOG_FILE
         try:
             saved = json.loads(file.read_text(encoding="utf-8"))
             trials = [Trial(**record) for record in saved["trials"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise KpdetectError(f"{file}: cannot be read as the log of a search: {error}") from error
-        differing = [name for name, value in self.shared.items() if saved["shared"].get(name) != value]
-        if differing:
-            listed = "; ".join(
-                f"{name} was {saved['shared'].get(name)!r}, is {self.shared[name]!r}" for name in differing
-            )
-            raise KpdetectError(f"{file}: --resume goes on with the same settings only: {listed}")
+            raise KpdetectError(f"{file}: not the log of a search: {error}") from error
+        if changes := changed_settings(saved["shared"], self.shared):
+            raise KpdetectError(resume_error(str(file), changes, "use the options of the search"))
         self.trials = {trial.name: trial for trial in trials if (self.folder / trial.name).is_dir()}
 
-    def keep(self, trial: Trial) -> None:
-        """Notes a trial in the log and in the table."""
+    def record(self, trial: Trial) -> None:
+        """Writes a trial to the log and the table."""
         self.trials[trial.name] = trial
         self._write()
 
@@ -88,19 +89,19 @@ class Log:
             temporary.write_text(json.dumps({"shared": self.shared, "trials": records}, indent=1) + "\n", "utf-8")
         write_table(self.folder / TABLE_FILE, self.ranked())
 
-    def forget(self, trial: Trial) -> None:
-        """Takes a trial out that could not begin; a search without any leaves nothing behind."""
+    def discard(self, trial: Trial) -> None:
+        """Removes a trial that could not start; also removes the search folder if no trial is left."""
         del self.trials[trial.name]
         if self.trials:
             self._write()
             return
         for name in (LOG_FILE, TABLE_FILE):
             (self.folder / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something else is in it
+        with contextlib.suppress(OSError):  # not empty
             self.folder.rmdir()
 
     def trial_of(self, settings: Mapping[str, str]) -> Trial:
-        """The trial of these settings: the one that was begun before, or a new one."""
+        """The recorded trial with these settings, or a new one."""
         for trial in self.trials.values():
             if trial.settings == settings:
                 return trial
@@ -108,17 +109,17 @@ class Log:
         return Trial(f"{max(numbers, default=0) + 1:03d}", dict(settings))
 
     def ranked(self) -> list[Trial]:
-        """All trials, the lowest error first; without one, last."""
+        """All trials by ascending error; those without an error last."""
         return sorted(self.trials.values(), key=lambda trial: (trial.val_nme is None, trial.val_nme or 0.0, trial.name))
 
 
 def setting_names(trials: Sequence[Trial]) -> list[str]:
-    """What was varied, in the order in which it first came."""
+    """Names of the varied settings, in order of their first appearance."""
     return list(dict.fromkeys(name for trial in trials for name in trial.settings))
 
 
 def write_table(path: Path, trials: Sequence[Trial]) -> None:
-    """Writes the trials as CSV, a row each, atomically; empty where a setting is the recipe's own."""
+    """Writes the trials as CSV, one row each; a cell is empty if the setting is the recipe's default."""
     names = setting_names(trials)
     outcome = ["val_nme", "status", "epochs", "best_epoch", "seconds"]
     protocol = list(dict.fromkeys(name for trial in trials for name in trial.protocol))
@@ -133,7 +134,7 @@ def write_table(path: Path, trials: Sequence[Trial]) -> None:
 
 
 def printed_table(trials: Sequence[Trial]) -> str:
-    """The trials for people, in columns."""
+    """The trials as a text table."""
     names = setting_names(trials)
     rows = [["trial", *names, "val NME %", "epochs", "best", "time"]]
     for trial in trials:
@@ -146,8 +147,8 @@ def printed_table(trials: Sequence[Trial]) -> str:
 
 
 def _shared(base: TrainOptions) -> dict[str, Any]:
-    """The options by which errors of two trials can be compared, JSON-ready."""
-    options = {name: value for name, value in dataclasses.asdict(base).items() if name not in PLACES}
+    """The options that all trials must share, JSON-ready."""
+    options = {name: value for name, value in dataclasses.asdict(base).items() if name not in OUTPUT_OPTIONS}
     plain: dict[str, Any] = json.loads(json.dumps(options))
     return plain
 
