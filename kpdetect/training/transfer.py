@@ -234,7 +234,7 @@ def _print_transfer(name: str, count: int, new: list[str], freeze_epochs: int) -
         epochs = f"{freeze_epochs} epochs" if freeze_epochs > 1 else "epoch"
         print(f"the copied layers are frozen for the first {epochs}", file=sys.stderr)
     elif freeze_epochs:
-        print("--freeze-epochs is ignored: every layer was copied, and nothing would be trained", file=sys.stderr)
+        print("no layer is frozen, because all were copied and nothing would be trained", file=sys.stderr)
 
 
 def describe_teachers(recipe: Recipe) -> Source | None:
