@@ -1,4 +1,4 @@
-"""Owns decoding many photographs in threads, each once, and the crops that a model is evaluated on."""
+"""Decodes the photographs of a data set in threads, each once, and cuts the crops for evaluation."""
 
 import os
 import sys
@@ -16,30 +16,34 @@ from kpdetect.core.progress import progress
 from kpdetect.data.annotations import Annotations
 
 Visit = Callable[[int, Pixels], None]
-"""Takes a row and its photograph, RGB uint8 (H, W, 3)."""
+"""A function of a row and its photograph, (H, W, 3) uint8 RGB."""
 
 Job = tuple[str, list[int]]
-"""A photograph's path, and the rows of its faces."""
+"""The path of a photograph and the rows of its faces."""
 
-JOBS_AHEAD = 16  # a thread; so that none waits while the bar is drawn
+JOBS_AHEAD = 16  # per thread, so that no thread waits while the progress bar is drawn
 
 
 def evaluation_crops(
     annotations: Annotations, crop: CropRule, channels: int, boxes: Floats | None = None
 ) -> tuple[Pixels, Floats, Matrix]:
-    """The crops that prediction would feed for these faces, and the labels in them. NumPy alone.
+    """Cuts the crops that prediction would use for these faces, and projects the labels into them. Needs no TensorFlow.
+
+    Example::
+
+        crops, keypoints, matrices = evaluation_crops(load("synthetic:10"), CropRule((112, 112), 1.2), channels=1)
 
     Args:
-        annotations: Labelled faces, N of them.
-        crop: How a face box becomes the model's crop.
+        annotations: N labelled faces.
+        crop: The crop rule of the model.
         channels: 1 for grey, 3 for RGB.
-        boxes: (N, 4) to crop by, as (x0, y0, x1, y1); the annotations' own by default.
+        boxes: (N, 4) boxes (x0, y0, x1, y1) to use instead of those of the annotations.
 
     Returns:
-        crops (N, H, W, C) uint8, keypoints (N, K, 2) relative to the crop, photograph-to-crop matrices (N, 3, 3).
+        crops (N, H, W, C) uint8, keypoints (N, K, 2) relative to the crop, and matrices (N, 3, 3) from photograph to crop.
 
     Raises:
-        DataError: Images cannot be read; all of them are named.
+        DataError: Images cannot be read; all of them are listed.
         KpdetectError: A box has no area.
     """
     matrices = crop.matrix(annotations.boxes if boxes is None else boxes).reshape(-1, 3, 3)
@@ -55,16 +59,16 @@ def evaluation_crops(
 
 
 def visit_photographs(annotations: Annotations, visit: Visit, label: str, workers: int | None = None) -> dict[int, str]:
-    """Decodes every photograph once, in threads, and visits each of its faces; a bar on stderr shows how far it is.
+    """Decodes every photograph once, in threads, and calls `visit` for each of its faces; shows a progress bar.
 
     Args:
-        annotations: The faces; several may share a photograph.
-        visit: Called once per row, from any thread.
-        label: What the bar says.
+        annotations: The faces; a photograph may have several.
+        visit: Called once for each row, from any thread.
+        label: The text of the progress bar.
         workers: Threads; as many as processors by default.
 
     Returns:
-        What went wrong, by row.
+        The problems, by row.
     """
     problems: dict[int, str] = {}
     rows_of: dict[str, list[int]] = {}
@@ -81,7 +85,7 @@ def visit_photographs(annotations: Annotations, visit: Visit, label: str, worker
 
 
 def _in_threads(work: Callable[[Job], None], jobs: Iterable[Job], workers: int) -> Iterator[None]:
-    """Does jobs in threads, a step for each that is done; a pool's own `map` would hold all of them at once."""
+    """Runs jobs in threads and yields after each. `ThreadPoolExecutor.map` would hold all jobs in memory at once."""
     waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for job in jobs:
@@ -107,22 +111,22 @@ def _visit_one(annotations: Annotations, path: str, rows: list[int], visit: Visi
 
 
 def _named(path: str, error: KpdetectError) -> str:
-    """An error's line, which names the file."""
+    """The text of an error, with the path in it."""
     return str(error) if path in str(error) else f"{path}: {error}"
 
 
 def readable(annotations: Annotations, workers: int | None = None) -> Annotations:
-    """The faces whose photographs can be read; each that cannot is named on stderr, and how many they are.
+    """The faces whose photographs can be read. Those that cannot are listed and counted on stderr.
 
     Raises:
-        DataError: None can be read.
+        DataError: No photograph can be read.
     """
     problems = visit_photographs(annotations, lambda row, photograph: None, "reading", workers)
     return annotations.take(good_rows(annotations, problems)) if problems else annotations
 
 
 def good_rows(annotations: Annotations, problems: Mapping[int, str]) -> npt.NDArray[np.int64]:
-    """The rows without problems; the problems of the others are told on stderr, and how many they are.
+    """The rows without problems. The problems of the others are listed and counted on stderr.
 
     Raises:
         DataError: No row is left.
@@ -131,13 +135,13 @@ def good_rows(annotations: Annotations, problems: Mapping[int, str]) -> npt.NDAr
     if problems and len(problems) == len(annotations):
         raise DataError(texts)
     if problems:
-        lines = [f"'{annotations.name}': went on without {len(problems)} of {len(annotations)} faces:", *texts]
+        lines = [f"'{annotations.name}': skipped {len(problems)} of {len(annotations)} faces:", *texts]
         print("\n  ".join(lines), file=sys.stderr)
     return np.setdiff1d(np.arange(len(annotations)), list(problems)).astype(np.int64)
 
 
 def shapes_of_photographs(annotations: Annotations, workers: int | None) -> npt.NDArray[np.int64]:
-    """(N, 2), every row's photograph's height and width; 0 where it cannot be read."""
+    """Height and width of the photograph of every row, (N, 2); 0 if it cannot be read."""
     shapes = np.zeros((len(annotations), 2), np.int64)
 
     def note(row: int, photograph: Pixels) -> None:

@@ -1,4 +1,4 @@
-"""Owns the way from `Annotations` to batches: the one place that decodes, caches, shuffles, batches, prefetches."""
+"""From `Annotations` to batches: decoding, caching, shuffling, batching and prefetching."""
 
 from kpdetect.data.pipeline.batches import ALL_ROWS, BatchOptions, Share, training_batches
 from kpdetect.data.pipeline.cache import FaceCache, build_cache, open_cache

@@ -1,4 +1,4 @@
-"""Owns training batches: an endless stream in which every batch is a function of the seed and of its number alone."""
+"""Training batches: an endless stream in which each batch depends only on the seed and on its number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,21 +18,23 @@ SHUFFLE_ROUNDS = 4  # TensorFlow's own default; an even number, 4 at least
 
 @dataclass(frozen=True)
 class Share:
-    """Which rows of each batch are made here, where several processes share the work.
+    """The rows of each batch that this process makes, if several processes share the work.
 
-    One row in `count`, and not a block of them: `Blur` takes the first rows of a batch, which would all be one
-    process's.
+    A process takes every `count`-th row instead of a block, because `Blur` works on the first rows of a batch.
+
+    >>> Share(1, 2).of([10, 11, 12, 13])
+    [11, 13]
 
     Attributes:
-        number: The process's, from 0.
-        count: How many processes there are.
+        number: The number of the process, from 0.
+        count: The number of processes.
     """
 
     number: int = 0
     count: int = 1
 
     def of(self, rows: Any) -> Any:
-        """Its part of what has a row per face."""
+        """The rows of this process, from an array with a row per face."""
         return rows[self.number :: self.count]
 
 
@@ -41,15 +43,14 @@ ALL_ROWS = Share()
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What batches look like, and where the stream begins.
+    """Size, seed and start of a stream of batches.
 
     Attributes:
-        size_hw: The model's (height, width).
-        batch_size: Faces a batch, over all processes; more than there are faces is fine, they then come up more than
-            once.
-        seed: Another seed gives another order and another augmentation.
-        start_step: The number of the first batch, so that training resumes where it stopped.
-        share: What of each batch is made here.
+        size_hw: (height, width) of the model's input.
+        batch_size: Faces per batch, over all processes. If it exceeds the number of faces, faces repeat within a batch.
+        seed: Determines the order of the faces and the augmentation.
+        start_step: The number of the first batch, so that training can resume where it stopped.
+        share: The rows of each batch that this process makes.
     """
 
     size_hw: tuple[int, int]
@@ -71,30 +72,35 @@ class BatchOptions:
 def training_batches(
     cache: FaceCache, transforms: Sequence[Transform], schema: KeypointSchema, options: BatchOptions
 ) -> tf.data.Dataset:
-    """Endless augmented batches of a cache, every face once an epoch in an order of the epoch's own.
+    """Returns an endless stream of augmented batches, in which every face appears once per epoch in a new order.
 
-    Batch number n is the same whatever came before it: a stream from `start_step=n` goes on exactly as one from 0.
-    Epochs follow without a gap, so that no face is left over where the batch size does not divide their number.
+    Batch number n does not depend on the batches before it: a stream with `start_step=n` continues exactly like one
+    that started from 0. Epochs follow each other without a gap, so a batch may contain faces of two epochs.
+
+    If several processes share a batch, each gathers and warps only its own rows. They are bit-identical to the rows that
+    one process makes, because the random numbers are drawn for the whole batch.
+
+    Example::
+
+        batches = training_batches(cache, transforms, schema, BatchOptions((112, 112), 64, seed=1))
+        images, keypoints, visible = next(iter(batches))
 
     Args:
-        cache: What `build_cache` made.
-        transforms: What varies; see `kpdetect.data.augmentation`. None of them takes the crop in the canvas's middle.
-        schema: The scheme of the points.
+        cache: The faces; see `build_cache`.
+        transforms: The augmentation; see `kpdetect.data.augmentation`. Without any, the crop is the middle of the canvas.
+        schema: The keypoint schema.
         options: Sizes, seed and start.
 
-    Of a batch that several processes share, each gathers and warps its own rows alone, and they are to the last digit
-    those that one process makes: chance is drawn for the whole batch, which takes a few numbers a face.
-
     Returns:
-        Triples: images (B, H, W, C) float32 in 0-255, keypoints (B, K, 2) float32 relative to the crop, and visible
-        (B, K) float32, 1 or 0, which Keras takes as the weight of each point.
+        Triples: images (B, H, W, C) float32 in [0, 255], keypoints (B, K, 2) float32 relative to the crop, and visible
+        (B, K) float32, 1 or 0, which Keras uses as the sample weight of each point.
 
     Raises:
-        KpdetectError: The transforms do not go with the scheme, or no face has a visible point.
+        KpdetectError: The transforms do not fit the schema, or no face has a visible point.
     """
     check_transforms(transforms, schema)
     if not cache.visible.any():
-        raise KpdetectError("batches: expected faces with visible points to learn from, received boxes alone")
+        raise KpdetectError("batches: expected faces with visible points, received faces without any")
     data, share = as_tensors(cache), options.share
 
     def make(step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,16 +113,16 @@ def training_batches(
         return images, (keypoints + 0.5) / options.size_hw[::-1], visible
 
     steps = tf.data.Dataset.counter(start=options.start_step)
-    # Nothing here is Python that depends on tensors; rewriting it as if it were takes seconds.
+    # AutoGraph would take seconds to convert a function without tensor-dependent Python control flow.
     make = tf.autograph.experimental.do_not_convert(make)
     batches = steps.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
     return batches.with_options(without_rewriting())
 
 
 def without_rewriting() -> tf.data.Options:
-    """tf.data rewrites a pipeline by writing it out, and would copy the whole cache; there is nothing to rewrite.
+    """Options that switch off the graph rewriting of tf.data, which would copy the whole cache.
 
-    (With several GPUs, distribution rewrites nevertheless, and the cache lies in memory once more.)
+    With several GPUs, the distribution strategy rewrites the graph anyway, and the cache is copied once.
     """
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
@@ -124,10 +130,10 @@ def without_rewriting() -> tf.data.Options:
 
 
 def shuffled_rows(step: Tensor, count: int, options: BatchOptions) -> Tensor:
-    """Which rows batch number `step` holds: (B,) int64 in 0 … count - 1.
+    """The rows of batch number `step`: (B,) int64 in [0, count).
 
-    `tf.random.experimental.index_shuffle` is a permutation that needs no memory. Its op takes a seed per element,
-    which a batch that spans two epochs needs; the Python function around it does not (TensorFlow 2.21).
+    `tf.random.experimental.index_shuffle` computes a permutation without memory. A batch that spans two epochs needs a
+    seed per element, which the op accepts and its Python function does not (TensorFlow 2.21).
     """
     position = step * options.batch_size + tf.range(options.batch_size, dtype=tf.int64)
     epoch = position // count
@@ -140,23 +146,23 @@ def shuffled_rows(step: Tensor, count: int, options: BatchOptions) -> Tensor:
 
 
 def gather(data: Batch, rows: Tensor) -> Batch:
-    """Takes rows (B,) out of a whole data set that is held as one `Batch`."""
+    """Gathers rows (B,) from a whole data set that is stored as one `Batch`."""
     fields = (data.images, data.keypoints, data.visible, data.extent_hw, data.boxes)
     return Batch(*(tf.gather(field, rows) for field in fields))
 
 
 def as_tensors(cache: FaceCache) -> Batch:
-    """A cache as TensorFlow sees it; the pictures are not copied.
+    """The cache as TensorFlow tensors. The images share the memory of the cache.
 
-    `tf.gather` on them takes half as long as a Python function that indexes the array, and no Python runs in
-    TensorFlow's threads, which can hang when the program ends.
+    `tf.gather` on tensors takes half the time of a Python function that indexes an array. Also, Python functions in
+    TensorFlow's threads can hang when the program ends.
     """
     small = (cache.keypoints, cache.visible.astype(np.float32), cache.extents_hw, cache.boxes)
     return Batch(_shared(cache.images), *(tf.constant(array) for array in small))
 
 
 def _shared(images: npt.NDArray[np.uint8]) -> Tensor:
-    """The array's own memory, or the mapped file's, as a tensor; a copy where TensorFlow cannot take it as it is."""
+    """A tensor that shares the memory of the array or of its mapped file; a copy if the alignment does not allow it."""
     flags = images.flags
     if images.ctypes.data % ALIGNMENT == 0 and flags.c_contiguous and flags.writeable:
         return tf.experimental.dlpack.from_dlpack(images.__dlpack__())

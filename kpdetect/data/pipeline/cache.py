@@ -1,4 +1,4 @@
-"""Owns the cache: every face decoded and cropped once, as bytes in memory or in a file."""
+"""The cache of a training: every face is decoded and cropped once, into memory or into a folder."""
 
 import math
 import os
@@ -9,40 +9,40 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from kpdetect.core.atomic_write import atomic_folder
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import Floats, apply_matrix, tight_box
 from kpdetect.core.images import Pixels, warp_crop
 from kpdetect.data.annotations import Annotations
 from kpdetect.data.crops import good_rows, shapes_of_photographs, visit_photographs
-from kpdetect.data.pipeline.cache_file import (
+from kpdetect.data.pipeline.cache_folder import (
     Canvases,
-    file_to_seal,
-    new_map,
-    open_canvases,
+    new_images,
     origin_of,
-    seal,
-    usable_canvases,
+    read_canvases,
+    reusable_canvases,
+    write_meta,
 )
 from kpdetect.data.pipeline.framing import Framing
 
 MEMORY_SHARE = 0.5
-"""The share of the memory that is free now which a cache may take; the model and its batches need the rest."""
+"""The largest share of the free memory that a cache may take; the model and its batches need the rest."""
 
 ALIGNMENT = 64
-"""Bytes; TensorFlow takes over memory that begins on such a border without a copy, and NumPy's files do."""
+"""Bytes. TensorFlow shares memory that starts at a multiple of this without a copy; the data of NumPy files does."""
 
 
 @dataclass(frozen=True)
 class FaceCache:
-    """Decoded canvases and the points on them, N faces.
+    """Decoded canvases of N faces, with their keypoints.
 
     Attributes:
         images: (N, h, w, C) uint8, in memory or mapped from a file.
-        keypoints: (N, K, 2) float32, in the canvas's pixels.
+        keypoints: (N, K, 2) float32, pixels of the canvas.
         visible: (N, K) bool.
-        extents_hw: (N, 2) float32, what the photograph takes of the canvas; the rest is black.
-        boxes: (N, 4) float32, the face boxes on the canvas, as (x0, y0, x1, y1).
-        rows: (N,) int64, which row of the annotations each face is.
+        extents_hw: (N, 2) float32, the part of the canvas that the photograph covers; the rest is black.
+        boxes: (N, 4) float32, the face boxes (x0, y0, x1, y1) in pixels of the canvas.
+        rows: (N,) int64, the row of each face in the annotations.
     """
 
     images: Pixels
@@ -57,75 +57,82 @@ class FaceCache:
 
 
 def open_cache(
-    annotations: Annotations, framing: Framing, channels: int, file: Path | None = None, skip_bad: bool = False
+    annotations: Annotations, framing: Framing, channels: int, folder: Path | None = None, skip_bad: bool = False
 ) -> FaceCache:
-    """The cache of a file that was made of the same photographs in the same way, or else one that is built anew.
+    """Opens the cache in `folder` if it fits the faces; otherwise builds it.
 
-    A photograph is the same whose path, size and time of change are; what is no file must give the same picture for
-    the same path for ever. The points may be others.
+    A cache fits if it was made from the same photographs (path, size and modification time), boxes and framing. The
+    keypoints may differ. A path that is not a file, such as the address of a rendered face, must always give the same
+    picture.
+
+    Example::
+
+        cache = open_cache(load("synthetic:100"), FaceFraming(CropRule((112, 112), 1.2)), 1, Path("faces-cache"))
+        cache.images.shape  # (100, 158, 158, 1)
 
     Args:
-        annotations: As `build_cache` takes them; so the others.
-        framing: What is kept of each photograph.
+        annotations: Labelled faces.
+        framing: The part of each photograph that is kept.
         channels: 1 for grey, 3 for RGB.
-        file: Where the pictures are, or will be. None keeps them in memory.
-        skip_bad: Go on without images that cannot be read, and name them on stderr.
+        folder: The cache folder. None keeps the pictures in memory.
+        skip_bad: Continue without images that cannot be read, and list them on stderr.
 
     Raises:
-        DataError: As `build_cache`.
-        KpdetectError: As `build_cache`; or the file holds something else than a cache.
+        DataError: See `build_cache`.
+        KpdetectError: See `build_cache`; or the folder contains something else than a cache.
     """
-    if file is None:
+    if folder is None:
         return build_cache(annotations, framing, channels, skip_bad=skip_bad)
-    usable = usable_canvases(file, origin_of(annotations, framing, channels), skip_bad)
-    if usable is None:
-        return build_cache(annotations, framing, channels, file, skip_bad=skip_bad)
-    good_rows(annotations, usable.problems)  # tells whom it goes without
-    return _faces_on(usable, annotations)
+    canvases = reusable_canvases(folder, origin_of(annotations, framing, channels), skip_bad)
+    if canvases is None:
+        return build_cache(annotations, framing, channels, folder, skip_bad=skip_bad)
+    good_rows(annotations, canvases.problems)  # lists the faces that are missing
+    return _with_labels(canvases, annotations)
 
 
 def build_cache(
     annotations: Annotations,
     framing: Framing,
     channels: int,
-    file: Path | None = None,
+    folder: Path | None = None,
     workers: int | None = None,
     skip_bad: bool = False,
 ) -> FaceCache:
-    """Decodes and crops every face once, with a bar on stderr.
+    """Decodes and crops every face once, with a progress bar on stderr.
 
     Args:
         annotations: Labelled faces.
-        framing: What is kept of each photograph. Where the canvas's size depends on the photographs, they are decoded
-            twice: to find the greatest extent, and to fill the canvases.
+        framing: The part of each photograph that is kept. If the size of the canvas depends on the photographs, these
+            are decoded twice: to find the largest extent, and to fill the canvases.
         channels: 1 for grey, 3 for RGB.
-        file: Keep the pictures in this file, which training then maps into memory; an older one is replaced, once
-            the new one is whole. None keeps them in memory, and they may take half of what is free (`MEMORY_SHARE`).
+        folder: Keep the pictures in this folder, from which training maps them into memory. An older cache is replaced
+            once the new one is complete. None keeps them in memory, where they may take half of what is free.
         workers: Threads; as many as processors by default.
-        skip_bad: Go on without images that cannot be read, and name them on stderr.
+        skip_bad: Continue without images that cannot be read, and list them on stderr.
 
     Raises:
-        DataError: Images cannot be read, or boxes have no area; all of them are named.
+        DataError: Images cannot be read, or boxes have no area; all of them are listed.
         KpdetectError: The pictures do not fit into memory or onto the disk, or no face is left.
     """
     if not len(annotations):
         raise KpdetectError(f"'{annotations.name}': no face to cache")
-    made_of = None if file is None else origin_of(annotations, framing, channels)  # as they are before they are read
-    size_hw = framing.size_hw or _greatest_extent(annotations, framing, workers)
+    origin = origin_of(annotations, framing, channels)  # the state of the files before they are read
+    size_hw = framing.size_hw or _largest_extent(annotations, framing, workers)
     shape = (len(annotations), *size_hw, channels)
-    if file is None or made_of is None:
-        _check_room(shape, available_memory() * MEMORY_SHARE, "half of the free memory: name a file (--cache FILE)")
-        return _faces_on(_filled(_aligned_zeros(shape), annotations, framing, workers, skip_bad), annotations)
-    with file_to_seal(file) as temporary:
-        _check_room(shape, shutil.disk_usage(temporary.parent).free, f"free on the disk of {file}: name another")
-        seal(temporary, _filled(new_map(temporary, shape), annotations, framing, workers, skip_bad), made_of)
-    return _faces_on(open_canvases(file), annotations)
+    if folder is None:
+        _check_room(shape, available_memory() * MEMORY_SHARE, "half of the free memory: name a folder (--cache DIR)")
+        return _with_labels(_fill(_aligned_zeros(shape), annotations, framing, workers, skip_bad), annotations)
+    with atomic_folder(folder, overwrite=True) as temporary:
+        _check_room(shape, shutil.disk_usage(temporary).free, f"free on the disk of {folder}: name another")
+        canvases = _fill(new_images(temporary, shape), annotations, framing, workers, skip_bad)
+        write_meta(temporary, canvases, origin)
+    return _with_labels(read_canvases(folder)[0], annotations)
 
 
-def _filled(
+def _fill(
     images: Pixels, annotations: Annotations, framing: Framing, workers: int | None, skip_bad: bool
 ) -> Canvases:
-    """Decodes every face onto its canvas of `images`; those that were read come first."""
+    """Decodes every face onto its canvas in `images`. Faces that cannot be read leave no gap."""
     size_hw, channels = (images.shape[1], images.shape[2]), images.shape[3]
     matrices = np.zeros((len(images), 3, 3))
     extents = np.zeros((len(images), 2), np.float32)
@@ -140,12 +147,14 @@ def _filled(
     if problems and not skip_bad:
         raise DataError(list(dict.fromkeys(problems.values())))
     rows = good_rows(annotations, problems)
-    _close_ranks(images, rows)
+    for new, old in enumerate(rows.tolist()):  # in place, because a copy may not fit
+        if new != old:
+            images[new] = images[old]
     return Canvases(images[: len(rows)], matrices[rows], extents[rows], rows, problems)
 
 
-def _faces_on(canvases: Canvases, annotations: Annotations) -> FaceCache:
-    """The faces with their points and boxes on the canvases."""
+def _with_labels(canvases: Canvases, annotations: Annotations) -> FaceCache:
+    """Projects keypoints and boxes of the faces onto their canvases."""
     rows, matrices = canvases.rows, canvases.matrices
     corners = apply_matrix(matrices, annotations.boxes[rows].reshape(-1, 2, 2))
     return FaceCache(
@@ -158,17 +167,11 @@ def _faces_on(canvases: Canvases, annotations: Annotations) -> FaceCache:
     )
 
 
-def _greatest_extent(annotations: Annotations, framing: Framing, workers: int | None) -> tuple[int, int]:
+def _largest_extent(annotations: Annotations, framing: Framing, workers: int | None) -> tuple[int, int]:
+    """The (height, width) of a canvas that every photograph fits on."""
     shapes = {(int(h), int(w)) for h, w in shapes_of_photographs(annotations, workers) if h > 0}
     extents = [framing.extent_hw(shape) for shape in shapes]
     return (max(h for h, _ in extents), max(w for _, w in extents)) if extents else (1, 1)
-
-
-def _close_ranks(images: Pixels, rows: npt.NDArray[np.int64]) -> None:
-    """Moves the good rows to the front in place, since a copy may not fit."""
-    for new, old in enumerate(rows.tolist()):
-        if new != old:
-            images[new] = images[old]
 
 
 def _aligned_zeros(shape: tuple[int, ...]) -> Pixels:
@@ -177,28 +180,32 @@ def _aligned_zeros(shape: tuple[int, ...]) -> Pixels:
     return memory[start : start + math.prod(shape)].reshape(shape)
 
 
-def _check_room(shape: tuple[int, ...], room: float, where_and_way_out: str) -> None:
+def _check_room(shape: tuple[int, ...], room: float, place: str) -> None:
+    """Raises an error if a uint8 array of `shape` needs more than `room` bytes."""
     if math.prod(shape) > room:
         size = "x".join(str(length) for length in shape)
         raise KpdetectError(
             f"the cache of {size} bytes needs {math.prod(shape) / 1e9:.2f} GB, but there are {room / 1e9:.2f} GB "
-            f"{where_and_way_out}, or use smaller crops or fewer faces"
+            f"{place}, or use smaller crops or fewer faces"
         )
 
 
 def available_memory() -> float:
-    """Bytes of memory that programs can still take: Linux tells; elsewhere half of what the machine has."""
+    """Bytes of memory that are free on Linux; elsewhere half of the memory of the machine.
+
+    Returns infinity if the system does not report it.
+    """
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return min(int(line.split()[1]) * 1024.0, _container_memory())
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
     except (OSError, ValueError, AttributeError):
-        return math.inf  # nobody says; the allocation itself will
+        return math.inf
 
 
 def _container_memory() -> float:
-    """What a container's limit (cgroup version 2) leaves."""
+    """Bytes that are left below the limit of a container (cgroup version 2)."""
     try:
         limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text() for name in ("max", "current"))
         return float(int(limit) - int(used))

@@ -1,4 +1,4 @@
-"""Owns what is cached of a photograph: the surroundings of the face, or all of it, rescaled."""
+"""Framing: the part of a photograph that is cached, which is the face with a margin, or the whole photograph."""
 
 import math
 from dataclasses import dataclass
@@ -12,30 +12,33 @@ from kpdetect.core.geometry import CropRule, Matrix, translation
 
 
 class Framing(Protocol):
-    """How a photograph comes onto the canvas that is cached."""
+    """Places a photograph on the canvas that is cached."""
 
     @property
     def size_hw(self) -> tuple[int, int] | None:
-        """The canvas's (height, width) where it is the same for all photographs; None where it depends on them."""
+        """(height, width) of the canvas, or None if it depends on the photographs."""
 
     def extent_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
-        """The (height, width) that a photograph of this size takes on the canvas."""
+        """(height, width) of the part of the canvas that a photograph of this size covers."""
 
     def matrix(self, box_xyxy: npt.ArrayLike, image_hw: tuple[int, int]) -> Matrix:
-        """The (3, 3) photograph-to-canvas matrix of one face."""
+        """The (3, 3) matrix from the photograph to the canvas, for one face."""
 
 
 @dataclass(frozen=True)
 class FaceFraming:
-    """The model's crop and its surroundings, at the crop's resolution: augmentation moves about in it.
+    """Keeps the model's crop with a margin around it, at the resolution of the crop.
 
-    The crop is the middle of the canvas to the pixel, so that training without augmentation feeds what evaluation and
-    prediction feed.
+    Augmentation moves, turns and scales within the margin. The crop is exactly the middle of the canvas, so training
+    without augmentation uses the same pixels as evaluation and prediction.
+
+    >>> FaceFraming(CropRule((112, 112), 1.2)).size_hw
+    (158, 158)
 
     Attributes:
-        crop: How a face box becomes the model's crop.
-        context: The canvas's side over the crop's, 1 at least. 1.4 holds a shift of 9 % and a zoom-out by 22 %
-            together, all but the corners of a turned crop.
+        crop: The crop rule of the model.
+        context: Side of the canvas divided by the side of the crop, at least 1. A context of 1.4 contains a crop that is
+            shifted by 9 % and scaled by 1.22 at once, apart from the corners of a rotated crop.
     """
 
     crop: CropRule
@@ -63,18 +66,21 @@ class FaceFraming:
 
     @property
     def _rim_hw(self) -> tuple[int, int]:
-        """Whole pixels, so that taking the crop out again does not interpolate."""
+        """The margin in whole pixels, so that the crop can be cut out without interpolation."""
         height, width = (math.ceil(side * (self.context - 1) / 2 - 1e-9) for side in self.crop.size_hw)
         return height, width
 
 
 @dataclass(frozen=True)
 class ImageFraming:
-    """The whole photograph, rescaled with antialiasing: for recipes that take random crops of it.
+    """Keeps the whole photograph, rescaled with antialiasing, for recipes that train on random crops of it.
+
+    >>> ImageFraming(250, (224, 224)).extent_hw((500, 1000))
+    (250, 500)
 
     Attributes:
-        shorter_side: A number is the shorter side in pixels and keeps the aspect ratio; a pair is (height, width).
-        crop_hw: The (height, width) that will be cropped out of it.
+        shorter_side: The shorter side in pixels, keeping the aspect ratio; or (height, width).
+        crop_hw: (height, width) of the random crops.
     """
 
     shorter_side: int | tuple[int, int]
@@ -98,7 +104,7 @@ class ImageFraming:
         return height, width
 
     def matrix(self, box_xyxy: npt.ArrayLike, image_hw: tuple[int, int]) -> Matrix:
-        """See `Framing`; the box plays no part."""
+        """See `Framing`. The box is not used."""
         scale_y, scale_x = (new / old for new, old in zip(self.extent_hw(image_hw), image_hw, strict=True))
         matrix = np.diag([scale_x, scale_y, 1.0])
         matrix[:2, 2] = 0.5 * scale_x - 0.5, 0.5 * scale_y - 0.5
