@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [YOUTUBE_FACES_FOLDER] [--faces 3000,30000] [--rounds N]
 
-``python -m kpdetect.train --cache FILE`` trains `compact` on the photographs of YouTube Faces, linked under new names
+``python -m kpdetect.train --cache DIR`` trains `compact` on the photographs of YouTube Faces, linked under new names
 until there are enough, in one process per size. Linux reports the memory of a process as anonymous pages and as pages
 of files, such as libraries and the cache; the system can drop the latter when memory is short. Both are read 20 times
 per second. Each process is limited to ``--limit-gb`` of anonymous memory. The processes train in turns of 20 steps
@@ -92,7 +92,7 @@ class Training:
             time.sleep(0.05)
 
     def _watch_cache(self) -> None:
-        names = [".cache.*.npy", "cache.npy"]
+        names = [".cache.*/images.npy", "cache/images.npy"]
         if len(self.began) < 2 and any(self.folder.glob(names[len(self.began)])):
             self.began.append(time.perf_counter())
 
@@ -114,7 +114,7 @@ class Training:
 
     def row(self, batch_size: int) -> str:
         """A line of the table."""
-        cache = self.folder / "cache.npy"
+        cache = self.folder / "cache" / "images.npy"
         megabytes = [f"{size / 1e6:,.0f}" for size in (self.total, self.own, self.mapped, cache.stat().st_size)]
         caching = 1000 * (self.began[1] - self.began[0]) / len(np.load(cache, mmap_mode="r"))
         step = 1000 * statistics.median(self.turns) / TURN / batch_size
@@ -123,7 +123,7 @@ class Training:
 
 def command(folder: Path, epochs: int) -> list[str]:
     """The command that trains `compact` on the faces of a folder."""
-    options = ["--data", f"youtube-faces:{folder / 'data'}", "--cache", str(folder / "cache.npy")]
+    options = ["--data", f"youtube-faces:{folder / 'data'}", "--cache", str(folder / "cache")]
     options += ["--out", str(folder / "run"), "--epochs", str(epochs), "--checkpoint-every", str(TURN)]
     return [sys.executable, "-m", "kpdetect.train", *options]
 

@@ -145,7 +145,7 @@ def test_shapes_are_static_for_keras():
 def test_all_broken_images_are_named_at_once(tmp_path):
     faces = annotated(6, paths=["photo-0", "broken-1", "photo-2", "photo-3", "broken-4", "broken-4"])
     for attempt in (
-        lambda: build_cache(faces, FaceFraming(CROP), 1, tmp_path / "cache.npy"),
+        lambda: build_cache(faces, FaceFraming(CROP), 1, tmp_path / "cache"),
         lambda: build_cache(faces, ImageFraming(64, (48, 48)), 1),
         lambda: evaluation_crops(faces, CROP, 1),
     ):
@@ -158,7 +158,7 @@ def test_all_broken_images_are_named_at_once(tmp_path):
 @pytest.mark.parametrize("in_file", [False, True])
 def test_going_on_without_broken_images_says_how_many(tmp_path, capsys, in_file):
     paths = ["broken-0", "photo-1", "photo-2", "broken-3", "photo-4"]
-    file = tmp_path / "cache.npy" if in_file else None
+    file = tmp_path / "cache" if in_file else None
     made = build_cache(annotated(5, paths=paths), FaceFraming(CROP), 1, file, skip_bad=True)
     assert lines_with(capsys.readouterr().err, "2", "5")
     whole = build_cache(annotated(5), FaceFraming(CROP), 1)
@@ -180,17 +180,17 @@ def test_a_box_without_area_is_named_by_its_file():
 def test_a_file_holds_what_memory_holds(tmp_path):
     faces = annotated(7)
     in_memory = build_cache(faces, FaceFraming(CROP), 1, workers=1)
-    mapped = build_cache(faces, FaceFraming(CROP), 1, tmp_path / "cache.npy", workers=4)
+    mapped = build_cache(faces, FaceFraming(CROP), 1, tmp_path / "cache", workers=4)
     assert isinstance(mapped.images, np.memmap)
     np.testing.assert_array_equal(mapped.images, in_memory.images)
-    assert [path.name for path in tmp_path.iterdir()] == ["cache.npy"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     options = BatchOptions(CROP.size_hw, 3)
     assert_same(first_batches(mapped, (), options), first_batches(in_memory, (), options))
 
 
 @pytest.mark.parametrize("in_file", [False, True])
 def test_tensorflow_shares_the_memory_of_the_cache(tmp_path, in_file):
-    made = build_cache(annotated(3), FaceFraming(CROP), 1, tmp_path / "cache.npy" if in_file else None)
+    made = build_cache(annotated(3), FaceFraming(CROP), 1, tmp_path / "cache" if in_file else None)
     shared = as_tensors(made).images
     made.images[2] = 77
     assert (shared[2].numpy() == 77).all()
@@ -222,7 +222,7 @@ def test_what_does_not_fit_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "available_memory", lambda: 5000.0)
     with pytest.raises(KpdetectError, match=mentions("7x46x56x1", "0.00 GB", "--cache")):
         build_cache(annotated(7), FaceFraming(CROP), 1)
-    assert len(build_cache(annotated(7), FaceFraming(CROP), 1, tmp_path / "cache.npy")) == 7
+    assert len(build_cache(annotated(7), FaceFraming(CROP), 1, tmp_path / "cache")) == 7
     monkeypatch.undo()
     assert cache.available_memory() > 1e6
 

@@ -57,7 +57,7 @@ def test_a_run_stopped_at_random_times_and_resumed_gives_the_same_weights(tmp_pa
     seed = int(os.environ.get("KPDETECT_KILL_SEED", random.SystemRandom().randrange(2**32)))
     print(f"KPDETECT_KILL_SEED={seed} repeats the instants of this test")
     log, cut, chance = tmp_path / "log", tmp_path / "cut", random.Random(seed)
-    cache, made = tmp_path / "cache.npy", set()
+    cache, made = tmp_path / "cache", set()
     command = [*COMMAND, "--out", str(cut), "--cache", str(cache)]
     started, ended = time.monotonic(), []
     whole = start([*COMMAND, "--out", str(tmp_path / "whole")], ONE_THREAD, log)
@@ -72,7 +72,7 @@ def test_a_run_stopped_at_random_times_and_resumed_gives_the_same_weights(tmp_pa
         with suppress(ProcessLookupError):
             os.kill(process.pid, number)
         process.join(60)
-        made.add((cache.stat().st_ino, cache.stat().st_mtime_ns))
+        made.add(_identity(cache / "images.npy"))
         if process.exitcode == 0:  # a fast machine finished before the signal arrived
             break
         ended.append(process.exitcode)
@@ -83,13 +83,17 @@ def test_a_run_stopped_at_random_times_and_resumed_gives_the_same_weights(tmp_pa
     assert bool(lines_with(said, "SIGINT")) == (len(ended) == len(signals))
     assert "Traceback" not in said
     finish(start([*command, "--resume"], ONE_THREAD, log), log)
-    made.add((cache.stat().st_ino, cache.stat().st_mtime_ns))
+    made.add(_identity(cache / "images.npy"))
     assert len(made) == 1
     assert lines_with(log.read_text(), str(cache))
     for one, other in zip(weights_of(tmp_path / "whole"), weights_of(cut), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (cut / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
     assert len(list((cut / "checkpoints").iterdir())) == 3  # the last two and the best
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    return file.stat().st_ino, file.stat().st_mtime_ns
 
 
 def _wait_for_signal_time(

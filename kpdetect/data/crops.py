@@ -40,7 +40,7 @@ def evaluation_crops(
         boxes: (N, 4) boxes (x0, y0, x1, y1) to use instead of those of the annotations.
 
     Returns:
-        crops (N, H, W, C) uint8, keypoints (N, K, 2) relative to the crop, and matrices (N, 3, 3) from photograph to crop.
+        crops (N, H, W, C) uint8, keypoints (N, K, 2) relative to the crop, and photograph-to-crop matrices (N, 3, 3).
 
     Raises:
         DataError: Images cannot be read; all of them are listed.

@@ -61,8 +61,8 @@ class TrainOptions:
     )
     cache: str | None = option(
         None,
-        "store decoded crops in this file and reuse it in later runs on the same faces; by default, in memory",
-        metavar="FILE",
+        "store decoded crops in this folder and reuse it in later runs on the same faces; by default, in memory",
+        metavar="DIR",
     )
     init_from: str | None = option(
         None,

@@ -66,10 +66,10 @@ def fit(
     devices = prepare_devices(options, place)
     check_batch_size(recipe.batch_size, devices)
 
-    cache_file = None if options.cache is None else Path(options.cache)
-    if cache_file is not None and not place.first:  # processes may share a machine or a disk
-        cache_file = cache_file.with_name(f"{cache_file.name}.{place.number}")
-    cache = open_cache(faces.train, framing_of(recipe), recipe.channels, cache_file, options.skip_bad_rows)
+    cache_folder = None if options.cache is None else Path(options.cache)
+    if cache_folder is not None and not place.first:  # processes may share a machine or a disk
+        cache_folder = cache_folder.with_name(f"{cache_folder.name}.{place.number}")
+    cache = open_cache(faces.train, framing_of(recipe), recipe.channels, cache_folder, options.skip_bad_rows)
     schema = faces.train.schema
     transforms = transforms_of(recipe, schema)
     validation = validation_batches(faces.val, recipe, place.share, devices.count)

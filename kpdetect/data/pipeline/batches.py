@@ -77,8 +77,8 @@ def training_batches(
     Batch number n does not depend on the batches before it: a stream with `start_step=n` continues exactly like one
     that started from 0. Epochs follow each other without a gap, so a batch may contain faces of two epochs.
 
-    If several processes share a batch, each gathers and warps only its own rows. They are bit-identical to the rows that
-    one process makes, because the random numbers are drawn for the whole batch.
+    If several processes share a batch, each gathers and warps only its own rows. They are bit-identical to those of
+    one process, because the random numbers are drawn for the whole batch.
 
     Example::
 
@@ -87,7 +87,7 @@ def training_batches(
 
     Args:
         cache: The faces; see `build_cache`.
-        transforms: The augmentation; see `kpdetect.data.augmentation`. Without any, the crop is the middle of the canvas.
+        transforms: The augmentation; see `kpdetect.data.augmentation`. Without any, the crop is the canvas' middle.
         schema: The keypoint schema.
         options: Sizes, seed and start.
 

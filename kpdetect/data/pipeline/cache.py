@@ -129,9 +129,7 @@ def build_cache(
     return _with_labels(read_canvases(folder)[0], annotations)
 
 
-def _fill(
-    images: Pixels, annotations: Annotations, framing: Framing, workers: int | None, skip_bad: bool
-) -> Canvases:
+def _fill(images: Pixels, annotations: Annotations, framing: Framing, workers: int | None, skip_bad: bool) -> Canvases:
     """Decodes every face onto its canvas in `images`. Faces that cannot be read leave no gap."""
     size_hw, channels = (images.shape[1], images.shape[2]), images.shape[3]
     matrices = np.zeros((len(images), 3, 3))

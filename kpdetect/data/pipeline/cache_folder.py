@@ -121,7 +121,7 @@ def read_canvases(folder: Path) -> tuple[Canvases, Origin]:
     Raises:
         ValueError, KeyError, OSError, zipfile.BadZipFile: The folder is not a complete cache.
     """
-    with np.load(folder / META_FILE) as meta:
+    with (folder / META_FILE).open("rb") as stream, np.load(stream) as meta:
         about, rows, matrices, extents = (meta[name] for name in ("about", "rows", "matrices", "extents_hw"))
     document: dict[str, Any] = json.loads(str(about))
     images = np.load(folder / IMAGES_FILE, mmap_mode="c")  # TensorFlow shares the memory only of a writable array

@@ -37,8 +37,8 @@ class FaceFraming:
 
     Attributes:
         crop: The crop rule of the model.
-        context: Side of the canvas divided by the side of the crop, at least 1. A context of 1.4 contains a crop that is
-            shifted by 9 % and scaled by 1.22 at once, apart from the corners of a rotated crop.
+        context: Side of the canvas divided by the side of the crop, at least 1. A context of 1.4 contains a crop that
+            is shifted by 9 % and scaled by 1.22 at once, apart from the corners of a rotated crop.
     """
 
     crop: CropRule

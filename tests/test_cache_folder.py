@@ -5,8 +5,6 @@ import dataclasses
 import gc
 import os
 import resource
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,8 +49,8 @@ def arrays_of(faces: Annotations) -> tuple[np.ndarray, ...]:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "cache.npy"
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
 
 
 def unread(path: str) -> Pixels:
@@ -64,23 +62,25 @@ def assert_same(here: FaceCache, there: FaceCache) -> None:
         np.testing.assert_array_equal(getattr(here, field.name), getattr(there, field.name))
 
 
-def test_the_same_faces_use_the_file_again(faces: Annotations, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = open_cache(faces, FRAMING, 1, file)
-    stamp = file.stat().st_mtime_ns
-    again = open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file)
+def test_the_same_faces_use_the_file_again(
+    faces: Annotations, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = open_cache(faces, FRAMING, 1, folder)
+    stamp = (folder / "images.npy").stat().st_mtime_ns
+    again = open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, folder)
     assert_same(first, again)
     assert isinstance(again.images, np.memmap)
-    assert lines_with(capsys.readouterr().err, str(file), str(SOME))
-    assert file.stat().st_mtime_ns == stamp
+    assert lines_with(capsys.readouterr().err, str(folder), str(SOME))
+    assert (folder / "images.npy").stat().st_mtime_ns == stamp
     again.images[0] = 7  # of this training alone
-    assert_same(first, open_cache(faces, FRAMING, 1, file))
+    assert_same(first, open_cache(faces, FRAMING, 1, folder))
 
 
-def test_other_points_need_no_other_pictures(faces: Annotations, file: Path) -> None:
-    open_cache(faces, FRAMING, 1, file)
+def test_other_points_need_no_other_pictures(faces: Annotations, folder: Path) -> None:
+    open_cache(faces, FRAMING, 1, folder)
     moved = dataclasses.replace(faces, keypoints=faces.keypoints + 3, visible=faces.visible.copy())
     moved.visible[2, :5] = False
-    assert_same(open_cache(dataclasses.replace(moved, read=unread), FRAMING, 1, file), build_cache(moved, FRAMING, 1))
+    assert_same(open_cache(dataclasses.replace(moved, read=unread), FRAMING, 1, folder), build_cache(moved, FRAMING, 1))
 
 
 def repainted(faces: Annotations) -> Annotations:
@@ -112,63 +112,73 @@ def test_what_was_made_otherwise_is_made_anew(
     channels: int,
     reasons: list[str],
     faces: Annotations,
-    file: Path,
+    folder: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    open_cache(faces, FRAMING, 1, file)
+    open_cache(faces, FRAMING, 1, folder)
     other = change(faces)
-    assert_same(open_cache(other, framing, channels, file), build_cache(other, framing, channels))
-    assert lines_with(capsys.readouterr().err, str(file), *reasons)
+    assert_same(open_cache(other, framing, channels, folder), build_cache(other, framing, channels))
+    assert lines_with(capsys.readouterr().err, str(folder), *reasons)
     assert_same(
-        open_cache(dataclasses.replace(other, read=unread), framing, channels, file),
+        open_cache(dataclasses.replace(other, read=unread), framing, channels, folder),
         build_cache(other, framing, channels),
     )
 
 
+@pytest.mark.parametrize("name", ["images.npy", "meta.npz"])
 @pytest.mark.parametrize("kept", [0, 0.4, 0.999])
-def test_a_part_of_a_cache_is_made_anew(kept: float, faces: Annotations, file: Path) -> None:
-    whole = open_cache(faces, FRAMING, 1, file)
+def test_a_damaged_cache_is_built_again(name: str, kept: float, faces: Annotations, folder: Path) -> None:
+    whole = open_cache(faces, FRAMING, 1, folder)
+    file = folder / name
     data = file.read_bytes()
     os.unlink(file)  # `whole` still maps it
     file.write_bytes(data[: int(kept * len(data))])
-    assert_same(open_cache(faces, FRAMING, 1, file), whole)
-    assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file), whole)
+    assert_same(open_cache(faces, FRAMING, 1, folder), whole)
+    assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, folder), whole)
 
 
-def test_a_file_of_something_else_stays(faces: Annotations, file: Path) -> None:
-    file.write_text("image,nose_x,nose_y\n")
-    with pytest.raises(KpdetectError, match=mentions(str(file))):
-        open_cache(faces, FRAMING, 1, file)
-    assert file.read_text() == "image,nose_x,nose_y\n"
+def test_a_file_of_something_else_is_unchanged(faces: Annotations, folder: Path) -> None:
+    folder.write_text("image,nose_x,nose_y\n")
+    with pytest.raises(KpdetectError, match=mentions(str(folder), "--cache")):
+        open_cache(faces, FRAMING, 1, folder)
+    assert folder.read_text() == "image,nose_x,nose_y\n"
 
 
-def test_a_file_that_may_only_be_read_is_used_again(faces: Annotations, tmp_path: Path) -> None:
-    file = tmp_path / "shared" / "cache.npy"
-    whole = open_cache(faces, FRAMING, 1, file)
-    file.chmod(0o444)
-    file.parent.chmod(0o555)
+def test_a_folder_of_something_else_is_unchanged(faces: Annotations, folder: Path) -> None:
+    with pytest.raises(KpdetectError, match=mentions(str(folder.parent), "--cache")):
+        open_cache(faces, FRAMING, 1, folder.parent)  # the photographs are in it
+    assert [path.name for path in folder.parent.iterdir()] == ["photos"]
+
+
+def test_a_folder_that_may_only_be_read_is_used_again(faces: Annotations, tmp_path: Path) -> None:
+    folder = tmp_path / "shared" / "cache"
+    whole = open_cache(faces, FRAMING, 1, folder)
+    places = (folder, folder.parent)
+    for place in places:
+        place.chmod(0o555)
     try:
-        assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file), whole)
+        assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, folder), whole)
     finally:
-        file.parent.chmod(0o755)
+        for place in places:
+            place.chmod(0o755)
 
 
 def test_faces_that_could_not_be_read_are_named_again_or_asked_for_again(
-    faces: Annotations, file: Path, capsys: pytest.CaptureFixture[str]
+    faces: Annotations, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(faces.paths[2]).write_bytes(b"half a photograph")
-    first = open_cache(faces, FRAMING, 1, file, skip_bad=True)
+    first = open_cache(faces, FRAMING, 1, folder, skip_bad=True)
     assert first.rows.tolist() == [0, 1, 3, 4, 5]
     said = capsys.readouterr().err
-    again = open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file, skip_bad=True)
+    again = open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, folder, skip_bad=True)
     assert_same(first, again)
     for text in (said, capsys.readouterr().err):
         assert lines_with(text, "files", "1", str(SOME))
         assert lines_with(text, str(faces.paths[2]))
     with pytest.raises(DataError, match=r"face2\.bmp"):
-        open_cache(faces, FRAMING, 1, file)
-    assert lines_with(capsys.readouterr().err, str(file), "1")
-    assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file, skip_bad=True), first)
+        open_cache(faces, FRAMING, 1, folder)
+    assert lines_with(capsys.readouterr().err, str(folder), "1")
+    assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, folder, skip_bad=True), first)
 
 
 @contextmanager
@@ -181,40 +191,19 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_told_and_the_older_cache_stays(faces: Annotations, file: Path) -> None:
-    whole = open_cache(faces, FRAMING, 1, file)
-    with files_no_larger_than(3000), pytest.raises(KpdetectError, match=mentions(str(file), "File too large")):
-        open_cache(faces, FRAMING, 3, file)
-    assert [path.name for path in file.parent.iterdir() if path != file] == ["photos"]
-    assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, file), whole)
+def test_a_full_disk_is_told_and_the_older_cache_stays(faces: Annotations, folder: Path) -> None:
+    whole = open_cache(faces, FRAMING, 1, folder)
+    with files_no_larger_than(3000), pytest.raises(KpdetectError, match=mentions(str(folder), "File too large")):
+        open_cache(faces, FRAMING, 3, folder)
+    assert {path.name for path in folder.parent.iterdir()} == {"photos", "cache"}
+    assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, folder), whole)
 
 
-def test_room_is_taken_before_it_is_needed(faces: Annotations, file: Path) -> None:
+def test_room_is_taken_before_it_is_needed(faces: Annotations, folder: Path) -> None:
     """A map that finds the disk full is killed; SIGBUS leaves no word."""
-    build_cache(faces.take([0]), FaceFraming(CropRule((512, 512), 1.3)), 1, file)
-    assert 512 * file.stat().st_blocks >= file.stat().st_size > 512**2
-
-
-def test_what_a_killed_one_left_is_removed_and_what_another_writes_is_not(faces: Annotations, file: Path) -> None:
-    """The other one is killed amid its work here, and starts another before."""
-    left, other = file.parent / ".cache.abcdefgh.npy", file.parent / ".cache.12345678.npy"
-    for path in (left, other, file.parent / ".cache.other.npy"):
-        path.write_bytes(b"half")
-    code = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
-    process = subprocess.Popen([sys.executable, "-c", code, other], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    try:
-        build_cache(faces, FRAMING, 1, file)
-    finally:
-        process.kill()
-        process.communicate()
-    assert {path.name for path in file.parent.iterdir()} == {
-        "photos",
-        "cache.npy",
-        ".cache.12345678.npy",
-        ".cache.other.npy",
-    }
+    build_cache(faces.take([0]), FaceFraming(CropRule((512, 512), 1.3)), 1, folder)
+    stat = (folder / "images.npy").stat()
+    assert 512 * stat.st_blocks >= stat.st_size > 512**2
 
 
 def many(count: int) -> Annotations:
@@ -239,10 +228,10 @@ def own_memory() -> float:
     return held.anonymous / 1e6
 
 
-def grown_by_an_epoch(count: int, file: Path | None) -> float:
+def grown_by_an_epoch(count: int, folder: Path | None) -> float:
     """Megabytes that this process holds more after caching faces and feeding each of them once."""
     before, faces = own_memory(), many(count)
-    cache = build_cache(faces, FaceFraming(CropRule((200, 200), 1.3), 1.0), 1, file)
+    cache = build_cache(faces, FaceFraming(CropRule((200, 200), 1.3), 1.0), 1, folder)
     batches = training_batches(cache, (), faces.schema, BatchOptions((200, 200), 25))
     for images, _, _ in batches.take(count // 25):
         assert images.shape == (25, 200, 200, 1)
@@ -253,10 +242,10 @@ def grown_by_an_epoch(count: int, file: Path | None) -> float:
 @pytest.mark.skipif(resident_memory() is None, reason="the system does not tell a process's own memory")
 def test_memory_stays_flat_with_a_file(tmp_path: Path) -> None:
     """1,000 canvases have 40 MB; what grows is the noise of threads and allocators, most of it in the first epochs."""
-    grown_by_an_epoch(100, tmp_path / "few.npy")
-    in_file = min(grown_by_an_epoch(1000, tmp_path / f"more{turn}.npy") for turn in range(3))
+    grown_by_an_epoch(100, tmp_path / "few")
+    in_file = min(grown_by_an_epoch(1000, tmp_path / f"more{turn}") for turn in range(3))
     in_memory = grown_by_an_epoch(1000, None)
-    assert (tmp_path / "more0.npy").stat().st_size > 40e6
+    assert (tmp_path / "more0" / "images.npy").stat().st_size > 40e6
     assert in_file < 20
     assert in_memory > 35  # or nothing was measured
 
