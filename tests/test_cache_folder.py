@@ -267,7 +267,7 @@ def test_photographs_wait_in_no_queue() -> None:
 
 def test_a_table_is_read_row_by_row(tmp_path: Path) -> None:
     """As text the numbers of 300 faces take 2.4 MB."""
-    write_image(tmp_path / "face.png", np.zeros((4, 4, 3), np.uint8))
+    write_image(tmp_path / "face.png", np.zeros((100, 100, 3), np.uint8))
     row = "face.png," + ",".join(f"{value:.2f}" for value in np.linspace(1, 99, 136))
     (tmp_path / "faces.csv").write_text("\n".join([row] * 300) + "\n")
     tracemalloc.start()
