@@ -329,6 +329,14 @@ def test_the_page_of_pictures_lists_every_picture() -> None:
     assert sorted(listed) == sorted(PICTURES)
 
 
+def test_the_page_of_formats_lists_every_kind_of_data() -> None:
+    from kpdetect.data.sources import SOURCES
+
+    page = (ROOT / "docs/data-formats.md").read_text(encoding="utf-8")
+    table = page[: page.index("Every row is checked")]
+    assert set(re.findall(r"`([\w-]+):", table)) - {"KIND"} == set(SOURCES)
+
+
 def test_the_recipes_page_has_every_recipe() -> None:
     from kpdetect.recipes import RECIPES
 
