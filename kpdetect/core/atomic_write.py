@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
 import time
 import zlib
@@ -30,12 +31,18 @@ TEMPORARY_NAME = re.compile(r"\.(?P<target>.+)\.(?P<host>[0-9a-f]{8})-(?P<proces
 """Names of temporary files and folders: target, host, process and a random part."""
 
 
+_DESCRIPTORS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+_DESCRIPTOR_FOLDERS = ("/dev/fd", "/proc/self/fd")
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path with the same suffix beside `path`, and renames it to `path` if the block succeeds.
 
-    If the block fails, the temporary file is removed and an existing `path` is unchanged. Temporary files of killed
-    processes are removed from the folder, see `remove_leftovers`.
+    If the block fails, the temporary file is removed and an existing `path` is unchanged. If `path` is a symbolic link,
+    the file that it names is replaced and the link is kept. If it is a pipe or a device, such as ``/dev/stdout``, the
+    content is written to it at the end. Temporary files of killed processes are removed from the folder, see
+    `remove_leftovers`.
 
     >>> with atomic_file("/tmp/kpdetect_doctest.txt") as temporary:
     ...     _ = temporary.write_text("whole")
@@ -48,25 +55,34 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         KpdetectError: The folder is not writable, the disk is full (see `is_disk_full`), or `path` is a folder.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise KpdetectError(f"{target}: expected a file name to write to, received a folder")
+    given = Path(path)
+    if given.is_dir():
+        raise KpdetectError(f"{given}: expected a file name to write to, received a folder")
+    is_stream = _is_stream(given)
+    target = Path(os.path.realpath(given)) if given.is_symlink() and not is_stream else given
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers_once(target.parent)
-        handle, name = tempfile.mkstemp(prefix=_temporary_prefix(target.stem), suffix=target.suffix, dir=target.parent)
+        if target.is_symlink() and not is_stream:  # links in a circle
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        folder = Path(tempfile.gettempdir()) if is_stream else target.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers_once(folder)
+        prefix = _temporary_prefix(target.stem[:50])  # names have a limit, which the prefix must not exceed
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=folder)
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise _cannot_write(given, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        _set_default_permissions(temporary)
-        os.replace(temporary, target)
+        if is_stream:
+            _copy_to_stream(temporary, given)
+        else:
+            _set_default_permissions(temporary)
+            os.replace(temporary, target)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        raise _cannot_write(target, error) from error
+        raise _cannot_write(given, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -110,7 +126,7 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     Raises:
         KpdetectError: The folder exists (without `overwrite`), its parent is not writable, or the disk is full.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)  # a link itself is kept
     if target.exists() and not overwrite:
         raise KpdetectError(f"{target}: already exists; choose another folder or remove this one")
     try:
@@ -209,8 +225,38 @@ def _cannot_write(target: Path, error: OSError) -> KpdetectError:
     if error.errno not in DISK_FULL:
         return KpdetectError(f"{target}: cannot write there: {error.strerror or error}")
     return KpdetectError(
-        f"{target}: cannot be written: {error.strerror}; an existing file is unchanged. Free space and try again"
+        f"{target}: cannot be written: {os.strerror(error.errno or 0)}; an existing file is unchanged. Free space and try again"
     )
+
+
+def _descriptor(path: Path) -> int | None:
+    """The file descriptor of ``/dev/stdout``, ``/dev/fd/3`` and the like; None for other paths."""
+    folder, number = os.path.split(os.path.abspath(path))
+    if folder in _DESCRIPTOR_FOLDERS and number.isdecimal():
+        return int(number)
+    return _DESCRIPTORS.get(os.path.join(folder, number))
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is a pipe, a device, a socket or an open file descriptor: nothing that a file may replace."""
+    return _descriptor(path) is not None or (path.exists() and not path.is_file())
+
+
+def _copy_to_stream(source: Path, path: Path) -> None:
+    """Writes a file's content to a stream.
+
+    Raises:
+        KpdetectError: The stream cannot be written to, for example since the reader of a pipe is gone.
+    """
+    number = _descriptor(path)
+    try:
+        if number == 1:
+            sys.stdout.flush()  # what was printed before comes first
+        stream = path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
+        with source.open("rb") as content, stream:
+            shutil.copyfileobj(content, stream)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
 
 
 def _set_default_permissions(path: Path) -> None:

@@ -130,15 +130,17 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
 
 
 @contextmanager
-def quietly(step: str) -> Iterator[None]:
-    """Prints `step` to stderr and suppresses what C++ libraries write to stderr in the block.
+def quietly(step: str = "") -> Iterator[None]:
+    """Prints `step` to stderr, if there is one, and suppresses what C++ libraries write to stderr in the block.
 
     If the block fails with anything but a `KpdetectError`, the suppressed output is printed.
 
     Example:
         ``with quietly("starting TensorFlow"): import tensorflow``
     """
-    print(f"kpdetect: {step}", file=sys.stderr, flush=True)
+    if step:
+        print(f"kpdetect: {step}", file=sys.stderr, flush=True)
+    sys.stderr.flush()
     stderr_copy = os.dup(2)
     with tempfile.TemporaryFile() as suppressed:
         os.dup2(suppressed.fileno(), 2)

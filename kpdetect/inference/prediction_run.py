@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kpdetect.core.atomic_write import atomic_file
+from kpdetect.core.atomic_write import atomic_file, is_disk_full
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.core.images import MAX_PIXELS, read_image, write_image
@@ -186,7 +186,7 @@ def _predict_all(
     """Predicts every photograph; a bad one is reported and left out.
 
     Raises:
-        KpdetectError: No photograph could be predicted.
+        KpdetectError: No photograph could be predicted, or the disk is full.
     """
     from tqdm import tqdm  # here, since the library itself needs no progress bar
 
@@ -199,6 +199,8 @@ def _predict_all(
             results.append(_predict_one(predictor, task, draw, options.measures))
             tqdm.write(results[-1].line(), file=out)
         except KpdetectError as error:
+            if is_disk_full(error):
+                raise  # the other photographs would fail too
             problems.append(str(error) if task.path in str(error) else f"{task.path}: {error}")
             if several:
                 tqdm.write(f"kpdetect: {problems[-1]}", file=sys.stderr)

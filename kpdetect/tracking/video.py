@@ -217,11 +217,12 @@ def video_writer(path: str, rate: float, sound_of: str | None = None) -> Iterato
 
 def count_frames(path: str) -> int:
     """The number of frames of a video file that can be decoded."""
-    capture = cv2.VideoCapture(path)
     count = 0
-    while capture.isOpened() and capture.grab():
-        count += 1
-    capture.release()
+    with quietly():  # OpenCV reports damaged files in its own words
+        capture = cv2.VideoCapture(path)
+        while capture.isOpened() and capture.grab():
+            count += 1
+        capture.release()
     return count
 
 

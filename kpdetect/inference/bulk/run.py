@@ -106,7 +106,7 @@ def sum_results(results: Iterable[PartResult], labelled: int, photographs: int) 
         The counts of the labelled parts, and the number of failed parts.
 
     Raises:
-        KpdetectError: `FAILED_IN_A_ROW` parts failed one after another.
+        KpdetectError: `FAILED_IN_A_ROW` parts failed one after another, or one failed for a full disk.
     """
     now, failed, in_a_row = Counts(), 0, 0
     with tqdm(total=photographs, initial=labelled, desc="labelling", unit="photo", file=sys.stderr) as bar:
@@ -117,6 +117,8 @@ def sum_results(results: Iterable[PartResult], labelled: int, photographs: int) 
                 bar.set_postfix(faces=now.faces, bad=now.errors)
                 continue
             failed, in_a_row = failed + 1, in_a_row + 1
+            if result.disk_full:
+                raise KpdetectError(f"{result.problem}. Finished parts are kept: run the same command again to resume")
             bar.write(f"kpdetect: part {result.number} failed: {result.problem}", file=sys.stderr)
             if in_a_row == FAILED_IN_A_ROW:
                 raise KpdetectError(

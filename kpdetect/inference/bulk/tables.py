@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kpdetect.core.atomic_write import atomic_file
+from kpdetect.core.atomic_write import DISK_FULL, atomic_file
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.detection import Face
@@ -115,13 +115,15 @@ def write_table(path: Path, table: Any, counts: Counts) -> None:
     """Writes a table atomically, with the counts of its part in its metadata.
 
     Raises:
-        KpdetectError: The file cannot be written.
+        KpdetectError: The file cannot be written, for example since the disk is full.
     """
     metadata = {**(table.schema.metadata or {}), COUNTS_KEY: json.dumps(dataclasses.asdict(counts))}
     with atomic_file(path) as temporary:
         try:
             pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
         except OSError as error:
+            if error.errno in DISK_FULL:
+                raise  # `atomic_file` reports it
             raise KpdetectError(f"{path}: cannot write there: {error.strerror or error}") from error
 
 

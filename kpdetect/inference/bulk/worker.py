@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from kpdetect.core.atomic_write import is_disk_full
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import Pixels, cv2
 from kpdetect.inference.bulk.folder import LabelFolder
@@ -65,11 +66,13 @@ class PartResult:
         number: The number of the part, from 0.
         counts: The counts of its photographs and faces; None if the part failed.
         problem: Why it failed.
+        disk_full: Whether it failed for a full disk, so that the other parts would fail too.
     """
 
     number: int
     counts: Counts | None
     problem: str = ""
+    disk_full: bool = False
 
 
 LabelParts = Callable[[Sequence[tuple[int, Part]], LabelJob, int], Iterator[PartResult]]
@@ -104,7 +107,7 @@ class Labeller:
             self._job.folder.write_part(number, faces, errors_table(errors), counts)
             return PartResult(number, counts)
         except KpdetectError as error:
-            return PartResult(number, None, str(error))
+            return PartResult(number, None, str(error), is_disk_full(error))
 
     def _decode(self, batch: Sequence[EncodedPhoto], errors: list[BadPhoto]) -> list[tuple[str, Pixels]]:
         """Names and pixels of the photographs that can be decoded; appends the others to `errors`."""
