@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from kpdetect.core.atomic_write import DISK_FULL
 from kpdetect.core.errors import Interrupted, KpdetectError
+from kpdetect.core.text import printable
 
 Options = TypeVar("Options")
 
@@ -113,7 +114,7 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
     try:
         return main(argv)
     except KpdetectError as error:
-        print(f"kpdetect: {error}", file=sys.stderr)
+        print(f"kpdetect: {_printable_lines(error)}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in DISK_FULL:
@@ -122,11 +123,16 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
         print(f"kpdetect: {place}cannot be written: {error.strerror}. Free space and try again", file=sys.stderr)
         return 2
     except Interrupted as stop:
-        print(f"kpdetect: {stop}", file=sys.stderr)
+        print(f"kpdetect: {_printable_lines(stop)}", file=sys.stderr)
         return stop.status
     except KeyboardInterrupt:
         print("kpdetect: interrupted", file=sys.stderr)
         return 130
+
+
+def _printable_lines(error: BaseException) -> str:
+    """A message whose lines are safe to print, whatever file names they contain."""
+    return "\n".join(printable(line) for line in str(error).split("\n"))
 
 
 @contextmanager
@@ -139,7 +145,7 @@ def quietly(step: str = "") -> Iterator[None]:
         ``with quietly("starting TensorFlow"): import tensorflow``
     """
     if step:
-        print(f"kpdetect: {step}", file=sys.stderr, flush=True)
+        print(f"kpdetect: {printable(step)}", file=sys.stderr, flush=True)
     sys.stderr.flush()
     stderr_copy = os.dup(2)
     with tempfile.TemporaryFile() as suppressed:

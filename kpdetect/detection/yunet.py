@@ -10,6 +10,7 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.core.images import Pixels, as_rgb, cv2
+from kpdetect.core.text import is_utf8
 from kpdetect.detection.boxes import largest_first
 
 LEAN, DROP, SIZE_WH = -1.21, 0.147, (2.18, 2.11)
@@ -48,6 +49,8 @@ class YuNetDetector:
         self.longest_side = longest_side
         if not self.model.is_file():
             raise KpdetectError(f"{model}: expected YuNet's ONNX file, but there is no such file")
+        if not is_utf8(str(model)):
+            raise KpdetectError(f"{model}: expected a file name in UTF-8, since OpenCV opens no other; rename the file")
         try:
             self._network = cv2.FaceDetectorYN.create(
                 str(model), "", (longest_side, longest_side), min_score, MAX_OVERLAP, MOST_CANDIDATES

@@ -13,6 +13,7 @@ from typing import Any
 
 from kpdetect.core.geometry import Floats
 from kpdetect.core.schema import KeypointSchema
+from kpdetect.core.text import is_utf8, printable
 from kpdetect.data.readers.columns import BOX_COLUMNS, SCORE_COLUMN
 from kpdetect.detection import Face
 from kpdetect.inference.inputs import PhotoTask
@@ -38,7 +39,7 @@ class PhotoResult:
         """The printed line: path, number of faces and their boxes."""
         boxes = ", ".join(f"[{' '.join(f'{side:.0f}' for side in face.box)}]" for face in self.faces)
         count = len(self.faces)
-        return f"{self.task.path}: {count} face{'s' * (count != 1)}{' ' * bool(boxes)}{boxes}"
+        return f"{printable(self.task.path)}: {count} face{'s' * (count != 1)}{' ' * bool(boxes)}{boxes}"
 
     def to_dict(self, schema: KeypointSchema) -> dict[str, Any]:
         """A JSON-ready description: ``image``, ``width``, ``height``, ``scheme``, and `Face.to_dict` of each face."""
@@ -63,7 +64,7 @@ def faces_csv(results: Sequence[PhotoResult], schema: KeypointSchema, folder: Pa
     """A CSV row per face: photograph, keypoints, face box, and the score, which is empty if the model has none.
 
     ``csv:FILE`` reads this layout, so that checked predictions can be trained on. A photograph without a face has no
-    row. Coordinates are in pixels with three decimals.
+    row. A name that is not UTF-8 is escaped, so that the file is UTF-8. Coordinates are in pixels with three decimals.
 
     Args:
         results: The photographs.
@@ -77,9 +78,10 @@ def faces_csv(results: Sequence[PhotoResult], schema: KeypointSchema, folder: Pa
     for result in results:
         path = result.task.path
         relative = os.path.relpath(path, folder) if os.path.exists(path) else path  # a synthetic one has no file
+        name = relative if is_utf8(relative) else printable(relative)
         for face in result.faces:
             numbers = (f"{value:.3f}" for value in (*face.keypoints.ravel().tolist(), *training_box(face).tolist()))
-            rows.writerow([relative, *numbers, "" if face.score is None else f"{face.score:.4f}"])
+            rows.writerow([name, *numbers, "" if face.score is None else f"{face.score:.4f}"])
     return text.getvalue()
 
 

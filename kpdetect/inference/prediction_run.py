@@ -17,6 +17,7 @@ from kpdetect.core.geometry import Floats
 from kpdetect.core.images import MAX_PIXELS, read_image, write_image
 from kpdetect.core.options import option
 from kpdetect.core.schema import KeypointSchema
+from kpdetect.core.text import is_utf8, printable
 from kpdetect.inference.competition import competition_csv
 from kpdetect.inference.inputs import PhotoTask, TaskList, tasks_from_data, tasks_from_images
 from kpdetect.inference.outputs import PhotoResult, as_json, as_json_lines, faces_csv
@@ -127,7 +128,7 @@ def predict_photographs(predictor: Predictor, tasks: TaskList, options: PredictO
         check_chips(schema)
     draw = make_draw(options.filter, options.draw_points, schema)
     for note in tasks.notes:
-        print(f"kpdetect: {note}", file=sys.stderr)
+        print(f"kpdetect: {printable(note)}", file=sys.stderr)
     json_file = None if options.json == "-" else options.json
     # Files are opened before the prediction, so that an unwritable folder is reported at once. The competition's CSV is
     # the outermost: if it cannot be written because a face is missing, the others are written all the same.
@@ -141,6 +142,7 @@ def predict_photographs(predictor: Predictor, tasks: TaskList, options: PredictO
                 print(text, end="")
             if csv_target is not None and options.csv is not None:
                 csv_target.write_text(faces_csv(results, schema, Path(options.csv).parent), encoding="utf-8")
+                warn_of_names(results, options.csv)
         if competition_target is not None:
             text = competition_csv(keypoints_of_rows(results, tasks, schema))
             competition_target.write_text(text, encoding="utf-8")
@@ -176,6 +178,17 @@ def keypoints_of_rows(results: Sequence[PhotoResult], tasks: TaskList, schema: K
     return keypoints
 
 
+def warn_of_names(results: Sequence[PhotoResult], csv_file: str) -> None:
+    """Warns of photographs whose names are escaped in a CSV, which cannot be found by them."""
+    names = [result.task.path for result in results if not is_utf8(result.task.path)]
+    if names:
+        print(
+            f"warning: {csv_file}: {len(names)} file names are not UTF-8 and are escaped, such as "
+            f"{printable(names[0])}; rename the files to use the CSV as a data set",
+            file=sys.stderr,
+        )
+
+
 def _opened(path: str | None) -> AbstractContextManager[Path | None]:
     return nullcontext() if path is None else atomic_file(path)
 
@@ -203,7 +216,7 @@ def _predict_all(
                 raise  # the other photographs would fail too
             problems.append(str(error) if task.path in str(error) else f"{task.path}: {error}")
             if several:
-                tqdm.write(f"kpdetect: {problems[-1]}", file=sys.stderr)
+                tqdm.write(f"kpdetect: {printable(problems[-1])}", file=sys.stderr)
     if not results:
         raise KpdetectError(f"none of the {len(tasks)} photographs could be predicted" if several else problems[0])
     return results

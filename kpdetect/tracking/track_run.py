@@ -17,6 +17,7 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import Pixels
 from kpdetect.core.options import option
 from kpdetect.core.signals import stop_on_signals
+from kpdetect.core.text import printable
 from kpdetect.detection import Face
 from kpdetect.tracking.smoothing import OneEuroOptions
 from kpdetect.tracking.tracker import TrackedFace, Tracker, TrackerOptions
@@ -103,7 +104,7 @@ class TrackSummary:
         """The last line of a run."""
         people = f"{len(self.ids)} face{'s' * (len(self.ids) != 1)}"
         rate = f"{1000 * self.seconds / max(self.frames, 1):.1f} ms a frame"
-        text = f"{video.name}: {self.frames} frames, {people}, {detections} detections, {rate}"
+        text = f"{printable(video.name)}: {self.frames} frames, {people}, {detections} detections, {rate}"
         return text + f"; left out {video.broken} frames that could not be decoded" * bool(video.broken)
 
 

@@ -24,6 +24,7 @@ from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError, unknown_name
 from kpdetect.core.images import Pixels, cv2
 from kpdetect.core.options import quietly
+from kpdetect.core.text import is_utf8
 
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 """The codecs of OpenCV's writer. Its FFmpeg always has them, and no H.264 encoder."""
@@ -142,6 +143,8 @@ def open_video(source: str) -> Video:
     if not is_camera and not is_stream and not os.path.isfile(source):
         found = "that is a folder" if os.path.isdir(source) else "there is no such file"
         raise KpdetectError(f"{source}: expected a video file, a stream's address or a camera's number; {found}")
+    if not is_utf8(source):
+        raise KpdetectError(f"{source}: expected a file name in UTF-8, since OpenCV opens no other; rename the file")
     with quietly(f"opening {'camera ' * is_camera}{source}"):  # OpenCV reports every backend that it tries
         capture = cv2.VideoCapture(int(source)) if is_camera else cv2.VideoCapture(source)
     if capture.isOpened():
@@ -154,13 +157,15 @@ def open_video(source: str) -> Video:
 
 
 def check_video_target(path: str) -> None:
-    """Checks the suffix of a video to write.
+    """Checks the name of a video to write.
 
     Raises:
-        KpdetectError: The suffix is not a known format.
+        KpdetectError: The suffix is not a known format, or the name is not UTF-8.
     """
     if Path(path).suffix.lower() not in CODECS:
         raise unknown_name("video format", Path(path).suffix or path, CODECS)
+    if not is_utf8(path):
+        raise KpdetectError(f"{path}: expected a file name in UTF-8, since OpenCV writes no other; choose another name")
 
 
 def writes_h264(path: str) -> bool:

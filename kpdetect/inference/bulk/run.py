@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from kpdetect import __version__
 from kpdetect.core.errors import KpdetectError
+from kpdetect.core.text import printable
 from kpdetect.inference.bulk.folder import ERRORS_FOLDER, FACES_FOLDER, LabelFolder
 from kpdetect.inference.bulk.options import LabelOptions
 from kpdetect.inference.bulk.sources import Columns, Part, find_parts, fingerprint
@@ -55,7 +56,7 @@ def label(options: LabelOptions, engine: Engine) -> int:
             begun = time.perf_counter()  # without the start of the workers
             results = label_parts(missing, LabelJob(predictor_options, folder, options.batch), options.workers)
             now, failed = sum_results(results, before.photographs, sum(map(len, parts)))
-    print(summary(before, now, time.perf_counter() - begun, folder))
+    print(printable(summary(before, now, time.perf_counter() - begun, folder)))
     if failed:
         print(
             f"kpdetect: {failed} of {len(parts)} parts failed; run the same command again to retry them",
@@ -119,7 +120,7 @@ def sum_results(results: Iterable[PartResult], labelled: int, photographs: int) 
             failed, in_a_row = failed + 1, in_a_row + 1
             if result.disk_full:
                 raise KpdetectError(f"{result.problem}. Finished parts are kept: run the same command again to resume")
-            bar.write(f"kpdetect: part {result.number} failed: {result.problem}", file=sys.stderr)
+            bar.write(f"kpdetect: part {result.number} failed: {printable(result.problem)}", file=sys.stderr)
             if in_a_row == FAILED_IN_A_ROW:
                 raise KpdetectError(
                     f"{in_a_row} parts failed one after another, the last because of: {result.problem}; finished parts "

@@ -7,6 +7,7 @@ from itertools import islice
 from kpdetect.core.atomic_write import is_disk_full
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import Pixels, cv2
+from kpdetect.core.text import is_utf8, printable
 from kpdetect.inference.bulk.folder import LabelFolder
 from kpdetect.inference.bulk.sources import EncodedPhoto, Part
 from kpdetect.inference.bulk.tables import BadPhoto, Counts, LabelResult, errors_table, faces_table
@@ -113,10 +114,13 @@ class Labeller:
         """Names and pixels of the photographs that can be decoded; appends the others to `errors`."""
         decoded = []
         for photo in batch:
+            if not is_utf8(photo.name):
+                errors.append(BadPhoto(printable(photo.name), "the file name is not UTF-8; rename the file"))
+                continue
             try:
                 decoded.append((photo.name, photo.read(max_pixels=self._max_pixels)))
             except BAD_PHOTO_ERRORS as error:
-                errors.append(BadPhoto(photo.name, str(error)))
+                errors.append(BadPhoto(photo.name, printable(str(error))))
         return decoded
 
     def _predict(self, decoded: Sequence[tuple[str, Pixels]], errors: list[BadPhoto]) -> list[LabelResult]:
