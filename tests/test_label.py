@@ -378,7 +378,7 @@ def test_a_missing_package_names_its_extra(module, package, photos, tmp_path, mo
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find(name) or object())
     assert run_command(command.main, [str(photos), "--out", str(tmp_path / "out")]) == 2
-    assert lines_with(capsys.readouterr().err, package, 'pip install "kpdetect[label]"')
+    assert lines_with(capsys.readouterr().err, package, "[label]", "pip install")
 
 
 def test_importing_the_command_needs_neither():

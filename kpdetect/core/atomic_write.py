@@ -156,7 +156,7 @@ def is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
-        error = error.__cause__
+        error = error.__cause__ or error.__context__  # Keras raises errors again "from None"
     return False
 
 
@@ -225,7 +225,8 @@ def _cannot_write(target: Path, error: OSError) -> KpdetectError:
     if error.errno not in DISK_FULL:
         return KpdetectError(f"{target}: cannot write there: {error.strerror or error}")
     return KpdetectError(
-        f"{target}: cannot be written: {os.strerror(error.errno or 0)}; an existing file is unchanged. Free space and try again"
+        f"{target}: cannot be written: {os.strerror(error.errno or 0)}; an existing file is unchanged. Free space and "
+        "try again"
     )
 
 
