@@ -1,9 +1,9 @@
-"""Owns the registry of architectures: each a function from the number of points and the input's shape to a model.
+"""Architectures by name: functions from the number of keypoints and the input shape to a Keras model.
 
-Every one takes raw pixels (B, H, W, C) of 0-255 as its input ``image`` and gives keypoints relative to the crop,
-(B, K, 2) float32, as its output ``keypoints``; some tell their ``uncertainty`` too, (B, K), how far off each point is
-expected to be, relative to the crop, and then give both in a dict by these names. A name and JSON-able options make the
-same network again, so that a saved model needs nothing but its weights.
+Every model takes raw pixels (B, H, W, C) in [0, 255] as its input ``image`` and outputs keypoints relative to the crop,
+(B, K, 2) float32, as ``keypoints``. Some also output ``uncertainty`` (B, K), the expected error of each keypoint
+relative to the crop; their output is a dict with both names. A name and JSON-serialisable options are enough to build
+the same network again, so a saved model stores only its weights.
 """
 
 import inspect
@@ -66,26 +66,30 @@ PRETRAINED: dict[str, Callable[[Mapping[str, Any], int], Weights]] = {
     "efficientnet": efficientnet_weights,
     "mobilenet": mobilenet_weights,
 }
-"""Architectures whose backbone has ImageNet weights: what gives these, from the options and the input's channels."""
+"""Functions that return the ImageNet weights of an architecture, from its options and the number of input channels."""
 
 
 def build(
     name: str, num_keypoints: int, input_shape: tuple[int, int, int], options: Mapping[str, Any] | None = None
 ) -> keras.Model:
-    """An architecture by its name, with fresh weights.
+    """Builds an architecture by name, with random weights.
+
+    >>> model = build("compact", num_keypoints=68, input_shape=(112, 112, 1))
+    >>> sorted(named_outputs(model))
+    ['keypoints', 'uncertainty']
 
     Args:
         name: One of `ARCHITECTURES`.
         num_keypoints: K, at least 1.
         input_shape: (height, width, channels), of fixed size.
-        options: The architecture's own options by name; what is left out has its default.
+        options: Options of the architecture by name; see its function for names and defaults.
 
     Returns:
-        Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32; or a dict of these as ``keypoints`` and of
-        ``uncertainty`` (B, K).
+        A model from raw pixels (B, H, W, C) to relative keypoints (B, K, 2) float32, or to a dict of ``keypoints``
+        and ``uncertainty`` (B, K).
 
     Raises:
-        KpdetectError: There is no such architecture or option, or the input does not suit it.
+        KpdetectError: The architecture or an option is unknown, or the input shape is not supported.
     """
     if name not in ARCHITECTURES and ":" in name:
         _import_trusted(name)

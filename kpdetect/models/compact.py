@@ -1,7 +1,7 @@
-"""Owns `compact`, the network that ships: a small residual net that reads each point off its own heatmap.
+"""`compact`: a small residual network with one heatmap per keypoint. It is the architecture of the packaged model.
 
-Tried on the way (``docs/development/compact.md`` has the figures): refining what came down by a convolution at stride 4
-learned slower than a linear sum of heatmaps, and a residual block at stride 8 before that sum faster.
+``docs/development/compact.md`` has the experiments behind it. A linear sum of heatmaps learned faster than a
+convolution at stride 4, and a residual block at stride 8 before the sum made it faster still.
 """
 
 from collections.abc import Sequence
@@ -20,27 +20,32 @@ def compact(
     widths: Sequence[int] = (24, 32, 64, 128),
     blocks: Sequence[int] = (1, 2, 3),
 ) -> keras.Model:
-    """A residual net down to stride 16 and back up to 8, heatmaps at strides 8 and 4, and soft-argmax over their sum.
+    """A residual network down to stride 16 and up to 8, heatmaps at strides 8 and 4, and soft-argmax over their sum.
 
-    Every halving of the size is by an even kernel (4 or 2) and every doubling by bilinear interpolation about cell
-    centres, so that cell i of n stands at (i + 0.5) / n of the crop at every depth, exactly: TensorFlow's stride-2
-    ``same`` padding is one-sided on even sizes and would shift each level by half a cell.
+    All downsampling uses even kernels (4 or 2), and all upsampling is bilinear about cell centres. So cell i of n has
+    its centre at (i + 0.5) / n of the crop at every depth. TensorFlow's ``same`` padding with stride 2 is one-sided on
+    even sizes and would shift each level by half a cell.
 
-    The parts: residual blocks (He et al., arXiv:1512.03385) with pooled shortcuts (arXiv:1812.01187), a pyramid
+    Sources: residual blocks (He et al., arXiv:1512.03385) with pooled shortcuts (arXiv:1812.01187), a feature pyramid
     (Lin et al., arXiv:1612.03144), integral regression (Sun et al., arXiv:1711.08229).
 
+    Example::
+
+        model = compact(68, (160, 160, 1))
+        model(crops)["keypoints"]  # (B, 68, 2)
+
     Args:
-        num_keypoints: K; a heatmap each.
-        input_shape: (height, width, channels); height and width divide by 16.
+        num_keypoints: K, the number of heatmaps.
+        input_shape: (height, width, channels); height and width are multiples of 16.
         widths: Channels at strides 2, 4, 8 and 16.
-        blocks: Residual blocks at strides 4, 8 and 16; one at least, for it halves the size.
+        blocks: Residual blocks at strides 4, 8 and 16, at least one each. The first one halves the size.
 
     Returns:
-        Raw pixels (B, H, W, C) -> ``keypoints`` (B, K, 2), relative to the crop, in (0, 1), and ``uncertainty``
-        (B, K), how far off each is expected to be, relative to the crop; float32.
+        A model from raw pixels (B, H, W, C) to a dict of ``keypoints`` (B, K, 2), relative to the crop, in (0, 1), and
+        ``uncertainty`` (B, K), the expected error of each keypoint relative to the crop; both float32.
 
     Raises:
-        KpdetectError: The input's size does not divide by 16, or widths and blocks do not fit each other.
+        KpdetectError: Height or width is not a multiple of 16, or `widths` or `blocks` has a wrong length or value.
     """
     _check(input_shape, widths, blocks)
     image, x = image_input(input_shape)
@@ -61,8 +66,9 @@ def compact(
 def _check(input_shape: tuple[int, int, int], widths: Sequence[int], blocks: Sequence[int]) -> None:
     height, width, _ = input_shape
     if height % 16 or width % 16:
-        raise KpdetectError(f"compact: expected a height and width that divide by 16, received {height}x{width}")
+        raise KpdetectError(f"compact: expected a height and width that are multiples of 16, received {height}x{width}")
     if len(widths) != 4 or len(blocks) != 3 or min(*widths, *blocks) < 1:
         raise KpdetectError(
-            f"compact: expected 4 widths and 3 counts of blocks, positive, received {list(widths)} and {list(blocks)}"
+            f"compact: expected 4 positive widths and 3 positive numbers of blocks, received {list(widths)} and "
+            f"{list(blocks)}"
         )

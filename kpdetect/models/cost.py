@@ -1,4 +1,4 @@
-"""Owns what a network costs: its trainable parameters and its multiply-accumulates."""
+"""The cost of a network: trainable parameters and multiply-accumulates."""
 
 import math
 
@@ -6,17 +6,25 @@ import keras
 
 
 def count_parameters(model: keras.Model) -> int:
-    """Trainable parameters, as PyTorch counts them: without batch normalisation's running statistics."""
+    """Number of trainable parameters, without the running statistics of batch normalisation (as in PyTorch).
+
+    >>> count_parameters(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+    8
+    """
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
 def count_macs(model: keras.Model) -> int:
-    """Multiply-accumulates of convolutions and dense layers for one crop; everything else is small beside them."""
+    """Multiply-accumulates of the convolutions and dense layers for one crop. Other operations are not counted.
+
+    >>> count_macs(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+    6
+    """
     return sum(_layer_macs(layer) for layer in model.layers)
 
 
 def _layer_macs(layer: keras.layers.Layer) -> int:
-    """A kernel is applied once per output position; a dense layer has one, or one per row of its input."""
+    """The size of the kernel times the number of output positions."""
     counted = keras.layers.Conv2D | keras.layers.DepthwiseConv2D | keras.layers.Dense
     if not isinstance(layer, counted):
         return 0

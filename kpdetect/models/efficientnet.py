@@ -1,8 +1,7 @@
-"""Owns `efficientnet`: the greater part of an EfficientNet-Lite0, under the heatmaps of `compact`.
+"""`efficientnet`: the first five stages of EfficientNet-Lite0, with the heatmap head of `compact`.
 
-Its trunk begins with weights learned on ImageNet, which come with kpdetect. From 300-W alone, at 160
-pixels, it learns in 40 epochs what `compact` needs hundreds for, and takes longer to run
-(``docs/development/compact.md``).
+The trunk starts from ImageNet weights, which are packaged with kpdetect. It needs fewer epochs than `compact` and more
+time per crop; ``docs/development/compact.md`` has the figures.
 """
 
 from collections.abc import Sequence
@@ -17,19 +16,19 @@ from kpdetect.models.normalization import BatchNormalization
 from kpdetect.models.residual import NORM_MOMENTUM, pad
 
 STEM = 32  # channels
-UNIT = 8  # a width is rounded to a multiple of it
-NORM_EPSILON = 1e-3  # as the ImageNet weights were learned
+UNIT = 8  # widths are rounded to multiples of this
+NORM_EPSILON = 1e-3  # the value that the ImageNet weights were trained with
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Blocks of one size.
+    """A stage: blocks with the same kernel and number of channels.
 
     Attributes:
-        kernel: Side of the depthwise kernels.
+        kernel: Side length of the depthwise kernels.
         halves: Whether the first block halves the size.
-        expansion: How many times as many channels a block has inside.
-        channels: A block's outputs.
+        expansion: Ratio of the channels inside a block to those of its input.
+        channels: Output channels of a block.
     """
 
     kernel: int
@@ -45,7 +44,7 @@ STAGES = (
     Stage(3, True, 6, 80),
     Stage(5, False, 6, 112),
 )
-"""The first five of EfficientNet-B0's seven; the last two, at stride 32, have three quarters of the weights."""
+"""The first five of the seven stages of EfficientNet-B0. The last two, at stride 32, have most of the weights."""
 
 
 def efficientnet(
@@ -55,34 +54,39 @@ def efficientnet(
     blocks: Sequence[int] = (1, 2, 2, 3, 3),
     context: int = 64,
 ) -> keras.Model:
-    """EfficientNet-Lite0 down to stride 16, a way back up to 8, heatmaps at strides 8 and 4, soft-argmax of their sum.
+    """EfficientNet-Lite0 down to stride 16, upsampling to 8, heatmaps at strides 8 and 4, soft-argmax of their sum.
 
-    Every halving of the size is by an even kernel (4 or 6) and every doubling by bilinear interpolation about cell
-    centres, so that cell i of n stands at (i + 0.5) / n of the crop at every depth, exactly. The published kernels
-    are odd, and their stride-2 ``same`` padding is one-sided on even sizes, which shifts each level by half a cell;
-    `kpdetect.models.imagenet` makes them even.
+    All downsampling uses even kernels (4 or 6), and all upsampling is bilinear about cell centres. So cell i of n has
+    its centre at (i + 0.5) / n of the crop at every depth. The published kernels are odd, and their ``same`` padding
+    with stride 2 shifts each level by half a cell; `kpdetect.models.imagenet` converts them to even kernels.
 
-    The parts: EfficientNet (Tan and Le, arXiv:1905.11946) in its Lite form, with ReLU6 and without
-    squeeze-and-excitation, which small processors and integers like better; a pyramid (Lin et al., arXiv:1612.03144);
-    integral regression (Sun et al., arXiv:1711.08229).
+    Sources: EfficientNet (Tan and Le, arXiv:1905.11946) in its Lite form, with ReLU6 and without
+        squeeze-and-excitation,
+    which suits small processors and integer arithmetic; a feature pyramid (Lin et al., arXiv:1612.03144); integral
+    regression (Sun et al., arXiv:1711.08229).
+
+    Example::
+
+        model = efficientnet(68, (160, 160, 3))
+        model(crops)["keypoints"]  # (B, 68, 2)
 
     Args:
-        num_keypoints: K; a heatmap each.
-        input_shape: (height, width, channels); height and width divide by 16.
-        width: Of the trunk, relative to EfficientNet-Lite0's; ImageNet weights exist for 1.
-        blocks: How many blocks each of the five `STAGES` has, one at least; ImageNet weights exist for the default.
-        context: Channels of the way back up.
+        num_keypoints: K, the number of heatmaps.
+        input_shape: (height, width, channels); height and width are multiples of 16.
+        width: Width of the trunk relative to EfficientNet-Lite0. ImageNet weights exist for 1.
+        blocks: Number of blocks of each of the five `STAGES`, at least 1. ImageNet weights exist for the default.
+        context: Channels of the upsampling path.
 
     Returns:
-        Raw pixels (B, H, W, C) -> ``keypoints`` (B, K, 2), relative to the crop, in (0, 1), and ``uncertainty``
-        (B, K), how far off each is expected to be, relative to the crop; float32.
+        A model from raw pixels (B, H, W, C) to a dict of ``keypoints`` (B, K, 2), relative to the crop, in (0, 1), and
+        ``uncertainty`` (B, K), the expected error of each keypoint relative to the crop; both float32.
 
     Raises:
-        KpdetectError: The input's size does not divide by 16, or the options are out of range.
+        KpdetectError: Height or width is not a multiple of 16, or an option is out of range.
     """
     _check(input_shape, width, blocks, context)
     image = keras.Input(input_shape, name=INPUT_NAME)
-    # As EfficientNet-Lite takes them: from -127 / 128 to 1.
+    # The input range of EfficientNet-Lite: [-127 / 128, 1].
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="scale_pixels")(image)
     heatmaps = summed_heatmaps(*_trunk(x, width, blocks), context, num_keypoints)
     keypoints, spread = SoftArgmax(spread=True, name="soft_argmax")(heatmaps)
@@ -94,16 +98,16 @@ def _check(input_shape: tuple[int, int, int], width: float, blocks: Sequence[int
     height, width_px, _ = input_shape
     if height % 16 or width_px % 16:
         raise KpdetectError(
-            f"efficientnet: expected a height and width that divide by 16, received {height}x{width_px}"
+            f"efficientnet: expected a height and width that are multiples of 16, received {height}x{width_px}"
         )
     if len(blocks) != len(STAGES) or min(blocks) < 1:
-        raise KpdetectError(f"efficientnet: expected {len(STAGES)} counts of blocks, positive, received {list(blocks)}")
+        raise KpdetectError(f"efficientnet: expected {len(STAGES)} positive numbers of blocks, received {list(blocks)}")
     if not width > 0 or context < 1:
         raise KpdetectError(f"efficientnet: expected a positive width and context, received {width} and {context}")
 
 
 def _trunk(x: Tensor, width: float, blocks: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """The last features of strides 4, 8 and 16; of the first two, as the block that halves them has widened them."""
+    """The last features at strides 4, 8 and 16. Those at 4 and 8 are taken after the expansion of the next stage."""
     channels = _rounded(STEM * width)
     x = _normalized(keras.layers.Conv2D(channels, 4, strides=2, use_bias=False, name="stem")(pad(x)), "stem")
     widest: list[Tensor] = []
@@ -132,7 +136,7 @@ def _expanded(x: Tensor, channels: int, name: str) -> Tensor:
 
 
 def _depthwise(x: Tensor, kernel: int, halves: bool, name: str) -> Tensor:
-    """A kernel for each channel; the one that halves is even, and centred on the four pixels that it halves."""
+    """A depthwise convolution; a kernel of stride 2 is even, so it is centred between the pixels that it reduces."""
     if halves:
         x = keras.layers.ZeroPadding2D(kernel // 2)(x)
         layer = keras.layers.DepthwiseConv2D(kernel + 1, strides=2, use_bias=False, name=f"{name}_depthwise")

@@ -1,4 +1,4 @@
-"""Owns the network that finds faces: small, for pictures of any size, a guess for each square of 8 pixels."""
+"""The face detection network: fully convolutional, for pictures of any size, with one prediction per 8 x 8 pixels."""
 
 from collections.abc import Sequence
 
@@ -8,23 +8,27 @@ from kpdetect.models.layers import INPUT_NAME
 from kpdetect.models.residual import convolution, halving_block, pad, residual_block
 
 FACES_NAME = "faces"
-VALUES = 5  # of a guess: the logit of a face, its centre's x and y, the logarithms of its width and height
+VALUES = 5  # per prediction: logit of a face, x and y of its centre, logarithms of its width and height
 
 
 def finder(widths: Sequence[int] = (12, 16, 32, 64), blocks: int = 2) -> keras.Model:
-    """A residual net down to stride 16, where each cell tells of its four quarters.
+    """A residual network down to stride 16, where each cell makes a prediction for each of its four quarters.
 
-    Faces are told by their centres (Zhou et al., *Objects as Points*, arXiv:1904.07850). Telling four quarters at
-    stride 16 takes a fourth of what stride 8 would, and no layer has to know the picture's size: that a file can be
-    resized to any picture is what makes it quick on small ones.
+    Faces are detected by their centres (Zhou et al., *Objects as Points*, arXiv:1904.07850). Four predictions at stride
+    16 cost a quarter of one prediction at stride 8. No layer depends on the size of the picture, so an exported file
+    can be resized to any picture and is fast on small ones.
+
+    Example::
+
+        finder()(pictures)  # (B, 480, 640, 1) -> (B, 30, 40, 20)
 
     Args:
         widths: Channels at strides 2, 4, 8 and 16.
-        blocks: Residual blocks at stride 16 behind the one that halves the size.
+        blocks: Residual blocks at stride 16, after the one that halves the size.
 
     Returns:
-        Raw grey pixels (B, H, W, 1) of 0-255, height and width multiples of 16 -> ``faces`` (B, H / 16, W / 16, 20)
-        float32: `VALUES` for each quarter of a cell, the upper ones first, the left one of each before the right.
+        A model from raw grey pixels (B, H, W, 1) in [0, 255], height and width multiples of 16, to ``faces``
+        (B, H / 16, W / 16, 20) float32: `VALUES` for the upper left, upper right, lower left and lower right quarter.
     """
     image = keras.Input((None, None, 1), name=INPUT_NAME, dtype="float32")
     x = pad(keras.layers.Rescaling(1 / 127.5, -1.0, name="scale")(image))
@@ -33,6 +37,7 @@ def finder(widths: Sequence[int] = (12, 16, 32, 64), blocks: int = 2) -> keras.M
         x = halving_block(x, width, f"stride{4 << level}")
     for block in range(blocks):
         x = residual_block(x, widths[-1], f"deep_{block + 1}")
-    rare = keras.initializers.Constant([-4.0, 0.0, 0.0, 0.0, 0.0] * 4)  # faces are rare: else they rule the first steps
-    faces = keras.layers.Conv2D(4 * VALUES, 1, bias_initializer=rare, dtype="float32", name=FACES_NAME)(x)
+    # Faces are rare: without a negative initial logit, background cells dominate the loss of the first steps.
+    bias = keras.initializers.Constant([-4.0, 0.0, 0.0, 0.0, 0.0] * 4)
+    faces = keras.layers.Conv2D(4 * VALUES, 1, bias_initializer=bias, dtype="float32", name=FACES_NAME)(x)
     return keras.Model(image, faces, name="finder")

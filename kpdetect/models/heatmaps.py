@@ -1,4 +1,4 @@
-"""Owns how a heatmap for each point comes from features of three sizes."""
+"""The heatmap head: one heatmap per keypoint from features of three sizes."""
 
 import keras
 
@@ -7,20 +7,20 @@ from kpdetect.models.residual import residual_block
 
 
 def summed_heatmaps(fine: Tensor, middle: Tensor, deep: Tensor, width: int, num_keypoints: int) -> Tensor:
-    """Carries what the deepest level knows of the whole face to stride 8, and adds that level's heatmaps to stride 4's.
+    """Adds the deepest features to those of stride 8, and the heatmaps of stride 8 to those of stride 4.
 
-    Only stride 8 looks again at what came down, which is cheap there. The heatmaps are a linear sum: the softmax
-    multiplies what the two levels say.
+    Only the features of stride 8 are refined by a residual block, which is cheap there. The sum of the heatmaps is
+    linear, so the softmax multiplies the distributions of the two levels.
 
     Args:
         fine: Features of stride 4, (B, H / 4, W / 4, …).
-        middle: Of stride 8.
-        deep: Of stride 16.
-        width: Channels of the way back up.
-        num_keypoints: K.
+        middle: Features of stride 8, (B, H / 8, W / 8, …).
+        deep: Features of stride 16, (B, H / 16, W / 16, …).
+        width: Channels of the upsampling path.
+        num_keypoints: K, the number of heatmaps.
 
     Returns:
-        (B, H / 4, W / 4, K), float32.
+        Heatmap logits (B, H / 4, W / 4, K), float32.
     """
     context = doubled(_linear(deep, width, "context16"))
     x = keras.layers.Add(name="context_add")([_linear(middle, width, "context8"), context])
@@ -32,10 +32,10 @@ def summed_heatmaps(fine: Tensor, middle: Tensor, deep: Tensor, width: int, num_
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Twice the size, in float32 whatever the policy: XLA has no gradient of it in half precision (TensorFlow 2.21)."""
+    """Bilinear upsampling by 2, always in float32: XLA has no half-precision gradient of it (TensorFlow 2.21)."""
     return keras.layers.UpSampling2D(2, interpolation="bilinear", dtype="float32")(x)
 
 
 def _linear(x: Tensor, filters: int, name: str, dtype: str | None = None) -> Tensor:
-    """A sum of channels, with Keras' own initial weights (Glorot's), for He's make up for a ReLU."""
+    """A 1x1 convolution without activation, so with Glorot initialisation instead of He's."""
     return keras.layers.Conv2D(filters, 1, dtype=dtype, name=name)(x)

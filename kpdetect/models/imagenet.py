@@ -1,4 +1,4 @@
-"""Owns what architectures can begin with: weights of their backbones, learned on ImageNet."""
+"""ImageNet weights for the backbones of architectures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,31 +12,36 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.models.mobilenet import imagenet_backbone
 
 Weights = dict[str, list[npt.NDArray[Any]]]
-"""Arrays by the layer's name, in the layer's own order."""
+"""The arrays of each layer, in the order of `keras.layers.Layer.get_weights`, by layer name."""
 
 TRUNK_FILE = "efficientnet_lite0.npz"
 HALVING = ("stem", "stage2_1_depthwise", "stage3_1_depthwise", "stage4_1_depthwise")
-"""Layers of `efficientnet` whose published kernels are odd and must become even."""
+"""Layers of `efficientnet` with stride 2, whose odd published kernels are converted to even ones."""
 
 
 def weights_of(model: keras.Model) -> Weights:
-    """What a model's layers have learned."""
+    """The weights of a model by layer name.
+
+    Example::
+
+        weights_of(model)["stem"][0].shape  # (4, 4, 1, 24)
+    """
     return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
 
 
 def efficientnet_weights(options: Mapping[str, Any], channels: int) -> Weights:
-    """The trunk of `efficientnet`: an EfficientNet-Lite0 that knows ImageNet's classes; the file ships with kpdetect.
+    """Weights of the trunk of `efficientnet`: an EfficientNet-Lite0 trained on ImageNet, packaged with kpdetect.
 
-    Kernels of layers that halve the size become even: the mean of the kernel and of itself moved by a pixel either
-    way. So they stand between the four pixels that they halve, and see the picture a little blurred. Grey pictures
-    see what RGB ones of three equal channels would.
+    The kernels of layers with stride 2 are made even; see `even_kernel`. They are then centred between the pixels that
+    they reduce, and blur the picture slightly. For grey input, the kernels of the first layer are summed over RGB,
+    which equals an RGB picture with three equal channels.
 
     Args:
-        options: Of the architecture.
-        channels: Of the input, 1 or 3.
+        options: Options of the architecture.
+        channels: Channels of the input, 1 or 3.
 
     Raises:
-        KpdetectError: There are none for this width or these channels, or the file is not there.
+        KpdetectError: No weights exist for this width or number of channels, or the file is missing.
     """
     if options.get("width", 1.0) != 1 or channels not in (1, 3):
         raise KpdetectError(
@@ -54,7 +59,7 @@ def efficientnet_weights(options: Mapping[str, Any], channels: int) -> Weights:
 
 
 def even_kernel(kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The mean of a kernel and of itself moved by a pixel, along both axes.
+    """Averages a kernel with copies of itself that are shifted by one pixel along both axes.
 
     >>> even_kernel(np.float32([[[[4.0]]]]))[..., 0, 0]
     array([[1., 1.],
@@ -75,5 +80,5 @@ def even_kernel(kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def mobilenet_weights(options: Mapping[str, Any], channels: int) -> Weights:
-    """The backbone of `mobilenet`, which Keras downloads; see `imagenet_backbone`."""
+    """Weights of the backbone of `mobilenet`, which Keras downloads; see `imagenet_backbone`."""
     return weights_of(imagenet_backbone(float(options.get("alpha", 1.0))))

@@ -1,4 +1,4 @@
-"""Owns the layers that several architectures share, soft-argmax first, and how all of them begin and end."""
+"""Layers that several architectures share: soft-argmax, expected error, input scaling, batch normalisation."""
 
 import math
 from typing import Any
@@ -10,18 +10,18 @@ from keras import ops
 
 from kpdetect.models.normalization import BatchNormalization
 
-Tensor = Any  # a keras tensor of whichever backend runs
+Tensor = Any  # a tensor of the Keras backend
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "keypoints"
 UNCERTAINTY_NAME = "uncertainty"
 
-VARIANCE_FLOOR = 1e-6  # relative; a thousandth of the crop squared: the root's slope stays finite
+VARIANCE_FLOOR = 1e-6  # relative to the crop, squared; keeps the gradient of the square root finite
 USUAL_SPREAD, USUAL_ERROR = 0.03, 0.015  # relative to the crop
 
 
 def cell_centers(height: int, width: int) -> npt.NDArray[np.float32]:
-    """Where the cells of a heatmap lie, relative to the crop: ``((x + 0.5) / width, (y + 0.5) / height)``.
+    """The centres of the cells of a heatmap relative to the crop: ``((x + 0.5) / width, (y + 0.5) / height)``.
 
     Returns:
         (height * width, 2) float32 in (0, 1), row by row.
@@ -37,20 +37,25 @@ def cell_centers(height: int, width: int) -> npt.NDArray[np.float32]:
 
 @keras.saving.register_keras_serializable(package="kpdetect")
 class SoftArgmax(keras.layers.Layer):  # type: ignore[misc]  # keras tells no types
-    """The mean place of each heatmap under its softmax: differentiable, and finer than a cell.
+    """The expected position of each heatmap under its softmax. It is differentiable and has subcell precision.
 
-    After Sun et al., *Integral Human Pose Regression* (arXiv:1711.08229). Cells stand at their centres,
-    ``(i + 0.5) / n``, as the coordinate contract has it. It computes in float32 whatever the policy: half precision
-    holds a coordinate to a twentieth of a pixel at best.
+    See Sun et al., *Integral Human Pose Regression* (arXiv:1711.08229). The position of a cell is its centre,
+    ``(i + 0.5) / n``. The layer computes in float32 under every policy, because half precision resolves a coordinate
+    only to a twentieth of a pixel.
 
-    Shapes: logits (B, H, W, K) -> relative ``(x, y)`` (B, K, 2) float32 in (0, 1); with `spread`, a pair of these and
-    the heatmaps' standard deviations (B, K), the root of the mean squared distance from the mean, relative too.
+    Shapes: logits (B, H, W, K) -> relative ``(x, y)`` (B, K, 2) float32 in (0, 1). With `spread`, a pair of these and
+        the
+    standard deviations of the heatmaps (B, K), the root of the mean squared distance from the mean, also relative.
+
+    Example::
+
+        SoftArgmax()(keras.ops.zeros((1, 28, 28, 68)))  # every keypoint at (0.5, 0.5)
 
     Args:
-        spread: Give the standard deviations as well.
-        name: The layer's name.
-        trainable: It has nothing to train.
-        dtype: What it computes in.
+        spread: Also output the standard deviations.
+        name: Name of the layer.
+        trainable: The layer has no weights.
+        dtype: Data type of the computation.
     """
 
     def __init__(
@@ -60,13 +65,13 @@ class SoftArgmax(keras.layers.Layer):  # type: ignore[misc]  # keras tells no ty
         self.spread = spread
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Lays out the cells of heatmaps of a fixed height and width."""
+        """Computes the cell centres; height and width must be known."""
         _, height, width, _ = input_shape
         if height is None or width is None:
-            raise ValueError(f"soft-argmax: expected heatmaps of a known height and width, received {input_shape}")
+            raise ValueError(f"soft-argmax: expected heatmaps of fixed height and width, received {input_shape}")
         self._size_wh = np.array([width, height], np.float32)
-        # In cells from the middle, and their squares: half precision, which some exports keep constants in, holds
-        # these exactly, and places relative to the crop only to a fifteenth of a pixel.
+        # In cells from the centre, and their squares. Exports in half precision represent these constants exactly, but
+        # positions relative to the crop only to a fifteenth of a pixel.
         cells = (cell_centers(height, width) - 0.5) * self._size_wh
         self._cells = np.round(2 * cells) / 2
         if self.spread:
@@ -74,9 +79,9 @@ class SoftArgmax(keras.layers.Layer):  # type: ignore[misc]  # keras tells no ty
 
     def call(self, logits: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, K, 2), or with `spread` that and (B, K)."""
-        # A softmax along the last axis and a 2-D product with a constant, with every size but the batch written down:
-        # converters then need no op that computes shapes. Channels go first before anything else, since ONNX has them
-        # there already: no transpose is left in its graph.
+        # A softmax along the last axis and a 2-D product with a constant, with all sizes fixed except the batch, so
+        # that converters need no shape computation. Channels are moved first, where ONNX has them already, so that its
+        # graph needs no transpose.
         count, num_keypoints = len(self._cells), logits.shape[-1]
         heatmaps = ops.reshape(ops.transpose(logits, (0, 3, 1, 2)), (-1, count))
         weights = ops.softmax(heatmaps, axis=-1)
@@ -94,31 +99,36 @@ class SoftArgmax(keras.layers.Layer):  # type: ignore[misc]  # keras tells no ty
         return (shape, shape[:2]) if self.spread else shape
 
     def get_config(self) -> dict[str, Any]:
-        """What makes this layer again."""
+        """The configuration of the layer."""
         return {**super().get_config(), "spread": self.spread}
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
 class ExpectedError(keras.layers.Layer):  # type: ignore[misc]  # keras tells no types
-    """How far off a point is expected to be, from its heatmap's standard deviation: ``exp(a + b ln(s / 0.03))``.
+    """The expected error of a keypoint, from the standard deviation s of its heatmap: ``exp(a + b ln(s / 0.03))``.
 
-    A heatmap must cover the cells that a point lies between, however sure it is, so its deviation is no error by
-    itself. The two numbers of each point are learned by likelihood (see `kpdetect.models.losses`), and `calibrate`
-    moves the first where validation faces tell that the errors are other ones.
+    A heatmap always covers the cells around a keypoint, so its standard deviation alone is not an error. The parameters
+    a and b of each keypoint are learned by likelihood (see `kpdetect.models.losses`); `calibrate` adjusts a on
+    validation faces.
 
     Shapes: (B, K) -> (B, K) float32, relative to the crop.
 
+    Example::
+
+        keypoints, spread = SoftArgmax(spread=True)(heatmaps)
+        uncertainty = ExpectedError()(spread)
+
     Args:
-        name: The layer's name.
-        trainable: Learn the two numbers.
-        dtype: What it computes in.
+        name: Name of the layer.
+        trainable: Whether a and b are trained.
+        dtype: Data type of the computation.
     """
 
     def __init__(self, name: str | None = None, trainable: bool = True, dtype: Any = "float32") -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Two numbers a point; at first, an error that is usual after some epochs, and in proportion to the spread."""
+        """Creates a and b of each keypoint. The initial error is proportional to the spread."""
         shape = (input_shape[-1],)
         start = keras.initializers.Constant(math.log(USUAL_ERROR))
         self.level = self.add_weight(shape=shape, initializer=start, name="level_bias")
@@ -129,7 +139,7 @@ class ExpectedError(keras.layers.Layer):  # type: ignore[misc]  # keras tells no
         return ops.exp(self.level + self.slope * ops.log(spread / USUAL_SPREAD))
 
     def calibrate(self, factor: npt.ArrayLike) -> None:
-        """Multiplies what it says by a factor, one for all points or one each, (K,)."""
+        """Multiplies the expected errors by `factor`, a number or one for each keypoint, (K,)."""
         self.level.assign(self.level + np.log(np.asarray(factor, np.float32)))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -138,19 +148,19 @@ class ExpectedError(keras.layers.Layer):  # type: ignore[misc]  # keras tells no
 
 
 def image_input(input_shape: tuple[int, int, int], offset: float = 0.0) -> tuple[Tensor, Tensor]:
-    """The way in of every architecture: raw pixels, scaled to [offset, offset + 1].
+    """The input of an architecture: raw pixels, which are scaled to [offset, offset + 1].
 
     Args:
         input_shape: (height, width, channels).
-        offset: What black becomes.
+        offset: The value of black after scaling.
 
     Returns:
-        The input named ``image``, (B, H, W, C) of 0-255, and the scaled pixels.
+        The input ``image``, (B, H, W, C) in [0, 255], and the scaled pixels.
     """
     image = keras.Input(input_shape, name=INPUT_NAME)
     return image, keras.layers.Rescaling(1 / 255, offset=offset, name="scale_pixels")(image)
 
 
 def normalize(x: Tensor, name: str | None = None, momentum: float = 0.9) -> Tensor:
-    """Batch normalisation with PyTorch's defaults: momentum 0.1 there is 0.9 here, epsilon 1e-5."""
+    """Batch normalisation with the defaults of PyTorch: its momentum 0.1 is 0.9 in Keras, epsilon is 1e-5."""
     return BatchNormalization(momentum=momentum, epsilon=1e-5, name=name)(x)

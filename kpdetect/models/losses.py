@@ -1,12 +1,12 @@
-"""Owns the losses: MSE, L1, smooth L1 and Wing, per point, with `keras.ops` alone.
+"""Keypoint losses: MSE, L1, smooth L1 and Wing.
 
-Every loss takes relative keypoints (B, K, 2) and a `unit` that both are multiplied by first: 100 measures in per cent
-of the crop, 224 / 50 in the seeds' ``(px - 100) / 50``. It gives one number per point, the mean of x and y, so that
-a sample weight (B, K) of zeros and ones, the points' visibility, weighs it; the batch's loss is the mean over the
-points that count. Hidden points need finite coordinates too: zero times NaN is NaN.
+Every loss takes relative keypoints (B, K, 2) and multiplies both by `unit` first: 100 measures in per cent of the crop,
+and 224 / 50 in the units ``(px - 100) / 50`` of the student projects. It returns one value per keypoint, the mean over
+x and y, so that the visibility (B, K) of zeros and ones can be the sample weight. The loss of a batch is the mean over
+the visible keypoints. Hidden keypoints need finite coordinates, because zero times NaN is NaN.
 
-Where the network tells a third number per point, (B, K, 3), it is how far off it expects the point to be, relative to
-the crop, and `error_likelihood` is added to every loss.
+If predictions are (B, K, 3), the third value is the expected error of the keypoint relative to the crop, and
+`error_likelihood` is added to the loss.
 """
 
 import math
@@ -17,21 +17,26 @@ from keras import ops
 
 from kpdetect.core.errors import KpdetectError, unknown_name
 
-Tensor = Any  # a keras tensor of whichever backend runs
+Tensor = Any  # a tensor of the Keras backend
 
 
-LIKELIHOOD_WEIGHT = 0.5  # beside a Wing loss of 2 to 3: what is said of an error must not cost the point itself
+LIKELIHOOD_WEIGHT = 0.5  # beside a Wing loss of 2 to 3, small enough not to compromise the keypoints
 
 
 def error_likelihood(distance: Tensor, expected: Tensor) -> Tensor:
-    """``ln u + d / u``, least where u is the mean of the distances d: a 2-D Laplace density's, without its constants.
+    """``ln u + d / u``, whose minimum is at the mean of the distances d. It is the negative log-likelihood of a Laplace
+    density in 2-D, without constants.
 
-    The distances are taken as they are, with no gradient: a network is not to get rid of a large error by calling it
-    expected. (LUVLi, Kumar et al., arXiv:2004.02980, has both learn from it.)
+    No gradient flows through the distances, so that a network cannot reduce this loss at the expense of its keypoints.
+    (In LUVLi, Kumar et al., arXiv:2004.02980, both learn from the likelihood.)
+
+    Example::
+
+        error_likelihood(distance=keras.ops.ones((1, 2)), expected=keras.ops.ones((1, 2)))  # [[1., 1.]]
 
     Args:
-        distance: (B, K), how far off the points are.
-        expected: (B, K), positive, how far off they were said to be, in the same unit.
+        distance: (B, K), the errors of the keypoints.
+        expected: (B, K), positive, their expected errors, in the same unit.
 
     Returns:
         (B, K).
@@ -40,25 +45,25 @@ def error_likelihood(distance: Tensor, expected: Tensor) -> Tensor:
 
 
 class KeypointLoss(keras.losses.Loss):  # type: ignore[misc]  # keras tells no types
-    """What the losses share: the unit, and the mean over the points that count.
+    """Base class of the losses: scales by the unit and averages over the visible keypoints.
+
+    Shapes: relative keypoints, true (B, K, 2) and predicted (B, K, 2) or, with expected errors, (B, K, 3) -> (B, K).
 
     Args:
-        unit: What relative coordinates are multiplied by; positive.
-        name: The loss's name.
-
-    Shapes: relative points, true (B, K, 2) and predicted (B, K, 2) or, with expected errors, (B, K, 3) -> (B, K).
+        unit: Factor for relative coordinates; positive.
+        name: Name of the loss.
 
     Raises:
         KpdetectError: The unit is not a positive number.
     """
 
     def __init__(self, unit: float = 1.0, name: str | None = None) -> None:
-        # The mean over weights, not over all points: a batch with many hidden points is not a quieter one.
+        # The mean over the weights, so that a batch with many hidden keypoints does not count less.
         super().__init__(name=name, reduction="mean_with_sample_weight")
         self.unit = _positive(unit, "unit")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """One number per point."""
+        """The loss of each keypoint, (B, K)."""
         difference = y_pred[..., :2] - y_true
         loss = ops.mean(self.of_difference(difference * self.unit), axis=-1)
         if y_pred.shape[-1] == 2:
@@ -67,29 +72,39 @@ class KeypointLoss(keras.losses.Loss):  # type: ignore[misc]  # keras tells no t
         return loss + LIKELIHOOD_WEIGHT * error_likelihood(distance, y_pred[..., 2])
 
     def of_difference(self, difference: Tensor) -> Tensor:
-        """The loss of each coordinate's difference, in units."""
+        """The loss of the difference of each coordinate, which is in units."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """What makes this loss again."""
+        """The configuration of the loss."""
         return {"unit": self.unit, "name": self.name}
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
 class MSE(KeypointLoss):
-    """The squared difference, ``d^2``."""
+    """The squared difference, ``d^2``.
+
+    Example::
+
+        model.compile(optimizer="adam", loss=MSE(unit=100.0))
+    """
 
     def of_difference(self, difference: Tensor) -> Tensor:
-        """Elementwise."""
+        """See `KeypointLoss.of_difference`."""
         return ops.square(difference)
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
 class L1(KeypointLoss):
-    """The absolute difference, ``|d|``."""
+    """The absolute difference, ``|d|``.
+
+    Example::
+
+        model.compile(optimizer="adam", loss=L1(unit=100.0))
+    """
 
     def of_difference(self, difference: Tensor) -> Tensor:
-        """Elementwise."""
+        """See `KeypointLoss.of_difference`."""
         return ops.abs(difference)
 
 
@@ -98,9 +113,13 @@ class SmoothL1(KeypointLoss):
     """``d^2 / (2 beta)`` below `beta`, ``|d| - beta / 2`` above (Girshick, *Fast R-CNN*, arXiv:1504.08083).
 
     Args:
-        unit: What relative coordinates are multiplied by.
-        beta: Where the parabola meets the line, in units; positive.
-        name: The loss's name.
+        unit: Factor for relative coordinates.
+        beta: The difference at which the parabola meets the line, in units; positive.
+        name: Name of the loss.
+
+    Example::
+
+        model.compile(optimizer="adam", loss=SmoothL1(unit=100.0, beta=2.0))
     """
 
     def __init__(self, unit: float = 1.0, beta: float = 1.0, name: str | None = None) -> None:
@@ -108,24 +127,29 @@ class SmoothL1(KeypointLoss):
         self.beta = _positive(beta, "beta")
 
     def of_difference(self, difference: Tensor) -> Tensor:
-        """Elementwise."""
+        """See `KeypointLoss.of_difference`."""
         size = ops.abs(difference)
         return ops.where(size < self.beta, ops.square(size) / (2 * self.beta), size - self.beta / 2)
 
     def get_config(self) -> dict[str, Any]:
-        """What makes this loss again."""
+        """The configuration of the loss."""
         return {**super().get_config(), "beta": self.beta}
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
 class Wing(KeypointLoss):
-    """``w ln(1 + |d| / c)`` below `width` w, a line above that meets it: small errors count (Feng, arXiv:1711.06753).
+    """``w ln(1 + |d| / c)`` below `width` w, and a line above. It emphasises small errors (Feng et al.,
+    arXiv:1711.06753).
 
     Args:
-        unit: What relative coordinates are multiplied by; the defaults suit 100, per cent of the crop.
-        width: Where the logarithm ends, the paper's w, in units; positive.
-        curvature: The paper's epsilon, in units: the smaller, the more a small error counts; positive.
-        name: The loss's name.
+        unit: Factor for relative coordinates; the defaults suit 100, per cent of the crop.
+        width: The difference at which the logarithm ends, w in the paper, in units; positive.
+        curvature: Epsilon in the paper, in units; positive. Small errors count more if it is small.
+        name: Name of the loss.
+
+    Example::
+
+        model.compile(optimizer="adam", loss=Wing(unit=100.0, width=6.0, curvature=2.0))
     """
 
     def __init__(
@@ -136,14 +160,16 @@ class Wing(KeypointLoss):
         self.curvature = _positive(curvature, "curvature")
 
     def of_difference(self, difference: Tensor) -> Tensor:
-        """Elementwise."""
+        """See `KeypointLoss.of_difference`."""
         size = ops.abs(difference)
-        drop = self.width - self.width * math.log1p(self.width / self.curvature)  # the paper's C joins the two parts
-        # Both branches are finite everywhere, so neither spoils the gradient of the other.
+        drop = self.width - self.width * math.log1p(
+            self.width / self.curvature
+        )  # C in the paper, which joins the two parts
+        # Both branches are finite everywhere, so that the gradient of neither is NaN.
         return ops.where(size < self.width, self.width * ops.log1p(size / self.curvature), size - drop)
 
     def get_config(self) -> dict[str, Any]:
-        """What makes this loss again."""
+        """The configuration of the loss."""
         return {**super().get_config(), "width": self.width, "curvature": self.curvature}
 
 
@@ -151,14 +177,17 @@ LOSSES: dict[str, type[KeypointLoss]] = {"mse": MSE, "l1": L1, "smooth_l1": Smoo
 
 
 def build(name: str, unit: float) -> KeypointLoss:
-    """A loss by its name, measured in `unit` of the crop.
+    """Builds a loss by name.
+
+    >>> build("wing", 100.0).width
+    6.0
 
     Args:
         name: One of `LOSSES`.
-        unit: What relative coordinates are multiplied by.
+        unit: Factor for relative coordinates.
 
     Raises:
-        KpdetectError: There is no such loss, or the unit is not positive.
+        KpdetectError: The loss is unknown, or the unit is not positive.
     """
     if name not in LOSSES:
         raise unknown_name("loss", name, LOSSES)

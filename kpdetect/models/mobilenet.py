@@ -1,4 +1,4 @@
-"""Owns `mobilenet`: a MobileNetV3-Small whose ImageNet weights Keras offers, under a small head for keypoints."""
+"""`mobilenet`: a MobileNetV3-Small with the ImageNet weights of Keras, and a small heatmap head."""
 
 import contextlib
 import sys
@@ -8,41 +8,44 @@ import keras
 from kpdetect.core.errors import KpdetectError
 from kpdetect.models.layers import INPUT_NAME, OUTPUT_NAME, SoftArgmax, Tensor
 
-SMALLEST_SIDE = 32  # pixels; below, Keras' backbone has no cell left
-STRIDE = 8  # pixels of the crop for a cell of the heat maps
-IMAGENET_SIDE = 224  # pixels, of the pictures that the weights were learned on; no weight depends on it
+SMALLEST_SIDE = 32  # pixels; smaller inputs leave the backbone without a cell
+STRIDE = 8  # pixels of the crop per cell of the heatmaps
+IMAGENET_SIDE = 224  # pixels, the input size of the ImageNet training; no weight depends on it
 IMAGENET_ALPHAS = (0.75, 1.0)
 
 
 def mobilenet(
     num_keypoints: int, input_shape: tuple[int, int, int], alpha: float = 1.0, pyramid_width: int = 64
 ) -> keras.Model:
-    """MobileNetV3-Small (Howard et al., arXiv:1905.02244), a pyramid back up to stride 8, and soft-argmax.
+    """MobileNetV3-Small (Howard et al., arXiv:1905.02244), a feature pyramid up to stride 8, and soft-argmax.
 
-    Heat maps, as `compact` has them, and no dense layers over the deepest cells: after eight epochs from random
-    weights on 1,500 drawn faces the NME was 17.8 % with dense layers, a mean face, and 10.9 % with these. They have a
-    third fewer weights at 112 pixels, and those fit crops of any size. Both export to TFLite and ONNX exactly; int8
-    suits dense layers better.
+    Heatmaps learn faster than dense layers over the deepest cells. They also have fewer weights, and these fit crops of
+    any size.
 
-    The backbone's convolutions of stride 2 pad on one side, so that cell i of stride 8 looks at pixel 8 i + 7, and
-    not at the middle of its own pixels, 8 i + 3.5. The picture is therefore moved by 4 pixels on its way in (the last
-    4 rows and columns, of the margin about a face, are lost), and the points by half a pixel on their way out. Coarser
-    levels stay off by a fraction of their cells; they say what is where roughly.
+    The convolutions of stride 2 in the backbone pad on one side, so cell i at stride 8 is centred on pixel 8 i + 7
+    instead of 8 i + 3.5. The picture is therefore shifted by 4 pixels at the input, which loses the last 4 rows and
+    columns of the margin, and the keypoints by half a pixel at the output. Coarser levels remain off by a fraction of
+    their cells, which only affects context.
 
-    The backbone brings its own preprocessing, [0, 255] to [-1, 1], as its weights expect it. Its batch normalisation
-    averages over ten batches and not over Keras' thousand: a training on few faces ends before a thousand are seen.
+    The backbone contains its own preprocessing, [0, 255] to [-1, 1]. Its batch normalisation averages over about 10
+    batches instead of Keras' 1000, because a training on few faces is shorter than that.
+
+    Example::
+
+        model = mobilenet(68, (112, 112, 3))
+        model(crops)  # (B, 68, 2)
 
     Args:
-        num_keypoints: K; a heat map each.
-        input_shape: (height, width, 3), multiples of 8 from 32; 112 and 224 are usual.
+        num_keypoints: K, the number of heatmaps.
+        input_shape: (height, width, 3); height and width are multiples of 8 and at least 32.
         alpha: Width of the backbone relative to the paper's; ImageNet weights exist for 0.75 and 1.
-        pyramid_width: Channels of the way back up.
+        pyramid_width: Channels of the upsampling path.
 
     Returns:
-        Raw pixels (B, H, W, 3) -> relative keypoints (B, K, 2) in (0, 1), float32.
+        A model from raw pixels (B, H, W, 3) to relative keypoints (B, K, 2) in (0, 1), float32.
 
     Raises:
-        KpdetectError: The input is grey, too small, or no multiple of 8.
+        KpdetectError: The input is grey, too small, or not a multiple of 8.
     """
     _check(input_shape)
     image = keras.Input(input_shape, name=INPUT_NAME)
@@ -60,8 +63,8 @@ def mobilenet(
 
 
 def _pyramid(backbone: keras.Model, width: int) -> Tensor:
-    """The backbone's last features of strides 8, 16 and 32, each made `width` channels, enlarged and added up."""
-    # What goes into a convolution of stride 2 is the last and widest of the stride before.
+    """Adds the last features of the backbone at strides 8, 16 and 32, projected to `width` channels and upsampled."""
+    # The input of a convolution of stride 2 is the last and widest feature of the stride before it.
     finer = [backbone.get_layer(f"expanded_conv_{block}_depthwise_pad").input for block in (3, 8)]
     laterals = [
         keras.layers.Conv2D(width, 1, name=f"lateral{STRIDE << level}")(features)
@@ -69,19 +72,20 @@ def _pyramid(backbone: keras.Model, width: int) -> Tensor:
     ]
     x = laterals.pop()
     for lateral in reversed(laterals):
-        # 112 pixels are 7 and then 4 cells, so not always twice the size. In float32 as in `compact`.
+        # The sizes do not always double: 112 pixels are 7 cells at stride 16 and 4 at stride 32. Float32 as in
+        # `heatmaps`.
         x = keras.layers.Resizing(*lateral.shape[1:3], dtype="float32")(x)
         x = keras.layers.Add()([x, lateral])
     return x
 
 
 def imagenet_backbone(alpha: float = 1.0) -> keras.Model:
-    """The backbone of `mobilenet` with weights learned on ImageNet, its layers named as there.
+    """The backbone of `mobilenet` with ImageNet weights and the same layer names.
 
-    Keras keeps the file in ``~/.keras/models``, and downloads it where it is not there (4 MB).
+    Keras downloads the file (4 MB) once, to ``~/.keras/models``.
 
     Raises:
-        KpdetectError: Keras could not download it, or has none of this width.
+        KpdetectError: The download failed, or no weights exist for this width.
     """
     if alpha not in IMAGENET_ALPHAS:
         raise KpdetectError(
@@ -90,11 +94,11 @@ def imagenet_backbone(alpha: float = 1.0) -> keras.Model:
         )
     shape = (IMAGENET_SIDE, IMAGENET_SIDE, 3)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # Keras' progress is no result
+        with contextlib.redirect_stdout(sys.stderr):  # progress is not a result
             return keras.applications.MobileNetV3Small(
                 input_shape=shape, alpha=alpha, include_top=False, weights="imagenet"
             )
-    except Exception as error:  # keras raises a plain Exception where a download fails
+    except Exception as error:  # Keras raises a plain Exception if a download fails
         reason = " ".join(str(error).split())
         raise KpdetectError(
             f"Keras could not download the ImageNet weights ({reason}); go online, or start without: --weights none"
@@ -107,6 +111,6 @@ def _check(input_shape: tuple[int, int, int]) -> None:
         raise KpdetectError(f"mobilenet: expected RGB, 3 channels, received {channels}")
     if min(height, width) < SMALLEST_SIDE or height % STRIDE or width % STRIDE:
         raise KpdetectError(
-            f"mobilenet: expected a height and width from {SMALLEST_SIDE} that divide by {STRIDE}, "
+            f"mobilenet: expected a height and width of at least {SMALLEST_SIDE} that are multiples of {STRIDE}, "
             f"received {height}x{width}"
         )

@@ -1,4 +1,4 @@
-"""Owns how a network's outputs are called, and how a training sees them: as one tensor, since a loss takes one."""
+"""The outputs of a network by name, and joined into one tensor for training, because a loss takes one tensor."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,12 @@ from kpdetect.models.layers import OUTPUT_NAME, UNCERTAINTY_NAME, Tensor
 
 @keras.saving.register_keras_serializable(package="kpdetect")
 class JoinOutputs(keras.layers.Layer):  # type: ignore[misc]  # keras tells no types
-    """Keypoints (B, K, 2) and uncertainty (B, K) as one tensor (B, K, 3), in float32 whatever the policy."""
+    """Joins keypoints (B, K, 2) and uncertainty (B, K) into one tensor (B, K, 3), always in float32.
+
+    Example::
+
+        JoinOutputs()(keypoints, uncertainty)  # (B, 68, 3)
+    """
 
     def __init__(self, name: str | None = None, trainable: bool = True, dtype: Any = "float32") -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
@@ -22,13 +27,15 @@ class JoinOutputs(keras.layers.Layer):  # type: ignore[misc]  # keras tells no t
 
 
 def named_outputs(model: keras.Model) -> dict[str, Tensor]:
-    """A network's output tensors by name: ``keypoints``, and ``uncertainty`` where it tells that too."""
+    """The output tensors of a network by name: ``keypoints`` and, if it has that output, ``uncertainty``."""
     output = model.output
     return dict(output) if isinstance(output, Mapping) else {OUTPUT_NAME: output}
 
 
 def for_training(model: keras.Model) -> keras.Model:
-    """The same network, of the same weights, as `fit` takes it: (B, K, 2), or (B, K, 3) with the uncertainty third."""
+    """The network for `fit`, with shared weights: it outputs (B, K, 2), or (B, K, 3) with the uncertainty as the third
+    value.
+    """
     outputs = named_outputs(model)
     if UNCERTAINTY_NAME not in outputs:
         return model
@@ -37,7 +44,7 @@ def for_training(model: keras.Model) -> keras.Model:
 
 
 def split_joined(predicted: Any) -> dict[str, Any]:
-    """What a network or its view for training gave, by name; (B, K, 3) is cut in two."""
+    """Predictions of a network, or of its version for training, by name: splits (B, K, 3) into two arrays."""
     if isinstance(predicted, Mapping):
         return dict(predicted)
     if predicted.shape[-1] == 2:
