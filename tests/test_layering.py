@@ -26,7 +26,19 @@ PACKAGES = (
 )
 """From the bottom up: a package may import from those before it."""
 
-COMMANDS = ("train", "tune", "evaluate", "export", "benchmark", "show", "predict", "track", "label", "__main__")
+COMMANDS = (
+    "train",
+    "tune",
+    "evaluate",
+    "convert",
+    "export",
+    "benchmark",
+    "show",
+    "predict",
+    "track",
+    "label",
+    "__main__",
+)
 """Modules at the top; each may import from every package and from no other command."""
 
 

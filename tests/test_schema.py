@@ -94,7 +94,7 @@ def test_a_single_point_is_its_own_scheme():
     assert nose.name != IMM58.name
 
 
-@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+@pytest.mark.parametrize("schema", [schema for schema in SCHEMAS.values() if "chin" in schema.point_names])
 def test_a_subset_keeps_what_all_its_parts_are_there_for(schema):
     corners = schema.subset(["left_eye_outer", "right_eye_outer", "chin"])
     assert corners.flip_permutation == (1, 0, 2)

@@ -108,6 +108,39 @@ class Annotations:
             self, schema=schema, keypoints=self.keypoints[:, index], visible=self.visible[:, index]
         )
 
+    @classmethod
+    def from_dataframe(cls, frame: Any, folder: str = "", name: str = "dataframe") -> "Annotations":
+        """Reads labelled faces from a pandas data frame with the columns that `kpdetect.data.read_csv` takes.
+
+        Example:
+            ``Annotations.from_dataframe(pandas.read_csv("faces.csv"))``
+
+        Args:
+            frame: One face per row; NaN for points that are not labelled.
+            folder: Folder to which the paths of images are relative; by default the current folder.
+            name: Name of the data set in results.
+
+        Raises:
+            DataError: Rows are invalid; the error lists all of them, counted from 0.
+            KpdetectError: The columns are not those of labelled faces.
+        """
+        from kpdetect.data.readers.tabular import read_dataframe
+
+        return read_dataframe(frame, folder, name)
+
+    def to_dataframe(self) -> Any:
+        """Returns a pandas data frame: image, x and y of each point, subject and the face box of each face.
+
+        Example:
+            ``annotations.to_dataframe().to_csv("faces.csv", index=False)``
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        from kpdetect.data.writers.tables import to_dataframe
+
+        return to_dataframe(self)
+
 
 def with_image_boxes(annotations: Annotations) -> Annotations:
     """Returns the faces with whole images as boxes, for models of images with one face each.

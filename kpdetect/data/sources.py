@@ -1,14 +1,26 @@
 """Loads labelled faces from the SPEC of a command line: ``youtube-faces:DIR``, ``ibug:PLACE``, ``csv:FILE``, …"""
 
+import os
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from kpdetect.core.errors import DataError, KpdetectError, unknown_name
 from kpdetect.data import synthetic
 from kpdetect.data.annotations import Annotations, concatenate
+from kpdetect.data.detect_kind import detect_kind
 from kpdetect.data.readers.asf import read_imm
+from kpdetect.data.readers.coco import read_coco
+from kpdetect.data.readers.cvat import read_cvat
 from kpdetect.data.readers.ibug import read_dlib, read_ibug, read_pts
+from kpdetect.data.readers.kaggle import read_kaggle
+from kpdetect.data.readers.label_studio import read_label_studio
+from kpdetect.data.readers.labelme import read_labelme
+from kpdetect.data.readers.lp300w import read_300w_lp
 from kpdetect.data.readers.tabular import read_csv, read_youtube_faces
+from kpdetect.data.readers.wflw import read_wflw
+from kpdetect.data.readers.yolo import SPLITS, read_yolo
 
 SYNTHETIC_COUNT = 1000  # faces if no number is given: rendered in seconds, and enough for a first training
 
@@ -54,9 +66,12 @@ def load_sets(spec: str, skip_bad_rows: bool = False) -> list[Annotations]:
     ['synthetic', 'synthetic']
 
     Args:
-        spec: ``youtube-faces:DIR``, ``youtube-faces-published-test:DIR`` (shares people with the training list),
-            ``ibug:DIR_OR_XML``, ``imm:DIR``, ``imm-train:DIR`` (persons 1-32), ``imm-val:DIR`` (persons 33-40),
-            ``csv:FILE`` or ``synthetic[:N[:SEED]]``. Several are separated by commas.
+        spec: ``KIND:PLACE``; several are separated by commas. The kinds are ``youtube-faces:DIR``,
+            ``youtube-faces-published-test:DIR`` (shares people with the training list), ``ibug:DIR_OR_XML``,
+            ``imm:DIR``, ``imm-train:DIR`` (persons 1-32), ``imm-val:DIR`` (persons 33-40), ``csv:FILE``,
+            ``coco:FILE.json``, ``yolo:DATA.yaml[:SPLIT]``, ``cvat:FILE.xml``, ``labelme:DIR``,
+            ``label-studio:FILE.json``, ``kaggle:FILE.csv``, ``wflw:LIST.txt``, ``300w-lp:DIR``, ``dlib:FILE.xml``,
+            ``pts:DIR`` and ``synthetic[:N[:SEED]]``. The kind of an existing file or folder without one is detected.
         skip_bad_rows: Leave out invalid rows and count them in `Annotations.skipped`, instead of raising.
 
     Raises:
@@ -69,9 +84,7 @@ def load_sets(spec: str, skip_bad_rows: bool = False) -> list[Annotations]:
     sets: list[Annotations] = []
     problems: list[str] = []
     for part in parts:
-        kind, _, place = part.partition(":")
-        if kind not in SOURCES:
-            raise unknown_name("kind of data", kind, SOURCES)
+        kind, place = _kind_and_place(part)
         source = SOURCES[kind]
         if not place and not source.place.startswith("["):
             raise KpdetectError(f"data: expected {kind}:{source.place}, received nothing after the kind")
@@ -82,6 +95,28 @@ def load_sets(spec: str, skip_bad_rows: bool = False) -> list[Annotations]:
     if problems:
         raise DataError(problems)
     return sets
+
+
+def _kind_and_place(part: str) -> tuple[str, str]:
+    """Splits one SPEC; the kind of a file or folder without one is detected and printed to stderr."""
+    kind, _, place = part.partition(":")
+    if kind in SOURCES:
+        return kind, place
+    path, _, split = part.rpartition(":")
+    path = path if split in SPLITS and path else part  # data.yaml:val
+    detected = detect_kind(path)
+    if detected is not None:
+        print(f"{part}: read as {detected}:{part}", file=sys.stderr)
+        return detected, part
+    if os.path.exists(path):
+        raise KpdetectError(
+            f"{part}: expected KIND:PLACE, and the kind of this {'folder' if os.path.isdir(path) else 'file'} was not "
+            f"recognised; write for example csv:{part}. The kinds are {', '.join(sorted(SOURCES))}"
+        )
+    if re.search(r"[./\\]", kind):
+        suggested = {".json": "coco", ".xml": "dlib", ".yaml": "yolo"}.get(os.path.splitext(path)[1].lower(), "csv")
+        raise KpdetectError(f"{part}: expected KIND:PLACE such as {suggested}:{part}, and found nothing at {path}")
+    raise unknown_name("kind of data", kind, SOURCES)
 
 
 def _synthetic(place: str, _skip_bad_rows: bool) -> Annotations:
@@ -109,6 +144,14 @@ SOURCES: dict[str, Source] = {
     "imm-train": Source("DIR", lambda place, skip: read_imm(place, "train", skip)),
     "imm-val": Source("DIR", lambda place, skip: read_imm(place, "val", skip)),
     "csv": Source("FILE", read_csv),
+    "coco": Source("FILE.json", read_coco),
+    "yolo": Source("DATA.yaml[:SPLIT]", read_yolo),
+    "cvat": Source("FILE.xml", read_cvat),
+    "labelme": Source("DIR", read_labelme),
+    "label-studio": Source("FILE.json", read_label_studio),
+    "kaggle": Source("FILE.csv", read_kaggle),
+    "wflw": Source("LIST.txt", read_wflw),
+    "300w-lp": Source("DIR", read_300w_lp),
     "synthetic": Source("[N[:SEED]]", _synthetic),
 }
 """The kinds of SPEC by name."""

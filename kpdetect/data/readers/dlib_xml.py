@@ -1,19 +1,14 @@
 """Parses the XML of dlib's ``imglab``: images, their boxes and the boxes' parts, each with its line.
 
-``<image file=…>`` contains ``<box top=… left=… width=… height=…>``, which contains ``<part name=… x=… y=…>``.
-
-Untrusted XML is safe to read: a document with a DOCTYPE is refused at that point. Only a DOCTYPE can declare entities,
-so none can expand exponentially ("billion laughs") or name a file or an address. The stylesheet that dlib declares is
-not loaded. The parser is Python's own expat with a handler that raises, and not defusedxml, because expat gives the
-line of each element for error messages and needs no dependency.
+``<image file=…>`` contains ``<box top=… left=… width=… height=…>``, which contains ``<part name=… x=… y=…>``. The
+stylesheet that dlib declares is not loaded.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from xml.parsers import expat
 
 from kpdetect.core.errors import KpdetectError
+from kpdetect.data.readers.files import parse_xml
 
 
 @dataclass(frozen=True)
@@ -64,69 +59,31 @@ def read_document(file: str) -> Document:
     Raises:
         KpdetectError: The file does not exist, is not dlib's XML, or has a DOCTYPE. The text names the line.
     """
-    if not os.path.isfile(file):
-        raise KpdetectError(f"{file}: expected an XML file of dlib's imglab, found nothing")
-    builder = _Builder(file)
-    try:
-        with open(file, "rb") as stream:
-            builder.parser.ParseFile(stream)
-    except KpdetectError:
-        raise
-    except expat.ExpatError as error:
-        problem = expat.ErrorString(error.code)
-        raise KpdetectError(f"{file}:{error.lineno}: expected well-formed XML: {problem}") from error
-    except (LookupError, ValueError) as error:  # an encoding that Python does not know or cannot use for XML
-        raise KpdetectError(f"{file}:1: expected XML in UTF-8 or ISO-8859-1: {error}") from error
-    except OSError as error:
-        raise KpdetectError(f"{file}: expected a readable file: {error.strerror}") from error
-    return Document(" ".join("".join(builder.text).split()), builder.images)
+    images: list[Image] = []
+    text: list[str] = []
+    open_tags: list[str] = []
 
-
-class _Builder:
-    """Collects the elements that expat reports."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.images: list[Image] = []
-        self.text: list[str] = []
-        self.open: list[str] = []
-        self.parser = expat.ParserCreate()
-        self.parser.StartDoctypeDeclHandler = self._refuse
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
-        self.parser.CharacterDataHandler = self._characters
-
-    @property
-    def _where(self) -> str:
-        return f"{self.file}:{self.parser.CurrentLineNumber}"
-
-    def _refuse(self, *_declaration: object) -> None:
-        raise KpdetectError(
-            f"{self._where}: expected dlib's XML, received a DOCTYPE, which can declare entities that expand without "
-            "limit or read other files; delete it if you trust the file"
-        )
-
-    def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        if not self.open and tag != "dataset":
-            raise KpdetectError(f"{self._where}: expected dlib's XML, which begins with <dataset>, received <{tag}>")
-        element = Element(self._where, attributes)
+    def start(tag: str, attributes: dict[str, str], where: str) -> None:
+        if not open_tags and tag != "dataset":
+            raise KpdetectError(f"{where}: expected dlib's XML, which begins with <dataset>, received <{tag}>")
+        outer = {"box": "image", "part": "box"}.get(tag)
+        if outer is not None and open_tags[-1] != outer:
+            raise KpdetectError(f"{where}: expected <{tag}> inside <{outer}>, received it in <{open_tags[-1]}>")
+        element = Element(where, attributes)
         if tag == "image":
-            self.images.append(Image(element))
+            images.append(Image(element))
         elif tag == "box":
-            self._check_inside("image", tag)
-            self.images[-1].boxes.append(Box(element))
+            images[-1].boxes.append(Box(element))
         elif tag == "part":
-            self._check_inside("box", tag)
-            self.images[-1].boxes[-1].parts.append(element)
-        self.open.append(tag)
+            images[-1].boxes[-1].parts.append(element)
+        open_tags.append(tag)
 
-    def _check_inside(self, outer: str, tag: str) -> None:
-        if self.open[-1] != outer:
-            raise KpdetectError(f"{self._where}: expected <{tag}> inside <{outer}>, received it in <{self.open[-1]}>")
+    def end(_tag: str) -> None:
+        open_tags.pop()
 
-    def _end(self, _tag: str) -> None:
-        self.open.pop()
+    def characters(piece: str) -> None:
+        if open_tags in (["dataset", "name"], ["dataset", "comment"]):
+            text.append(piece if open_tags[-1] == "comment" else f"{piece} ")
 
-    def _characters(self, text: str) -> None:
-        if self.open in (["dataset", "name"], ["dataset", "comment"]):
-            self.text.append(text if self.open[-1] == "comment" else f"{text} ")
+    parse_xml(file, "dlib's XML", start, end, characters)
+    return Document(" ".join("".join(text).split()), images)

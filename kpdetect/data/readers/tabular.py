@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +103,25 @@ def read_csv(file: str, skip_bad_rows: bool = False) -> Annotations:
     table = _open_table(file)
     reader = _RowReader(table.file, os.path.dirname(file), table.columns, str, table.decimal_comma)
     return _annotations(table, reader, os.path.basename(file), skip_bad_rows)
+
+
+def read_dataframe(frame: Any, folder: str = "", name: str = "dataframe") -> Annotations:
+    """Reads a pandas data frame with the columns of `read_csv`; see `Annotations.from_dataframe`."""
+    header = [str(column) for column in frame.columns]
+    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    if not header or not rows:
+        raise KpdetectError(f"{name}: expected columns and rows, received {len(header)} columns and {len(rows)} rows")
+    columns = columns_of_header(header, name, rows[0], folder)
+    reader = _RowReader(name, folder, columns, str)
+    faces = drop_missing_values([reader.read(number, cells) for number, cells in enumerate(rows)], name)
+    return assemble_labelled(faces, columns.schema, name)
+
+
+def _cell(value: Any) -> str:
+    """Returns a value of a data frame as text; empty for NaN, None and pandas' own missing value."""
+    if value is None or value != value or type(value).__name__ == "NAType":
+        return ""
+    return str(value.item() if isinstance(value, np.generic) else value).strip()
 
 
 _NumberedRow = tuple[int, list[str]]
@@ -248,8 +268,8 @@ class _RowReader:
         if half.any():
             name = self.columns.schema.point_names[int(half.argmax())]
             raise BadRow(f"point '{name}': expected x and y, or two empty cells; received one of the two")
-        if not np.isfinite(points).any():
-            raise BadRow("expected at least one visible point, received only empty cells")
+        if not np.isfinite(points).any() and not any(cells[index] for index in self.columns.box):
+            raise BadRow("expected at least one visible point or a face box, received only empty cells")
         return points.astype(np.float32)
 
     def _numbers(self, cells: list[str], indices: tuple[int, ...]) -> npt.NDArray[np.float64]:
