@@ -321,7 +321,7 @@ def test_files_carry_the_name_of_the_run_or_one_that_is_given(sources, tmp_path)
     (run / "run.json").write_text("{}")
     assert "my_run.keras" in export_model(run, tmp_path / "a", ("keras",)).files
     assert "nose-2.keras" in export_model(run, tmp_path / "b", ("keras",), name="nose-2").files
-    with pytest.raises(KpdetectError, match=r"--name: expected letters.*received '\.\./up'"):
+    with pytest.raises(KpdetectError, match=mentions("--name", "../up")):
         export_model(run, tmp_path / "c", ("keras",), name="../up")
 
 
@@ -419,7 +419,7 @@ def test_an_empty_out_is_used(sources, tmp_path) -> None:
 @pytest.mark.parametrize("package", ["tensorflow", "tf2onnx"])
 def test_a_missing_package_names_its_install_line(sources, tmp_path, monkeypatch, package) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtra, match=mentions(package, 'pip install "kpdetect[train]"')):
+    with pytest.raises(MissingExtra, match=mentions(package, "pip install", "[train]")):
         export_model(sources["imm-nose"], tmp_path / "e")
     assert not (tmp_path / "e").exists()
 

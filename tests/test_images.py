@@ -161,7 +161,7 @@ HUGE = {
 @pytest.mark.parametrize("kind", HUGE)
 def test_no_format_is_decoded_whose_size_is_unknown_or_above_the_limit(monkeypatch, kind):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(KpdetectError, match=r"a\.bin: expected "):
+    with pytest.raises(KpdetectError, match=mentions("a.bin")):
         decode_image(HUGE[kind], "a.bin")
 
 
@@ -216,7 +216,7 @@ def test_heic_is_read_where_pillow_heif_is_installed(tmp_path):
     assert np.abs(read_image(path).astype(int) - gradient(24, 40)).mean() < 5
     assert image_size(path) == (24, 40)
     path.write_bytes(path.read_bytes()[:400])
-    with pytest.raises(KpdetectError, match=r"phone\.HEIC: expected a complete image"):
+    with pytest.raises(KpdetectError, match=mentions(str(path))):
         read_image(path)
 
 
@@ -224,7 +224,7 @@ def test_heic_names_the_extra_where_it_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     path = tmp_path / "IMG_0001.HEIC"
     path.write_bytes(bytes([0, 0, 0, 24]) + b"ftypheic" + bytes(4) + b"mif1heic")
-    with pytest.raises(MissingExtra, match=r"IMG_0001\.HEIC.*kpdetect\[heif\]"):
+    with pytest.raises(MissingExtra, match=mentions(str(path), "pip install", "[heif]")):
         read_image(path)
 
 

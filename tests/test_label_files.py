@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import mentions
 
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.images import write_image
@@ -270,7 +271,7 @@ class TestOtherPoints:
 
     def test_a_part_twice_is_a_bad_row(self, folder):
         box = self.box(nose=(1, 2), chin=(3, 9)).replace("chin", "nose")
-        with pytest.raises(DataError, match="'nose' again"):
+        with pytest.raises(DataError, match=mentions("nose")):
             load(f"dlib:{self.xml(folder, box, '')}")
 
     def test_a_size_of_many_digits_is_looked_up(self, folder):
@@ -278,7 +279,7 @@ class TestOtherPoints:
         box = self.box(left_eye=(70, 30), nose=(55, 50))
         assert len(load(f"dlib:{self.xml(folder, box, box, size=size)}")) == 2
         long = box.replace("70", "9" * 5000)
-        with pytest.raises(DataError, match="expected x and y as finite numbers"):
+        with pytest.raises(DataError, match=mentions("faces.xml", "x", "y")):
             load(f"dlib:{self.xml(folder, long, '')}")
 
     @pytest.mark.parametrize("kind", ["pts", "ibug"])
@@ -293,5 +294,5 @@ class TestOtherPoints:
         for name, count in (("a", 3), ("b", 3), ("c", 2)):
             write_image(folder / f"{name}.png", np.zeros((90, 90, 3), np.uint8))
             (folder / f"{name}.pts").write_text("\n".join(f"{10 + i} {20 + i}" for i in range(count)))
-        with pytest.raises(DataError, match=r"c\.pts:2: expected 3 points"):
+        with pytest.raises(DataError, match=mentions("c.pts:2", "3")):
             load(f"pts:{folder}")

@@ -266,5 +266,5 @@ def test_a_model_that_tells_another_uncertainty_than_its_spec_is_told(uncertaint
 )
 def test_a_missing_package_names_its_install_line(folder, monkeypatch, kind, package, extra) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtra, match=mentions(package, f'pip install "kpdetect[{extra}]"')):
+    with pytest.raises(MissingExtra, match=mentions(package, "pip install", f"[{extra}]")):
         runtime.load(folder / kind)

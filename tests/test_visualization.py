@@ -201,5 +201,5 @@ class TestReports:
 
     def test_without_matplotlib_the_install_line_is_named(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-        with pytest.raises(MissingExtra, match=mentions('pip install "kpdetect[train]"')):
+        with pytest.raises(MissingExtra, match=mentions("pip install", "[train]")):
             visualization.box_jitter_curve({"shift": [(0, 0.05)]}, tmp_path / "b.png")
