@@ -111,12 +111,12 @@ def test_lines_come_at_each_tenth_but_not_too_often(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    lines = TenthLines("epoch 1/2", 200)
-    for step in range(1, 201):
+    lines = TenthLines("epoch 1/2", 300)
+    for step in range(1, 301):
         now[0] += 0.1
         lines.update(step, f"loss {step}")
     printed = capsys.readouterr().err.splitlines()
-    assert printed[0] == "epoch 1/2: 10 %, loss 20, 0:18 left"
+    assert printed[0] == "epoch 1/2: 10 %, loss 30, 0:27 left"
     assert [line.split(":")[1].split("%")[0].strip() for line in printed] == [str(10 * n) for n in range(1, 10)]
     fast = TenthLines("fast", 10)
     for step in range(1, 11):

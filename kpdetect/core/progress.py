@@ -7,7 +7,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-SECONDS_BETWEEN_LINES = 1.0
+SECONDS_BETWEEN_LINES = 2.0
 """Least time between two lines, so that short loops print none."""
 
 
@@ -21,7 +21,7 @@ class TenthLines:
 
     Example:
         >>> lines = TenthLines("caching", total=1000)
-        >>> lines.update(100)  # prints a line on stderr if a second has passed
+        >>> lines.update(100)  # prints a line on stderr if two seconds have passed
     """
 
     def __init__(self, label: str, total: int, done: int = 0) -> None:
