@@ -1,10 +1,14 @@
 """From a photograph to points in its own pixels, with a model and a detector whose answers are known."""
 
+import copy
 import dataclasses
 import inspect
+import io
 import json
+import pickle
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -284,6 +288,64 @@ class TestPredictor:
         with pytest.raises(KpdetectError, match=r"predictor\(image\)"):
             Predictor(ConstantModel()).batch(images)
 
+    @pytest.mark.parametrize("side", [1e5, 1e9, 1e30])
+    def test_a_box_far_larger_than_the_photograph_is_cut(self, side):
+        """Else the crop takes gigabytes."""
+        photo = np.full((100, 200, 3), 9, np.uint8)
+        for box in [(-side, -side, side, side), (10, 10, side, 60), (-side, 10, 50, side)]:
+            (face,) = Predictor(ConstantModel())(photo, boxes=[box])
+            np.testing.assert_array_equal(face.detection_box, np.clip(box, -400, [600, 500, 600, 500]))
+            assert np.isfinite(face.keypoints).all()
+        tracemalloc.start()
+        Predictor(ConstantModel())(photo, boxes=[(-side, -side, side, side)])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 20 * photo.nbytes
+
+    def test_boxes_of_a_detector_are_cut_too_and_those_outside_left_out(self):
+        found = Predictor(ConstantModel(), finds((-1e9, 0, 90, 90), (1e9, 0, 2e9, 90), (5, 5, 9, 9)))(PHOTO)
+        assert [face.detection_box.tolist() for face in found] == [[-400, 0, 90, 90], [5, 5, 9, 9]]
+
+    def test_a_box_over_the_border_is_kept(self):
+        (face,) = Predictor(ConstantModel())(PHOTO, boxes=[(-150, -120, 340, 210)])
+        assert face.detection_box.tolist() == [-150, -120, 340, 210]
+
+    def test_bytes_open_files_and_pil_images_are_as_the_path(self, tmp_path):
+        pillow = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib, in kpdetect[test]")
+        photo = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+        file = tmp_path / "photo.png"
+        write_image(file, photo)
+        model, boxes = BrightestModel(), [(10, 10, 50, 50)]
+        (expected,) = Predictor(model)(file, boxes)
+        data = file.read_bytes()
+        with file.open("rb") as opened, pillow.open(file) as pil_image:
+            for image in (data, bytearray(data), memoryview(data), io.BytesIO(data), opened, pil_image):
+                np.testing.assert_array_equal(Predictor(model)(image, boxes)[0].keypoints, expected.keypoints)
+        with file.open(encoding="latin-1") as text, pytest.raises(KpdetectError, match=mentions("'rb'")):
+            Predictor(model)(text, boxes)
+        with pytest.raises(KpdetectError, match="image"):
+            Predictor(model)(b"no photograph", boxes)
+
+    def test_a_predictor_is_pickled_and_copied_as_its_arguments(self):
+        photo = load("synthetic:1")
+        pixels = photo.read(photo.paths[0])
+        first = Predictor(second_look=False, min_score=0.3)
+        (expected,) = first(pixels)
+        for other in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first), copy.copy(first)):
+            (face,) = other(pixels)
+            np.testing.assert_array_equal(face.keypoints, expected.keypoints)
+            assert other.model is not first.model
+        assert len(pickle.dumps(first)) < 1000
+
+    def test_a_face_is_pickled_and_copied(self):
+        (face,) = Predictor(TellingModel(FACE_SCORE), no_detector)(PHOTO, boxes=[(40, 30, 60, 50)])
+        for other in (pickle.loads(pickle.dumps(face)), copy.deepcopy(face)):
+            assert other.schema == face.schema
+            assert (other.score, str(other)) == (face.score, str(face))
+            for name in ("keypoints", "uncertainty", "detection_box", "box"):
+                np.testing.assert_array_equal(getattr(other, name), getattr(face, name))
+        assert dataclasses.asdict(face)["keypoints"].tolist() == face.keypoints.tolist()
+
     def test_rows_of_plain_numbers_are_a_photograph(self):
         (face,) = Predictor(ConstantModel())([[0.5] * 40] * 30, [(0, 0, 9, 9)])
         assert face.keypoints.shape == (3, 2)
@@ -464,6 +526,32 @@ class TestMinScore:
         assert self.found() == [self.SURE]
         assert set(self.found(min_score=0)) == {self.SURE, self.UNSURE}
         assert self.found(min_score=1) == []
+
+    def test_rejected_boxes_are_counted(self):
+        predictor = Predictor(TellingModel(FACE_SCORE), finds(self.SURE, self.UNSURE, self.UNSURE))
+        (result,) = predictor.results([self.PHOTO])
+        assert ([face.detection_box.tolist() for face in result.faces], result.below_min_score) == (
+            [list(self.SURE)],
+            2,
+        )
+        (result,) = predictor.results([self.PHOTO], [[self.SURE, self.UNSURE]])
+        assert (len(result.faces), result.below_min_score) == (2, 0)
+
+    def test_the_command_prints_how_many_boxes_were_rejected(self, monkeypatch, tmp_path, capsys):
+        write_image(tmp_path / "photo.png", self.PHOTO)
+        real = Predictor
+        boxes = finds(self.SURE, self.UNSURE)
+        make = lambda model, detector, **options: real(TellingModel(FACE_SCORE), boxes, **options)  # noqa: E731
+        monkeypatch.setattr(predict, "Predictor", make)
+        for words, shown in ([], "; 1 box below --min-score"), (["--min-score", "0"], ""):
+            assert (
+                run_command(predict.main, [str(tmp_path / "photo.png"), *words, "--json", str(tmp_path / "o.json")])
+                == 0
+            )
+            line = capsys.readouterr().out.strip()
+            assert line.endswith(shown or "]")
+            (report,) = json.loads((tmp_path / "o.json").read_text())
+            assert report["boxes_below_min_score"] == bool(shown)
 
     def test_boxes_of_your_own_are_not_judged(self):
         assert len(Predictor(TellingModel(FACE_SCORE))(self.PHOTO, [self.SURE, self.UNSURE])) == 2

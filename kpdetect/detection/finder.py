@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from kpdetect.core.assets import packaged_file
 from kpdetect.core.errors import KpdetectError
+from kpdetect.core.fork import abandon, renew_after_fork
 from kpdetect.core.geometry import Floats
 from kpdetect.core.images import Pixels, as_rgb, cv2, to_channels
 from kpdetect.detection.boxes import largest_first, weighted_non_maximum_suppression
@@ -185,19 +186,32 @@ def _places(sizes_hw: list[tuple[int, int]]) -> npt.NDArray[np.int64]:
 class _Network:
     """LiteRT's interpreter, resized if a picture's size differs from the one before."""
 
+    _interpreter: Any = None
+
     def __init__(self, path: Path, threads: int) -> None:
+        self._path, self._threads = path, threads
+        self.renew()
+        self._open()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Drops the interpreter, which the next call opens again, and makes a new lock."""
+        abandon(self._interpreter)
+        self._lock = threading.Lock()
+        self._interpreter, self._size_hw = None, ()
+
+    def _open(self) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._path = path
-        self._lock = threading.Lock()
-        self._interpreter: Any = Interpreter(model_path=os.fspath(path), num_threads=threads)
+        self._interpreter = Interpreter(model_path=os.fspath(self._path), num_threads=self._threads)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
-        self._size_hw: tuple[int, ...] = ()
 
     def __call__(self, picture: Pixels) -> Floats:
         """(H, W) uint8 -> (H / 16, W / 16, 20)."""
         with self._lock:
+            if self._interpreter is None:
+                self._open()
             if picture.shape != self._size_hw:
                 self._interpreter.resize_tensor_input(self._input, [1, *picture.shape, 1])
                 self._interpreter.allocate_tensors()

@@ -28,26 +28,42 @@ class PhotoResult:
         size_hw: Its (height, width) in pixels.
         faces: Its faces, largest first, or in the order of the boxes of a data set.
         measures: The result of `kpdetect.measures.measure` for each face; None if it was not asked for.
+        below_min_score: The number of detected boxes that were left out for their score.
     """
 
     task: PhotoTask
     size_hw: tuple[int, int]
     faces: list[Face]
     measures: list[dict[str, Any]] | None = None
+    below_min_score: int = 0
 
     def line(self) -> str:
-        """The printed line: path, number of faces and their boxes."""
+        """The printed line: path, number of faces and their boxes, and the number of boxes that were left out."""
         boxes = ", ".join(f"[{' '.join(f'{side:.0f}' for side in face.box)}]" for face in self.faces)
         count = len(self.faces)
-        return f"{printable(self.task.path)}: {count} face{'s' * (count != 1)}{' ' * bool(boxes)}{boxes}"
+        rejected = self.below_min_score
+        below = f"; {rejected} box{'es' * (rejected != 1)} below --min-score" if rejected else ""
+        return f"{printable(self.task.path)}: {count} face{'s' * (count != 1)}{' ' * bool(boxes)}{boxes}{below}"
 
     def to_dict(self, schema: KeypointSchema) -> dict[str, Any]:
-        """A JSON-ready description: ``image``, ``width``, ``height``, ``scheme``, and `Face.to_dict` of each face."""
+        """A JSON-ready description.
+
+        Returns:
+            ``image``, ``width``, ``height``, ``scheme``, ``boxes_below_min_score``, and ``faces``, each as
+            `Face.to_dict`, with ``measures`` if they were asked for.
+        """
         height, width = self.size_hw
         faces = [face.to_dict() for face in self.faces]
         if self.measures is not None:
             faces = [{**face, "measures": measures} for face, measures in zip(faces, self.measures, strict=True)]
-        return {"image": self.task.path, "width": width, "height": height, "scheme": schema.name, "faces": faces}
+        return {
+            "image": self.task.path,
+            "width": width,
+            "height": height,
+            "scheme": schema.name,
+            "boxes_below_min_score": self.below_min_score,
+            "faces": faces,
+        }
 
 
 def as_json(results: Sequence[PhotoResult], schema: KeypointSchema) -> str:

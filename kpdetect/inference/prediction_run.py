@@ -224,7 +224,8 @@ def _predict_all(
 
 def _predict_one(predictor: Predictor, task: PhotoTask, draw: Draw, with_measures: bool) -> PhotoResult:
     pixels = task.read(task.path)
-    faces = predictor(pixels, task.boxes)
+    (result,) = predictor.results([pixels], [task.boxes])
+    faces = result.faces
     if task.drawing is not None:
         write_image(task.drawing, draw(pixels, faces))
     for number, face in enumerate(faces, 1):
@@ -232,4 +233,4 @@ def _predict_one(predictor: Predictor, task: PhotoTask, draw: Draw, with_measure
         if chip_file is not None:
             write_image(chip_file, face_chip(pixels, face))
     measures = [measure(face) for face in faces] if with_measures else None
-    return PhotoResult(task, (pixels.shape[0], pixels.shape[1]), faces, measures)
+    return PhotoResult(task, (pixels.shape[0], pixels.shape[1]), faces, measures, result.below_min_score)

@@ -9,14 +9,14 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, Matrix, apply_matrix, image_box, invert, mirrored_relative, to_pixels
-from kpdetect.core.images import Pixels, as_rgb, read_image, to_channels, warp_crop
+from kpdetect.core.images import Pixels, as_rgb, decode_image, read_image, to_channels, warp_crop
 from kpdetect.detection import (
     FACE_SCORE,
     HAAR,
@@ -32,10 +32,15 @@ from kpdetect.modelfile.runtime import Prediction, load
 from kpdetect.modelfile.spec import Spec, face_scores
 
 PathLike = str | os.PathLike[str]
-Image = PathLike | npt.ArrayLike
-"""A photograph's file, or its pixels: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), see `kpdetect.core.images.as_rgb`."""
+Image = PathLike | bytes | BinaryIO | npt.ArrayLike
+"""A photograph: the path of its file, the content of its file as bytes or as an open binary file, a PIL image, or its
+pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), see `kpdetect.core.images.as_rgb`."""
 Boxes = npt.ArrayLike
 """Face boxes (N, 4) as (x0, y0, x1, y1) in pixels of the photograph."""
+
+MAX_OVERHANG = 2
+"""A box is cut where it reaches further than this beyond the photograph, in its longer sides, so that the time and the
+memory of a crop depend on the photograph alone."""
 
 
 class Model(Protocol):
@@ -53,7 +58,8 @@ class Predictor:
     """Finds the faces of photographs and predicts their keypoints.
 
     One object serves many calls, also from several threads: each thread gets its own detector (a function of yours is
-    shared, so it has to be thread-safe), and the model runs one batch at a time.
+    shared, so it has to be thread-safe), and the model runs one batch at a time. An object can be used in forked child
+    processes, and be pickled: it is pickled as its arguments, and loads the model again.
 
     Args:
         model: A bundle or SavedModel folder, a ``.tflite``, ``.onnx`` or ``.keras`` file, or a loaded model; None for
@@ -93,6 +99,7 @@ class Predictor:
     ) -> None:
         if not 0 <= min_score <= 1:
             raise KpdetectError(f"min_score: expected 0 to 1, received {min_score}")
+        self._arguments = (model, detector, threads, mirror, second_look, min_score)
         if model is None or isinstance(model, str | os.PathLike):
             self.model: Model = load(shipped_model() if model is None else model, threads=threads)
         else:
@@ -108,14 +115,19 @@ class Predictor:
         if isinstance(self._detector, str):
             self._detect_function()  # so that a wrong name is an error now
 
+    def __reduce__(self) -> tuple[type[Predictor], tuple[Any, ...]]:
+        """Pickles the arguments."""
+        return type(self), self._arguments
+
     def __call__(self, image: Image, boxes: Boxes | None = None, bgr: bool = False) -> list[Face]:
         """Predicts the faces of one photograph.
 
         Args:
-            image: A file's path, or an array: (H, W, 3) RGB, grey or RGBA, of a type that
-                `kpdetect.core.images.as_rgb` accepts.
+            image: A file's path, its content as bytes or as an open binary file, a PIL image, or an array: (H, W, 3)
+                RGB, grey or RGBA, of a type that `kpdetect.core.images.as_rgb` accepts.
             boxes: Your own face boxes, (N, 4) as (x0, y0, x1, y1) in pixels, instead of a detector's. A face box is the
-                tight box of the keypoints: for 68 of them, from brow to chin and from ear to ear.
+                tight box of the keypoints: for 68 of them, from brow to chin and from ear to ear. A box that reaches
+                further than two photographs beyond the border is cut there.
             bgr: The array is BGR, as OpenCV reads it.
 
         Returns:
@@ -128,7 +140,7 @@ class Predictor:
         Example:
             >>> faces = Predictor()("photo.jpg")  # doctest: +SKIP
         """
-        return self.batch([image], [boxes], bgr)[0]
+        return self.results([image], [boxes], bgr)[0].faces
 
     def batch(
         self, images: Sequence[Image], boxes: Sequence[Boxes | None] | None = None, bgr: bool = False
@@ -149,6 +161,28 @@ class Predictor:
         Example:
             >>> faces_of_each = Predictor().batch(["one.jpg", "two.jpg"])  # doctest: +SKIP
         """
+        return [result.faces for result in self.results(images, boxes, bgr)]
+
+    def results(
+        self, images: Sequence[Image], boxes: Sequence[Boxes | None] | None = None, bgr: bool = False
+    ) -> list[Result]:
+        """Like `batch`, with the number of detected boxes that were rejected by their score.
+
+        Args:
+            images: As for `batch`.
+            boxes: As for `batch`.
+            bgr: As for `batch`.
+
+        Returns:
+            For each photograph its faces, and the number of rejected boxes.
+
+        Raises:
+            KpdetectError: As for `batch`.
+
+        Example:
+            >>> Predictor().results([np.zeros((90, 120, 3), np.uint8)])
+            [Result(faces=[], below_min_score=0)]
+        """
         check_images(images)
         boxes_of_images = [None] * len(images) if boxes is None else list(boxes)
         if len(boxes_of_images) != len(images):
@@ -163,22 +197,22 @@ class Predictor:
             if given is not None:
                 own_boxes = boxes_within(given, pixels)
             elif spec.crop.around == "face":
-                own_boxes = largest_first(as_boxes(self._detect_function()(pixels)))
+                own_boxes = largest_first(cut_boxes(as_boxes(self._detect_function()(pixels)), pixels))
             if spec.crop.around == "image":  # one face a picture, or one for each box that was given
                 count = 1 if given is None else len(own_boxes)
                 own_boxes = np.tile(image_box(size_hw(pixels)), (count, 1))
             candidates.append(Candidates(to_channels(pixels, spec.channels), own_boxes, given is None))
-        faces = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
+        results = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
 
         # If the detector found no face, look for large ones: windows first, then crops around the keypoints in them.
-        missed = [i for i, one in enumerate(candidates) if self._scans and one.detected and not faces[i]]
+        missed = [i for i, one in enumerate(candidates) if self._scans and one.detected and not results[i].faces]
         retried = []
         for i in missed:
             windows = replace(candidates[i], boxes=scan.windows(size_hw(candidates[i].pixels)), detected=False)
             retried.append(replace(candidates[i], boxes=likely_boxes(self._predict([windows])[0])))
         for i, one, found in zip(missed, retried, self._predict(retried), strict=True):
-            faces[i] = self._filter(one, found)
-        return faces
+            results[i] = results[i]._replace(faces=self._filter(one, found).faces)
+        return results
 
     def _predict(self, candidates: Sequence[Candidates]) -> list[list[Face]]:
         """Crop, infer, refine: the faces of all boxes of all photographs, in their order."""
@@ -206,14 +240,17 @@ class Predictor:
         faces = iter(as_faces(boxes, keypoints, uncertainty, matrices, spec))
         return [[next(faces) for _ in one.boxes] for one in candidates]
 
-    def _filter(self, candidates: Candidates, faces: list[Face]) -> list[Face]:
+    def _filter(self, candidates: Candidates, faces: list[Face]) -> Result:
         """Leaves out false detections and second detections of one face; the largest face comes first."""
         if not candidates.detected:
-            return faces
+            return Result(faces, 0)
+        kept = faces
         if self.model.spec.face_score is not None:
-            faces = [face for face in faces if score_of(face) >= self._min_score]
-            faces = [faces[i] for i in sorted(suppress(faces))]
-        return sorted(faces, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2])))
+            kept = [face for face in faces if score_of(face) >= self._min_score]
+        rejected = len(faces) - len(kept)
+        if self.model.spec.face_score is not None:
+            kept = [kept[i] for i in sorted(suppress(kept))]
+        return Result(sorted(kept, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2]))), rejected)
 
     @property
     def _judges(self) -> bool:
@@ -233,6 +270,18 @@ class Predictor:
             self._of_thread.detector = make_detector(self._detector, self._judges)
         detector: Detector = self._of_thread.detector
         return detector
+
+
+class Result(NamedTuple):
+    """The faces of one photograph.
+
+    Attributes:
+        faces: The faces, largest first, or in the order of the caller's boxes.
+        below_min_score: The number of detected boxes that were rejected because their score is below ``min_score``.
+    """
+
+    faces: list[Face]
+    below_min_score: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,7 +314,7 @@ def check_images(images: Any) -> None:
 
 
 def read_photograph(image: Any, bgr: bool = False) -> Pixels:
-    """Reads a file, or converts an array, to (H, W, 3) uint8 RGB.
+    """Reads a file, or converts an image (see `Image`), to (H, W, 3) uint8 RGB.
 
     Raises:
         KpdetectError: It is not a picture; the message says what it is.
@@ -287,7 +336,16 @@ def read_photograph(image: Any, bgr: bool = False) -> Pixels:
         raise KpdetectError(
             f"image: expected one photograph, received {describe(image)}; for several call predictor.batch(images)"
         )
-    return read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image, bgr)
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return decode_image(bytes(image), "image")
+    if hasattr(image, "read") and not hasattr(image, "getexif"):  # PIL images have both
+        content = image.read()
+        if not isinstance(content, bytes):
+            raise KpdetectError("image: expected a file opened in binary mode ('rb'), received a text file")
+        return decode_image(content, str(getattr(image, "name", "image")))
+    return as_rgb(image, bgr)
 
 
 def size_hw(pixels: Pixels) -> tuple[int, int]:
@@ -337,7 +395,26 @@ def boxes_within(boxes: Boxes, pixels: Pixels) -> Floats:
             f"face boxes: expected boxes within the photograph of {width} x {height} pixels; box {first + 1} lies "
             f"outside: {array[first].tolist()}"
         )
-    return array
+    return cut_boxes(array, pixels)
+
+
+def cut_boxes(boxes: Floats, pixels: Pixels) -> Floats:
+    """Cuts boxes (N, 4) that reach further than `MAX_OVERHANG` beyond a photograph; leaves out those entirely outside.
+
+    Boxes without an area, and coordinates that are not finite, are left to the crop rule, which reports them.
+
+    Example:
+        >>> cut_boxes(np.float32([[-1e9, 10, 50, 60]]), np.zeros((100, 200, 3), np.uint8)).tolist()
+        [[-400.0, 10.0, 50.0, 60.0]]
+    """
+    height, width = size_hw(pixels)
+    overhang = MAX_OVERHANG * max(height, width)
+    low = np.array([-overhang, -overhang], np.float32)
+    high = np.array([width + overhang, height + overhang], np.float32)
+    with_area = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1) & np.isfinite(boxes).all(axis=1))
+    outside = ((boxes[:, :2] > high) | (boxes[:, 2:] < low)).any(axis=1)
+    cut = np.where(with_area[:, None], np.clip(boxes, np.tile(low, 2), np.tile(high, 2)), boxes)
+    return np.asarray(cut[np.flatnonzero(~with_area | ~outside)], np.float32)
 
 
 def crop(owners: Sequence[Candidates], matrices: Matrix, spec: Spec) -> Pixels:

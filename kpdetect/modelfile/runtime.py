@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.core.fork import abandon, renew_after_fork
 from kpdetect.modelfile.bundle import checked_file, checked_weights, load_bundle, model_kind, read_spec
 from kpdetect.modelfile.registry import PathLike, resolve
 from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
@@ -142,13 +143,13 @@ def _load_bundle(folder: Path, spec: Spec, threads: int) -> Runtime:
 class _TFLite:
     """An interpreter that is resized to each batch."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        try:
-            from ai_edge_litert.interpreter import Interpreter
+    _interpreter: Any = None
 
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path, self._threads = path, threads
+        self.renew()
+        try:
+            self._open()
             (image,) = self._interpreter.get_input_details()
             self._outputs = _outputs_of(self._interpreter)
         except (ValueError, RuntimeError) as error:
@@ -161,12 +162,25 @@ class _TFLite:
             raise KpdetectError(f"{path}: expected an input of uint8 or float32, received {np.dtype(self._dtype)}")
         batch = int(image["shape_signature"][0])
         self.fixed_batch = batch if batch > 0 else None
-        self._batch = 0  # nothing is allocated yet
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Drops the interpreter, which the next call opens again, and makes a new lock."""
+        abandon(self._interpreter)
+        self._lock = threading.Lock()
+        self._interpreter, self._batch = None, 0  # nothing is allocated yet
+
+    def _open(self) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(model_path=str(self._path), num_threads=self._threads)
 
     def __call__(self, crops: Crops) -> Outputs:
         batch = _as_type(crops, self._dtype)
         with self._lock:
             try:
+                if self._interpreter is None:
+                    self._open()
                 if len(batch) != self._batch:
                     if self.fixed_batch is None:
                         self._interpreter.resize_tensor_input(self._input, batch.shape)
