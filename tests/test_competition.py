@@ -11,7 +11,9 @@ from hypothesis.extra import numpy as arrays
 from messages import mentions
 
 from kpdetect.core.errors import KpdetectError
+from kpdetect.core.schema import user_schema
 from kpdetect.inference.competition import competition_csv
+from kpdetect.inference.kaggle_submission import kaggle_submission, lookup_file_beside
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 70), st.just(2))
 COORDINATES = st.floats(-1e5, 1e5, width=32)
@@ -57,3 +59,36 @@ def test_a_face_without_points_is_no_csv():
 def test_points_of_another_shape(shape):
     with pytest.raises(KpdetectError, match=mentions("(N, K, 2)", str(shape))):
         competition_csv(np.zeros(shape))
+
+
+class TestKaggle:
+    schema = user_schema(["nose_tip", "mouth_left_corner"])
+    points = np.float32([[[10.5, 20], [30, 40.25]], [[50, 60], [70, 80]]])
+
+    def test_the_lookup_table_chooses_and_orders(self, tmp_path):
+        table = tmp_path / "IdLookupTable.csv"
+        table.write_text("RowId,ImageId,FeatureName,Location\n1,2,mouth_left_corner_y,\n2,1,nose_tip_x,\n")
+        assert lookup_file_beside(str(tmp_path / "test.csv")) == str(table)
+        assert kaggle_submission(self.points, self.schema, str(table)) == "RowId,Location\n1,80.0\n2,10.5\n"
+
+    def test_without_a_table_all_are_numbered(self, tmp_path):
+        assert lookup_file_beside(str(tmp_path / "test.csv")) is None
+        rows = read_rows(kaggle_submission(self.points, self.schema))
+        assert [int(row["RowId"]) for row in rows] == list(range(1, 9))
+        np.testing.assert_array_equal([float(row["Location"]) for row in rows], self.points.ravel())
+
+    @pytest.mark.parametrize(
+        ("line", "parts"),
+        [("1,3,nose_tip_x", ("3", "2")), ("1,1,chin_x", ("chin_x",)), ("x,1,nose_tip_x", ("x",)), ("1,9" * 3000, ())],
+    )
+    def test_a_bad_row_of_the_table_is_named(self, tmp_path, line, parts):
+        table = tmp_path / "IdLookupTable.csv"
+        table.write_text(f"RowId,ImageId,FeatureName\n{line}\n")
+        with pytest.raises(KpdetectError, match=mentions("IdLookupTable.csv:2", *parts)):
+            kaggle_submission(self.points, self.schema, str(table))
+
+    def test_missing_points_and_other_shapes(self):
+        with pytest.raises(KpdetectError, match=mentions("row 2")):
+            kaggle_submission([[[1, np.nan], [3, 4]]], self.schema)
+        with pytest.raises(KpdetectError, match=mentions("(N, 2, 2)")):
+            kaggle_submission(np.zeros((4, 2)), self.schema)

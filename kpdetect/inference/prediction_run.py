@@ -20,6 +20,7 @@ from kpdetect.core.schema import KeypointSchema
 from kpdetect.core.text import is_utf8, printable
 from kpdetect.inference.competition import competition_csv
 from kpdetect.inference.inputs import PhotoTask, TaskList, tasks_from_data, tasks_from_images
+from kpdetect.inference.kaggle_submission import kaggle_submission, lookup_file_beside
 from kpdetect.inference.outputs import PhotoResult, as_json, as_json_lines, faces_csv
 from kpdetect.inference.overlay import Draw, check_drawing_options, make_draw
 from kpdetect.inference.predictor import Predictor
@@ -65,6 +66,9 @@ class PredictOptions:
     competition_csv: str | None = option(
         None, "with --data: write Id,Predicted with one coordinate per row, face by face", metavar="FILE"
     )
+    kaggle_submission: str | None = option(
+        None, "with --data kaggle:FILE: write RowId,Location for IdLookupTable.csv beside that file", metavar="FILE"
+    )
     detector: str | None = option(
         None, "the face detector: haar for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
     )
@@ -86,6 +90,8 @@ def collect_tasks(options: PredictOptions) -> TaskList:
         raise KpdetectError("expected photographs or --data SPEC, received both; predict them one after the other")
     if options.competition_csv is not None and options.data is None:
         raise KpdetectError("--competition-csv needs --data SPEC, the data set whose faces it numbers")
+    if options.kaggle_submission is not None and (options.data is None or not options.data.startswith("kaggle:")):
+        raise KpdetectError("--kaggle-submission needs --data kaggle:FILE, the competition's test.csv")
     if options.detector is not None and options.data is not None:
         raise KpdetectError("--detector needs photographs; --data uses the boxes of its data set")
     if options.measures and options.json is None:
@@ -97,9 +103,10 @@ def collect_tasks(options: PredictOptions) -> TaskList:
         read = functools.partial(read_image, max_pixels=int(options.max_megapixels * 1e6))
         return tasks_from_images(options.images, options.draw, options.crop_faces, read)
     tasks = tasks_from_data(options.data, options.skip_bad_rows, options.draw, options.crop_faces)
-    if options.competition_csv is not None and tasks.skipped:
+    numbered = "--competition-csv" if options.competition_csv is not None else "--kaggle-submission"
+    if (options.competition_csv or options.kaggle_submission) is not None and tasks.skipped:
         raise KpdetectError(
-            f"--competition-csv: {tasks.skipped} bad rows of {options.data} were left out, so that all later numbers "
+            f"{numbered}: {tasks.skipped} bad rows of {options.data} were left out, so that all later numbers "
             "would be wrong; correct the rows"
         )
     return tasks
@@ -143,6 +150,11 @@ def predict_photographs(predictor: Predictor, tasks: TaskList, options: PredictO
             if csv_target is not None and options.csv is not None:
                 csv_target.write_text(faces_csv(results, schema, Path(options.csv).parent), encoding="utf-8")
                 warn_of_names(results, options.csv)
+        if options.kaggle_submission is not None and options.data is not None:
+            lookup_file = lookup_file_beside(options.data.removeprefix("kaggle:"))
+            text = kaggle_submission(keypoints_of_rows(results, tasks, schema), schema, lookup_file)
+            with atomic_file(options.kaggle_submission) as target:
+                target.write_text(text, encoding="utf-8")
         if competition_target is not None:
             text = competition_csv(keypoints_of_rows(results, tasks, schema))
             competition_target.write_text(text, encoding="utf-8")
@@ -163,8 +175,9 @@ def check_schema(schema: KeypointSchema, tasks: TaskList, options: PredictOption
         f"the boxes of {options.data} are of {tasks.schema.num_keypoints} points of scheme '{tasks.schema.name}', "
         f"but the model predicts {schema.num_keypoints} of scheme '{schema.name}'"
     )
-    if options.competition_csv is not None:
-        raise KpdetectError(f"--competition-csv: {difference}; use a model of the data set's schema")
+    if options.competition_csv is not None or options.kaggle_submission is not None:
+        name = "--competition-csv" if options.competition_csv is not None else "--kaggle-submission"
+        raise KpdetectError(f"{name}: {difference}; use a model of the data set's schema")
     if not set(schema.point_names) <= set(tasks.schema.point_names):
         print(f"warning: {difference}: its crops may be too wide or too tight", file=sys.stderr)
 
