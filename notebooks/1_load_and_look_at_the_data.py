@@ -11,16 +11,16 @@
 # %% [markdown]
 # # 1. Load and look at the data
 #
-# What you will see, in this order:
+# In this notebook:
 #
-# - labelled faces with the number of each of their 68 points,
-# - how a prediction is measured, and why half a pixel counts,
-# - what happens to points when a picture is mirrored, and the mistake that is easy to make there,
-# - what a recipe's transforms do to a picture and its points,
-# - how faces are divided into training and validation, and why the published division leaks.
+# - labelled faces with the numbers of their 68 points,
+# - how a prediction is measured, and why half a pixel matters,
+# - what happens to points when a picture is mirrored, and a common mistake,
+# - what the transforms of a recipe do to a picture and its points,
+# - how faces are split into training and validation, and why the published split leaks.
 #
-# The faces are drawn by kpdetect, so that nothing need be downloaded. To see the real ones, set the environment
-# variable `KPDETECT_DATA` to the folder that holds `youtube_faces/` before you start Jupyter; the line `SPEC` decides.
+# The faces are drawn by kpdetect, so nothing is downloaded. To use real ones, set the environment variable
+# `KPDETECT_DATA` to the folder that contains `youtube_faces/` before you start Jupyter; the line `SPEC` reads it.
 
 # %%
 import os
@@ -42,9 +42,9 @@ SPEC = f"youtube-faces:{os.environ['KPDETECT_DATA']}/youtube_faces" if os.getenv
 # %% [markdown]
 # ## Load
 #
-# In the PyTorch notebook a face is a row of a CSV file: a name and 136 numbers. Here every format is read into one
-# struct, `Annotations`, a row per face. Points are always `(x, y)` pairs, so 68 of them are `(68, 2)` and never 136.
-# Nothing is decoded yet: `paths` says where each picture is, `read` fetches it.
+# In the PyTorch notebook, a face is a row of a CSV file: a name and 136 numbers. kpdetect reads every format into the
+# same class, `Annotations`, with one row per face. Points are `(x, y)` pairs, so 68 points are an array `(68, 2)`.
+# `load` decodes no picture yet: `paths` has the place of each picture, and `read` decodes one.
 
 # %%
 faces = load(SPEC)
@@ -63,7 +63,7 @@ print("nose tip  ", faces.keypoints[0, faces.schema.index("nose_tip")].round(1))
 # %% [markdown]
 # ## Look
 #
-# Look at labels before you train on them. The numbers start at 0 and run as in iBUG 300-W: jaw, brows, nose, eyes,
+# Look at labels before you train on them. The numbers start at 0, in the order of iBUG 300-W: jaw, brows, nose, eyes,
 # mouth.
 
 # %%
@@ -73,24 +73,24 @@ visualization.keypoint_sheet(pictures, points, faces.schema, two.subjects.tolist
 Image("out/keypoints.jpg")
 
 # %% [markdown]
-# The points have names, too, and this is where they lie on an average face. *Left* and *right* are the pictured
-# person's own, so the left eye is on the right of the picture. The list says which two points change places in a
-# mirrored picture; more on that below.
+# The points also have names. The next picture shows them on the mean face. *Left* and *right* are those of the pictured
+# person, so the left eye is on the right of the picture. The list shows which two points are exchanged in a mirrored
+# picture; the reason follows below.
 
 # %%
 visualization.scheme_page(mean_layout(faces), faces.schema, "out/scheme.jpg")
 Image("out/scheme.jpg")
 
 # %% [markdown]
-# ## How far off is far? NME, and half a pixel
+# ## The error: NME, and half a pixel
 #
-# A distance in pixels says little: three pixels are much on a small face and nothing on a large one. So the distance of
-# every point from its label is divided by the distance of the outer eye corners of the same face, and the mean over
-# the points is the **normalised mean error**, NME. It is written in per cent.
+# A distance in pixels means little: three pixels are much on a small face and nothing on a large one. Therefore the
+# distance of each point from its label is divided by the distance of the outer eye corners of the same face. The mean
+# over all points is the **normalised mean error** (NME), in per cent.
 #
-# Now suppose that a program calls the middle of the top left pixel `(0.5, 0.5)` and another calls it `(0, 0)`. Both are
-# right by themselves; together they are half a pixel off, in x and in y. The cell measures what that costs on
-# crops of 112x112 pixels, the size that many small networks see.
+# Suppose that one program calls the centre of the top left pixel `(0.5, 0.5)` and another one calls it `(0, 0)`. Each
+# is correct alone, but together they are off by half a pixel in x and y. The next cell measures how much that is in
+# crops of 112x112 pixels, a usual input size of small networks.
 
 # %%
 crops, relative, matrices = evaluation_crops(faces, CropRule((112, 112), 1.35), channels=1)
@@ -102,22 +102,22 @@ print(f"every point half a pixel off in x and y: NME {100 * half_a_pixel.mean():
 print(f"every point three pixels off in x:       NME {100 * three_pixels.mean():.2f} %")
 
 # %% [markdown]
-# A good model errs by a few per cent in all (notebook 3 measures one), so the half pixel is no small part of it, and
-# no training takes it away. That is why kpdetect fixes one rule for all of its parts: **the middle of a pixel is the
-# whole number**. A point relative to its crop is then `(x + 0.5) / width`, and its mirror image is `width - 1 - x`.
+# The error of a good model is a few per cent (notebook 3 measures one), so half a pixel is a large part of it, and
+# training does not remove it. kpdetect uses one rule everywhere: **the centre of a pixel is an integer**. A point
+# relative to its crop is then `(x + 0.5) / width`, and its mirror image is at `width - 1 - x`.
 
 # %%
-print("crops     ", crops.shape, crops.dtype, f"from {crops.min()} to {crops.max()}: a model here takes raw pixels")
+print("crops     ", crops.shape, crops.dtype, f"from {crops.min()} to {crops.max()}: models take raw pixels")
 print("relative  ", relative.shape, relative.dtype, f"from {relative.min():.2f} to {relative.max():.2f}")
 print("the rule  ", np.allclose(relative, (in_crop + 0.5) / 112, atol=1e-6))
 
 # %% [markdown]
-# ## Mirrored pictures must swap left and right
+# ## Mirrored pictures exchange left and right
 #
-# Mirroring doubles the data for free. But look at point 36, the outer corner of the person's *right* eye. In the
-# mirrored picture that corner moves to the other side, where a viewer sees a *left* eye. Whoever moves the points and
-# keeps their numbers teaches the network that point 36 is sometimes here and sometimes there, and it will learn the
-# middle. So the points are moved **and** renumbered, by the scheme's `flip_permutation`.
+# Mirroring doubles the data. But look at point 36, the outer corner of the *right* eye. In the mirrored picture it is
+# on the other side, at an eye that looks like a *left* one. If points are moved but keep their numbers, point 36 is
+# sometimes on the left and sometimes on the right, and a network learns the mean of both. Therefore points are moved
+# **and** renumbered, with the `flip_permutation` of the scheme.
 
 # %%
 mirrored = pictures[:1, :, ::-1]
@@ -125,20 +125,20 @@ moved = apply_matrix(horizontal_flip(pictures.shape[2]), points[:1])
 swapped = moved[:, list(faces.schema.flip_permutation)]
 
 wrong = nme_per_face(swapped, moved, two.visible[:1], faces.schema)[0]
-print(f"the labels are wrong by NME {100 * wrong:.0f} % when the swap is forgotten")
+print(f"error of the labels without the exchange: NME {100 * wrong:.0f} %")
 
-titles = ["moved only: 36 is now on a left eye. Wrong", "moved and swapped: 36 is on a right eye again"]
+titles = ["moved only: 36 is at a left eye (wrong)", "moved and exchanged: 36 is at a right eye"]
 visualization.keypoint_sheet(
     np.repeat(mirrored, 2, axis=0), np.concatenate([moved, swapped]), faces.schema, titles, "out/flip.jpg"
 )
 Image("out/flip.jpg")
 
 # %% [markdown]
-# ## What transforms do
+# ## Transforms
 #
-# A recipe names the transforms of a training. `naimish` does what the PyTorch notebook does: `Rescale(250)` (the
-# shorter side), `RandomCrop(224)`, and a flip. Picture and points are moved by one and the same matrix, so they cannot
-# come apart. See that the colours, which stand for left and right, trade places in a mirrored picture.
+# A recipe names the transforms of a training. `naimish` has those of the PyTorch notebook: `Rescale(250)` (the shorter
+# side), `RandomCrop(224)`, and a flip. The same matrix moves picture and points. The colours stand for left and right;
+# they are exchanged in mirrored pictures.
 
 # %%
 rows = transform_rows(select_evenly(faces, 3), choose_recipe(TrainOptions(recipe="naimish")), seed=1)
@@ -146,8 +146,9 @@ visualization.transform_sheet(rows, faces.schema, "recipe naimish", "out/naimish
 Image("out/naimish.jpg")
 
 # %% [markdown]
-# The recipe `compact` crops to the face first and then varies much more: faces in the wild are turned, dark, blurred
-# and partly hidden. Each row shows one transform by itself, and the last one all of them, as the network sees them.
+# The recipe `compact` crops to the face first and then varies it much more, because faces in photographs are turned,
+# dark, blurred and partly hidden. Each row shows one transform alone, and the last row all of them, as the network
+# receives them.
 
 # %%
 rows = transform_rows(two, choose_recipe(TrainOptions(recipe="compact")), seed=1)
@@ -155,12 +156,12 @@ visualization.transform_sheet(rows, faces.schema, "recipe compact", "out/compact
 Image("out/compact.jpg", width=560)
 
 # %% [markdown]
-# ## Divide by person, not by picture
+# ## Split by person, not by picture
 #
-# A validation error should say how well the model does on people it has never seen. YouTube Faces are frames of
-# videos: two frames of one video are nearly the same picture. In the division that the set is published with, the test
-# frames are such neighbours of training frames, of the same people in the same videos. A model that merely remembers
-# looks good on it. That is a **leak**, and an error measured there is too low.
+# A validation error should measure how well a model works on people who are not in the training data. YouTube Faces are
+# frames of videos, and two frames of one video are nearly the same picture. In the published split, test frames are
+# neighbours of training frames: the same people in the same videos. A model that only remembers faces has a low error
+# there. This is a **leak**, and errors measured on that split are too low.
 #
 # `split_by_subject` keeps all pictures of a person on one side.
 
@@ -174,8 +175,8 @@ if SPEC.startswith("youtube-faces:"):
     known = np.isin(published.subjects, faces.subjects).mean()
     print(f"published test: {100 * known:.0f} % of {len(published)} faces are of people in the training list")
 else:
-    print("(drawn faces: each is a person of its own, so that any division would do; real ones need it)")
+    print("(each drawn face is a person of its own, so every split works; real faces need this one)")
 
 # %% [markdown]
-# On the command line: `kpdetect show keypoints`, `kpdetect show scheme` and `kpdetect show transforms` draw these
+# On the command line, `kpdetect show keypoints`, `kpdetect show scheme` and `kpdetect show transforms` draw these
 # pictures for any data. Next: [2, define and train](2_define_and_train.ipynb).

@@ -11,16 +11,16 @@
 # %% [markdown]
 # # 2. Define and train
 #
-# What you will see, in this order:
+# In this notebook:
 #
-# - a network that you may know from PyTorch, as a Keras model,
-# - a small network learning 68 points within half a minute, and its learning curves,
-# - why the validation loss can lie *below* the training loss,
-# - predictions beside the truth, and which points are hard,
-# - what the first layer learned, and a photograph as that layer sees it.
+# - a network from the PyTorch notebook, as a Keras model,
+# - a small network that learns 68 points within half a minute, and its learning curves,
+# - why the validation loss can be *below* the training loss,
+# - predictions beside labels, and which points are difficult,
+# - what the first layer has learned, and its feature maps of a photograph.
 #
-# The faces are drawn by kpdetect. With the environment variable `KPDETECT_DATA` set to the folder that holds
-# `youtube_faces/`, the same cells train on real ones; the line `SPEC` decides.
+# The faces are drawn by kpdetect. If the environment variable `KPDETECT_DATA` is set to the folder that contains
+# `youtube_faces/`, the same cells train on real ones; the line `SPEC` reads it.
 
 # %%
 import os
@@ -41,20 +41,19 @@ from kpdetect.modelfile import runtime
 from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training import train
-from kpdetect.visualization.first_layer import feature_maps_of, first_convolution
 
 SPEC = f"youtube-faces:{os.environ['KPDETECT_DATA']}/youtube_faces" if os.getenv("KPDETECT_DATA") else "synthetic:400"
 
 # %% [markdown]
 # ## Define
 #
-# An architecture is a function from the number of points and the input's shape to a Keras model. This one is NaimishNet
-# as the PyTorch notebook writes it: five convolutions, each with a pool, then three dense layers. Most of its
-# parameters stand in the first dense layer, right after `flatten`.
+# An architecture is a function that takes the number of points and the input shape and returns a Keras model. This one
+# is NaimishNet as in the PyTorch notebook: five convolutions, each with a pooling layer, then three dense layers. Most
+# parameters are in the first dense layer, after `flatten`.
 #
-# Two things differ from the notebook, on purpose. The model takes **raw pixels** from 0 to 255: its first layer scales
-# them. And it gives **points relative to the crop**, 0 to 1: its last layer undoes the notebook's `(x - 100) / 50`. So
-# nobody who uses the model need remember a constant.
+# Two things differ from the notebook. The model takes **raw pixels** from 0 to 255, and its first layer scales them. It
+# returns **points relative to the crop**, from 0 to 1, and its last layer inverts the notebook's `(x - 100) / 50`. So
+# users of the model need no constants.
 
 # %%
 naimish = models.build("naimish", num_keypoints=68, input_shape=(224, 224, 1))
@@ -63,14 +62,14 @@ naimish.summary(line_length=88)
 # %% [markdown]
 # ## A recipe
 #
-# A recipe is everything that makes a training what it is, but for the data: network, crop, transforms, loss, optimizer.
-# `--recipe naimish` trains the network above as the notebook does, but two cores need a good while for it. Here we take
-# the recipe `compact` and make it smaller: half the crop's side, narrower layers, less augmentation. What differs from
-# the recipe is all in these options.
+# A recipe describes a training except for the data: network, crop, transforms, loss and optimizer. `--recipe naimish`
+# trains the network above as the notebook does, which takes long on two cores. Here we use the recipe `compact` and
+# make it smaller: smaller crops, narrower layers, less augmentation. These options are the only differences from the
+# recipe.
 #
-# `compact` has no dense layers. It draws a heat map for each point and takes its centre of mass (*soft-argmax*), which
-# needs far fewer parameters and learns faster. Its loss is the Wing loss, which cares more about small errors
-# than MSE does.
+# `compact` has no dense layers. It predicts a heat map for each point and takes its centre of mass (*soft-argmax*),
+# which needs far fewer parameters and learns faster. Its loss is the Wing loss, which weighs small errors more than MSE
+# does.
 
 # %%
 options = TrainOptions(
@@ -79,7 +78,8 @@ options = TrainOptions(
     epochs=12,
     batch_size=16,
     out="runs/notebook-2",
-    overwrite=True,  # so that this notebook can run again
+    overwrite=True,  # so that this notebook can be run again
+    deterministic=True,  # the same numbers in every run
     set=(
         "crop.size_hw=64:64",
         "architecture_options.widths=16:24:48:96",
@@ -96,13 +96,13 @@ pprint(choose_recipe(options))
 # %% [markdown]
 # ## Train
 #
-# `train` reads the data, keeps a tenth of the people for validation, fits, goes back to the epoch that was best on
-# validation, measures, and leaves a run folder. The last lines tell the NME on people that the model has not seen. NME
-# is the mean distance of the points from their labels over the distance of the outer eye corners ([notebook
-# 1](1_load_and_look_at_the_data.ipynb)).
+# `train` reads the data, holds out a tenth of the people for validation, fits the network, restores the weights of the
+# best epoch, evaluates them, and writes a run folder. The last lines show the NME on people who were not in the
+# training data: the mean distance of the points from their labels, relative to the distance of the outer eye corners
+# ([notebook 1](1_load_and_look_at_the_data.ipynb)).
 #
-# Compare it with *the mean face*: that is the error of a model which ignores the picture and always answers with the
-# average face. Whatever does not beat it has learned nothing.
+# Compare it with the error of *a constant prediction*, a model that ignores the picture and always predicts the mean of
+# all faces. A model that is not better has learned nothing.
 
 # %%
 run = train(options)
@@ -113,46 +113,45 @@ visualization.learning_curves(history, "out/curves.png")
 Image("out/curves.png")
 
 # %% [markdown]
-# ## Why validation can lie below training
+# ## Why validation can be below training
 #
-# Usually a model does better on what it was trained on. Then how can the validation loss be the lower one? The two
-# lines do not measure the same thing:
+# Usually, the error on training data is lower. How can the validation loss be the lower one? The two curves measure
+# different things:
 #
-# - The **training** loss is measured on *augmented* pictures (turned, shifted, darkened), which are harder, and in
-#   networks with dropout with a part of the network switched off. And it is the mean over an epoch in which the
-#   model was still getting better.
+# - The **training** loss is measured on *augmented* pictures (rotated, shifted, darkened), which are more difficult,
+#   and in networks with dropout without a part of the network. It is the mean over an epoch in which the model still
+#   improved.
 # - The **validation** loss is measured on plain pictures, with the whole network, after the epoch.
 #
-# In the PyTorch notebooks, dropout is one reason. The other is that the published test frames are neighbours of the
-# training frames: that division leaks (notebook 1), so validation is hardly harder than training.
+# In the PyTorch notebooks, dropout is one reason. Another one is that the published test frames are neighbours of the
+# training frames: that split leaks (notebook 1), so validation is hardly more difficult than training.
 #
-# To compare like with like, measure both parts the same way: plain pictures, after training. Then see which is the
-# lower.
+# For a fair comparison, measure both parts in the same way: on plain pictures, after training.
 
 # %%
 model = runtime.load(run)
 faces = load(SPEC)
-seen, unseen, _ = split_by_rule(faces, model.spec.extra["split"])  # the model remembers whom it was not trained on
-for name, part in (("trained on", select_evenly(seen, 100)), ("held out", unseen)):
+seen, unseen, _ = split_by_rule(faces, model.spec.extra["split"])  # the model file stores its split
+for name, part in (("training", select_evenly(seen, 100)), ("validation", unseen)):
     measured = evaluate(model, part, model.spec)
     print(f"{name:10} {len(part):5} faces: NME {100 * measured.plain.mean:.2f} %")
 print(f"last epoch: training loss {history['loss'][-1]:.2f}, validation loss {history['val_loss'][-1]:.2f}")
 
 # %% [markdown]
-# ## Predictions beside the truth
+# ## Predictions beside labels
 #
-# A mean error hides what goes wrong. Look at faces that the model has not seen:
+# A mean error hides what goes wrong. These faces were not in the training data:
 
 # %%
-made = predictions_of(str(run), faces, "val", count=10)
+made = predictions_of(str(run), faces, "val", count=8)
 visualization.prediction_sheet(
-    made.crops, made.true_px, made.predicted_px, made.per_face, "out/predictions.jpg", made.caption
+    made.crops, made.true_px, made.predicted_px, made.per_face, "out/predictions.jpg", made.caption, faces.schema
 )
-Image("out/predictions.jpg")
+Image("out/predictions.jpg", width=880)
 
 # %% [markdown]
-# And which points are hard? Mostly those on an edge that runs on and on, such as the jaw: the edge says where the
-# point lies across it, but little about where along it.
+# Which points are difficult? Mostly those on a long edge, such as the jaw: the edge shows where the point is across it,
+# but not where along it.
 
 # %%
 whole = predictions_of(str(run), faces, "val")
@@ -160,35 +159,36 @@ visualization.point_errors(mean_layout(whole.faces), whole.per_point, faces.sche
 Image("out/errors.jpg", width=720)
 
 # %% [markdown]
-# ## Look inside
+# ## Inside the network
 #
-# The kernels of the first layer are small pictures themselves. Those that are red on one side and blue on the other
-# answer to edges. After so short a training many still look like the noise that they began as.
+# The kernels of the first layer are small pictures. Those that are red on one side and blue on the other respond to
+# edges. After such a short training, many still look like the random numbers that they started from.
 
 # %%
 network, spec = load_bundle(run)
-kernels = np.asarray(first_convolution(network).kernel)
+kernels = np.asarray(visualization.first_convolution(network).kernel)
 visualization.kernel_sheet(kernels, "first layer", "out/kernels.png")
 Image("out/kernels.png")
 
 # %% [markdown]
-# A photograph, filtered by these kernels: its *feature maps*. The face in it is found as
-# [notebook 3](3_any_photograph.ipynb) tells. (The photograph is NASA's of Eileen Collins, in the public domain;
-# scikit-image ships it.)
+# The *feature maps* of a photograph are its convolutions with these kernels. The face in it is found as
+# [notebook 3](3_any_photograph.ipynb) describes. (The photograph shows Eileen Collins and is by NASA, in the public
+# domain; it is part of scikit-image.)
 
 # %%
 write_image("out/astronaut.png", astronaut())
 crop = face_of_image("out/astronaut.png", spec, face=0)
-visualization.feature_maps(crop, kernels, feature_maps_of(network, crop), "first layer", "out/maps.jpg")
+maps = visualization.feature_maps_of(network, crop)
+visualization.feature_maps(crop, kernels, maps, "first layer", "out/maps.jpg")
 Image("out/maps.jpg", width=800)
 
 # %% [markdown]
-# ## The same from the command line
+# ## On the command line
 #
 # ```
 # kpdetect train --recipe compact --data SPEC --out runs/mine
 # kpdetect show predictions --model runs/mine --data SPEC
-# kpdetect tune --data SPEC --grid learning_rate=1e-3,3e-4 batch_size=16,64     # tries settings
+# kpdetect tune --data SPEC --grid learning_rate=1e-3,3e-4 batch_size=16,64     # compares settings
 # ```
 #
 # Next: [3, any photograph](3_any_photograph.ipynb).

@@ -11,14 +11,14 @@
 # %% [markdown]
 # # 4. Fun with keypoints
 #
-# What you will see, in this order:
+# In this notebook:
 #
-# - sunglasses, a moustache and a hat on a face, upright and turned,
-# - how a picture comes onto a face: a few of its points, a matrix, and one warp,
-# - a filter of your own, drawn in six lines,
-# - what the same points say of a head: where it looks, whether it smiles.
+# - sunglasses, a moustache and a hat on a face, upright and tilted,
+# - how a picture is placed on a face: a few points, a matrix, and one warp,
+# - a filter of your own in six lines,
+# - measures of the face: head pose, open eyes and mouth, a smile.
 #
-# Write the name of your own file into the line `PHOTO` to dress up somebody else.
+# Write the name of your own file into the line `PHOTO` to use it.
 
 # %%
 import json
@@ -28,17 +28,16 @@ import numpy as np
 from IPython.display import Image
 from skimage.data import astronaut
 
+from kpdetect import Predictor, measure
 from kpdetect.core.geometry import scaling
 from kpdetect.core.images import read_image, warp_crop, write_image
 from kpdetect.filters import apply_filters, load_filter
-from kpdetect.measures import measure
-from kpdetect.predict import Predictor
 
 PHOTO = "out/photo.png"  # write the name of your own photograph here
 
 # %% [markdown]
-# The photograph is NASA's of Eileen Collins, in the public domain; scikit-image ships it. Her head is cut out of it and
-# enlarged twice.
+# The photograph shows Eileen Collins and is by NASA, in the public domain; it is part of scikit-image. The head is cut
+# out and enlarged.
 
 # %%
 head = np.ascontiguousarray(astronaut()[:250, 90:370])
@@ -52,16 +51,16 @@ print(len(faces), "face")
 # %% [markdown]
 # ## Three filters
 #
-# The PyTorch notebook lays sunglasses on a face by copying pixels into a rectangle, which stays level whatever the head
-# does. Here each filter names points of the face, and says where in its picture they lie.
+# The PyTorch notebook copies sunglasses into a rectangle, which stays horizontal whatever the pose of the head. Here,
+# each filter names points of the face and their places in its picture.
 
 # %%
-write_image("out/dressed.jpg", apply_filters(photograph, faces, ["sunglasses", "moustache", "hat"]))
-Image("out/dressed.jpg", width=420)
+write_image("out/filters.jpg", apply_filters(photograph, faces, ["sunglasses", "moustache", "hat"]))
+Image("out/filters.jpg", width=420)
 
 # %% [markdown]
-# Lean the photograph, and the filters lean along. Black corners have come into the picture, and the hat is cut off at
-# the border, where a copied rectangle would have been an error.
+# In a rotated photograph, the filters are rotated too. There is less room above the head here, so the hat is drawn
+# shorter.
 
 # %%
 height, width = photograph.shape[:2]
@@ -73,9 +72,9 @@ Image("out/leaning.jpg", width=420)
 # %% [markdown]
 # ## How it works
 #
-# A filter has a picture with transparency, and anchors: points of the face, and where they lie in the picture. From the
-# anchors and the points that were found follows a matrix, the best in the sense of least squares. The picture is warped
-# by it, and blended by its transparency, in the part of the photograph that it covers and nowhere else.
+# A filter has a picture with transparency, and anchors: points of the face and their places in the picture. A least
+# squares fit of the anchors to the predicted points gives a matrix. The picture is warped with it and blended into the
+# part of the photograph that it covers.
 
 # %%
 sunglasses = load_filter("sunglasses")
@@ -84,8 +83,8 @@ print(sunglasses.matrix(faces[0].keypoints, faces[0].schema).round(2))
 # %% [markdown]
 # ## A filter of your own
 #
-# Any PNG with transparency will do. This one is a red nose: a disc on a transparent square. Its JSON file says that the
-# tip of the nose lies in the middle of the disc; the outer corners of the eyes tell size and turn.
+# Any PNG file with transparency can be a filter. This one is a red nose: a disc on a transparent square. Its JSON file
+# places the tip of the nose at the centre of the disc; the outer eye corners determine size and rotation.
 
 # %%
 side = 200
@@ -103,21 +102,23 @@ write_image("out/clown.jpg", apply_filters(photograph, faces, ["out/red_nose.jso
 Image("out/clown.jpg", width=420)
 
 # %% [markdown]
-# A third number after a place is its weight: the nose must sit on the nose, more than the eyes at theirs.
+# The third number of an anchor is its weight: the nose has to be exact, more than the eyes.
 #
-# ## What else the points say
+# ## Measures
 #
-# Angles are in degrees: yaw positive when the nose turns to the right of the picture, pitch when the face looks down,
-# roll when the head leans clockwise. The photograph that leans by 20 degrees anticlockwise says so.
+# Angles are in degrees: yaw is positive if the nose points to the right of the picture, pitch if the face looks down,
+# and roll if the head leans clockwise. The second photograph is rotated by 20 degrees anticlockwise.
 
 # %%
 for name, picture in (("upright", photograph), ("leaning", leaning)):
     print(name, json.dumps(measure(predictor(picture)[0]), indent=1))
 
 # %% [markdown]
-# From the command line:
+# On the command line:
 #
 # ```
-# kpdetect predict photo.jpg --filter sunglasses,hat,moustache --draw dressed.jpg
+# kpdetect predict photo.jpg --filter sunglasses,hat,moustache --draw filters.jpg
 # kpdetect track 0 --show --filter hat
 # ```
+#
+# Next: [5, IMM: nose tip, then the full face](5_imm_nose_tip_and_full_face.ipynb).

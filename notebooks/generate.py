@@ -1,6 +1,6 @@
-"""Owns the way from a script to its notebook: runs it on drawn faces and keeps what its cells print and show.
+"""Makes the notebooks from their scripts: runs them on drawn faces and keeps what their cells print and show.
 
-From the root of the repository: ``python notebooks/generate.py``; with numbers, ``… generate.py 2 3``, those alone.
+From the root of the repository: ``python notebooks/generate.py``, or ``python notebooks/generate.py 2 3`` for some.
 """
 
 import os
@@ -16,18 +16,23 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).resolve().parent
-CELL_SECONDS = 300  # a cell that takes longer hangs
-PASSING = re.compile(r"[IWEF]\d{4} |WARNING: All log messages|To enable the following|INFO: Created|.*\d%\|")
-"""How lines of stderr begin that are of the moment: what C++ libraries tell of the machine, and progress bars."""
+CELL_SECONDS = 300  # a longer cell is stopped
+PASSING = re.compile(
+    r"[IWEF]\d{4} |WARNING: All log|To enable the following|INFO: Created|.*\d%\||training on |kpdetect: looking"
+)
+"""Beginnings of lines of stderr that depend on the machine: messages of C++ libraries and devices, progress bars."""
+
+TIMES = re.compile(r" - \d+m?s(?: - \d+m?s/(?:step|epoch))?(?= - )")
+"""Times in the progress of Keras."""
 
 
 def scripts() -> list[Path]:
-    """The notebooks as scripts, in their order."""
+    """The scripts of the notebooks, in order."""
     return sorted(FOLDER.glob("[0-9]_*.py"))
 
 
 def notebook_of(script: Path) -> NotebookNode:
-    """The notebook that a script is the source of, without outputs; the same on every call.
+    """The notebook of a script, without outputs; the same on every call.
 
     Args:
         script: In jupytext's percent format.
@@ -35,16 +40,19 @@ def notebook_of(script: Path) -> NotebookNode:
     notebook = jupytext.read(script)
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "jupytext": notebook.metadata["jupytext"]}
     for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{number}"  # jupytext draws them at random, and then every run would change every cell
+        cell["id"] = f"cell-{number}"  # random by default, which would change every cell
     return notebook
 
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """Runs a notebook from top to bottom on drawn faces, with this checkout's kpdetect; gives it with its outputs.
+    """Runs a notebook on drawn faces, with the kpdetect of this checkout.
 
     Args:
         notebook: As `notebook_of` gives it; changed in place.
-        folder: Where it runs, and where its `out/` and `runs/` go.
+        folder: The working folder, which gets `out/` and `runs/`.
+
+    Returns:
+        The notebook with its outputs.
 
     Raises:
         CellExecutionError: A cell failed.
@@ -52,26 +60,27 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent)}
     environment.pop("KPDETECT_DATA", None)  # outputs must never show a photograph of real data
     resources = {"metadata": {"path": str(folder)}}
-    # Of a progress bar, only what it shows at its end is kept.
+    # Of a progress bar, only its last state is kept.
     client = NotebookClient(notebook, timeout=CELL_SECONDS, resources=resources, coalesce_streams=True)
     client.execute(env=environment)
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # when each cell ran
+        cell.metadata.pop("execution", None)  # times
         if cell.cell_type == "code":
             cell.outputs = [output for output in map(_lasting, cell.outputs) if output.get("text") != ""]
-    notebook.metadata.pop("language_info", None)  # which Python it was
+    notebook.metadata.pop("language_info", None)  # the version of Python
     return notebook
 
 
 def _lasting(output: NotebookNode) -> NotebookNode:
-    """An output without lines that the next run prints differently."""
+    """An output without text that differs between runs."""
     if output.output_type == "stream" and output.name == "stderr":
-        output.text = "".join(line for line in output.text.splitlines(True) if not PASSING.match(line) and line.strip())
+        lines = [line for line in output.text.splitlines(True) if not PASSING.match(line) and line.strip()]
+        output.text = TIMES.sub("", "".join(lines))
     return output
 
 
 def main(numbers: Sequence[str]) -> None:
-    """Writes the notebooks with these numbers, or all of them."""
+    """Writes the notebooks with the given numbers, or all of them."""
     for script in scripts():
         if not numbers or script.name[0] in numbers:
             with tempfile.TemporaryDirectory() as folder:

@@ -209,4 +209,4 @@ def _bars_of_worst(
     axis.set_yticks(np.arange(len(worst)), [f"{schema.point_names[point]}  {point}" for point in worst], fontsize=8)
     axis.invert_yaxis()
     axis.axvline(100 * float(np.nanmean(values)), color=OUTLINE, linestyle=":")
-    axis.set(title=f"{len(worst)} largest errors", xlabel="mean error, %  (dotted: mean of all points)")
+    axis.set(title=f"{len(worst)} largest errors", xlabel="mean error, %\n(dotted: mean of all points)")

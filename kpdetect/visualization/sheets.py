@@ -30,7 +30,8 @@ SHEET_COLUMNS = 4
 SHEET_INCHES = 3.0
 TRUTH_COLOR, PREDICTED_COLOR = "#30e060", "#ff40c0"  # distinguishable with most kinds of colour blindness
 MISS_COLOR = "#ffd400"
-POINT_SHARE = 0.011  # diameter of a point as a share of the panel
+POINT_SHARE, FEW_POINTS_SHARE = 0.011, 0.025  # diameter of a point as a share of the panel
+FEW_POINTS = 10
 
 LABEL_INCHES = 4.8  # side of a panel, large enough for 68 numbers
 LABEL_FONT = 6.5  # typographic points
@@ -78,7 +79,7 @@ def prediction_sheet(
     )
     hide_unused(axes, len(pictures))
     edges = contour_edges(schema) if schema is not None else ()
-    area = (72 * SHEET_INCHES * POINT_SHARE) ** 2
+    area = (72 * SHEET_INCHES * (POINT_SHARE if truth.shape[1] > FEW_POINTS else FEW_POINTS_SHARE)) ** 2
     for axis, picture, true, guess, percent in zip(axes, pictures, truth, predicted, percents, strict=False):
         show_picture(axis, picture)
         axis.plot(*np.stack([true, guess]).transpose(2, 0, 1), color=MISS_COLOR, linewidth=0.5, alpha=0.8)
@@ -171,7 +172,7 @@ def transform_sheet(rows: Sequence[TransformRow], schema: KeypointSchema, captio
     counts = [len(part) for row in rows for part in (row.images, row.keypoints)]
     _check_counts(path, "as many pictures as points in every row", *(counts or [0]))
     figure, axes = new_figure(len(rows), counts[0], (TRANSFORM_INCHES, TRANSFORM_INCHES))
-    figure.set_figwidth(TRANSFORM_INCHES * (counts[0] + 1))  # one column for the labels
+    figure.set_figwidth(TRANSFORM_INCHES * (counts[0] + 1.2))  # one column for the labels
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr,call-arg]
     colors = side_colors(schema)
     for number, row in enumerate(rows):
