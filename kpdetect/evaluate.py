@@ -12,6 +12,7 @@ import numpy as np
 from kpdetect.core.atomic_write import write_json
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.options import option, parse_options, quietly, run_command
+from kpdetect.core.schema import KeypointSchema
 from kpdetect.data import Annotations, drop_unlabelled, load
 from kpdetect.detection import HAAR
 from kpdetect.evaluation.end_to_end import evaluate_end_to_end
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     annotations, split = choose_split(known, model.spec, options.split)
     measured, faces = _measure(model, annotations, options.boxes)
     row = result_row(model.spec, model.path.name, faces, measured, split, options.boxes, model.bytes)
-    _report(Report.of(model, faces, measured, row, options.box_jitter), options)
+    _report(Report.of(model, faces, measured, row, options.box_jitter), model.spec.schema, options)
     return 0
 
 
@@ -148,11 +149,11 @@ def _measure(model: runtime.Runtime, annotations: Annotations, boxes: str) -> tu
     return evaluate_end_to_end(Predictor(model, detector=HAAR if boxes == HAAR else None), annotations, model.spec)
 
 
-def _report(report: Report, options: EvaluateOptions) -> None:
+def _report(report: Report, schema: KeypointSchema, options: EvaluateOptions) -> None:
     out = sys.stderr if options.json == "-" else sys.stdout
     print(report.text(), file=out)
     if options.out:
-        for file in write_evaluation_pictures(report.measured, report.jitter, Path(options.out)):
+        for file in write_evaluation_pictures(report.measured, report.jitter, schema, Path(options.out)):
             print(f"  {file}", file=out)
     if options.results:
         append_row(options.results, report.row)

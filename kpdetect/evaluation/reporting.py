@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from kpdetect import visualization
 from kpdetect.core.geometry import Floats
+from kpdetect.core.schema import KeypointSchema
 from kpdetect.data import Annotations
 from kpdetect.evaluation.evaluator import Evaluation
 from kpdetect.evaluation.metrics import LIMIT, cumulative_error_curve, summary
@@ -65,7 +66,7 @@ def region_table(regions: dict[str, float]) -> str:
 
 
 def write_evaluation_pictures(
-    measured: Evaluation, jitter: dict[str, list[tuple[float, float]]], folder: Path
+    measured: Evaluation, jitter: dict[str, list[tuple[float, float]]], schema: KeypointSchema, folder: Path
 ) -> list[Path]:
     """Draws the worst faces, the cumulative error curve and, if it was evaluated, the box-jitter curve.
 
@@ -74,9 +75,7 @@ def write_evaluation_pictures(
     """
     worst = np.argsort(-np.nan_to_num(measured.errors))[:WORST_FACES]
     sheet, curve, jitter_file = folder / "worst.png", folder / "error_curve.png", folder / "box_jitter.png"
-    visualization.prediction_sheet(
-        measured.crops[worst], measured.true_px[worst], measured.predicted_px[worst], measured.errors[worst], sheet
-    )
+    _draw_predictions(measured, worst, schema, sheet)
     _draw_error_curve("plain", measured.errors, curve)
     if not jitter:
         return [sheet, curve]
@@ -84,7 +83,9 @@ def write_evaluation_pictures(
     return [sheet, curve, jitter_file]
 
 
-def write_training_pictures(history: dict[str, list[float]], measured: Evaluation, folder: Path) -> list[Path]:
+def write_training_pictures(
+    history: dict[str, list[float]], measured: Evaluation, schema: KeypointSchema, folder: Path
+) -> list[Path]:
     """Draws the learning curves, a sheet of validation predictions with labels, and the cumulative error curve.
 
     Returns:
@@ -93,11 +94,16 @@ def write_training_pictures(history: dict[str, list[float]], measured: Evaluatio
     curves, sheet, errors = folder / "learning_curves.png", folder / "predictions.png", folder / "error_curve.png"
     shown = np.linspace(0, len(measured.errors) - 1, min(SHEET_FACES, len(measured.errors))).astype(int)
     visualization.learning_curves(history, curves)
-    visualization.prediction_sheet(
-        measured.crops[shown], measured.true_px[shown], measured.predicted_px[shown], measured.errors[shown], sheet
-    )
+    _draw_predictions(measured, shown, schema, sheet)
     _draw_error_curve("validation", measured.errors, errors)
     return [curves, sheet, errors]
+
+
+def _draw_predictions(measured: Evaluation, rows: npt.NDArray[np.int_], schema: KeypointSchema, path: Path) -> None:
+    crops, errors = measured.crops[rows], measured.errors[rows]
+    visualization.prediction_sheet(
+        crops, measured.true_px[rows], measured.predicted_px[rows], errors, path, schema=schema
+    )
 
 
 def _draw_error_curve(name: str, errors: npt.NDArray[np.float64], path: Path) -> None:

@@ -149,7 +149,7 @@ def measure_and_write(
         os.replace(draft / name, folder / name)
     draft.rmdir()
     write_rows(folder / RESULT_FILE, [row])
-    pictures = write_training_pictures(progress.history, measured, folder)
+    pictures = write_training_pictures(progress.history, measured, faces.val.schema, folder)
 
     print(row.sentence())
     print(region_table(measured.regions))
