@@ -1,4 +1,4 @@
-"""Owns the command that draws pictures of data, transforms, trainings and models, each under a name of its own."""
+"""The command ``show``: draws pictures of data, transforms, trainings and models."""
 
 import dataclasses
 import importlib.util
@@ -22,74 +22,73 @@ from kpdetect.inference.model_input import face_of_data, face_of_image
 from kpdetect.modelfile.bundle import load_bundle, read_spec
 from kpdetect.modelfile.inspection import shipped_models_table
 from kpdetect.recipes import TrainOptions, choose_recipe
-from kpdetect.visualization.first_layer import feature_maps_of, first_convolution
 
-LABEL_CROP = CropRule((480, 480), 1.25)  # large enough for numbers, with some room about the jaw
+LABEL_CROP = CropRule((480, 480), 1.25)  # large enough for numbers, with a margin around the jaw
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFaces:
-    """Options of every picture that labelled faces are drawn for."""
+    """Options of pictures of labelled faces."""
 
-    data: str = option("synthetic:64", "labelled faces, as for train; by default kpdetect draws them", metavar="SPEC")
-    skip_bad_rows: bool = option(False, "go on without rows that are wrong, and say how many")
+    data: str = option("synthetic:64", "labelled faces, as for train; drawn faces by default", metavar="SPEC")
+    skip_bad_rows: bool = option(False, "leave out invalid rows and report their number")
 
     def load(self) -> Annotations:
-        """Reads them; faces without a single point are left out."""
+        """Reads the faces; those without any point are left out."""
         return drop_unlabelled(load(self.data, self.skip_bad_rows), "show")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredFaces(LabelledFaces):
-    """Options of every picture that a model is measured for."""
+    """Options of pictures of a model's predictions."""
 
     model: str = option(dataclasses.MISSING, "run or bundle folder, .tflite, .onnx or SavedModel")
-    split: str = option("all", "every face, or the subjects held out of training", choices=("all", "val"))
+    split: str = option("all", "all faces, or those of the validation subjects", choices=("all", "val"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeypointsOptions(LabelledFaces):
-    """Draws labelled faces with the number of each point."""
+    """Draws labelled faces with the numbers of their points."""
 
-    count: int = option(4, "how many faces, spread over the set", metavar="N")
-    morphed: bool = option(False, "faces between two of the set instead, as augmentation.morphed makes them")
-    out: str = option("out/keypoints.png", "the picture", metavar="FILE")
+    count: int = option(4, "number of faces, evenly spread over the set", metavar="N")
+    morphed: bool = option(False, "morphed faces instead, as augmentation.morphed makes them")
+    out: str = option("out/keypoints.png", "the file to write", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchemeOptions:
-    """Draws a scheme of points: numbers, names, parts, and which points change places in a mirrored picture."""
+    """Draws a scheme of points: numbers, names, groups, and left-right pairs."""
 
-    scheme: str | None = option(None, f"a scheme by name: {', '.join(SCHEMAS)}; left out, that of --data")
-    data: str | None = option(None, "labelled faces to take the typical face from", metavar="SPEC")
-    skip_bad_rows: bool = option(False, "go on without rows that are wrong, and say how many")
-    out: str = option("out/scheme.png", "the picture", metavar="FILE")
+    scheme: str | None = option(None, f"a scheme by name: {', '.join(SCHEMAS)}; that of --data by default")
+    data: str | None = option(None, "labelled faces whose mean is drawn", metavar="SPEC")
+    skip_bad_rows: bool = option(False, "leave out invalid rows and report their number")
+    out: str = option("out/scheme.png", "the file to write", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformsOptions(LabelledFaces):
-    """Draws faces with their points before and after each transform of a recipe, and after all of them."""
+    """Draws faces and points before and after each transform of a recipe, and after all of them."""
 
-    recipe: str = option("compact", "the recipe whose augmentation is shown")
-    count: int = option(5, "how many faces, spread over the set", metavar="N")
-    seed: int = option(0, "another seed draws other amounts", metavar="N")
-    out: str = option("out/transforms.png", "the picture", metavar="FILE")
+    recipe: str = option("compact", "the recipe")
+    count: int = option(5, "number of faces, evenly spread over the set", metavar="N")
+    seed: int = option(0, "seed of the random transforms", metavar="N")
+    out: str = option("out/transforms.png", "the file to write", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurvesOptions:
-    """Draws the learning curves of a training, finished or running."""
+    """Draws the learning curves of a training, which may still run."""
 
     run: str = option("runs/compact-112", "run folder, or its history.csv", positional=True)
-    out: str = option("out/curves.png", "the picture", metavar="FILE")
+    out: str = option("out/curves.png", "the file to write", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionsOptions(MeasuredFaces):
-    """Draws a model's predictions beside the labels, several a page."""
+    """Draws a model's predictions and the labels, on several faces."""
 
-    count: int = option(20, "how many faces, spread over the set", metavar="N")
-    out: str = option("out/predictions.png", "the picture", metavar="FILE")
+    count: int = option(20, "number of faces, evenly spread over the set", metavar="N")
+    out: str = option("out/predictions.png", "the file to write", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,26 +96,26 @@ class KernelsOptions:
     """Draws the kernels of a model's first layer."""
 
     model: str = option(dataclasses.MISSING, "run or bundle folder with weights")
-    out: str = option("out/kernels.png", "the picture", metavar="FILE")
+    out: str = option("out/kernels.png", "the file to write", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMapsOptions:
-    """Draws a face filtered by each kernel of a model's first layer."""
+    """Draws the feature maps of a model's first layer for a face."""
 
     model: str = option(dataclasses.MISSING, "run or bundle folder with weights")
-    image: str | None = option(None, "a photograph, in which the detector finds the face", metavar="FILE")
+    image: str | None = option(None, "a photograph, whose faces are detected", metavar="FILE")
     data: str | None = option(None, "labelled faces instead (default: synthetic:64)", metavar="SPEC")
-    skip_bad_rows: bool = option(False, "go on without rows that are wrong, and say how many")
-    face: int = option(0, "which face: from 0, the photograph's by size, the data's by row", metavar="N")
-    out: str = option("out/feature-maps.png", "the picture", metavar="FILE")
+    skip_bad_rows: bool = option(False, "leave out invalid rows and report their number")
+    face: int = option(0, "the number of the face, from 0: by size in a photograph, by row in data", metavar="N")
+    out: str = option("out/feature-maps.png", "the file to write", metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorsOptions(MeasuredFaces):
-    """Draws a model's mean error of each point on the typical face."""
+    """Draws the mean error of each point on a mean face."""
 
-    out: str = option("out/errors.png", "the picture", metavar="FILE")
+    out: str = option("out/errors.png", "the file to write", metavar="FILE")
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ MODELS = "models"  # the one subcommand that draws no picture
 
 
 def draw_keypoints(options: KeypointsOptions) -> None:
-    """Labelled faces, numbered."""
+    """Draws labelled faces with numbers."""
     count, labels = _positive("count", options.count), options.load()
     faces = morphed_faces(labels, count) if options.morphed else select_evenly(labels, count)
     crops, points = crop_faces(faces, LABEL_CROP)
@@ -137,40 +136,40 @@ def draw_keypoints(options: KeypointsOptions) -> None:
 
 
 def draw_scheme(options: SchemeOptions) -> None:
-    """A scheme on a typical face: that of the data, or where none is named, of drawn faces."""
+    """Draws a scheme on the mean face of the data, of drawn faces by default."""
     if options.scheme is not None and options.scheme not in SCHEMAS:
         raise unknown_name("scheme", options.scheme, SCHEMAS)
     faces = drop_unlabelled(load(options.data or "synthetic:500", options.skip_bad_rows), "show")
     if options.scheme not in (None, faces.schema.name):
         raise KpdetectError(
-            f"--scheme {options.scheme}: where its points lie is taken from labelled faces, but '{faces.name}' is "
-            f"labelled with scheme '{faces.schema.name}'; name faces of scheme '{options.scheme}' by --data"
+            f"--scheme {options.scheme}: '{faces.name}' has scheme '{faces.schema.name}'; "
+            f"give labelled faces of scheme '{options.scheme}' with --data"
         )
     visualization.scheme_page(mean_layout(faces), faces.schema, options.out)
 
 
 def draw_transforms(options: TransformsOptions) -> None:
-    """Faces before and after each transform."""
+    """Draws faces before and after each transform."""
     recipe = choose_recipe(TrainOptions(recipe=options.recipe))
     faces = select_evenly(options.load(), _positive("count", options.count))
     _start_tensorflow("transforms")
     from kpdetect.training.augmentation_preview import transform_rows
 
     rows = transform_rows(faces, recipe, options.seed)
-    caption = f"recipe {recipe.name} on {faces.name}: before, after each transform by itself, after all of them"
+    caption = f"recipe {recipe.name} on {faces.name}: before, after each transform alone, after all of them"
     schema = faces.select(recipe.points).schema if recipe.points else faces.schema
     visualization.transform_sheet(rows, schema, caption, options.out)
 
 
 def draw_curves(options: CurvesOptions) -> None:
-    """Learning curves."""
+    """Draws learning curves."""
     visualization.learning_curves(read_history(options.run), options.out)
 
 
 def draw_predictions(options: PredictionsOptions) -> None:
-    """Predictions beside the labels."""
+    """Draws predictions and labels."""
     count = _positive("count", options.count)
-    read_spec(options.model)  # a wrong name is told before TensorFlow starts
+    read_spec(options.model)  # reports a wrong name before TensorFlow starts
     _start_tensorflow("predictions")
     from kpdetect.evaluation.predictions import predictions_of
 
@@ -181,18 +180,18 @@ def draw_predictions(options: PredictionsOptions) -> None:
 
 
 def draw_kernels(options: KernelsOptions) -> None:
-    """First-layer kernels."""
+    """Draws the kernels of the first layer."""
     read_spec(options.model)
     _start_tensorflow("kernels")
-    layer = first_convolution(load_bundle(options.model)[0])
+    layer = visualization.first_convolution(load_bundle(options.model)[0])
     kernels = np.asarray(layer.kernel)
     visualization.kernel_sheet(kernels, _layer_in_words(options.model, layer), options.out)
 
 
 def draw_feature_maps(options: FeatureMapsOptions) -> None:
-    """A face under the first layer's kernels."""
+    """Draws the feature maps of the first layer."""
     if options.image is not None and options.data is not None:
-        raise KpdetectError("--image finds a face in a photograph, --data takes a labelled one: choose one")
+        raise KpdetectError("expected --image (a photograph) or --data (labelled faces), received both; choose one")
     if options.image is not None and os.path.realpath(options.image) == os.path.realpath(options.out):
         raise KpdetectError(f"--out {options.out}: would replace the photograph; choose another file")
     read_spec(options.model)
@@ -203,12 +202,12 @@ def draw_feature_maps(options: FeatureMapsOptions) -> None:
     else:
         faces = load(options.data or "synthetic:64", options.skip_bad_rows)
         crop = face_of_data(faces, spec, options.face)
-    layer, maps = first_convolution(model), feature_maps_of(model, crop)
+    layer, maps = visualization.first_convolution(model), visualization.feature_maps_of(model, crop)
     visualization.feature_maps(crop, np.asarray(layer.kernel), maps, _layer_in_words(options.model, layer), options.out)
 
 
 def draw_errors(options: ErrorsOptions) -> None:
-    """Errors per point on the typical face."""
+    """Draws the error of each point."""
     read_spec(options.model)
     _start_tensorflow("errors")
     from kpdetect.evaluation.predictions import predictions_of
@@ -222,9 +221,9 @@ class Picture:
     """A picture that the command draws.
 
     Attributes:
-        options: Its options; each has an ``out``, and tells in its docstring what is drawn.
+        options: The class of its options, with a field ``out``; the docstring describes the picture.
         draw: Draws it.
-        example: Words after its name that run.
+        example: An example of the options.
     """
 
     options: type
@@ -268,12 +267,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _help() -> str:
     lines = [f"  {name:13} {picture.options.__doc__}" for name, picture in PICTURES.items()]
     lines.append(f"  {MODELS:13} {ModelsOptions.__doc__}")
-    usage = "usage: kpdetect show PICTURE …    (kpdetect show PICTURE --help tells more)"
+    usage = "usage: kpdetect show PICTURE …    (kpdetect show PICTURE --help for its options)"
     return "\n".join([usage, "", *lines, "", "example:\n  python -m kpdetect.show keypoints --count 6 --out faces.png"])
 
 
 def _short(path: str) -> str:
-    """A file's name; an address, such as those of drawn faces, as it is."""
+    """The name of a file; an address, such as those of drawn faces, is unchanged."""
     return path if "://" in path else os.path.basename(path)
 
 
@@ -284,7 +283,7 @@ def _positive(name: str, number: int) -> int:
 
 
 def _start_tensorflow(needed_for: str) -> None:
-    """Starts TensorFlow without its messages. It takes seconds, so the options are checked first."""
+    """Starts TensorFlow without its messages."""
     if importlib.util.find_spec("tensorflow") is None:
         raise MissingExtra("TensorFlow", "train", needed_for)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported

@@ -291,7 +291,7 @@ class TestInspection:
         picture[28:33, 58:63] = 255
         faces = own_faces(np.float32([[[60, 30], [30, 30], [45, 70]]]))
         faces = Annotations(**{**vars(faces), "read": lambda path: picture})
-        for row in transform_rows(faces, choose_recipe(TrainOptions(recipe="compact")), seed=3):
+        for row in transform_rows(faces, choose_recipe(TrainOptions(recipe="compact-112")), seed=3):
             dots = row.images[0][..., 0] > 0.6 * row.images[0].max()
             if row.label.split()[0] in ("CutOut", "all"):
                 continue  # the rectangle may be as bright

@@ -181,6 +181,13 @@ class TestReports:
             assert not legend.get_window_extent().overlaps(axis.get_window_extent())
         assert figure.axes[1].lines[0].get_ydata()[0] == pytest.approx(200)  # per cent
 
+    def test_the_box_jitter_curve_shows_its_largest_error(self, tmp_path, monkeypatch):
+        figures = []
+        monkeypatch.setattr(curves, "save_figure", lambda figure, path: figures.append(figure))
+        visualization.box_jitter_curve({"shift": [(0, 0.05), (0.2, 0.09)]}, tmp_path / "b.png")
+        low, high = figures[0].axes[0].get_ylim()
+        assert (low, high) == (0, pytest.approx(9.72))
+
     def test_no_global_state_and_no_screen(self, tmp_path, monkeypatch):
         monkeypatch.delenv("DISPLAY", raising=False)
         before = "matplotlib.pyplot" in sys.modules

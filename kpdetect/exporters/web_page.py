@@ -24,6 +24,8 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import Pixels, write_image
 from kpdetect.data import synthetic
 from kpdetect.detection import boxes, haar, scan
+from kpdetect.filters import load_filter
+from kpdetect.measures import MEAN_FACE
 
 WEB = "web"
 MODEL_FILE = "model.tflite"
@@ -50,6 +52,7 @@ def write_page(folder: Path) -> None:
         "scan": _scan(),
         "min_score": detection.FACE_SCORE,
         "filters": filters,
+        "mean_face": dict(MEAN_FACE),
     }
     (folder / "page.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     write_image(folder / "example.png", example())
@@ -158,12 +161,14 @@ def _scan() -> dict[str, Any]:
 
 
 def _filters(folder: Path) -> list[dict[str, Any]]:
-    """Copies the pictures of the packaged filters and returns their anchor points."""
+    """Copies the pictures of the packaged filters and returns their descriptions."""
     folder.mkdir()
     found = []
     with resources.as_file(resources.files("kpdetect.filters").joinpath("pictures")) as pictures:
         for path in sorted(pictures.glob("*.json")):
             description = json.loads(path.read_text(encoding="utf-8"))
-            shutil.copyfile(pictures / description["picture"], folder / description["picture"])
-            found.append({"name": path.stem, **description})
+            for picture in (description["picture"], *(arm["picture"] for arm in description.get("arms", ()))):
+                shutil.copyfile(pictures / picture, folder / picture)
+            one = load_filter(path.stem)
+            found.append({"name": path.stem, **description, "drawn": one.drawn, "outer_rows": one.outer_rows})
     return found

@@ -84,7 +84,7 @@ def _arm_matrix(arm: Arm, one: Filter, matrix: Matrix, face: Face) -> Matrix | N
     outward = np.sign(arm.hinge[0] - one.size_hw[1] / 2)
     if not np.isfinite(end).all() or (in_picture[0] - arm.hinge[0]) * outward <= 0:
         return None
-    height, width = arm.levels[0].shape[:2]
+    height, width = arm.size_hw
     hinge, thickness = project(matrix, [arm.hinge, (arm.hinge[0], arm.hinge[1] + arm.width)]).astype(np.float64)
     along = (end - hinge) / (width - 1)
     middle = (height - 1) / 2

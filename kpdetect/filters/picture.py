@@ -39,12 +39,14 @@ class Arm:
     Attributes:
         levels: As for `Filter`. The left end of the picture's middle row is placed on the hinge, the right end on the
             point of the face.
+        size_hw: (height, width) of the picture in pixels; the levels are padded.
         hinge: The pixel (x, y) of the filter's picture.
         end: The name of the point of the face. An arm whose point is hidden behind the filter is not drawn.
         width: The height of the arm's picture in pixels of the filter's picture.
     """
 
     levels: tuple[Pixels, ...]
+    size_hw: tuple[int, int]
     hinge: tuple[float, float]
     end: str
     width: float
@@ -297,15 +299,7 @@ def _required_fields(path: Path, description: Any) -> tuple[str, dict[str, Any]]
 
 def _with_optional_fields(plain: Filter, path: Path, description: Mapping[str, Any]) -> Filter:
     try:
-        arms = tuple(
-            Arm(
-                picture_levels(_read_rgba(path.parent / str(arm["picture"]))),
-                _numbers(arm["hinge"]),
-                str(arm["end"]),
-                float(arm["width"]),
-            )
-            for arm in description.get("arms", ())
-        )
+        arms = tuple(_read_arm(path.parent, arm) for arm in description.get("arms", ()))
         inside, shorten = description.get("inside"), description.get("shorten")
         return replace(
             plain,
@@ -321,6 +315,17 @@ def _with_optional_fields(plain: Filter, path: Path, description: Mapping[str, A
             f"{path}: expected depth as a number, shorten as two rows, inside as group and middle, and arms as a list "
             f"of picture, hinge, end and width; received {type(error).__name__}: {error}"
         ) from error
+
+
+def _read_arm(folder: Path, description: Mapping[str, Any]) -> Arm:
+    picture = _read_rgba(folder / str(description["picture"]))
+    return Arm(
+        levels=picture_levels(picture),
+        size_hw=(picture.shape[0], picture.shape[1]),
+        hinge=_numbers(description["hinge"]),
+        end=str(description["end"]),
+        width=float(description["width"]),
+    )
 
 
 def _numbers(pair: Sequence[float]) -> tuple[float, float]:

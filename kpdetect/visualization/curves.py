@@ -118,11 +118,12 @@ def box_jitter_curve(curves: Mapping[str, Sequence[tuple[float, float]]], path: 
         ```
     """
     figure, (axis,) = new_figure(1, 1, (5.5, 4.0))
+    largest = max((error for pairs in curves.values() for _, error in pairs), default=0.0)
     for kind, pairs in curves.items():
         offsets, errors = zip(*pairs, strict=True)
         axis.plot(100 * np.array(offsets), 100 * np.array(errors), marker="o", label=kind)
     axis.set(xlabel="displacement of the box, % of the box", ylabel="mean error, % of the normaliser")
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 108 * largest or 1)
     _legend_above(figure)
     save_figure(figure, path)
 

@@ -1,1 +1,1 @@
-"""Owns how the filters that ship were drawn: ``python -m tools.filter_drawings.generate`` draws them again."""
+"""The drawings of the packaged filters; ``python -m tools.filter_drawings.generate`` makes them."""

@@ -1,51 +1,31 @@
 /** Drawing over a picture: filters, boxes, points. */
 
-import { area, compose, type Matrix } from "./geometry";
-import { filterMatrix } from "./fitting";
-import type { Face, FilterSettings, Schema } from "./spec";
+import { drawFilter, type Filter, type MeanFace } from "./filters";
+import { area } from "./geometry";
+import type { Face, Schema } from "./spec";
 
 // Colours of the parts, in their order, as in kpdetect/visualization/marks.py.
 const PART_COLORS = ["#4da3ff", "#ff8c1a", "#ffd400", "#2fd06c", "#12cfc4", "#ff5c5c", "#c77dff", "#ff6ec7", "#b5e61d"];
 const OUTLINE = "#202020";
 const BOX_COLOR = "#ffcc00";
 
-export interface Filter {
-  readonly settings: FilterSettings;
-  readonly picture: ImageBitmap;
-}
-
 export interface Shown {
   readonly points: boolean;
   readonly boxes: boolean;
   readonly filters: readonly Filter[];
+  readonly meanFace: MeanFace;
 }
 
 /** @param unit pixels of the picture per pixel of the screen, so that points have a constant size on it */
 export function drawFaces(context: CanvasRenderingContext2D, faces: readonly Face[], schema: Schema, shown: Shown, unit: number): void {
   const farFirst = [...faces].sort((one, other) => area(one.box) - area(other.box));
   for (const face of farFirst) {
-    for (const filter of shown.filters) drawFilter(context, face, schema, filter);
+    for (const filter of shown.filters) drawFilter(context, face, schema, filter, shown.meanFace);
   }
   for (const face of farFirst) {
     if (shown.boxes) drawBox(context, face, unit);
     if (shown.points) drawPoints(context, face, schema, unit);
   }
-}
-
-function drawFilter(context: CanvasRenderingContext2D, face: Face, schema: Schema, { settings, picture }: Filter): void {
-  const matrix = filterMatrix(settings, schema, face.keypoints);
-  if (matrix === null) return;
-  const [a, b, c, d, e, f] = toCanvas(matrix);
-  context.save();
-  context.imageSmoothingQuality = "high";
-  context.setTransform(a, d, b, e, c, f);
-  context.drawImage(picture, 0, 0);
-  context.restore();
-}
-
-/** Converts a matrix for pixel centres to a canvas, which counts from pixel edges. */
-function toCanvas(matrix: Matrix): Matrix {
-  return compose([1, 0, 0.5, 0, 1, 0.5], compose(matrix, [1, 0, -0.5, 0, 1, -0.5]));
 }
 
 function drawBox(context: CanvasRenderingContext2D, { box: [x0, y0, x1, y1] }: Face, unit: number): void {

@@ -2,7 +2,7 @@
 
 import { Live } from "./live";
 import { NoCamera } from "./camera";
-import type { Filter } from "./drawing";
+import type { Filter } from "./filters";
 import { elements, milliseconds, setBusy, tell, warn } from "./elements";
 import { Engine } from "./engine";
 import { fits } from "./fitting";
@@ -138,7 +138,13 @@ async function offerFilters(settings: Settings, spec: Spec): Promise<readonly Fi
     elements.filters.append(label);
   }
   const picture = async (name: string) => createImageBitmap(await (await fetchFile(`filters/${name}`, BASE)).blob());
-  return Promise.all(fitting.map(async (filter) => ({ settings: filter, picture: await picture(filter.picture) })));
+  return Promise.all(
+    fitting.map(async (filter) => ({
+      settings: filter,
+      picture: await picture(filter.picture),
+      arms: await Promise.all((filter.arms ?? []).map((arm) => picture(arm.picture))),
+    })),
+  );
 }
 
 function describe({ schema, crop, input, terms }: Spec): string {
@@ -189,7 +195,7 @@ function acceptDrops(page: Page): void {
 async function start(): Promise<void> {
   tell("Loading the model…");
   const engine = await Engine.start(BASE);
-  const stage = new Stage(engine.spec.schema, await offerFilters(engine.settings, engine.spec));
+  const stage = new Stage(engine.spec.schema, await offerFilters(engine.settings, engine.spec), engine.settings.mean_face);
   connect(new Page(engine, stage), stage);
   mirrorOrNot();
   elements.model.textContent = describe(engine.spec);

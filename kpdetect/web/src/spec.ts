@@ -57,6 +57,24 @@ export interface FilterSettings {
   readonly warp: "similarity" | "affine";
   /** By name of a face's point: x, y and weight, in pixels of the picture. */
   readonly anchors: Readonly<Record<string, readonly [x: number, y: number, weight: number]>>;
+  /** Distance behind the anchors, in distances between the outer eye corners; see `Filter` in kpdetect/filters. */
+  readonly depth?: number;
+  readonly arms?: readonly ArmSettings[];
+  readonly inside?: { readonly group: string; readonly middle: number };
+  /** Rows of the picture that may be removed. */
+  readonly shorten?: readonly [first: number, last: number];
+  /** (x0, y0, x1, y1) of the picture that is not transparent. */
+  readonly drawn: readonly [number, number, number, number];
+  /** The first and last row that the outer columns of the picture use. */
+  readonly outer_rows: readonly [number, number];
+}
+
+/** A picture from a place of a filter to a point of the face; see `Arm` in kpdetect/filters. */
+export interface ArmSettings {
+  readonly picture: string;
+  readonly hinge: Point;
+  readonly end: string;
+  readonly width: number;
 }
 
 export interface Settings {
@@ -64,6 +82,7 @@ export interface Settings {
   readonly scan: ScanSettings;
   readonly min_score: number;
   readonly filters: readonly FilterSettings[];
+  readonly mean_face: Readonly<Record<string, readonly [number, number, number]>>;
 }
 
 /** A face; points and their expected errors in pixels of the picture. */

@@ -1,7 +1,8 @@
 /** The canvas: the picture, its faces, and which of them is drawn. */
 
-import { drawFaces, type Filter, type Shown } from "./drawing";
+import { drawFaces, type Shown } from "./drawing";
 import { elements } from "./elements";
+import type { Filter, MeanFace } from "./filters";
 import { inWords } from "./results";
 import type { Face, Schema } from "./spec";
 
@@ -21,6 +22,7 @@ export class Stage {
   constructor(
     private readonly schema: Schema,
     private readonly filters: readonly Filter[],
+    private readonly meanFace: MeanFace,
   ) {}
 
   get shown(): Scene | null {
@@ -57,6 +59,7 @@ export class Stage {
   private options(): Shown {
     const chosen = (filter: Filter) =>
       elements.filters.querySelector<HTMLInputElement>(`input[value="${CSS.escape(filter.settings.name)}"]`)?.checked;
-    return { points: elements.points.checked, boxes: elements.boxes.checked, filters: this.filters.filter(chosen) };
+    const filters = this.filters.filter(chosen);
+    return { points: elements.points.checked, boxes: elements.boxes.checked, filters, meanFace: this.meanFace };
   }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { axisTowardsCamera } from "../src/filters";
 import { fitAffine, fitSimilarity, fits } from "../src/fitting";
 import { apply, tightBox, type Matrix, type Point } from "../src/geometry";
 import { faceScore } from "../src/marking";
@@ -27,10 +28,29 @@ describe("warps of filters", () => {
     expect(fitAffine(corners.slice(0, 2).map((from) => ({ from, to: from, weight: 1 })))).toBeNull();
   });
   it("are offered where the scheme has enough of the points", () => {
-    const filter = { name: "hat", picture: "hat.png", warp: "similarity", anchors: { a: [0, 0, 1], b: [1, 0, 1] } } as const;
+    const filter = {
+      name: "hat", picture: "hat.png", warp: "similarity", anchors: { a: [0, 0, 1], b: [1, 0, 1] },
+      drawn: [0, 0, 9, 9], outer_rows: [0, 9],
+    } as const;
     const scheme = (...point_names: string[]) => ({ name: "own", point_names, groups: {}, normalizer_points: null });
     expect(fits(filter, scheme("b", "c", "a"))).toBe(true);
     expect(fits(filter, scheme("a", "c"))).toBe(false);
+  });
+});
+
+describe("the axis of a head", () => {
+  const meanFace = { a: [0, 0, 0], b: [1, 0, 0.2], c: [0, 1, -0.1], d: [0.3, 0.2, 1], e: [-1, 0.5, 0.4] } as const;
+  const schema = { name: "own", point_names: Object.keys(meanFace), groups: {}, normalizer_points: null };
+  const turned = (yaw: number, scale: number): Point[] =>
+    Object.values(meanFace).map(([x, y, z]) => [7 + scale * (x * Math.cos(yaw) + z * Math.sin(yaw)), 5 + scale * y]);
+  it("points to the right when the head turns to the right", () => {
+    const axis = axisTowardsCamera(meanFace, schema, turned(0.5, 40))!;
+    expect(axis[0]).toBeCloseTo(40 * Math.sin(0.5), 6);
+    expect(axis[1]).toBeCloseTo(0, 6);
+  });
+  it("is unknown for a scheme without its points, and for points on a line", () => {
+    expect(axisTowardsCamera(meanFace, { ...schema, point_names: ["a", "b"] }, turned(0, 1))).toBeNull();
+    expect(axisTowardsCamera(meanFace, schema, turned(0, 1).map(([x]) => [x, x]))).toBeNull();
   });
 });
 
