@@ -146,13 +146,13 @@ visualization.transform_sheet(rows, faces.schema, "recipe naimish", "out/naimish
 Image("out/naimish.jpg")
 
 # %% [markdown]
-# The recipe `compact` crops to the face first and then varies it much more, because faces in photographs are turned,
+# The recipe `compact-112` crops to the face first and then varies it much more, because faces in photographs are turned,
 # dark, blurred and partly hidden. Each row shows one transform alone, and the last row all of them, as the network
 # receives them.
 
 # %%
-rows = transform_rows(two, choose_recipe(TrainOptions(recipe="compact")), seed=1)
-visualization.transform_sheet(rows, faces.schema, "recipe compact", "out/compact.jpg")
+rows = transform_rows(two, choose_recipe(TrainOptions(recipe="compact-112")), seed=1)
+visualization.transform_sheet(rows, faces.schema, "recipe compact-112", "out/compact.jpg")
 Image("out/compact.jpg", width=560)
 
 # %% [markdown]

@@ -63,17 +63,17 @@ naimish.summary(line_length=88)
 # ## A recipe
 #
 # A recipe describes a training except for the data: network, crop, transforms, loss and optimizer. `--recipe naimish`
-# trains the network above as the notebook does, which takes long on two cores. Here we use the recipe `compact` and
+# trains the network above as the notebook does, which takes long on two cores. Here we use the recipe `compact-112` and
 # make it smaller: smaller crops, narrower layers, less augmentation. These options are the only differences from the
 # recipe.
 #
-# `compact` has no dense layers. It predicts a heat map for each point and takes its centre of mass (*soft-argmax*),
+# `compact-112` has no dense layers. It predicts a heat map for each point and takes its centre of mass (*soft-argmax*),
 # which needs far fewer parameters and learns faster. Its loss is the Wing loss, which weighs small errors more than MSE
 # does.
 
 # %%
 options = TrainOptions(
-    recipe="compact",
+    recipe="compact-112",
     data=SPEC,
     epochs=12,
     batch_size=16,
@@ -186,7 +186,7 @@ Image("out/maps.jpg", width=800)
 # ## On the command line
 #
 # ```
-# kpdetect train --recipe compact --data SPEC --out runs/mine
+# kpdetect train --recipe compact-112 --data SPEC --out runs/mine
 # kpdetect show predictions --model runs/mine --data SPEC
 # kpdetect tune --data SPEC --grid learning_rate=1e-3,3e-4 batch_size=16,64     # compares settings
 # ```

@@ -55,7 +55,7 @@ SPEC = f"youtube-faces:{os.environ['KPDETECT_DATA']}/youtube_faces" if os.getenv
 
 # %%
 options = TrainOptions(
-    recipe="compact",
+    recipe="compact-112",
     data=SPEC,
     epochs=6,
     batch_size=16,
@@ -84,7 +84,7 @@ run = train(options)
 
 # %%
 logging.getLogger("tensorflow").setLevel(logging.WARNING)  # without messages about temporary folders
-exported = export_model(run, "runs/notebook-6-exported", overwrite=True)
+exported = export_model(run, "runs/notebook-6-exported", overwrite=True, name="compact")
 for name, record in exported.files.items():
     if record["max_difference_px"] is not None:
         print(f"{name:26} {record['bytes'] / 1e6:5.2f} MB   largest difference {record['max_difference_px']:.1e} px")
