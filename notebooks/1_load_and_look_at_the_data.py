@@ -146,7 +146,7 @@ visualization.transform_sheet(rows, faces.schema, "recipe naimish", "out/naimish
 Image("out/naimish.jpg")
 
 # %% [markdown]
-# The recipe `compact-112` crops to the face first and then varies it much more, because faces in photographs are turned,
+# The recipe `compact-112` crops to the face first and then varies it much more: faces in photographs are turned,
 # dark, blurred and partly hidden. Each row shows one transform alone, and the last row all of them, as the network
 # receives them.
 
