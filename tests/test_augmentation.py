@@ -1,4 +1,4 @@
-"""Image and points move together, and every draw depends on its seed alone."""
+"""Augmentation: images and keypoints are transformed together, and results depend on the seed alone."""
 
 import dataclasses
 
@@ -32,10 +32,8 @@ from kpdetect.data.augmentation import (
     RandomStretch,
     Rescale,
     augment,
+    integer_crop,
     spatial,
-)
-from kpdetect.data.augmentation import (
-    cutout as cutting,
 )
 from kpdetect.data.augmentation.photometric import (
     add_noise,
@@ -69,11 +67,11 @@ def seed(number=0):
 
 
 def applied(transform, images, number=0):
-    return transform.apply(images, transform.draw_numbers(len(images), seed(number)))
+    return transform.apply(images, transform.draw_parameters(len(images), seed(number)))
 
 
 def blobs(points, size_hw=CANVAS, sigma=3.0):
-    """(B, H, W, 1) pictures with one soft spot each, at (B, 2)."""
+    """(B, H, W, 1) images with one Gaussian spot each, at points (B, 2)."""
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]
     distance = (x - points[:, 0, None, None]) ** 2 + (y - points[:, 1, None, None]) ** 2
     return (255 * np.exp(-distance / (2 * sigma**2)))[..., None].astype(np.float32)
@@ -117,7 +115,7 @@ SPATIAL = [
 
 
 @pytest.mark.parametrize("transforms", SPATIAL, ids=lambda t: "+".join(type(one).__name__ for one in t))
-def test_image_and_points_move_together(transforms):
+def test_images_and_keypoints_are_transformed_together(transforms):
     points = np.random.default_rng(0).uniform((38, 28), (82, 62), (48, 2)).astype(np.float32)
     size_hw = (110, 130)
     images, moved, _ = augment(batch_of(blobs(points), points[:, None]), transforms, NOSE, size_hw, seed())
@@ -127,7 +125,7 @@ def test_image_and_points_move_together(transforms):
     assert np.abs(centroids(images) - moved)[inside].max() < 0.1
 
 
-def test_a_flip_mirrors_the_picture_and_renames_the_points():
+def test_a_flip_mirrors_the_image_and_exchanges_keypoints():
     batch = random_batch()
     images, points, visible = augment(batch, (RandomFlip(1.0),), PAIR, CANVAS, seed())
     np.testing.assert_array_equal(images, batch.images.numpy()[:, :, ::-1])
@@ -136,7 +134,7 @@ def test_a_flip_mirrors_the_picture_and_renames_the_points():
     assert visible.shape == (6, 3)
 
 
-def test_a_flip_renames_what_is_visible():
+def test_a_flip_exchanges_visibility():
     batch = random_batch()
     batch = Batch(batch.images, batch.keypoints, tf.constant([[1.0, 0.0, 1.0]] * 6), batch.extent_hw, batch.boxes)
     np.testing.assert_array_equal(augment(batch, (RandomFlip(1.0),), PAIR, CANVAS, seed())[2], [[0, 1, 1]] * 6)
@@ -156,7 +154,7 @@ def test_half_are_flipped():
     assert 0.45 < np.mean(mirrored) < 0.55
 
 
-def test_nothing_is_the_identity():
+def test_no_transforms_is_the_identity():
     batch = random_batch(channels=3)
     images, points, visible = augment(batch, (), PAIR, CANVAS, seed())
     np.testing.assert_array_equal(images, batch.images)
@@ -175,7 +173,7 @@ def test_inverse_after_forward_is_the_identity():
     np.testing.assert_allclose(apply_matrix(invert(matrix), apply_matrix(matrix, points)), points, atol=1e-3)
 
 
-def test_matrices_agree_with_numpys():
+def test_matrices_equal_numpy():
     frame = start_frame(np.float32([CANVAS]), np.float32([[30, 20, 70, 75]]))
     turn = RandomRotation(30.0).draw(frame, seed()).matrix[0].numpy()
     angle = np.rad2deg(np.arctan2(turn[1, 0], turn[0, 0]))
@@ -188,8 +186,8 @@ def test_matrices_agree_with_numpys():
     np.testing.assert_array_equal(crop.extent_hw, [[64, 80]])
 
 
-def test_the_warp_is_that_of_prediction():
-    """Where nothing shrinks, TensorFlow's warp and OpenCV's crop are the same but for rounding."""
+def test_the_warp_equals_that_of_prediction():
+    """Without reduction, TensorFlow's warp and OpenCV's crop differ by rounding only."""
     y, x = np.mgrid[:90, :120]
     smooth = (128 + 60 * np.sin(x / 9) + 60 * np.cos(y / 11)).astype(np.uint8)[..., None]
     matrix = geometry.CropRule((64, 72), 1.2).matrix([70, 30, 110, 70])
@@ -210,7 +208,7 @@ def test_random_crops_are_whole_pixels_inside_the_picture():
     np.testing.assert_array_equal(-small.matrix.numpy()[:, 1, 2], np.full(400, -10.0))
 
 
-def test_amounts_are_bounds():
+def test_amounts_bound_the_parameters():
     frame = start_frame(np.tile(np.float32([100, 200]), (2000, 1)), np.zeros((2000, 4), np.float32))
     scale = RandomScale(0.2).draw(frame, seed()).matrix[:, 0, 0].numpy()
     assert (0.8 <= scale.min() < 0.81) & (1.19 < scale.max() <= 1.2)
@@ -275,7 +273,7 @@ def test_a_warped_batch_equals_its_singles():
     np.testing.assert_allclose(warp(PICTURES, matrix, (16, 18)), np.concatenate(warped), atol=1e-3)
 
 
-def test_light_by_hand():
+def test_light_transforms_equal_values_by_hand():
     grey = np.float32([0, 51, 204, 255]).reshape(1, 2, 2, 1)
     one = np.ones(1, np.float32)
     np.testing.assert_allclose(np.ravel(adjust_brightness(grey, 60 * one)), [60, 111, 255, 255])
@@ -286,7 +284,7 @@ def test_light_by_hand():
     np.testing.assert_allclose(np.ravel(normal), [-1, -0.6, 0.6, 1], atol=1e-6)
 
 
-def test_color_by_hand():
+def test_color_equals_values_by_hand():
     orange = np.float32([200, 100, 0]).reshape(1, 1, 1, 3)
     one, grey = np.ones(1, np.float32), 0.299 * 200 + 0.587 * 100
     for saturation, gains, expected in (
@@ -299,17 +297,17 @@ def test_color_by_hand():
         np.testing.assert_allclose(
             np.ravel(adjust_color(orange, saturation * one, np.float32([gains]))), expected, rtol=1e-5
         )
-    saturation, gains = (numbers.numpy() for numbers in Color(0.4, 0.1).draw_numbers(2000, seed()))
+    saturation, gains = (numbers.numpy() for numbers in Color(0.4, 0.1).draw_parameters(2000, seed()))
     assert (0.6 <= saturation.min() < 0.61) & (1.39 < saturation.max() <= 1.4)
     np.testing.assert_allclose([gains.min(axis=0), gains.max(axis=0)], [[0.9] * 3, [1.1] * 3], atol=1e-3)
     assert np.abs(np.corrcoef(gains.T) - np.eye(3)).max() < 0.1
 
 
-def test_grey_pictures_have_no_colour_to_change():
+def test_color_leaves_grey_images_unchanged():
     np.testing.assert_array_equal(applied(Color(1.0, 0.5), PICTURES[..., :1]), PICTURES[..., :1])
 
 
-def test_blur_has_its_sigma_and_keeps_borders():
+def test_blur_has_the_given_sigma_and_keeps_borders():
     spot = np.zeros((2, 41, 41, 2), np.float32)
     spot[:, 20, 20] = 255
     sigma = np.float32([0.8, 2.0])
@@ -321,7 +319,7 @@ def test_blur_has_its_sigma_and_keeps_borders():
     np.testing.assert_allclose(gaussian_blur(flat, sigma), flat, rtol=1e-5)
 
 
-def test_blur_takes_its_share():
+def test_blur_changes_the_given_share():
     pictures = np.tile(PICTURES, (8, 1, 1, 1))
     changed = [
         np.any(np.abs(applied(Blur(0.3, 2.0), pictures, n) - pictures) > 1e-3, axis=(1, 2, 3)).mean() for n in range(20)
@@ -330,7 +328,7 @@ def test_blur_takes_its_share():
     np.testing.assert_array_equal(applied(Blur(0.0), pictures), pictures)
 
 
-def test_noise_is_normal_and_never_the_same():
+def test_noise_is_normal_and_differs_between_images():
     grey = np.full((64, 40, 48, 1), 128, np.float32)
     noise = applied(Noise(20.0), grey).numpy() - 128
     std = noise.std(axis=(1, 2, 3))
@@ -341,7 +339,7 @@ def test_noise_is_normal_and_never_the_same():
     assert np.abs(correlation).max() < 0.15
 
 
-def test_cut_outs():
+def test_cutout_fills_rectangles():
     white = np.full((600, 30, 40, 1), 255, np.float32)
     cut = np.asarray(applied(CutOut(0.4, 0.5), white))[..., 0] < 254.5
     assert 0.33 < cut.any(axis=(1, 2)).mean() < 0.45
@@ -363,12 +361,12 @@ def test_pixels_stay_in_range(transform):
     assert -1e-3 <= np.min(changed) <= np.max(changed) <= 255.001
 
 
-def test_what_cannot_be_done_is_said():
+def test_invalid_transforms_are_errors():
     nameless = user_schema(["p0", "p1"])
     batch = random_batch(schema=nameless)
     with pytest.raises(KpdetectError, match=mentions("RandomFlip", "user")):
         augment(batch, (RandomFlip(),), nameless, CANVAS, seed())
-    with pytest.raises(KpdetectError, match=mentions("draw", "draw_numbers", "apply", "flip")):
+    with pytest.raises(KpdetectError, match=mentions("draw", "draw_parameters", "apply", "flip")):
         augment(batch, ("flip",), nameless, CANVAS, seed())
     for make in (RandomFlip, Blur, CutOut, RandomScale, RandomStretch, Color):
         with pytest.raises(KpdetectError, match=mentions(make.__name__, "[0, 1]", "1.5")):
@@ -377,8 +375,8 @@ def test_what_cannot_be_done_is_said():
 
 @pytest.mark.parametrize("canvas", [np.uint8, np.float32])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_whole_pixels_are_copied_as_they_would_be_interpolated(canvas: type, channels: int) -> None:
-    """Crops and mirror images of crops: the quick way gives the slow one's digits, and takes no other moves."""
+def test_integer_crops_equal_the_bilinear_warp(canvas: type, channels: int) -> None:
+    """Crops and mirrored crops by whole pixels are bit-identical to the warp; other matrices are not accepted."""
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (6, 20, 24, channels)).astype(canvas))
     extent = tf.constant([[20.0, 24.0], [16.0, 24.0], [20.0, 13.0], [12.0, 11.0], [20.0, 24.0], [15.0, 20.0]])
     frame = spatial.start_frame(extent, tf.zeros((6, 4)))
@@ -386,8 +384,8 @@ def test_whole_pixels_are_copied_as_they_would_be_interpolated(canvas: type, cha
         moves = [RandomCrop((12, 11)), RandomFlip()]
         matrix = spatial.draw_matrix(moves, frame, (12, 11), tf.constant([seed, 1]))
         to_source = spatial.invert(matrix)
-        assert cutting.is_cut_out(to_source, tf.constant([20, 24]), (12, 11))
-        slow = spatial.interpolated(images, to_source, (12, 11))
+        assert integer_crop.is_integer_crop(to_source, tf.constant([20, 24]), (12, 11))
+        slow = spatial.warp_bilinear(images, to_source, (12, 11))
         np.testing.assert_array_equal(spatial.warp(images, matrix, (12, 11)), slow)
     for more in (spatial.translation(tf.fill([6, 2], 0.5)), spatial.translation(tf.fill([6, 2], 30.0))):
-        assert not cutting.is_cut_out(spatial.invert(more @ matrix), tf.constant([20, 24]), (12, 11))
+        assert not integer_crop.is_integer_crop(spatial.invert(more @ matrix), tf.constant([20, 24]), (12, 11))

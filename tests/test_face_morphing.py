@@ -1,4 +1,4 @@
-"""Blended faces: labels stand where the pictures' features went, and only whole faces of two people are mixed."""
+"""Morphed faces: keypoints are at the warped features, and pairs are fully visible faces of two subjects."""
 
 import dataclasses
 
@@ -22,14 +22,14 @@ CORNERS = KeypointSchema("corners", ("top_left", "top_right", "bottom_right", "b
 
 
 def dots_at(points: Floats) -> Pixels:
-    """Bright dots on black, each about a point."""
+    """Bright dots on black, one at each point."""
     y, x = np.mgrid[:200, :200]
     dots = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 2.0**2)) for px, py in points)
     return np.repeat(np.rint(255 * np.clip(dots, 0, 1)).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def people_of_dots() -> Annotations:
-    """Two squares that are bent differently."""
+    """Two squares with different distortions."""
     first = np.array([[60, 60], [130, 64], [134, 140], [58, 132], [96, 100]], np.float32)
     other = np.array([[70, 66], [138, 60], [126, 130], [66, 140], [106, 92]], np.float32)
     keypoints = np.stack([first, other])
@@ -47,7 +47,7 @@ def people_of_dots() -> Annotations:
 
 
 def brightest_near(picture: Pixels, point: npt.NDArray[np.float32], reach: int = 9) -> npt.NDArray[np.float64]:
-    """The centre of brightness in a window about a point."""
+    """The centroid of brightness in a window around a point."""
     x, y = np.rint(point).astype(int)
     low_x, low_y = max(x - reach, 0), max(y - reach, 0)
     window = picture[low_y : y + reach + 1, low_x : x + reach + 1, 0].astype(np.float64)
@@ -57,7 +57,7 @@ def brightest_near(picture: Pixels, point: npt.NDArray[np.float32], reach: int =
     return middle + np.array([low_x, low_y])
 
 
-def test_points_go_where_the_pictures_features_go() -> None:
+def test_keypoints_are_at_the_warped_features() -> None:
     faces = morphed_faces(people_of_dots(), 24, seed=1)
     for path, points in zip(faces.paths, faces.keypoints, strict=True):
         picture = faces.read(path)
@@ -65,9 +65,9 @@ def test_points_go_where_the_pictures_features_go() -> None:
         assert np.linalg.norm(found - points, axis=1).max() < 0.7
 
 
-def test_a_blend_of_the_first_face_alone_is_its_own_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_face_alone_is_its_own_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kpdetect.data.face_morphing.SHAPE_RANGE", (0.0, 0.0))
-    monkeypatch.setattr("kpdetect.data.face_morphing.OWN_SHARE", 1.0)
+    monkeypatch.setattr("kpdetect.data.face_morphing.FIRST_ONLY_SHARE", 1.0)
     given = people_of_dots()
     faces = morphed_faces(given, 4)
     for row in range(4):
@@ -78,10 +78,12 @@ def test_a_blend_of_the_first_face_alone_is_its_own_photograph(monkeypatch: pyte
         cut = warp_crop(
             given.read(given.paths[first]), CropRule((side, side), MARGIN).matrix(given.boxes[first]), (side, side)
         )
-        assert np.abs(faces.read(faces.paths[row]).astype(int) - cut).max() <= 8  # a tenth of a pixel, beside a dot
+        assert (
+            np.abs(faces.read(faces.paths[row]).astype(int) - cut).max() <= 8
+        )  # a tenth of a pixel at the edge of a dot
 
 
-def test_shares_of_the_shape_are_between_the_two(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shapes_are_interpolated(monkeypatch: pytest.MonkeyPatch) -> None:
     given = people_of_dots()
     ends = []
     for share in (0.0, 0.5, 1.0):
@@ -91,7 +93,7 @@ def test_shares_of_the_shape_are_between_the_two(monkeypatch: pytest.MonkeyPatch
     assert np.abs(ends[2] - ends[0]).max() > 5
 
 
-def test_open_eyes_meet_open_ones_and_shut_eyes_shut_ones() -> None:
+def test_open_eyes_are_paired_with_open_eyes() -> None:
     names = ("left", "right", "chin", "crown", "eye_outer", "eye_lid", "eye_inner", "eye_below")
     scheme = KeypointSchema("one-eyed", names, groups={"eye": (4, 5, 6, 7)})
     chance = np.random.default_rng(0)
@@ -116,16 +118,16 @@ def test_open_eyes_meet_open_ones_and_shut_eyes_shut_ones() -> None:
     assert 50 < (opening < 0.12).sum() < 150
 
 
-def test_looks_of_the_other_replace_the_face_and_leave_the_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_texture_of_the_second_face_is_inside_the_face_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kpdetect.data.face_morphing.SHAPE_RANGE", (0.0, 0.0))
     rows, columns = np.mgrid[:200, :200] // 6 % 2 * 40 + 90
     lying, upright = (np.repeat(stripes[..., None], 3, axis=2).astype(np.uint8) for stripes in (rows, columns))
     given = dataclasses.replace(people_of_dots(), read={"first": lying, "other": upright}.__getitem__)
 
     def seen(own_share: float) -> tuple[bool, npt.NDArray[np.int64]]:
-        """Whether the stripes inside the face lie, and the picture's upper edge."""
-        monkeypatch.setattr("kpdetect.data.face_morphing.OWN_SHARE", own_share)
-        monkeypatch.setattr("kpdetect.data.face_morphing.OTHERS_SHARE", 1 - own_share)
+        """Whether the stripes inside the face are horizontal, and the top rows of the picture."""
+        monkeypatch.setattr("kpdetect.data.face_morphing.FIRST_ONLY_SHARE", own_share)
+        monkeypatch.setattr("kpdetect.data.face_morphing.OTHER_ONLY_SHARE", 1 - own_share)
         faces = morphed_faces(given, 1)
         picture = faces.read(faces.paths[0])[..., 0].astype(np.int64)
         x, y = np.rint(faces.keypoints[0, 4]).astype(int)
@@ -138,7 +140,7 @@ def test_looks_of_the_other_replace_the_face_and_leave_the_surroundings(monkeypa
     np.testing.assert_array_equal(own_edge, swapped_edge)
 
 
-def test_the_same_seed_gives_the_same_faces_and_another_gives_others() -> None:
+def test_the_seed_determines_the_faces() -> None:
     people = drawn_faces(30, size=64)
     once, again, others = (
         morphed_faces(people, 12, seed=3),
@@ -157,13 +159,13 @@ def test_the_same_seed_gives_the_same_faces_and_another_gives_others() -> None:
     np.testing.assert_allclose(once.boxes, tight_box(once.keypoints), atol=0.01)
 
 
-def test_addresses_tell_other_labels_apart() -> None:
+def test_addresses_depend_on_the_labels() -> None:
     given = people_of_dots()
     moved = dataclasses.replace(given, keypoints=given.keypoints + np.float32(1))
     assert not set(morphed_faces(given, 5).paths) & set(morphed_faces(moved, 5).paths)
 
 
-def test_only_faces_with_all_points_visible_are_mixed() -> None:
+def test_only_faces_with_all_keypoints_visible_are_used() -> None:
     people = drawn_faces(6, size=64)
     visible = people.visible.copy()
     visible[2:, 0] = False
@@ -172,22 +174,22 @@ def test_only_faces_with_all_points_visible_are_mixed() -> None:
     assert faces.visible.all()
 
 
-def test_faces_of_one_person_are_refused() -> None:
+def test_faces_of_one_subject_are_an_error() -> None:
     people = drawn_faces(4, size=64)
     one = dataclasses.replace(people, subjects=np.array(["A"] * 4))
     with pytest.raises(KpdetectError, match=mentions(people.name, "1")):
         morphed_faces(one, 3)
 
 
-def test_one_person_with_nearly_all_faces_meets_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kpdetect.data.face_morphing.CANDIDATES", 3)
+def test_a_rare_subject_is_paired_with_a_frequent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kpdetect.data.face_morphing.NUM_CANDIDATES", 3)
     people = drawn_faces(400, size=64)
     subjects = np.array(["A"] * 399 + ["B"])
     faces = morphed_faces(dataclasses.replace(people, subjects=subjects), 5)
     assert len(faces) == 5
 
 
-def test_what_cannot_be_blended_is_refused() -> None:
+def test_faces_that_cannot_be_morphed_are_an_error() -> None:
     people = drawn_faces(4, size=64)
     two = people.select(people.schema.point_names[:2])
     with pytest.raises(KpdetectError, match=mentions(two.name, "3", "face", "2")):
@@ -198,7 +200,7 @@ def test_what_cannot_be_blended_is_refused() -> None:
         morphed_faces(people, 0)
 
 
-def test_a_photograph_that_cannot_be_read_is_named() -> None:
+def test_an_unreadable_photograph_is_named() -> None:
     people = drawn_faces(4, size=64)
     gone = dataclasses.replace(people, paths=np.array([f"gone_{i}.jpg" for i in range(4)]), read=read_image)
     faces = morphed_faces(gone, 2)
@@ -206,7 +208,7 @@ def test_a_photograph_that_cannot_be_read_is_named() -> None:
         faces.read(faces.paths[0])
 
 
-def test_a_training_learns_from_blends_beside_its_faces(capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_adds_morphed_faces(capsys: pytest.CaptureFixture[str]) -> None:
     people = drawn_faces(10, size=64)
     recipe = RECIPES["compact-112"]()
     assert with_morphed_faces(recipe, people, 0) is people

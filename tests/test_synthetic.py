@@ -1,4 +1,4 @@
-"""Drawn faces: the same on every run, their points exact, and drawn where the points say."""
+"""Synthetic faces: reproducible, with exact keypoints, and painted at the keypoints."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +13,7 @@ from kpdetect.core.geometry import tight_box, to_relative
 from kpdetect.core.images import cv2
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.synthetic import annotations, paint, render, render_address
-from kpdetect.data.synthetic.appearance import draw_look
+from kpdetect.data.synthetic.appearance import sample_appearance
 from kpdetect.data.synthetic.brush import curve, ellipse_polygon, fill, outline
 from kpdetect.data.synthetic.face_shape import face_shape, mean_shape
 from kpdetect.data.synthetic.shape import POINT_DEPTH, Pose, place_face, turn_head, uncross
@@ -29,10 +29,12 @@ def polygon_mask(points, size):
 
 
 def changed_pixels(index, attribute, size):
-    """Where the picture of a face changes with one of its colours, and the face."""
+    """The pixels of a face that change with one of its colours, and the placed face."""
     placed = place_face(6, index)
-    look = replace(draw_look(6, index), blur=0.0, noise=0.0, glasses=0, moustache=0.0, beard=0.0)
-    dark, bright = (paint(placed, replace(look, **{attribute: color}), size) for color in ((20.0,) * 3, (240.0,) * 3))
+    appearance = replace(sample_appearance(6, index), blur=0.0, noise=0.0, glasses=0, moustache=0.0, beard=0.0)
+    dark, bright = (
+        paint(placed, replace(appearance, **{attribute: color}), size) for color in ((20.0,) * 3, (240.0,) * 3)
+    )
     return np.abs(dark.astype(int) - bright).max(axis=-1) > 40, placed
 
 
@@ -66,7 +68,7 @@ def test_a_picture_has_its_size_and_its_points_inside(size):
     assert keypoints.max() < size - 1
 
 
-def test_annotations_tell_the_points_of_the_pictures():
+def test_annotations_have_the_keypoints_of_the_pictures():
     faces = annotations(6, seed=4, size=64)
     assert faces.schema == IBUG68
     assert faces.name == "synthetic"
@@ -155,7 +157,7 @@ def test_curves_pass_through_their_points():
     np.testing.assert_allclose(outline(points, corners=(0, 3))[::6], points, atol=1e-9)
 
 
-def test_the_brush_draws_where_it_is_told():
+def test_the_brush_fills_polygons_at_subpixel_precision():
     size, misses, excess = 40, [], []
     for offset in np.random.default_rng(1).uniform(0, 1, (60, 2)):
         polygon = ellipse_polygon(offset + 18, (11, 7), 30)  # in pixels of the picture
@@ -170,7 +172,7 @@ def test_the_brush_draws_where_it_is_told():
     assert abs(np.mean(excess)) < 0.01
 
 
-def test_lips_are_redder_than_the_skin_about_them():
+def test_lips_are_redder_than_the_skin_around_them():
     contrast = []
     for index in range(50):
         image, points = render(8, index)
@@ -182,7 +184,7 @@ def test_lips_are_redder_than_the_skin_about_them():
     assert np.mean(contrast) > 5
 
 
-def test_lips_are_where_the_points_say_and_not_a_pixel_beside():
+def test_lips_are_at_their_keypoints_to_a_pixel():
     size, steps = 256, [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
     overlap = np.zeros(len(steps))
     for index in range(20):
@@ -200,8 +202,8 @@ def test_lips_are_where_the_points_say_and_not_a_pixel_beside():
     ("attribute", "parts", "least_share"),
     [("lips", [(slice(48, 60), (0, 6))], 0.7), ("iris", [(slice(36, 42), (0, 3)), (slice(42, 48), (0, 3))], 0.05)],
 )
-def test_a_colour_is_painted_inside_its_points_alone(attribute, parts, least_share):
-    """What changes with the lips' colour is the lips, and with the iris' colour what the lids leave open."""
+def test_a_colour_is_painted_inside_its_keypoints_only(attribute, parts, least_share):
+    """The colour of the lips changes the lips, and the colour of the iris changes the eye between the lids."""
     size, changed_area, outside_area, part_area = 256, 0, 0, 0
     for index in range(20):
         changed, placed = changed_pixels(index, attribute, size)
@@ -216,7 +218,7 @@ def test_a_colour_is_painted_inside_its_points_alone(attribute, parts, least_sha
 
 
 def test_eyes_are_brighter_and_darker_than_the_lids():
-    """White beside black: the spread of grey levels in an eye is wider than on the nose's bridge."""
+    """The range of grey levels is wider in an eye than on the bridge of the nose."""
     eyes, bridges = [], []
     for index in range(50):
         image, points = render(9, index)
@@ -230,8 +232,8 @@ def test_eyes_are_brighter_and_darker_than_the_lids():
     assert np.mean(eyes) > 1.3 * np.mean(bridges)
 
 
-def test_a_face_takes_some_thousand_calls():
-    """Some 5,200 now, and 20 seconds for a thousand faces."""
+def test_rendering_a_face_takes_a_few_thousand_calls():
+    """About 5,200 calls, or 20 seconds for a thousand faces."""
     render(0, 0)
     with counted_calls() as counts:
         for index in range(10):
@@ -251,13 +253,13 @@ def test_a_face_takes_some_thousand_calls():
         (lambda: render_address("synthetic://0/1?size=9999"), ["32", "2048", "9999"]),
     ],
 )
-def test_bad_arguments_are_told(call, parts):
+def test_invalid_arguments_are_errors(call, parts):
     with pytest.raises(KpdetectError, match=mentions(*parts)):
         call()
 
 
-def test_the_derivation_finds_the_shape_it_is_given(tmp_path, capsys):
-    """Faces moved, turned, scaled about a mean give that mean back; the command writes what the package reads."""
+def test_the_derivation_recovers_a_known_shape(tmp_path, capsys):
+    """Randomly shifted, rotated and scaled faces give their mean shape; the package reads the written file."""
     random = np.random.default_rng(3)
     true = face_shape()
     folder = tmp_path / "labels"
@@ -276,7 +278,7 @@ def test_the_derivation_finds_the_shape_it_is_given(tmp_path, capsys):
     np.testing.assert_allclose(found.mean[SWAP] * [-1, 1], found.mean, atol=1e-6)
 
 
-def test_the_derivation_tells_of_too_few_faces(tmp_path):
+def test_too_few_faces_for_the_derivation_are_an_error(tmp_path):
     with pytest.raises(KpdetectError, match=mentions("25", ".pts", "68", "0")):
         derive_face_shape.read_faces(tmp_path)
 
@@ -287,7 +289,7 @@ def test_the_shipped_shape_is_derived_from_the_labels(shared_data):
     np.testing.assert_allclose(derived.deviations, face_shape().deviations, atol=1e-4)
 
 
-def test_a_placed_face_fills_what_its_pose_says():
+def test_a_placed_face_has_the_extent_of_its_pose():
     for index in range(20):
         placed = place_face(0, index)
         box = tight_box(placed.points)

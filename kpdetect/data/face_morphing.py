@@ -1,10 +1,9 @@
-"""Owns blended faces: pictures of people who do not exist, each with the shape and the looks of two who are labelled.
+"""Face morphing: new training faces between the shapes and textures of two labelled faces.
 
-A small set shows few people. Between two faces that look the same way lies another that nobody photographed: points
-between theirs, and the skin, eyes and mouth of one, of the other, or of both. A smooth warp takes each picture's points
-there (thin-plate splines: Bookstein, *Principal warps*, PAMI 1989), so that the labels fit as the given ones do. But no
-warp opens an eye: between a shut one and an open one lies a stretched lid that is labelled half open. So the two must
-be alike in their eyes and mouths too.
+A small data set shows few people. A morphed face interpolates the keypoints of two similar faces and mixes the pixels
+of both. Thin-plate splines warp each photograph to the new keypoints (Bookstein, *Principal Warps*, IEEE TPAMI 1989),
+so the labels stay as accurate as the given ones. A warp cannot open an eye or a mouth: between a closed eye and an open
+one it produces a stretched lid. Therefore the two faces must also be similar in the shapes of their parts.
 """
 
 import dataclasses
@@ -22,64 +21,70 @@ from kpdetect.data.annotations import Annotations
 Doubles = npt.NDArray[np.float64]
 
 MARGIN = 1.9
-"""Of a blend's picture: room for the crops of training, which are shifted, turned and enlarged."""
-LARGEST_SIDE = 320  # pixels of a blend's picture; smaller where the first face is
-CANDIDATES, NEAREST = 800, 12
-"""The other face is one of the 12 that are most alike, of 800 drawn: heads that are turned alike."""
-PARTS_WEIGHT = 0.3
-"""Of each of the scheme's groups in the likeness, where the whole face has 1: by 0.3, eyes that are open by less than a
-fifth of their length meet others that are open by 0.08 more (median); by the whole face alone, by 0.18 more."""
+"""Side of a morphed picture over the longer side of the face box, with room for shifted, rotated or scaled crops."""
+LARGEST_SIDE = 320  # pixels; pictures of smaller faces are smaller
+NUM_CANDIDATES, NUM_NEAREST = 800, 12
+"""The second face is one of the 12 most similar of 800 random ones, so that both heads have a similar pose."""
+PART_WEIGHT = 0.3
+"""Weight of each keypoint group of the schema in the similarity of two faces; the whole face has weight 1. With it, a
+face whose eyes are open by less than 0.2 of their width is paired with a face whose eyes are open by 0.08 more
+(median); by the whole face alone, by 0.18 more."""
 SHAPE_RANGE = (-0.25, 0.85)
-"""The other's share of the shape: most are between the two, some go a little the other way."""
-OWN_SHARE, OTHERS_SHARE = 0.3, 0.35
-"""How many blends have the looks of the first face alone, and of the other alone; the rest have both's. A mean of two
-pictures is softer than either, and so the fewer."""
-MIXED_LOOKS = (0.25, 0.75)
+"""Range of the second face's weight in the shape. Most shapes lie between the two; negative weights extrapolate."""
+FIRST_ONLY_SHARE, OTHER_ONLY_SHARE = 0.3, 0.35
+"""Shares of the morphed faces with the texture of the first or of the second face alone. The others mix both textures,
+which is less sharp than either."""
+MIXED_TEXTURE_RANGE = (0.25, 0.75)  # the second face's weight in a mixed texture
 
-GRID = 25  # the warp is smooth: it is computed at 25 x 25 places, and interpolated between them
-STIFFNESS = 1e-4  # a label that is a little off moves a region, and does not crumple it
+GRID_SIZE = 25  # the warp is smooth: it is computed on a grid of 25 x 25 positions and interpolated
+STIFFNESS = 1e-4  # regularisation of the spline: an inaccurate label bends a region without folding it
 
 
 @dataclass(frozen=True)
 class Morph:
-    """Whom a blend is made of.
+    """The two faces of a morphed face and their weights.
 
     Attributes:
-        first: The row of the face whose photograph it is.
-        other: The row of the face that is mixed in.
-        shape: The other's share of the points.
-        looks: The other's share of the pixels inside the face.
+        first: Row of the face whose photograph is the background.
+        other: Row of the second face.
+        shape: Weight of the second face's keypoints, in `SHAPE_RANGE`; the first face has the rest.
+        texture: Weight of the second face's pixels inside the face, in [0, 1].
     """
 
     first: int
     other: int
     shape: float
-    looks: float
+    texture: float
 
 
 def morphed_faces(faces: Annotations, count: int, seed: int = 0) -> Annotations:
-    """Faces between two labelled ones; nothing is painted before a picture is read.
+    """Returns faces that are morphed from pairs of labelled faces. Pictures are rendered when they are read.
 
     Args:
-        faces: Labelled faces of a scheme of 3 points at least. Those with all points visible are blended.
-        count: How many, at least 1.
-        seed: Another seed gives other blends.
+        faces: Labelled faces with at least 3 keypoints. Only faces with all keypoints visible are used.
+        count: Number of morphed faces, at least 1.
+        seed: Random seed. The same faces and seed give the same pictures.
 
     Returns:
-        `count` rows with the name and terms of `faces`; subjects are those of the first face. Paths say which blend it
-        is by a hash of all that it is made of, but for the photographs' contents.
+        `count` rows with the name and terms of `faces`, keypoints (count, K, 2) in pixels of the morphed picture, and
+        the subject of each first face. A path is ``blend://`` and a hash of the two paths, boxes, labels and weights;
+        the contents of the photographs do not enter the hash.
 
     Raises:
-        KpdetectError: There are no two subjects with all points visible, the scheme has fewer than 3 points, or boxes
-            are whole pictures.
+        KpdetectError: `count` is below 1, fewer than two subjects have all keypoints visible, the schema has fewer than
+            3 keypoints, or the boxes are whole images.
+
+    Example:
+        >>> morphed = morphed_faces(faces, 2 * len(faces))  # doctest: +SKIP
+        >>> picture = morphed.read(morphed.paths[0])  # doctest: +SKIP
     """
-    whole = _usable(faces, count)
-    shapes = _shapes(faces)
-    morphs = [_draw(faces, shapes, whole, np.random.default_rng((seed, index))) for index in range(count)]
-    placed = [_place(faces, morph) for morph in morphs]
-    points = np.stack([one.points for one in placed]).astype(np.float32)
+    usable = _morphable_rows(faces, count)
+    shapes = _part_shapes(faces)
+    morphs = [_sample_morph(faces, shapes, usable, np.random.default_rng((seed, index))) for index in range(count)]
+    aligned = [_align(faces, morph) for morph in morphs]
+    points = np.stack([one.points for one in aligned]).astype(np.float32)
     rows = [morph.first for morph in morphs]
-    boxes = np.stack([_box(faces.boxes[row], one) for row, one in zip(rows, placed, strict=True)]).astype(np.float32)
+    boxes = np.stack([_box(faces.boxes[row], one) for row, one in zip(rows, aligned, strict=True)]).astype(np.float32)
     addresses = [_address(faces, morph) for morph in morphs]
     morph_of = dict(zip(addresses, morphs, strict=True))
     return dataclasses.replace(
@@ -89,84 +94,93 @@ def morphed_faces(faces: Annotations, count: int, seed: int = 0) -> Annotations:
         visible=np.ones(points.shape[:2], bool),
         boxes=boxes,
         subjects=faces.subjects[rows],
-        read=lambda path: _paint(faces, morph_of[path]),
+        read=lambda path: _render(faces, morph_of[path]),
         skipped=0,
     )
 
 
-def _usable(faces: Annotations, count: int) -> npt.NDArray[np.int64]:
-    """The rows that can be blended."""
+def _morphable_rows(faces: Annotations, count: int) -> npt.NDArray[np.int64]:
+    """The rows that can be morphed: all keypoints visible, and more than one pixel wide and high."""
     if count < 1:
-        raise KpdetectError(f"blended faces: expected a whole number of 1 or more, received {count}")
+        raise KpdetectError(f"morphed faces: expected a count of at least 1, received {count}")
     if faces.schema.num_keypoints < 3 or faces.boxes_around != "face":
         raise KpdetectError(
-            f"'{faces.name}': expected face boxes and a scheme of 3 points or more to blend faces by, found boxes "
-            f"around the {faces.boxes_around} and {faces.schema.num_keypoints} points"
+            f"'{faces.name}': morphing needs face boxes and at least 3 keypoints, received boxes around the "
+            f"{faces.boxes_around} and {faces.schema.num_keypoints} keypoints"
         )
     extent = np.ptp(faces.keypoints, axis=1).min(axis=1)
     rows = np.flatnonzero(faces.visible.all(axis=1) & (extent > 1))
     subjects = len(np.unique(faces.subjects[rows]))
     if subjects < 2:
         raise KpdetectError(
-            f"'{faces.name}': expected faces of two people or more with all points visible to blend, found {subjects}"
+            f"'{faces.name}': morphing needs at least 2 subjects with all keypoints visible, received {subjects}"
         )
     return rows
 
 
 @dataclass(frozen=True)
-class _Shape:
-    """A part of all faces, or the whole of them.
+class _PartShapes:
+    """The shapes of one part of all faces, or of the whole faces.
 
     Attributes:
-        weight: In the likeness of two faces.
-        units: (N, K), each face's points about their middle, as a vector of length 1; a product of two tells likeness.
+        weight: Weight in the similarity of two faces.
+        unit_vectors: (N, K) complex, each face's centred points ``x + iy``, scaled to norm 1. The absolute inner
+            product of two of them is their similarity, independent of position, scale and rotation.
     """
 
     weight: float
-    units: npt.NDArray[np.complex128]
+    unit_vectors: npt.NDArray[np.complex128]
 
 
-def _shapes(faces: Annotations) -> list[_Shape]:
-    """The whole faces, and the scheme's groups of three points and more."""
+def _part_shapes(faces: Annotations) -> list[_PartShapes]:
+    """The whole faces and the keypoint groups of the schema with at least three points."""
     points = np.asarray(faces.keypoints.astype(np.float64) @ (1, 1j), np.complex128)
     parts = [list(part) for part in faces.schema.groups.values() if len(part) >= 3]
-    return [_Shape(1.0, _units(points)), *(_Shape(PARTS_WEIGHT, _units(points[:, part])) for part in parts)]
+    return [
+        _PartShapes(1.0, _unit_vectors(points)),
+        *(_PartShapes(PART_WEIGHT, _unit_vectors(points[:, part])) for part in parts),
+    ]
 
 
-def _units(points: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
+def _unit_vectors(points: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
+    """(N, K) points, centred and scaled to norm 1 per row."""
     centred = points - points.mean(axis=1, keepdims=True)
     return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
 
 
-def _draw(
+def _sample_morph(
     faces: Annotations,
-    shapes: list[_Shape],
+    shapes: list[_PartShapes],
     rows: npt.NDArray[np.int64],
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> Morph:
-    first = int(chance.choice(rows))
-    others = chance.choice(rows, CANDIDATES)
+    """A random first face, a random similar face of another subject, and random weights."""
+    first = int(rng.choice(rows))
+    others = rng.choice(rows, NUM_CANDIDATES)
     others = others[faces.subjects[others] != faces.subjects[first]]
-    if not len(others):  # of few people, one may have nearly all the rows
+    if not len(others):  # if one subject has nearly all rows, all candidates may be of that subject
         others = rows[faces.subjects[rows] != faces.subjects[first]]
-    likeness = sum(shape.weight * np.abs(np.conj(shape.units[others]) @ shape.units[first]) for shape in shapes)
-    other = int(chance.choice(others[np.argsort(-np.asarray(likeness))[:NEAREST]]))
-    shape, kind = chance.uniform(*SHAPE_RANGE), chance.random()
-    mixed = chance.uniform(*MIXED_LOOKS)
-    looks = 0.0 if kind < OWN_SHARE else 1.0 if kind < OWN_SHARE + OTHERS_SHARE else mixed
-    return Morph(first, other, shape, looks)
+    likeness = sum(
+        shape.weight * np.abs(np.conj(shape.unit_vectors[others]) @ shape.unit_vectors[first]) for shape in shapes
+    )
+    other = int(rng.choice(others[np.argsort(-np.asarray(likeness))[:NUM_NEAREST]]))
+    shape, kind = rng.uniform(*SHAPE_RANGE), rng.random()
+    mixed = rng.uniform(*MIXED_TEXTURE_RANGE)
+    texture = 0.0 if kind < FIRST_ONLY_SHARE else 1.0 if kind < FIRST_ONLY_SHARE + OTHER_ONLY_SHARE else mixed
+    return Morph(first, other, shape, texture)
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """Two faces on one canvas.
+class _AlignedPair:
+    """Two faces on one square canvas.
 
     Attributes:
-        to_canvas: (3, 3), from the first photograph's pixels.
-        other_to_canvas: (3, 3), from the other's: its points lie on the first's as well as turn, size and shift can.
-        first, other: (K, 2), the two faces' points there.
-        points: (K, 2), the blend's.
-        side: The canvas's, in pixels.
+        to_canvas: (3, 3), from pixels of the first photograph to pixels of the canvas.
+        other_to_canvas: (3, 3), the same for the second photograph: the similarity transform that fits its keypoints to
+            those of the first face (least squares).
+        first, other: (K, 2), keypoints of the two faces on the canvas.
+        points: (K, 2), keypoints of the morphed face on the canvas.
+        side: Side of the canvas in pixels.
     """
 
     to_canvas: Matrix
@@ -177,80 +191,84 @@ class _Placed:
     side: int
 
 
-def _place(faces: Annotations, morph: Morph) -> _Placed:
+def _align(faces: Annotations, morph: Morph) -> _AlignedPair:
+    """Places both faces on the canvas and interpolates their keypoints."""
     box, points = faces.boxes[morph.first], faces.keypoints[morph.first].astype(np.float64)
     side = max(16, min(round(MARGIN * float((box[2:] - box[:2]).max())), LARGEST_SIDE))
     to_canvas = CropRule((side, side), MARGIN).matrix(box)
     first = apply_matrix(to_canvas, points).astype(np.float64)
     others = faces.keypoints[morph.other].astype(np.float64)
     other_to_canvas = fit_similarity(others, first)
-    if other_to_canvas is None:  # points on a line, seen from its end
+    if other_to_canvas is None:  # the points coincide
         other_to_canvas = to_canvas
     other = apply_matrix(other_to_canvas, others).astype(np.float64)
     between = (1 - morph.shape) * first + morph.shape * other
-    return _Placed(to_canvas, other_to_canvas, first, other, between, side)
+    return _AlignedPair(to_canvas, other_to_canvas, first, other, between, side)
 
 
-def _box(first_xyxy: Floats, placed: _Placed) -> Doubles:
-    """The first face's box on the canvas, changed as the tight box of its points is."""
-    own = apply_matrix(placed.to_canvas, first_xyxy.reshape(2, 2)).reshape(4)
-    return np.asarray(own + tight_box(placed.points) - tight_box(placed.first), np.float64)
+def _box(first_xyxy: Floats, aligned: _AlignedPair) -> Doubles:
+    """The first face's box on the canvas, moved by the difference of the tight boxes of the keypoints."""
+    own = apply_matrix(aligned.to_canvas, first_xyxy.reshape(2, 2)).reshape(4)
+    return np.asarray(own + tight_box(aligned.points) - tight_box(aligned.first), np.float64)
 
 
 def _address(faces: Annotations, morph: Morph) -> str:
-    """A name for the picture, the same only where everything that it is made of is."""
-    parts = [f"{morph.shape} {morph.looks}".encode()]
+    """The address of a morphed picture: a hash of the weights, paths, boxes and keypoints."""
+    parts = [f"{morph.shape} {morph.texture}".encode()]
     for row in (morph.first, morph.other):
         parts += [str(faces.paths[row]).encode(), faces.boxes[row].tobytes(), faces.keypoints[row].tobytes()]
     return f"blend://{hashlib.sha256(b' '.join(parts)).hexdigest()[:24]}"
 
 
-def _paint(faces: Annotations, morph: Morph) -> Pixels:
-    placed = _place(faces, morph)
-    own = _warped(faces, morph.first, placed.to_canvas, placed.first, placed)
-    if not morph.looks:
+def _render(faces: Annotations, morph: Morph) -> Pixels:
+    """(side, side, 3) uint8 RGB."""
+    aligned = _align(faces, morph)
+    own = _warp_to_shape(faces, morph.first, aligned.to_canvas, aligned.first, aligned)
+    if not morph.texture:
         return own
-    other = _warped(faces, morph.other, placed.other_to_canvas, placed.other, placed)
-    inside = _inside(placed.points, placed.side)
-    share = (morph.looks * inside)[..., None]
-    return np.asarray(np.rint(own * (1 - share) + _as_lit(other, own, inside > 0.5) * share), np.uint8)
+    other = _warp_to_shape(faces, morph.other, aligned.other_to_canvas, aligned.other, aligned)
+    inside = _face_mask(aligned.points, aligned.side)
+    share = (morph.texture * inside)[..., None]
+    return np.asarray(np.rint(own * (1 - share) + _match_colors(other, own, inside > 0.5) * share), np.uint8)
 
 
-def _warped(faces: Annotations, row: int, to_canvas: Matrix, points: Doubles, placed: _Placed) -> Pixels:
-    """A face's picture on the canvas, its points moved to the blend's; the canvas's border stays where it is."""
-    path, side = str(faces.paths[row]), placed.side
+def _warp_to_shape(faces: Annotations, row: int, to_canvas: Matrix, points: Doubles, aligned: _AlignedPair) -> Pixels:
+    """Warps a photograph to the canvas so that its keypoints are those of the morphed face; the border stays fixed."""
+    path, side = str(faces.paths[row]), aligned.side
     picture: Pixels = warp_crop(as_rgb(faces.read(path)), to_canvas, (side, side))
     ends = np.linspace(0, side - 1, 5)
     border = np.array([(x, y) for x in ends for y in ends if {x, y} & {ends[0], ends[-1]}])
-    ticks = np.linspace(0, side - 1, GRID)
-    places = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
-    found = _spline(np.vstack([placed.points, border]) / side, np.vstack([points, border]), places / side)
-    coarse = found.reshape(GRID, GRID, 2).astype(np.float32)
-    pixels = np.arange(side, dtype=np.float32) * np.float32((GRID - 1) / (side - 1))
+    ticks = np.linspace(0, side - 1, GRID_SIZE)
+    positions = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
+    coarse_map = _thin_plate_spline(
+        np.vstack([aligned.points, border]) / side, np.vstack([points, border]), positions / side
+    )
+    coarse = coarse_map.reshape(GRID_SIZE, GRID_SIZE, 2).astype(np.float32)
+    pixels = np.arange(side, dtype=np.float32) * np.float32((GRID_SIZE - 1) / (side - 1))
     columns, rows = np.meshgrid(pixels, pixels)
     smooth = cv2.remap(coarse, columns, rows, cv2.INTER_LINEAR)
     return np.asarray(cv2.remap(picture, smooth[..., 0], smooth[..., 1], cv2.INTER_LINEAR), np.uint8)
 
 
-def _spline(source: Doubles, target: Doubles, places: Doubles) -> Doubles:
-    """Where a thin-plate spline that takes points (n, 2) to others brings places (m, 2): (m, 2)."""
+def _thin_plate_spline(source: Doubles, target: Doubles, positions: Doubles) -> Doubles:
+    """Maps positions (m, 2) by the thin-plate spline that maps source (n, 2) to target (n, 2)."""
     count = len(source)
-    flat = np.column_stack([np.ones(count), source])
-    bent = _bending(source, source) + STIFFNESS * np.eye(count)
-    system = np.block([[bent, flat], [flat.T, np.zeros((3, 3))]])
+    linear = np.column_stack([np.ones(count), source])
+    bending = _radial_basis(source, source) + STIFFNESS * np.eye(count)
+    system = np.block([[bending, linear], [linear.T, np.zeros((3, 3))]])
     weights = np.linalg.solve(system, np.vstack([target, np.zeros((3, 2))]))
-    at_places = np.column_stack([_bending(places, source), np.ones(len(places)), places])
-    return np.asarray(at_places @ weights)
+    at_positions = np.column_stack([_radial_basis(positions, source), np.ones(len(positions)), positions])
+    return np.asarray(at_positions @ weights)
 
 
-def _bending(places: Doubles, points: Doubles) -> Doubles:
-    """(m, n), r^2 ln r of the distances between places and points."""
-    squares = ((places[:, None] - points[None]) ** 2).sum(axis=-1)
+def _radial_basis(positions: Doubles, points: Doubles) -> Doubles:
+    """(m, n), ``r^2 ln r`` of the distances r between positions and points."""
+    squares = ((positions[:, None] - points[None]) ** 2).sum(axis=-1)
     return np.asarray(0.5 * squares * np.log(np.maximum(squares, 1e-12)))
 
 
-def _inside(points: Doubles, side: int) -> npt.NDArray[np.float32]:
-    """(side, side), 1 inside the points' convex hull and a little beyond, 0 outside, soft between."""
+def _face_mask(points: Doubles, side: int) -> npt.NDArray[np.float32]:
+    """(side, side), 1 inside the slightly dilated convex hull of the points, 0 outside, with a soft edge."""
     mask = np.zeros((side, side), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(np.rint(points).astype(np.int32)), 255)
     reach = max(3, side * 7 // 200) | 1
@@ -259,8 +277,8 @@ def _inside(points: Doubles, side: int) -> npt.NDArray[np.float32]:
     return np.asarray(soft / np.float32(255), np.float32)
 
 
-def _as_lit(other: Pixels, own: Pixels, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """The other's picture, its colours inside the face with the mean and the contrast of the first's."""
+def _match_colors(other: Pixels, own: Pixels, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """The second picture with the mean and the standard deviation of the first's colours inside the face."""
     if not inside.any():
         return other.astype(np.float32)
     theirs, ours = other[inside].astype(np.float32), own[inside].astype(np.float32)

@@ -1,13 +1,15 @@
-"""Owns the seven networks of the five student projects that kpdetect re-implements, layer for layer.
+"""Networks of five student projects, re-implemented layer by layer: seven architectures.
 
-They are chains: convolutions without padding (unless said), a 2x2 max pool after most, dense layers, and a linear
-layer of 2K numbers. Every convolution and dense layer has a bias, also before batch normalisation, as in the sources:
-their parameter counts show it. Hidden layers start from He normal kernels (arXiv:1502.01852; Keras truncates the
-normal at two deviations) and zero biases. The last layer of a network with a target scaling starts as the projects
-leave it, at PyTorch's default: kernel and bias uniform within ``1 / sqrt(fan_in)``. Without a target scaling the last
-layer starts from a zero kernel and outputs the middle of the crop. A last fixed layer undoes the target scaling, so
-that each model outputs keypoints relative to the crop: a loss in the unit 224 / 50 is the project's own loss of
-``(pixels - 100) / 50``.
+Each is a sequence of convolutions (unpadded unless stated), most followed by 2x2 max pooling, of dense layers, and a
+linear layer with 2K outputs. Every convolution and dense layer has a bias, also before batch normalisation, as the
+parameter counts of the sources show. Hidden layers are initialised with He normal kernels (arXiv:1502.01852; Keras
+truncates the distribution at two standard deviations) and zero biases.
+
+Some projects train on scaled targets ``(pixels - mean) / deviation``. Their linear layer is initialised as in PyTorch,
+with kernel and bias uniform within ``1 / sqrt(fan_in)``, and a fixed layer inverts the scaling, so that every model
+outputs keypoints relative to the crop. A loss with `loss_unit` 224 / 50 is therefore the loss of a project that trains
+on ``(pixels - 100) / 50``. Without scaled targets, the linear layer starts from a zero kernel and outputs the
+centre of the crop.
 """
 
 from collections.abc import Sequence
@@ -23,15 +25,15 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution of stride 1, ReLU, and what follows it.
+    """A convolution of stride 1 with ReLU, optional batch normalisation, pooling and dropout.
 
     Attributes:
-        filters: Output channels.
-        size: The kernel's side.
-        padding: Zeros on every side.
+        filters: Number of output channels.
+        size: Side of the kernel.
+        padding: Number of zeros on every side.
         pool: Whether a 2x2 max pool of stride 2 follows.
-        batch_norm: Whether batch normalisation stands before the ReLU.
-        dropout: The share dropped at the end; 0 drops nothing.
+        batch_norm: Whether batch normalisation precedes the ReLU.
+        dropout: Dropout rate after the pooling, in [0, 1).
     """
 
     filters: int
@@ -44,7 +46,13 @@ class Conv:
 
 @dataclass(frozen=True)
 class Hidden:
-    """A hidden dense layer, ReLU, and what follows it; attributes as in `Conv`."""
+    """A hidden dense layer with ReLU, optional batch normalisation and dropout.
+
+    Attributes:
+        units: Number of outputs.
+        batch_norm: Whether batch normalisation precedes the ReLU.
+        dropout: Dropout rate after the ReLU, in [0, 1).
+    """
 
     units: int
     batch_norm: bool = False
@@ -53,7 +61,12 @@ class Hidden:
 
 @dataclass(frozen=True)
 class TargetScaling:
-    """What a project's network gives for a point: ``(pixels - mean) / deviation``."""
+    """The scaled target of a coordinate: ``(pixels - mean_px) / deviation_px``.
+
+    Attributes:
+        mean_px: Subtracted from the pixel coordinate.
+        deviation_px: Divisor, in pixels.
+    """
 
     mean_px: float
     deviation_px: float
@@ -67,14 +80,15 @@ def fourconv(
 ) -> keras.Model:
     """Four convolutions and one hidden layer of 1000: 37,239,984 parameters for 68 points at 224.
 
-    The source lists one dropout of 0.4 without a place. On the hidden dense layer alone the network learns. After every
-    pooling as well, which is the other reading and that of the project's public code, it outputs one constant shape.
+    The source lists one dropout of 0.4 without its position. With dropout after the hidden dense layer alone, the
+    network trains. With dropout after every pooling too, as in the public code of the project, it outputs one constant
+    shape.
 
     Args:
         num_keypoints: K.
         input_shape: (height, width, channels).
-        dropout: The share dropped after the hidden dense layer.
-        dropout_everywhere: Drop the same share after every pooling too.
+        dropout: Dropout rate after the hidden dense layer.
+        dropout_everywhere: Also apply dropout after every pooling.
 
     Returns:
         Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32.
@@ -87,12 +101,12 @@ def fourconv(
 
 
 def batchnorm(num_keypoints: int, input_shape: Shape, dropout: float = 0.4) -> keras.Model:
-    """Batch normalisation throughout, hidden layers of 4000 and 1000: 151,995,936 parameters for 68 points at 224.
+    """Batch normalisation and hidden dense layers of 4000 and 1000: 151,995,936 parameters for 68 points at 224.
 
     Args:
         num_keypoints: K.
         input_shape: (height, width, channels).
-        dropout: The share dropped after each hidden dense layer.
+        dropout: Dropout rate after each hidden dense layer.
 
     Returns:
         Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32.
@@ -107,20 +121,20 @@ def batchnorm(num_keypoints: int, input_shape: Shape, dropout: float = 0.4) -> k
 def twoconv(num_keypoints: int, input_shape: Shape, widths: Sequence[int] = (10, 20)) -> keras.Model:
     """Two 5x5 convolutions and a linear layer: 7,645,896 parameters for 68 points at 224.
 
-    The source names no widths. 10 and 20 at 5x5 are those of PyTorch's own MNIST example, where such projects begin.
-    A step of SGD moves the output by the number of flattened features: at the source's rate of 0.01 these widths go
-    straight down, three times as many overshoot before they settle.
+    The source does not give the widths. The defaults 10 and 20 are those of PyTorch's MNIST example. The effect of an
+    SGD step on the output is proportional to the number of flattened features: at the learning rate of the source,
+    0.01, the loss decreases steadily with these widths, and overshoots first with three times as many.
 
     Args:
         num_keypoints: K.
         input_shape: (height, width, channels).
-        widths: Channels of the two convolutions.
+        widths: Output channels of the two convolutions.
 
     Returns:
         Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32.
 
     Raises:
-        KpdetectError: There are not two widths.
+        KpdetectError: The number of widths is not 2.
     """
     if len(widths) != 2:
         raise KpdetectError(f"twoconv: expected 2 widths, received {list(widths)}")
@@ -136,8 +150,8 @@ def naimish(num_keypoints: int, input_shape: Shape, dropout: float = 0.25, batch
     Args:
         num_keypoints: K.
         input_shape: (height, width, channels).
-        dropout: The share dropped after each hidden dense layer.
-        batch_norm: Normalise each hidden layer's batches before its ReLU. The project does not.
+        dropout: Dropout rate after each hidden dense layer.
+        batch_norm: Apply batch normalisation before the ReLU of each hidden layer. The project does not use it.
 
     Returns:
         Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32.
@@ -181,8 +195,8 @@ def imm_full(num_keypoints: int, input_shape: Shape) -> keras.Model:
 def ibug_large(num_keypoints: int, input_shape: Shape) -> keras.Model:
     """`imm_full` for crops of iBUG faces: 3,870,304 parameters for 68 points at 224x224.
 
-    The source says no more than that it is the same network; so the hidden layer keeps its 24 units, now after
-    50 x 50 x 64 features, and only the linear layer grows.
+    The source only states that the network is the same. The hidden layer therefore keeps its 24 units, here after
+    50 x 50 x 64 features, and only the linear layer is larger.
 
     Args:
         num_keypoints: K.
@@ -207,7 +221,7 @@ def _model(name: str, image: Tensor, keypoints: Tensor) -> keras.Model:
 
 
 def _hidden_layers(x: Tensor, convolutions: Sequence[Conv], dense: Sequence[Hidden]) -> Tensor:
-    """The convolutions, a flatten, and the hidden dense layers."""
+    """Adds the convolutions, a flatten and the hidden dense layers."""
     for number, conv in enumerate(convolutions, 1):
         x = _convolution(x, conv, f"conv{number}")
     x = keras.layers.Flatten(name="flatten")(x)
@@ -224,7 +238,7 @@ def _convolution(x: Tensor, conv: Conv, name: str) -> Tensor:
     room = min(height, width) + 2 * conv.padding - conv.size + 1
     if room < (2 if conv.pool else 1):
         raise KpdetectError(
-            f"{name}: the input is too small: {height}x{width} cells are left for a {conv.size}x{conv.size} kernel"
+            f"{name}: {height}x{width} cells are too few for a {conv.size}x{conv.size} kernel; use a larger input"
         )
     if conv.padding:
         x = keras.layers.ZeroPadding2D(conv.padding, name=f"{name}_pad")(x)
@@ -246,13 +260,14 @@ def _dropout(x: Tensor, share: float, name: str) -> Tensor:
 
 
 def _keypoints(x: Tensor, num_keypoints: int, input_shape: Shape, scaling: TargetScaling | None = None) -> Tensor:
-    """The linear layer, and the way from its target scaling to relative: ``(px + 0.5) / W``.
+    """Adds the linear layer and the conversion from scaled targets to relative coordinates, ``(px + 0.5) / W``.
 
-    In float32 whatever the policy: half precision holds a coordinate to a twentieth of a pixel at best.
+    It computes in float32 under every policy, because half precision resolves a coordinate only to a twentieth of a
+    pixel.
     """
     if scaling is None:
-        # From a corner of the crop, and with a random kernel, the first steps switch off every unit of the hidden
-        # layer: the many thousand weights after the flatten move all at once.
+        # If the outputs start in a corner of the crop, or from a random kernel, the first steps deactivate every unit
+        # of the hidden layer, because all weights after the flatten change at once.
         kernel, bias = keras.initializers.Zeros(), keras.initializers.Constant(0.5)
     else:
         limit = x.shape[-1] ** -0.5

@@ -1,4 +1,8 @@
-"""Owns augmentation: what a training batch goes through between the cache and the model, in pure TensorFlow ops."""
+"""Augmentation of training batches: random spatial and photometric transforms in TensorFlow ops.
+
+Random parameters are drawn for the whole batch before any image is touched, so several processes can each transform
+their own rows of one batch (see `draw_augmentation`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +20,10 @@ from kpdetect.data.augmentation.photometric import (
     Gamma,
     Noise,
     Normalize,
-    Numbers,
+    Parameters,
     PhotometricTransform,
     apply_all,
-    draw_all,
+    draw_all_parameters,
 )
 from kpdetect.data.augmentation.spatial import (
     CenterCrop,
@@ -37,7 +41,7 @@ from kpdetect.data.augmentation.spatial import (
     apply_matrix,
     draw_matrix,
     start_frame,
-    swap_sides,
+    swap_left_right,
     warp,
 )
 
@@ -50,7 +54,7 @@ __all__ = [
     "Contrast",
     "CropToBox",
     "CutOut",
-    "Drawn",
+    "DrawnAugmentation",
     "Frame",
     "Gamma",
     "Noise",
@@ -66,10 +70,10 @@ __all__ = [
     "SpatialTransform",
     "Tensor",
     "Transform",
+    "apply_augmentation",
     "augment",
     "check_transforms",
-    "draw",
-    "vary",
+    "draw_augmentation",
 ]
 
 Transform = SpatialTransform | PhotometricTransform
@@ -77,14 +81,14 @@ Transform = SpatialTransform | PhotometricTransform
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures and points that move together.
+    """Images with their keypoints and face boxes.
 
     Attributes:
-        images: (B, H, W, C), uint8 or float32, 0-255.
-        keypoints: (B, K, 2) float32, in the pictures' pixels.
+        images: (B, H, W, C), uint8 or float32 in [0, 255].
+        keypoints: (B, K, 2) float32, in pixels of the images.
         visible: (B, K) float32, 1 or 0.
-        extent_hw: (B, 2), each picture's own height and width; the rest of the array is black.
-        boxes: (B, 4) float32, the face boxes (x0, y0, x1, y1) in the pictures' pixels.
+        extent_hw: (B, 2), height and width of each image; the array is black beyond them.
+        boxes: (B, 4) float32, face boxes (x0, y0, x1, y1) in pixels of the images.
     """
 
     images: Tensor
@@ -95,74 +99,102 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What chance says of a batch, before anything is done to its pictures.
+class DrawnAugmentation:
+    """The random parameters of an augmentation for one batch.
 
     Attributes:
-        matrix: (B, 3, 3) float32, from the pictures' pixels to those of the result.
-        numbers: For each of the other transforms.
+        matrix: (B, 3, 3) float32, the composed spatial transforms, from pixels of the images to pixels of the result.
+        parameters: The parameters of each photometric transform.
     """
 
     matrix: Tensor
-    numbers: tuple[Numbers, ...]
+    parameters: tuple[Parameters, ...]
 
-    def part(self, first: int, every: int) -> "Drawn":
-        """What it says of one picture in `every`, from number `first` on."""
-        matrix, numbers = tf.nest.map_structure(lambda rows: rows[first::every], (self.matrix, self.numbers))
-        return Drawn(matrix, numbers)
+    def shard(self, index: int, count: int) -> "DrawnAugmentation":
+        """The parameters of rows `index`, `index + count`, `index + 2 * count` and so on."""
+        matrix, parameters = tf.nest.map_structure(lambda rows: rows[index::count], (self.matrix, self.parameters))
+        return DrawnAugmentation(matrix, parameters)
 
 
 def augment(
     batch: Batch, transforms: Sequence[Transform], schema: KeypointSchema, size_hw: tuple[int, int], seed: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws and applies transforms: the spatial ones as one warp first, then the others, each kind in its order.
+    """Draws random parameters and applies the transforms: all spatial ones as one warp, then the photometric ones.
 
-    Chance is drawn for the batch as a whole, from `seed` alone.
+    Transforms of each kind are applied in the order of the sequence. The result depends on the arguments alone.
 
     Args:
-        batch: The pictures as they were cached.
-        transforms: Any of this package, or your own with `draw` or `draw_numbers` and `apply`.
-        schema: The scheme of the points; its left-right swap renames points of mirrored pictures.
-        size_hw: The result's (height, width).
+        batch: Images with keypoints.
+        transforms: Transforms of this package, or your own `SpatialTransform` or `PhotometricTransform`.
+        schema: Keypoint schema; its flip permutation exchanges left and right keypoints of mirrored images.
+        size_hw: (height, width) of the result.
         seed: (2,) int tensor.
 
     Returns:
-        images (B, height, width, C) float32 in 0-255, keypoints (B, K, 2) in their pixels, visible (B, K).
+        images (B, height, width, C) float32 in [0, 255], keypoints (B, K, 2) in their pixels, visible (B, K).
 
     Raises:
         KpdetectError: See `check_transforms`.
+
+    Example::
+
+        transforms = [RandomRotation(10.0), RandomFlip(), Brightness(30.0)]
+        images, keypoints, visible = augment(batch, transforms, IBUG68, (112, 112), tf.constant([0, 1]))
     """
     check_transforms(transforms, schema)
-    drawn = draw(transforms, batch.extent_hw, batch.boxes, size_hw, seed)
-    return vary(batch, transforms, schema, size_hw, drawn)
+    drawn = draw_augmentation(transforms, batch.extent_hw, batch.boxes, size_hw, seed)
+    return apply_augmentation(batch, transforms, schema, size_hw, drawn)
 
 
-def draw(
+def draw_augmentation(
     transforms: Sequence[Transform], extent_hw: Tensor, boxes: Tensor, size_hw: tuple[int, int], seed: Tensor
-) -> Drawn:
-    """The first half of `augment`, which needs no pictures.
+) -> DrawnAugmentation:
+    """Draws the random parameters of `augment` without the images.
 
     Args:
-        transforms: As `augment` takes them.
+        transforms: See `augment`.
         extent_hw: (B, 2), as in `Batch`.
         boxes: (B, 4), as in `Batch`.
-        size_hw: The result's (height, width).
+        size_hw: (height, width) of the result.
         seed: (2,) int tensor.
+
+    Returns:
+        Parameters for all B images.
+
+    Example::
+
+        drawn = draw_augmentation(transforms, extent_hw, boxes, (112, 112), seed)
+        images, keypoints, visible = apply_augmentation(batch, transforms, IBUG68, (112, 112), drawn)
     """
     places_seed, pixels_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2), num=2)
     matrix = draw_matrix(_spatial(transforms), start_frame(extent_hw, boxes), size_hw, places_seed)
     count = extent_hw.shape[0] or tf.shape(extent_hw)[0]
-    return Drawn(matrix, tuple(draw_all(_photometric(transforms), count, pixels_seed)))
+    return DrawnAugmentation(matrix, tuple(draw_all_parameters(_photometric(transforms), count, pixels_seed)))
 
 
-def vary(
-    batch: Batch, transforms: Sequence[Transform], schema: KeypointSchema, size_hw: tuple[int, int], drawn: Drawn
+def apply_augmentation(
+    batch: Batch,
+    transforms: Sequence[Transform],
+    schema: KeypointSchema,
+    size_hw: tuple[int, int],
+    drawn: DrawnAugmentation,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The second half of `augment`, by what was drawn for these very pictures."""
+    """Applies parameters from `draw_augmentation` to the images they were drawn for.
+
+    Args:
+        batch: Images with keypoints.
+        transforms: The transforms that the parameters were drawn for.
+        schema: Keypoint schema.
+        size_hw: (height, width) of the result, as it was drawn.
+        drawn: The parameters of these B images.
+
+    Returns:
+        images, keypoints and visible as from `augment`.
+    """
     matrix, swap = drawn.matrix, schema.flip_permutation
-    images = apply_all(_photometric(transforms), warp(batch.images, matrix, size_hw), drawn.numbers)
-    keypoints = swap_sides(apply_matrix(matrix, batch.keypoints), matrix, swap)
-    return images, keypoints, swap_sides(batch.visible, matrix, swap)
+    images = apply_all(_photometric(transforms), warp(batch.images, matrix, size_hw), drawn.parameters)
+    keypoints = swap_left_right(apply_matrix(matrix, batch.keypoints), matrix, swap)
+    return images, keypoints, swap_left_right(batch.visible, matrix, swap)
 
 
 def _spatial(transforms: Sequence[Transform]) -> list[SpatialTransform]:
@@ -174,18 +206,18 @@ def _photometric(transforms: Sequence[Transform]) -> list[PhotometricTransform]:
 
 
 def check_transforms(transforms: Sequence[Transform], schema: KeypointSchema) -> None:
-    """Checks that these transforms can be applied to points of this scheme.
+    """Checks that the transforms can be applied to keypoints of a schema.
 
     Raises:
-        KpdetectError: One is no transform, or would mirror points whose left-right swap is not known.
+        KpdetectError: An object is not a transform, or a flip is given for a schema without a flip permutation.
     """
     for transform in transforms:
         if not isinstance(transform, SpatialTransform | PhotometricTransform):
             raise KpdetectError(
-                f"transforms: expected an object with draw, or draw_numbers and apply, received {transform!r}"
+                f"transforms: expected an object with draw, or with draw_parameters and apply, received {transform!r}"
             )
         if isinstance(transform, RandomFlip) and schema.flip_permutation is None:
             raise KpdetectError(
-                f"RandomFlip: scheme '{schema.name}' has no left-right permutation, so its points cannot be mirrored; "
-                "name its points with left and right, or leave the flip out"
+                f"RandomFlip: scheme '{schema.name}' has no flip permutation, so its keypoints cannot be mirrored; "
+                "include left and right in the point names, or remove the flip"
             )

@@ -1,7 +1,7 @@
-"""Owns moving image and points together: each transform draws a matrix, all become one matrix and one warp per image.
+"""Spatial transforms: crop, scale, rotation, stretch, shift and flip of images with their keypoints.
 
-Pure TensorFlow ops on whole batches. The tiny classes draw the chance; the functions at the end do it. A matrix is a
-forward one, from source pixels to target pixels, with pixel centres on integers (`kpdetect.core.geometry`).
+Each transform draws a matrix. The matrices are composed, so that each image is resampled once. TensorFlow ops on whole
+batches. Matrices map source pixels to target pixels, with pixel centres on integers (`kpdetect.core.geometry`).
 """
 
 import math
@@ -12,19 +12,19 @@ from typing import Any, Protocol, runtime_checkable
 import tensorflow as tf
 
 from kpdetect.core.errors import KpdetectError
-from kpdetect.data.augmentation.cutout import cut_out, is_cut_out
+from kpdetect.data.augmentation.integer_crop import integer_crop, is_integer_crop
 
 Tensor = Any  # TensorFlow ships no types that mypy can use; shapes are in the docstrings
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a batch stands while matrices are drawn; nothing has been warped yet.
+    """The coordinate frame of a batch after some transforms. No image has been warped yet.
 
     Attributes:
-        matrix: (B, 3, 3) float32, from the pictures as they came to here.
-        extent_hw: (B, 2) float32, each picture's height and width here.
-        boxes: (B, 4) float32, the face boxes (x0, y0, x1, y1) in the pictures as they came.
+        matrix: (B, 3, 3) float32, from pixels of the original images to pixels of this frame.
+        extent_hw: (B, 2) float32, height and width of each image in this frame.
+        boxes: (B, 4) float32, face boxes (x0, y0, x1, y1) in pixels of the original images.
     """
 
     matrix: Tensor
@@ -32,33 +32,52 @@ class Frame:
     boxes: Tensor
 
     def then(self, matrix: Tensor, extent_hw: Tensor | None = None) -> "Frame":
-        """The frame after one more matrix (B, 3, 3); the extent stays unless another is given."""
+        """The frame after another matrix (B, 3, 3). `extent_hw` (2,) or (B, 2) replaces the extent if given."""
         extent = self.extent_hw if extent_hw is None else tf.broadcast_to(extent_hw, tf.shape(self.extent_hw))
         return replace(self, matrix=matrix @ self.matrix, extent_hw=tf.cast(extent, tf.float32))
 
     @property
     def center_xy(self) -> Tensor:
-        """(B, 2): relative 0.5, which is pixel W / 2 - 0.5."""
+        """(B, 2), the centres ``(W / 2 - 0.5, H / 2 - 0.5)`` in pixels."""
         return self.extent_hw[:, ::-1] / 2 - 0.5
 
 
 @runtime_checkable
 class SpatialTransform(Protocol):
-    """Draws one (B, 3, 3) matrix."""
+    """Moves images and keypoints by a random matrix.
+
+    A class of your own needs this method::
+
+        @dataclass(frozen=True)
+        class FixedShift:
+            pixels: float
+
+            def draw(self, frame, seed):
+                return frame.then(translation(tf.fill(tf.shape(frame.extent_hw), self.pixels)))
+    """
 
     def draw(self, frame: Frame, seed: Tensor) -> Frame:
-        """Where the batch stands after it; `seed` is a (2,) tensor, and the same seed draws the same."""
+        """Returns the frame after the transform; it depends on `frame` and `seed`, a (2,) int tensor, alone."""
 
 
 def start_frame(extent_hw: Tensor, boxes: Tensor) -> Frame:
-    """Pictures as they came, nothing drawn yet."""
+    """The frame of the original images, with the identity as its matrix; see `Frame` for the shapes."""
     return Frame(tf.eye(3, batch_shape=tf.shape(extent_hw)[:1]), tf.cast(extent_hw, tf.float32), boxes)
 
 
 def draw_matrix(transforms: Sequence[SpatialTransform], frame: Frame, size_hw: tuple[int, int], seed: Tensor) -> Tensor:
-    """Composes all that is drawn into one (B, 3, 3) matrix, from the pictures as they came to pictures of `size_hw`.
+    """Draws all transforms and composes them into one matrix.
 
-    What the transforms leave stands in the middle of `size_hw`: a list that ends on a crop of that size fills it.
+    The last frame is centred on the result: it is padded or cropped if its extent differs from `size_hw`.
+
+    Args:
+        transforms: The transforms in their order.
+        frame: The first frame; see `start_frame`.
+        size_hw: (height, width) of the result.
+        seed: (2,) int tensor.
+
+    Returns:
+        (B, 3, 3) float32, from pixels of the original images to pixels of the result.
     """
     for number, transform in enumerate(transforms):
         frame = transform.draw(frame, tf.random.experimental.stateless_fold_in(seed, number))
@@ -67,10 +86,10 @@ def draw_matrix(transforms: Sequence[SpatialTransform], frame: Frame, size_hw: t
 
 @dataclass(frozen=True)
 class Rescale:
-    """Resizes the picture. It does not antialias: shrink big photographs when they are cached.
+    """Resizes images without antialiasing. Reduce large photographs when they are cached.
 
     Attributes:
-        size: A number is the shorter side and keeps the aspect ratio; a pair is (height, width).
+        size: The length of the shorter side in pixels, which keeps the aspect ratio, or (height, width).
     """
 
     size: int | tuple[int, int]
@@ -87,7 +106,11 @@ class Rescale:
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """Cuts `size_hw` out of the middle; what reaches over the border is black."""
+    """Crops the centre of an image; pixels outside the image are black.
+
+    Attributes:
+        size_hw: (height, width) of the crop in pixels.
+    """
 
     size_hw: tuple[int, int]
 
@@ -99,7 +122,11 @@ class CenterCrop:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cuts `size_hw` out of a random place, by whole pixels; a picture that is too small stands in the middle."""
+    """Crops at a random position, by whole pixels. Along a side that is too short, the image is centred.
+
+    Attributes:
+        size_hw: (height, width) of the crop in pixels.
+    """
 
     size_hw: tuple[int, int]
 
@@ -113,13 +140,13 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class CropToBox:
-    """Crops to the face box, off by chance as a detector's box is: `CropRule` for whole batches.
+    """Crops to the face box with random errors, as a detector makes them. See `kpdetect.core.geometry.CropRule`.
 
     Attributes:
-        size_hw: The crop's (height, width).
-        margin: The crop's side over the box's longer side.
-        shift: Greatest shift, as a share of the box's width and height.
-        scale: Greatest relative change of the box's size.
+        size_hw: (height, width) of the crop in pixels.
+        margin: Side of the crop over the longer side of the box.
+        shift: Shifts are uniform in [-shift, shift], relative to the width and the height of the box.
+        scale: The size of the box is multiplied by a factor that is uniform in [1 - scale, 1 + scale].
     """
 
     size_hw: tuple[int, int]
@@ -128,85 +155,104 @@ class CropToBox:
     scale: float = 0.0
 
     def draw(self, frame: Frame, seed: Tensor) -> Frame:
-        """See `SpatialTransform`; the box is where the frame's matrix brings it, so put this before any turn."""
+        """See `SpatialTransform`. It uses the bounding box of the transformed face box: apply it before rotations."""
         corners = apply_matrix(frame.matrix, tf.reshape(frame.boxes, [-1, 2, 2]))
         low, high = tf.reduce_min(corners, axis=1), tf.reduce_max(corners, axis=1)
-        chance = 2 * _uniform(seed, frame, 3) - 1
-        center = (low + high) / 2 + self.shift * chance[:, :2] * (high - low)
+        uniform = 2 * _uniform(seed, frame, 3) - 1
+        center = (low + high) / 2 + self.shift * uniform[:, :2] * (high - low)
         size_xy = tf.constant(self.size_hw[::-1], tf.float32)
-        cells = tf.reduce_max((high - low) / size_xy, axis=1, keepdims=True) * (1 + self.scale * chance[:, 2:])
+        cells = tf.reduce_max((high - low) / size_xy, axis=1, keepdims=True) * (1 + self.scale * uniform[:, 2:])
         scale = tf.repeat(1 / (self.margin * tf.maximum(cells, 1e-6)), 2, axis=1)
         return frame.then(affine(_diagonal(scale), size_xy / 2 - 0.5 - scale * center), self.size_hw)
 
 
 @dataclass(frozen=True)
 class RandomRotation:
-    """Turns about the middle by a normally distributed angle of this standard deviation, in degrees."""
+    """Rotates about the centre of the image.
+
+    Attributes:
+        std_deg: Standard deviation of the angle, which is normally distributed around 0, in degrees.
+    """
 
     std_deg: float
 
     def draw(self, frame: Frame, seed: Tensor) -> Frame:
         """See `SpatialTransform`."""
         angle = tf.random.stateless_normal(tf.shape(frame.extent_hw)[:1], seed) * math.radians(self.std_deg)
-        return frame.then(about(rotation(angle), frame.center_xy))
+        return frame.then(linear_about(rotation(angle), frame.center_xy))
 
 
 @dataclass(frozen=True)
 class RandomScale:
-    """Zooms about the middle by a factor between 1 - amount and 1 + amount; the picture keeps its extent."""
+    """Scales about the centre of the image, which keeps its extent.
 
-    amount: float
-
-    def __post_init__(self) -> None:
-        check_share("RandomScale", self.amount)
-
-    def draw(self, frame: Frame, seed: Tensor) -> Frame:
-        """See `SpatialTransform`."""
-        factor = 1 + self.amount * (2 * _uniform(seed, frame, 1) - 1)
-        return frame.then(about(_diagonal(tf.repeat(factor, 2, axis=1)), frame.center_xy))
-
-
-@dataclass(frozen=True)
-class RandomStretch:
-    """Stretches along a direction by a factor of up to 1 + amount, and shrinks across it by the same.
-
-    Areas stay as they are. Directions are drawn like angles: upright ones make faces longer or wider, slanting ones
-    shear them, and the ratio between the two sides of a square changes by up to (1 + amount) squared.
+    Attributes:
+        amount: In [0, 1]. The factor is uniform in [1 - amount, 1 + amount].
     """
 
     amount: float
 
     def __post_init__(self) -> None:
-        check_share("RandomStretch", self.amount)
+        check_fraction("RandomScale", self.amount)
 
     def draw(self, frame: Frame, seed: Tensor) -> Frame:
         """See `SpatialTransform`."""
-        chance = _uniform(seed, frame, 2)
-        factor, turn = (1 + self.amount) ** chance[:, :1], rotation(math.pi * chance[:, 1])
+        factor = 1 + self.amount * (2 * _uniform(seed, frame, 1) - 1)
+        return frame.then(linear_about(_diagonal(tf.repeat(factor, 2, axis=1)), frame.center_xy))
+
+
+@dataclass(frozen=True)
+class RandomStretch:
+    """Stretches an image along a random direction and shrinks it across, so that areas are kept.
+
+    Horizontal and vertical directions change the aspect ratio of faces, by up to ``(1 + amount) ** 2``; oblique
+    directions also shear them. The direction is uniform.
+
+    Attributes:
+        amount: In [0, 1]. The factor is log-uniform in [1, 1 + amount].
+    """
+
+    amount: float
+
+    def __post_init__(self) -> None:
+        check_fraction("RandomStretch", self.amount)
+
+    def draw(self, frame: Frame, seed: Tensor) -> Frame:
+        """See `SpatialTransform`."""
+        uniform = _uniform(seed, frame, 2)
+        factor, turn = (1 + self.amount) ** uniform[:, :1], rotation(math.pi * uniform[:, 1])
         stretch = _diagonal(tf.concat([factor, 1 / factor], axis=1))
-        return frame.then(about(turn @ stretch @ tf.linalg.matrix_transpose(turn), frame.center_xy))
+        return frame.then(linear_about(turn @ stretch @ tf.linalg.matrix_transpose(turn), frame.center_xy))
 
 
 @dataclass(frozen=True)
 class RandomShift:
-    """Shifts by up to this share of the picture's height and width, either way; the picture keeps its extent."""
+    """Shifts the image, which keeps its extent.
+
+    Attributes:
+        amount: Shifts are uniform in [-amount, amount], relative to the width and the height of the image.
+    """
 
     amount: float
 
     def draw(self, frame: Frame, seed: Tensor) -> Frame:
         """See `SpatialTransform`."""
-        chance = 2 * _uniform(seed, frame, 2) - 1
-        return frame.then(translation(self.amount * chance * frame.extent_hw[:, ::-1]))
+        uniform = 2 * _uniform(seed, frame, 2) - 1
+        return frame.then(translation(self.amount * uniform * frame.extent_hw[:, ::-1]))
 
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Mirrors left and right by chance: ``W - 1 - x``, and `swap_sides` renames the points."""
+    """Mirrors images at random: ``x -> W - 1 - x``. `swap_left_right` exchanges left and right keypoints.
+
+    Attributes:
+        probability: Share of mirrored images, in [0, 1].
+    """
 
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        check_share("RandomFlip", self.probability)
+        check_fraction("RandomFlip", self.probability)
 
     def draw(self, frame: Frame, seed: Tensor) -> Frame:
         """See `SpatialTransform`."""
@@ -218,27 +264,27 @@ class RandomFlip:
 
 
 def warp(images: Tensor, matrix: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Moves pictures by matrices: bilinear, black outside, no antialiasing.
+    """Warps images by affine matrices: bilinear, black outside the image, without antialiasing.
 
     Args:
         images: (B, h, w, C), uint8 or float32.
-        matrix: (B, 3, 3), from pixels of the pictures to pixels of the result.
+        matrix: (B, 3, 3), from pixels of the images to pixels of the result.
         size_hw: (H, W) of the result.
 
     Returns:
-        (B, H, W, C) float32. (Bytes would be cut off and not rounded by the op.)
+        (B, H, W, C) float32. (The op would truncate uint8 results instead of rounding them.)
     """
     to_source = invert(matrix)
     moved = tf.cond(
-        is_cut_out(to_source, tf.shape(images)[1:3], size_hw),
-        lambda: cut_out(images, to_source, size_hw),
-        lambda: interpolated(images, to_source, size_hw),
+        is_integer_crop(to_source, tf.shape(images)[1:3], size_hw),
+        lambda: integer_crop(images, to_source, size_hw),
+        lambda: warp_bilinear(images, to_source, size_hw),
     )
     return tf.ensure_shape(moved, [images.shape[0], *size_hw, images.shape[-1]])
 
 
-def interpolated(images: Tensor, to_source: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """What `warp` gives, by matrices from pixels of the result to those of the pictures."""
+def warp_bilinear(images: Tensor, to_source: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """As `warp`, by matrices (B, 3, 3) from pixels of the result to pixels of the images, always bilinear."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
         transforms=tf.pad(tf.reshape(to_source[:, :2], [-1, 6]), [[0, 0], [0, 2]]),
@@ -250,19 +296,22 @@ def interpolated(images: Tensor, to_source: Tensor, size_hw: tuple[int, int]) ->
 
 
 def apply_matrix(matrix: Tensor, points: Tensor) -> Tensor:
-    """Moves points (B, K, 2) by matrices (B, 3, 3)."""
+    """Transforms points (B, K, 2) by matrices (B, 3, 3): (B, K, 2)."""
     return tf.matmul(points, matrix[:, :2, :2], transpose_b=True) + matrix[:, tf.newaxis, :2, 2]
 
 
-def swap_sides(values: Tensor, matrix: Tensor, flip_permutation: Sequence[int] | None) -> Tensor:
-    """Renames left and right in mirrored pictures, so that ``left_eye`` is the pictured person's left eye again.
+def swap_left_right(values: Tensor, matrix: Tensor, flip_permutation: Sequence[int] | None) -> Tensor:
+    """Exchanges left and right keypoints of mirrored images, so that ``left_eye`` is the person's left eye again.
 
-    A mirror is a matrix of negative determinant, so that two flips are none.
+    An image is mirrored if the determinant of its matrix is negative; two flips cancel.
 
     Args:
-        values: (B, K, …), the points or what else there is one of per point.
-        matrix: (B, 3, 3), how the pictures were moved.
-        flip_permutation: The scheme's; None where nothing can be mirrored.
+        values: (B, K, …), keypoints or other values per keypoint.
+        matrix: (B, 3, 3), the transforms of the images.
+        flip_permutation: The permutation of the schema; without one, the values are returned unchanged.
+
+    Returns:
+        (B, K, …), the permuted values.
     """
     if flip_permutation is None:
         return values
@@ -272,38 +321,38 @@ def swap_sides(values: Tensor, matrix: Tensor, flip_permutation: Sequence[int] |
 
 
 def affine(linear: Tensor, shift_xy: Tensor) -> Tensor:
-    """(B, 2, 2) and (B, 2) as (B, 3, 3)."""
+    """Linear maps (B, 2, 2) and shifts (B, 2) as matrices (B, 3, 3)."""
     top = tf.concat([linear, shift_xy[..., tf.newaxis]], axis=2)
     bottom = tf.broadcast_to(tf.constant([0.0, 0.0, 1.0]), [tf.shape(top)[0], 1, 3])
     return tf.concat([top, bottom], axis=1)
 
 
-def about(linear: Tensor, center_xy: Tensor) -> Tensor:
-    """A (B, 2, 2) map that leaves the points (B, 2) where they are, as (B, 3, 3)."""
+def linear_about(linear: Tensor, center_xy: Tensor) -> Tensor:
+    """Linear maps (B, 2, 2) about fixed points `center_xy` (B, 2), as matrices (B, 3, 3)."""
     return affine(linear, center_xy - tf.linalg.matvec(linear, center_xy))
 
 
 def translation(shift_xy: Tensor) -> Tensor:
-    """A shift (B, 2) as (B, 3, 3)."""
+    """Shifts (B, 2) as matrices (B, 3, 3)."""
     return affine(tf.eye(2, batch_shape=tf.shape(shift_xy)[:1]), shift_xy)
 
 
 def rotation(angle_rad: Tensor) -> Tensor:
-    """Turns by (B,) angles, clockwise as it is seen (y points down): (B, 2, 2)."""
+    """Rotations by angles (B,) in radians, clockwise in the image (y points down): (B, 2, 2)."""
     cos, sin = tf.cos(angle_rad), tf.sin(angle_rad)
     return tf.stack([tf.stack([cos, -sin], axis=1), tf.stack([sin, cos], axis=1)], axis=1)
 
 
 def invert(matrix: Tensor) -> Tensor:
-    """The inverse of affine matrices (B, 3, 3), written out: `tf.linalg.inv` takes longer than all the rest here."""
+    """Inverts affine matrices (B, 3, 3) in closed form; `tf.linalg.inv` is slower than all other steps together."""
     a, b, c, d = matrix[:, 0, 0], matrix[:, 0, 1], matrix[:, 1, 0], matrix[:, 1, 1]
     rows = [tf.stack([d, -b], axis=1), tf.stack([-c, a], axis=1)]
     linear = tf.stack(rows, axis=1) / (a * d - b * c)[:, tf.newaxis, tf.newaxis]
     return affine(linear, -tf.linalg.matvec(linear, matrix[:, :2, 2]))
 
 
-def check_share(name: str, value: float) -> None:
-    """Raises a KpdetectError where a transform's chance or amount is not in [0, 1]."""
+def check_fraction(name: str, value: float) -> None:
+    """Raises a KpdetectError if `value`, an attribute of the transform `name`, is not in [0, 1]."""
     if not 0 <= value <= 1:
         raise KpdetectError(f"{name}: expected a number in [0, 1], received {value}")
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.schema import KeypointSchema
-from kpdetect.data.augmentation import Batch, Tensor, Transform, check_transforms, draw, vary
+from kpdetect.data.augmentation import Batch, Tensor, Transform, apply_augmentation, check_transforms, draw_augmentation
 from kpdetect.data.pipeline.cache import ALIGNMENT, FaceCache
 
 SHUFFLE_ROUNDS = 4  # TensorFlow's own default; an even number, 4 at least
@@ -107,9 +107,9 @@ def training_batches(
         rows = shuffled_rows(step, len(cache), options)
         seed = tf.stack([tf.constant(options.seed, tf.int64), step])
         extent_hw, boxes = tf.gather(data.extent_hw, rows), tf.gather(data.boxes, rows)
-        drawn = draw(transforms, extent_hw, boxes, options.size_hw, seed).part(share.number, share.count)
+        drawn = draw_augmentation(transforms, extent_hw, boxes, options.size_hw, seed).shard(share.number, share.count)
         batch = gather(data, share.of(rows))
-        images, keypoints, visible = vary(batch, transforms, schema, options.size_hw, drawn)
+        images, keypoints, visible = apply_augmentation(batch, transforms, schema, options.size_hw, drawn)
         return images, (keypoints + 0.5) / options.size_hw[::-1], visible
 
     steps = tf.data.Dataset.counter(start=options.start_step)

@@ -1,4 +1,4 @@
-"""Owns the statistical face shape that synthetic faces are drawn from: its mean, its modes, and their file."""
+"""The statistical shape model of synthetic faces and its packaged file."""
 
 import functools
 import json
@@ -15,13 +15,18 @@ from kpdetect.core.geometry import Floats, tight_box
 class ShapeModel:
     """A point distribution model of frontal faces (Cootes et al., Active Shape Models, CVIU 1995).
 
-    The unit is the mean face's distance between the outer eye corners; x points right, y down, the origin is
-    the mean of the points.
+    The unit of length is the distance of the outer eye corners of the mean face. The x axis points right, the y axis
+    down, and the origin is the mean of the points.
 
     Attributes:
-        mean: (K, 2) float32; its own mirror image.
-        modes: (M, K, 2) float32, orthonormal, by falling variance.
-        deviations: (M,) float32, the standard deviation along each mode.
+        mean: (K, 2) float32, symmetric about the y axis.
+        modes: (M, K, 2) float32, orthonormal, by descending variance.
+        deviations: (M,) float32, standard deviation along each mode.
+
+    Example:
+        >>> model = face_shape()
+        >>> model.shape(np.zeros(len(model.deviations))).shape
+        (68, 2)
     """
 
     mean: Floats
@@ -29,7 +34,7 @@ class ShapeModel:
     deviations: Floats
 
     def shape(self, coefficients: npt.ArrayLike) -> Floats:
-        """The face shape of some coefficients.
+        """The shape with the given coefficients: ``mean + sum(coefficient * deviation * mode)``.
 
         Args:
             coefficients: (M,) or (N, M), in standard deviations.
@@ -43,9 +48,9 @@ class ShapeModel:
 
 @functools.lru_cache(maxsize=1)
 def face_shape() -> ShapeModel:
-    """The shape model of the 68 points of iBUG that ships with the package.
+    """The packaged shape model of the 68 iBUG keypoints.
 
-    `tools.derive_face_shape` derived it from the labels of 300-W and tells how.
+    `tools.derive_face_shape` derives it from the labels of 300-W.
     """
     text = resources.files("kpdetect.data.synthetic").joinpath("face_shape.json").read_text(encoding="utf-8")
     stored = json.loads(text)
@@ -58,10 +63,15 @@ def face_shape() -> ShapeModel:
 
 
 def mean_shape() -> Floats:
-    """The mean face in the unit of its own tight box: what a model that looks at nothing would answer.
+    """The mean face relative to its tight box: the prediction of a model that ignores the image.
 
     Returns:
-        (68, 2) float32, x and y each from 0 to 1; ``box[:2] + mean_shape() * (box[2:] - box[:2])`` puts it in a box.
+        (68, 2) float32, x and y each in [0, 1].
+
+    Example:
+        >>> box = np.float32([10, 20, 110, 120])
+        >>> (box[:2] + mean_shape() * (box[2:] - box[:2])).max(axis=0)
+        array([110., 120.], dtype=float32)
     """
     mean = face_shape().mean
     box = tight_box(mean)

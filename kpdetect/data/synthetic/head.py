@@ -1,4 +1,4 @@
-"""Owns the outlines of a drawn head that no point marks: skull, hair, ears, neck and shoulders."""
+"""Outlines of a synthetic head beyond its keypoints: skull, hairline, ears, neck and shoulders."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from kpdetect.data.synthetic.brush import Doubles, curve, ellipse_polygon
 from kpdetect.data.synthetic.shape import PlacedFace
 
-SKULL_HEIGHT = 1.08  # from the ears to the top, in eye distances
+SKULL_HEIGHT = 1.08  # height of the crown above the ears, in eye distances
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,13 @@ class Head:
     """A placed face on a canvas.
 
     Attributes:
-        points: (68, 2), in pixels of the canvas.
-        face: (68, 2), the same points upright, in eye distances from their mean.
-        to_image: (3, 3), from that frame to pixels.
+        points: (68, 2), keypoints in pixels of the canvas.
+        face: (68, 2), the same points in the upright frame: without roll, in eye distances from their mean.
+        to_image: (3, 3), from the upright frame to pixels.
         unit: One eye distance in pixels.
-        roll_deg, yaw_sin: How the head is turned; the sine is positive where the nose points right.
-        side: The canvas' side in pixels.
+        roll_deg: Roll of the head, clockwise.
+        yaw_sin: Sine of the yaw, positive if the nose points to the right of the picture.
+        side: Side of the canvas in pixels.
     """
 
     points: Doubles
@@ -34,21 +35,21 @@ class Head:
 
     @property
     def right(self) -> Doubles:
-        """One eye distance to the right of the upright face, (2,) in pixels."""
+        """One eye distance to the right in the upright frame, as a vector (2,) in pixels."""
         return np.asarray(self.to_image[:2, 0])
 
     @property
     def down(self) -> Doubles:
-        """One eye distance down the face, (2,) in pixels."""
+        """One eye distance down in the upright frame, as a vector (2,) in pixels."""
         return np.asarray(self.to_image[:2, 1])
 
     def place(self, face_points: npt.ArrayLike) -> Doubles:
-        """Points (K, 2) of the upright frame in pixels."""
+        """Transforms points (K, 2) from the upright frame to pixels."""
         return np.asarray(np.asarray(face_points, np.float64) @ self.to_image[:2, :2].T + self.to_image[:2, 2])
 
 
 def head_on_canvas(placed: PlacedFace, side: int) -> Head:
-    """Puts a face on a square canvas; pixel centres are integers, so relative r is pixel ``r side - 0.5``."""
+    """Scales a face to a square canvas. Pixel centres are integers, so a relative r is pixel ``r * side - 0.5``."""
     points = placed.points * side - 0.5
     unit = placed.unit * side
     roll = np.deg2rad(placed.pose.roll_deg)
@@ -62,16 +63,20 @@ def head_on_canvas(placed: PlacedFace, side: int) -> Head:
 
 
 def skull(head: Head, volume: float = 0.0) -> Doubles:
-    """From the left ear (at the picture's right) over the top to the right ear, in pixels.
+    """The outline of the skull from the left ear (right in the picture) over the crown to the right ear.
 
     Args:
         head: The head.
-        volume: How far outside the skull, in eye distances.
+        volume: Distance outside the skull, for hair, in eye distances.
+
+    Returns:
+        (17, 2) in pixels.
     """
     return head.place(_skull(head, volume))
 
 
 def _skull(head: Head, volume: float) -> Doubles:
+    """(17, 2) in the upright frame."""
     around = np.linspace(0, np.pi, 17)
     left, right = head.face[16], head.face[0]
     width = (left[0] - right[0]) / 2
@@ -84,12 +89,15 @@ def _skull(head: Head, volume: float) -> Doubles:
 
 
 def hairline(head: Head, height: float, parting: float) -> Doubles:
-    """Where the hair begins: from ear to ear across the forehead, (17, 2) in pixels, the way `skull` runs.
+    """The hairline across the forehead from the left ear to the right ear, in the direction of `skull`.
 
     Args:
         head: The head.
-        height: Above the eyes, in eye distances.
-        parting: -1 to 1; the hairline is higher on that side.
+        height: Height above the eyes, in eye distances.
+        parting: Side on which the hairline is higher, -1 to 1.
+
+    Returns:
+        (17, 2) in pixels.
     """
     around = np.linspace(0, np.pi, 17)
     left, right = head.face[16] + (-0.06, 0.06), head.face[0] + (0.06, 0.06)
@@ -103,24 +111,24 @@ def hairline(head: Head, height: float, parting: float) -> Doubles:
 
 
 def face_outline(head: Head) -> Doubles:
-    """The skin of the face: the jaw through its points, and the skull."""
+    """The outline of the skin, (N, 2) in pixels: the jaw through its points, and the skull."""
     return np.vstack([curve(head.points[:17], steps=4), skull(head)[1:-1]])
 
 
 def ears(head: Head) -> list[Doubles]:
-    """The ears that one sees; a turned head hides one."""
+    """The outlines of the visible ears, each (24, 2) in pixels. A large yaw hides one ear."""
     outlines = []
     for top, low, side in ((0, 2, -1.0), (16, 14, 1.0)):
-        seen = 1 + side * head.yaw_sin * -2.2
-        if seen > 0.35:
+        visible_width = 1 + side * head.yaw_sin * -2.2
+        if visible_width > 0.35:
             center = head.face[top] * 0.55 + head.face[low] * 0.45 + (side * 0.03, -0.02)
-            radii = (0.12 * min(seen, 1.4) * head.unit, 0.25 * head.unit)
+            radii = (0.12 * min(visible_width, 1.4) * head.unit, 0.25 * head.unit)
             outlines.append(ellipse_polygon(head.place(center), radii, head.roll_deg + side * 12))
     return outlines
 
 
 def neck(head: Head, width: float) -> Doubles:
-    """The neck down to the canvas' lower edge, in pixels; it stays nearer to upright than the head."""
+    """The neck as a polygon (4, 2) in pixels. It is tilted less than the head."""
     right, left = head.points[4], head.points[12]
     middle, half = (right + left) / 2, (left - right) / 2 * width
     middle = middle - np.array([head.yaw_sin * 0.25 * head.unit, 0])
@@ -131,7 +139,7 @@ def neck(head: Head, width: float) -> Doubles:
 
 
 def shoulders(head: Head) -> Doubles:
-    """The clothes, from the collar down, in pixels."""
+    """The clothes from the collar to below the canvas, as a polygon (N, 2) in pixels."""
     center = (head.points[4] + head.points[12]) / 2 - (head.yaw_sin * 0.25 * head.unit, 0)
     chin_y = head.points[8, 1]
     collar_y = max(chin_y + 0.22 * head.unit, center[1] + 0.6 * head.unit)
