@@ -164,6 +164,6 @@ def test_a_folder_that_was_being_replaced_is_restored(tmp_path: Path, monkeypatc
         pass
     monkeypatch.undo()
     assert not (tmp_path / "bundle").exists()
-    monkeypatch.setattr(atomic_write, "_is_running", lambda process: False)
+    monkeypatch.setattr(atomic_write, "is_running", lambda process: False)
     remove_leftovers(tmp_path)
     assert files(tmp_path) == {"bundle/weights": b"older"}

@@ -7,8 +7,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ pa = pytest.importorskip("pyarrow", reason='needs PyArrow: pip install "kpdetect
 pq = pytest.importorskip("pyarrow.parquet")
 
 from kpdetect import label as command  # noqa: E402
+from kpdetect.core.atomic_write import atomic_file  # noqa: E402
 from kpdetect.core.errors import KpdetectError  # noqa: E402
 from kpdetect.core.images import read_image, write_image  # noqa: E402
 from kpdetect.core.options import run_command  # noqa: E402
@@ -104,6 +107,11 @@ class TestParts:
         names = [encoded.name for part in parts for encoded in part.photographs()]
         assert sorted(names) == sorted(str(file) for file in photos.rglob("*.*g"))
         assert parts == find_parts(places, 4, Columns(), tmp_path)
+
+    def test_what_is_left_out_of_a_folder_is_counted(self, photos, tmp_path, caplog):
+        find_parts([str(photos)], 4, Columns(), tmp_path)
+        (record,) = caplog.records
+        assert lines_with(record.getMessage(), str(photos), "1 file", "1 .txt")
 
     @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
     def test_parts_of_a_table_are_its_rows_whatever_its_row_groups(self, table, tmp_path, size):
@@ -225,7 +233,7 @@ class TestGoingOn:
         assert label([photos], tmp_path / "whole") == label([photos], tmp_path / "cut") == 0
         faces = sorted((tmp_path / "cut" / "faces").iterdir())
         faces[1].unlink()
-        (tmp_path / "cut" / "faces" / ".part-000001.x7.parquet").write_bytes(b"half")
+        left_by_a_killed_process(tmp_path / "cut" / "faces" / "part-000001.parquet")
         before = {file: file.stat().st_mtime_ns for file in faces if file.exists()}
         capsys.readouterr()
         assert label([photos], tmp_path / "cut", workers=2, batch=1) == 0  # these two change nothing of the labels
@@ -314,6 +322,96 @@ def on_ray() -> Iterator[object]:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the parts above, which workers cannot import
     with started(2) as label_parts:
         yield label_parts
+
+
+def listening(processes: set[int]) -> set[str]:
+    """The addresses that processes listen on, as hexadecimal numbers of Linux."""
+    sockets = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                sockets[fields[9]] = fields[1].partition(":")[0]
+    found = set()
+    for process in processes:
+        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
+            with suppress(OSError):
+                found.add(sockets.get(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"), ""))
+    return found - {""}
+
+
+def processes_of(word: str) -> set[int]:
+    """The processes whose command line has a word."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if word.encode() in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+    return found
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ray_listens_on_loopback_alone_and_a_killed_run_leaves_nothing(photos, tmp_path):
+    pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
+    folders = Path("/tmp") if len(tempfile.gettempdir()) > 20 else Path(tempfile.gettempdir())
+    words = ["-m", "kpdetect.label", str(photos), "--out", str(tmp_path / "out"), "--part", "1"]
+    run_process = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    session = f"kpdetect-ray-{run_process.pid}-"
+    try:
+        assert waits_for(lambda: list((tmp_path / "out").glob("faces/*")), 120)
+        rays = processes_of(session)
+        assert len(rays) >= 2  # gcs_server and raylet
+        heard = listening(rays | {run_process.pid})
+        assert heard
+        assert heard <= LOOPBACK
+    finally:
+        run_process.kill()
+        run_process.wait()
+    assert waits_for(lambda: not processes_of(session), 30)
+    assert list(folders.glob(f"{session}*"))
+    from kpdetect.inference.bulk.workers import session_folder
+
+    with session_folder() as own:
+        assert not list(folders.glob(f"{session}*"))
+        with session_folder():
+            assert own.is_dir()  # that of a live run stays
+    assert not own.exists()
+
+
+def waits_for(condition: Callable[[], object], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def left_by_a_killed_process(file: Path) -> Path:
+    """The temporary file of a process that is gone."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with atomic_file(file) as own:
+        assert f"-{os.getpid()}." in own.name
+        stale = file.with_name(own.name.replace(f"-{os.getpid()}.", f"-{ended.pid}."))
+        stale.touch()
+    file.unlink()
+    return stale
+
+
+def test_what_another_live_run_writes_stays(photos, tmp_path):
+    """Only temporary files of processes that are gone are removed."""
+    assert label([photos / "0.png"], tmp_path / "out") == 0
+    faces = tmp_path / "out" / "faces"
+    with atomic_file(faces / "part-000007.parquet") as live:
+        stale = left_by_a_killed_process(faces / "part-000008.parquet")
+        assert label([photos / "0.png"], tmp_path / "out") == 0
+        assert live.exists()
+        assert not stale.exists()
 
 
 @pytest.mark.slow

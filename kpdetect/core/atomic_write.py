@@ -179,7 +179,7 @@ def remove_leftovers(folder: Path) -> None:
         path = Path(entry.path)
         try:
             is_stale = time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS
-            if not is_stale and (match["host"] != _host() or _is_running(int(match["process"]))):
+            if not is_stale and (match["host"] != _host() or is_running(int(match["process"]))):
                 continue
             replaced, target = path / REPLACED, folder / match["target"]
             if replaced.exists() and not target.exists():
@@ -211,7 +211,12 @@ def _host() -> str:
     return f"{zlib.crc32(f'{socket.gethostname()} {namespace}'.encode()):08x}"
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether a process of this number runs on this machine.
+
+    >>> is_running(os.getpid())
+    True
+    """
     try:
         os.kill(process, 0)
     except ProcessLookupError:

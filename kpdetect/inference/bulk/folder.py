@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kpdetect.core.atomic_write import write_json
+from kpdetect.core.atomic_write import remove_leftovers, write_json
 from kpdetect.core.errors import KpdetectError
 from kpdetect.inference.bulk.tables import Counts, read_counts, write_table
 
@@ -40,8 +40,9 @@ class LabelFolder:
             raise KpdetectError(f"{self.path}: contains other files than labels; choose another --out")
         else:
             write_json(str(self.path / SETTINGS_FILE), settings)
-        for half_written in self.path.glob("*/.part-*"):  # of workers that were killed
-            half_written.unlink(missing_ok=True)
+        for name in (ERRORS_FOLDER, FACES_FOLDER):
+            if (self.path / name).is_dir():
+                remove_leftovers(self.path / name)  # of killed workers; those of live ones stay
 
     def done(self) -> dict[int, Counts]:
         """The numbers and counts of the finished parts.

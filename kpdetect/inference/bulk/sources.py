@@ -3,6 +3,7 @@
 import functools
 import glob
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ import pyarrow.parquet as pq
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import IMAGE_SUFFIXES, Pixels, decode_image, read_image
+from kpdetect.core.text import printable
+from kpdetect.inference.inputs import is_image_name, left_out_note
 
 PARQUET_SUFFIX = ".parquet"
+
+_LOG = logging.getLogger(__name__)
 
 
 class ReadPixels(Protocol):
@@ -181,21 +186,20 @@ def _files_of(place: str) -> list[str]:
 
 
 def _files_below(folder: str) -> list[str]:
-    found, others = [], 0
+    found, others = [], []
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        wanted = [name for name in sorted(names) if _is_wanted(name)]
-        others += len(names) - len(wanted)
-        found += [os.path.join(where, name) for name in wanted]
+        visible = [name for name in sorted(names) if not name.startswith(".")]
+        found += [os.path.join(where, name) for name in visible if is_image_name(name) or _is_table(name)]
+        others += [name for name in visible if not (is_image_name(name) or _is_table(name))]
+    left_out = left_out_note(others)
     if not found:
-        held = f"{others} other files" if others else "no file"
+        held = f"only other files: {left_out}" if left_out else "no file"
         suffixes = ", ".join([*IMAGE_SUFFIXES, PARQUET_SUFFIX])
         raise KpdetectError(f"{folder}: expected files ({suffixes}) in this folder or below it, found {held}")
+    if left_out:
+        _LOG.warning("kpdetect: %s", printable(f"{folder}: left out {left_out}"))
     return found
-
-
-def _is_wanted(name: str) -> bool:
-    return name.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX)) and not name.startswith(".")
 
 
 def _is_table(file: str) -> bool:

@@ -2,15 +2,20 @@
 
 import logging
 import os
+import shutil
 import socket
+import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayActorError
 
+from kpdetect.core.atomic_write import is_running
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import cv2
 from kpdetect.core.options import quietly
@@ -25,10 +30,15 @@ MAX_DEATHS = 2
 
 CONNECT_SECONDS = 10
 
+SESSION_PREFIX = "kpdetect-ray-"
+LONGEST_PARENT = 20  # characters of the temporary folder's path; the names of Ray's sockets may have 107
+
 
 @contextmanager
 def started(workers: int, address: str | None = None) -> Iterator[LabelParts]:
     """Starts Ray on this machine, or connects to a cluster, and yields `label_parts`.
+
+    A Ray that is started here listens on 127.0.0.1 alone.
 
     Args:
         workers: The number of workers.
@@ -40,17 +50,63 @@ def started(workers: int, address: str | None = None) -> Iterator[LabelParts]:
     if address is not None:
         _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports to the makers of Ray
-    local = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    with quietly("starting Ray"):
-        try:
-            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            where = f"--address {address}: expected a Ray cluster there" if address else "Ray cannot be started here"
-            raise KpdetectError(f"{where}: {error}") from error
-    try:
+    with ExitStack() as stack:
+        options: dict[str, Any] = {}
+        if address is None:
+            stack.enter_context(loopback_only())
+            folder = stack.enter_context(session_folder())
+            options = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+            options["_temp_dir"] = str(folder)
+        with quietly("starting Ray"):
+            try:
+                ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
+            except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+                where = (
+                    f"--address {address}: expected a Ray cluster there" if address else "Ray cannot be started here"
+                )
+                raise KpdetectError(f"{where}: {error}") from error
+        stack.callback(ray.shutdown)
         yield label_parts
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """Makes a Ray that is started in the block listen on 127.0.0.1 alone, so that no other machine reaches it.
+
+    Ray replaces ``127.0.0.1`` by the machine's address, except where it starts no clusters, as it does on macOS and
+    Windows; its environment variable for that has an effect on all systems. It is read when Ray is imported.
+    """
+    variable, before = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+    enabled = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[variable] = "0"  # for Ray's processes
+    ray_constants.ENABLE_RAY_CLUSTER = False  # for this one
+    try:
+        yield
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+
+
+@contextmanager
+def session_folder() -> Iterator[Path]:
+    """A folder for Ray's files, which is removed at the end; those of killed runs are removed first.
+
+    Ray's own processes end when the run is killed, but its files stay.
+    """
+    parent = Path(tempfile.gettempdir())
+    if len(str(parent)) > LONGEST_PARENT:
+        parent = Path("/tmp")
+    for folder in parent.glob(f"{SESSION_PREFIX}*"):
+        number = folder.name.removeprefix(SESSION_PREFIX).partition("-")[0]
+        if number.isdecimal() and not is_running(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{SESSION_PREFIX}{os.getpid()}-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def label_parts(parts: Sequence[tuple[int, Part]], job: LabelJob, workers: int) -> Iterator[PartResult]:
