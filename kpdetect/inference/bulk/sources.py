@@ -148,8 +148,8 @@ def find_parts(places: Sequence[str], part_size: int, columns: Columns, left_out
     Raises:
         KpdetectError: A place has no photograph, or a table does not have the columns.
     """
-    own = f"{os.path.abspath(left_out)}{os.sep}"
-    files = [file for place in places for file in _files_of(place) if not file.startswith(own)]
+    own = os.path.abspath(left_out)
+    files = [file for place in places for file in _files_of(place, own) if not file.startswith(f"{own}{os.sep}")]
     tables = [file for file in dict.fromkeys(files) if _is_table(file)]
     images = [file for file in dict.fromkeys(files) if not _is_table(file)]
     starts = range(0, len(images), part_size)
@@ -170,11 +170,11 @@ def fingerprint(parts: Sequence[Part]) -> str:
     return digest.hexdigest()
 
 
-def _files_of(place: str) -> list[str]:
+def _files_of(place: str, left_out: str) -> list[str]:
     """Absolute paths, sorted; absolute since workers on other machines start in other folders."""
     path = os.path.abspath(place)
     if os.path.isdir(path):
-        return _files_below(path)
+        return _files_below(path, left_out)
     if os.path.exists(path):
         return [path]
     if not glob.has_magic(place):
@@ -185,20 +185,21 @@ def _files_of(place: str) -> list[str]:
     return found
 
 
-def _files_below(folder: str) -> list[str]:
+def _files_below(folder: str, left_out: str) -> list[str]:
     found, others = [], []
     for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = [name for name in sorted(names) if not name.startswith(".")]
-        found += [os.path.join(where, name) for name in visible if is_image_name(name) or _is_table(name)]
-        others += [name for name in visible if not (is_image_name(name) or _is_table(name))]
-    left_out = left_out_note(others)
+        visible = (name for name in sorted(folders) if not name.startswith("."))
+        folders[:] = [name for name in visible if os.path.join(where, name) != left_out]
+        files = [name for name in sorted(names) if not name.startswith(".")]
+        found += [os.path.join(where, name) for name in files if is_image_name(name) or _is_table(name)]
+        others += [name for name in files if not (is_image_name(name) or _is_table(name))]
+    note = left_out_note(others)
     if not found:
-        held = f"only other files: {left_out}" if left_out else "no file"
+        held = f"only other files: {note}" if note else "no file"
         suffixes = ", ".join([*IMAGE_SUFFIXES, PARQUET_SUFFIX])
         raise KpdetectError(f"{folder}: expected files ({suffixes}) in this folder or below it, found {held}")
-    if left_out:
-        _LOG.warning("kpdetect: %s", printable(f"{folder}: left out {left_out}"))
+    if note:
+        _LOG.warning("kpdetect: %s", printable(f"{folder}: left out {note}"))
     return found
 
 
