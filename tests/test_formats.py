@@ -15,6 +15,7 @@ from kpdetect.core.images import write_image
 from kpdetect.core.schema import IBUG68, KAGGLE15, WFLW98, user_schema
 from kpdetect.data import Annotations, load, load_sets, read_coco, read_kaggle, read_wflw, synthetic, write
 from kpdetect.data.detect_kind import detect_kind
+from kpdetect.data.sources import check_spec
 
 NAMES = ("left_eye", "right_eye", "nose")
 POINTS = [[70, 30], [40, 31], [55.5, 50.25]]
@@ -535,3 +536,14 @@ class TestDetection:
     def test_several_sets(self, folder):
         two_faces(folder)
         assert [part.name for part in load_sets(f"{folder}/two.csv,synthetic:2")] == ["two.csv", "synthetic"]
+
+    def test_a_spec_is_checked_without_reading_labels(self, folder, capsys):
+        two_faces(folder)
+        write(two_faces(folder), f"yolo:{folder}/y")
+        check_spec(
+            f"csv:{folder}/two.csv,{folder}/two.csv,yolo:{folder}/y/data.yaml:val,{folder}/y/data.yaml,synthetic"
+        )
+        assert capsys.readouterr().err == ""
+        for wrong in ("csv:gone.csv", "gone.csv", "yolo:gone.yaml:val", "cvs:a", "csv:", ""):
+            with pytest.raises(KpdetectError):
+                check_spec(wrong)

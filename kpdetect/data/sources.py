@@ -78,18 +78,13 @@ def load_sets(spec: str, skip_bad_rows: bool = False) -> list[Annotations]:
         DataError: Rows are invalid; the error lists those of all sets.
         KpdetectError: The kind is unknown, or a folder or file does not exist.
     """
-    parts = [part.strip() for part in spec.split(",") if part.strip()]
-    if not parts:
-        raise KpdetectError(f"data: expected KIND:PLACE, of kind {', '.join(sorted(SOURCES))}; received '{spec}'")
     sets: list[Annotations] = []
     problems: list[str] = []
-    for part in parts:
-        kind, place = _kind_and_place(part)
-        source = SOURCES[kind]
-        if not place and not source.place.startswith("["):
-            raise KpdetectError(f"data: expected {kind}:{source.place}, received nothing after the kind")
+    for kind, place, part in _parts_of(spec):
+        if not part.startswith(f"{kind}:") and part != kind:
+            print(f"{part}: read as {kind}:{place}", file=sys.stderr)
         try:
-            sets.append(source.read(place, skip_bad_rows))
+            sets.append(SOURCES[kind].read(place, skip_bad_rows))
         except DataError as error:
             problems += error.problems
     if problems:
@@ -97,16 +92,51 @@ def load_sets(spec: str, skip_bad_rows: bool = False) -> list[Annotations]:
     return sets
 
 
+def check_spec(spec: str) -> None:
+    """Checks the kinds in a SPEC, and that their files and folders exist, without reading labels.
+
+    >>> check_spec("synthetic:3")
+
+    Args:
+        spec: As for `load_sets`.
+
+    Raises:
+        KpdetectError: A kind is unknown, or a file or folder does not exist.
+    """
+    for kind, place, part in _parts_of(spec):
+        path = _without_split(place)
+        if not SOURCES[kind].place.startswith("[") and not os.path.exists(path):
+            raise KpdetectError(f"--data {part}: no such file or folder: {path}")
+
+
+def _parts_of(spec: str) -> list[tuple[str, str, str]]:
+    """Returns the kind, the place and the text of each part of a SPEC."""
+    parts = [part.strip() for part in spec.split(",") if part.strip()]
+    if not parts:
+        raise KpdetectError(f"data: expected KIND:PLACE, of kind {', '.join(sorted(SOURCES))}; received '{spec}'")
+    found = []
+    for part in parts:
+        kind, place = _kind_and_place(part)
+        if not place and not SOURCES[kind].place.startswith("["):
+            raise KpdetectError(f"data: expected {kind}:{SOURCES[kind].place}, received nothing after the kind")
+        found.append((kind, place, part))
+    return found
+
+
+def _without_split(place: str) -> str:
+    """Returns the path of ``data.yaml:val``, and of any other place itself."""
+    path, _, split = place.rpartition(":")
+    return path if split in SPLITS and path else place
+
+
 def _kind_and_place(part: str) -> tuple[str, str]:
-    """Splits one SPEC; the kind of a file or folder without one is detected and printed to stderr."""
+    """Splits one part of a SPEC; the kind of a file or folder without one is detected."""
     kind, _, place = part.partition(":")
     if kind in SOURCES:
         return kind, place
-    path, _, split = part.rpartition(":")
-    path = path if split in SPLITS and path else part  # data.yaml:val
+    path = _without_split(part)
     detected = detect_kind(path)
     if detected is not None:
-        print(f"{part}: read as {detected}:{part}", file=sys.stderr)
         return detected, part
     if os.path.exists(path):
         raise KpdetectError(

@@ -9,7 +9,7 @@ from typing import Any
 from kpdetect.core.errors import KpdetectError, unknown_name
 from kpdetect.core.options import command_line
 from kpdetect.core.references import split_reference
-from kpdetect.data.sources import SOURCES
+from kpdetect.data.sources import check_spec
 from kpdetect.modelfile.registry import resolve
 from kpdetect.recipes import Recipe, TrainOptions, choose_recipe
 
@@ -42,25 +42,11 @@ def check_options(options: TrainOptions) -> Recipe:
     for reference in options.callbacks:
         split_reference(reference, "--callbacks")
     for spec in (options.data or recipe.demo_data, options.val_data):
-        check_data(spec or "")
+        if spec is not None:
+            check_spec(spec)
     for model in (*recipe.distillation.models, *([recipe.start.init_from] if recipe.start.init_from else [])):
         resolve(model)
     return recipe
-
-
-def check_data(spec: str) -> None:
-    """Checks the kinds in a data SPEC, and that their files and folders exist.
-
-    Raises:
-        KpdetectError: A kind is unknown, or a file or folder does not exist.
-    """
-    for part in filter(None, (part.strip() for part in spec.split(","))):
-        kind, _, place = part.partition(":")
-        if kind not in SOURCES:
-            return  # `kpdetect.data.load_sets` reports it, with suggestions
-        is_path = not SOURCES[kind].place.startswith("[")
-        if is_path and place and not Path(place).exists():
-            raise KpdetectError(f"--data {part}: no such file or folder: {place}")
 
 
 def check_folder(folder: Path, options: TrainOptions) -> None:
