@@ -1,4 +1,4 @@
-"""The IMM reader: any of the 240 names, relative to pixels, and every problem with its line."""
+"""Tests of the reader of the IMM Face Database: coordinates, file names and errors with lines."""
 
 from pathlib import Path
 

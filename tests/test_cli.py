@@ -1,4 +1,4 @@
-"""What commands share: options, errors as one line, and writing that leaves nothing half done."""
+"""Tests of command-line options, errors as one line, and atomic writing."""
 
 import dataclasses
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""Readers check every row and say where; splits keep people together."""
+"""Tests of the CSV readers, SPECs, splits by subject and `Annotations`."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Label formats of other tools: what they mean in pixels, round trips, and damage that is named."""
+"""Tests of the label formats of other tools: pixel conventions, round trips and errors that name the place."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""The coordinate contract, in properties and in numbers worked out by hand."""
+"""Tests of matrices, boxes and crop rules, as properties and with numbers worked out by hand."""
 
 import numpy as np
 import pytest

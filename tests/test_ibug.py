@@ -1,4 +1,4 @@
-"""The iBUG reader: .pts count from 1 and XML from 0, strangers' XML does no harm, and every problem has its line."""
+"""Tests of the readers of .pts files (1-based) and dlib's XML (0-based), also for hostile XML."""
 
 import dataclasses
 import os

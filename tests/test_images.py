@@ -1,4 +1,4 @@
-"""Decoding by content, and crops that neither alias nor move."""
+"""Tests of decoding images of any format, of their limits, and of antialiased crops."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""What is known of the labels of sets: taken out in the picture's or in the face's own directions, and nowhere else."""
+"""Tests of the correction of label offsets: the shift along the image, and the offsets along the face."""
 
 import dataclasses
 

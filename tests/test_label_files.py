@@ -1,4 +1,4 @@
-"""CSV files as people have them: other separators, columns and marks of missing points; slips that are refused."""
+"""Tests of CSV files of many forms, missing points, implausible labels, side names and label files of any points."""
 
 import copy
 import dataclasses

@@ -1,4 +1,4 @@
-"""Schemes of points: their parts fit together, and the mirror image is right."""
+"""Tests of keypoint schemas: names, groups, flip permutations, subsets and normalisers."""
 
 import dataclasses
 import json

@@ -2,6 +2,10 @@
 
 Coordinates are pixels, 0-based, with the pixel centre on the integer, and are not converted. Each row is checked. One
 `DataError` lists all problems with their file and the line number that an editor shows.
+
+Rows are read with Python's csv module and not with pandas. pandas parses the numbers ten times as fast, but it gives no
+line number for a bad cell, guesses the types of columns, and needs the whole file in memory; reading the images takes
+longer than either.
 """
 
 import csv
@@ -21,6 +25,7 @@ from kpdetect.core.schema import IBUG68
 from kpdetect.data.annotations import Annotations
 from kpdetect.data.readers.columns import Columns, columns_of_header, columns_without_header, is_header
 from kpdetect.data.readers.rows import (
+    LARGEST_COORDINATE,
     BadRow,
     LabelledFace,
     Problems,
@@ -274,7 +279,14 @@ class _RowReader:
 
     def _numbers(self, cells: list[str], indices: tuple[int, ...]) -> npt.NDArray[np.float64]:
         """Returns the numbers of some columns; NaN for an empty cell or one of `MISSING_TEXTS`."""
-        values = [self._number(cells[index]) for index in indices]
+        texts = [cells[index] for index in indices]
+        try:
+            numbers = np.array(texts, np.float64)  # ten times as fast as one by one, for a row without gaps
+        except ValueError:
+            numbers = np.full(1, np.nan)
+        if (np.abs(numbers) <= LARGEST_COORDINATE).all() and not any("_" in text for text in texts):
+            return numbers
+        values = [self._number(text) for text in texts]
         bad = [index for index, value in zip(indices, values, strict=True) if value is None]
         if bad:
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
