@@ -324,7 +324,7 @@ def partly_broken(tmp_path: Path) -> Path:
 def test_broken_images_are_named_and_skipped(
     recipe: str, partly_broken: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = TrainOptions(recipe, f"csv:{partly_broken}", val_fraction=0.5, skip_bad_rows=True)
+    options = TrainOptions(recipe, data=f"csv:{partly_broken}", val_fraction=0.5, skip_bad_rows=True)
     chosen = choose_recipe(options)
     faces = load_faces(options, chosen)
     cache = open_cache(faces.train, framing_of(chosen), chosen.channels, skip_bad=True)
@@ -356,7 +356,7 @@ def test_skipping_broken_images_reads_each_at_most_once_more(
     monkeypatch.setattr("kpdetect.training.faces.relabelling", lambda recipe: taught if teacher else None)
     options = TrainOptions(
         "compact-112",
-        f"csv:{partly_broken}",
+        data=f"csv:{partly_broken}",
         val_fraction=0.5,
         skip_bad_rows=True,
         teacher="bundle" if teacher else None,
