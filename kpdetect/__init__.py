@@ -13,6 +13,7 @@ import importlib
 
 TYPE_CHECKING = False  # true for type checkers; the module `typing` takes longer to import than all of this
 if TYPE_CHECKING:
+    from kpdetect.core.images import read_image, write_image
     from kpdetect.core.schema import KeypointSchema
     from kpdetect.detection.face import Face
     from kpdetect.inference.predictor import Predictor
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Face", "KeypointSchema", "Predictor", "Tracker", "__version__", "draw_faces", "measure"]
+__all__ = [
+    "Face",
+    "KeypointSchema",
+    "Predictor",
+    "Tracker",
+    "__version__",
+    "draw_faces",
+    "measure",
+    "read_image",
+    "write_image",
+]
 
 _MODULES = {
     "Face": "kpdetect.detection.face",
@@ -31,6 +42,8 @@ _MODULES = {
     "Tracker": "kpdetect.tracking.tracker",
     "draw_faces": "kpdetect.visualization.faces",
     "measure": "kpdetect.measures",
+    "read_image": "kpdetect.core.images",
+    "write_image": "kpdetect.core.images",
 }
 """The module that defines each lazily imported name."""
 
