@@ -1,6 +1,8 @@
 """Tests of the label formats of other tools: pixel conventions, round trips and errors that name the place."""
 
+import dataclasses
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -466,6 +468,38 @@ class TestRoundTrips:
         faces = Annotations.from_dataframe(frame)
         again = load(write(faces, kind.format(folder)))
         np.testing.assert_array_equal(again.keypoints, faces.keypoints)
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        names=st.lists(
+            st.text(st.sampled_from("abLlRr_xyvXY019.- é"), min_size=1, max_size=8)
+            .map(str.strip)
+            .filter(lambda name: name and name.lower() not in ("subject", "score")),
+            min_size=3,
+            max_size=3,
+            unique=True,
+        ),
+        kind=st.sampled_from(["csv:{}/n.csv", "coco:{}/n.json", "dlib:{}/n.xml"]),
+    )
+    def test_any_names_are_kept(self, folder, names, kind):
+        faces = dataclasses.replace(two_faces(folder), schema=user_schema(names))
+        again = load(write(faces, kind.format(folder)))
+        assert set(again.schema.point_names) == set(names)
+        if "dlib" not in kind:
+            assert again.schema == faces.schema
+
+    @pytest.mark.parametrize("name", [b"caf\xe9.png", b"a\x1b[2Jb.png", b"two\nlines.png"])
+    @pytest.mark.parametrize("kind", ["csv:{}/n.csv", "coco:{}/n.json", "dlib:{}/n.xml", "yolo:{}/y"])
+    def test_odd_file_names(self, folder, name, kind):
+        file = folder / os.fsdecode(name)
+        file.write_bytes((folder / "faces" / "a.png").read_bytes())
+        faces = dataclasses.replace(two_faces(folder), paths=np.array([str(file), str(folder / "faces" / "b.png")]))
+        if "yolo" in kind:  # the name is that of a copy
+            assert len(load(write(faces, kind.format(folder)))) == 2
+            return
+        with pytest.raises(KpdetectError, match="rename the file") as caught:
+            write(faces, kind.format(folder))
+        assert str(caught.value).isprintable()
 
     def test_the_command(self, folder, capsys):
         two_faces(folder)

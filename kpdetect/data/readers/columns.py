@@ -197,7 +197,7 @@ def _named(names: tuple[str, ...], path: int, points: list[int], where: str) -> 
     flagged = [name for name in form_of if (name, "v") in place]
     if flagged and len(flagged) < len(form_of):
         raise KpdetectError(f"{where}: expected a visibility column of every point or of none, received {flagged}")
-    point_names = [f"p{name}" if name.isdecimal() else name for name in form_of]
+    point_names = [f"p{name}" if form == _POINT_COLUMNS[0][1] else name for name, form in form_of.items()]
     schema = IBUG68 if tuple(point_names) == IBUG68.point_names else user_schema(point_names)
     return Columns(names, schema, xy, path, tuple(place[name, "v"] for name in flagged))
 

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import image_size, write_image
+from kpdetect.core.text import printable
 from kpdetect.data.annotations import Annotations
 
 
@@ -57,8 +59,19 @@ def rows_by_path(annotations: Annotations) -> dict[str, list[int]]:
 
 
 def relative_to(file: Path, folder: Path) -> str:
-    """Returns the path of a file relative to a folder, with slashes; absolute if they are on different drives."""
+    """Returns the path of a file relative to a folder, with slashes; absolute if they are on different drives.
+
+    Raises:
+        KpdetectError: The path cannot be written as text.
+    """
     try:
-        return Path(os.path.relpath(file, folder)).as_posix()
+        path = Path(os.path.relpath(file, folder)).as_posix()
     except ValueError:
-        return file.absolute().as_posix()
+        path = file.absolute().as_posix()
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise KpdetectError(f"{printable(path)}: its name is not UTF-8; rename the file to list it") from error
+    if re.search(r"[\x00-\x1f]", path):
+        raise KpdetectError(f"{printable(path)}: its name has control characters; rename the file to list it")
+    return path
