@@ -19,7 +19,7 @@ from kpdetect.filters.picture import SHIPPED, Arm, Filter, Inside, load_filter
 
 __all__ = ["SHIPPED", "Arm", "Filter", "Inside", "apply_filters", "load_filter"]
 
-_GREY_STEP = 4  # every fourth pixel in each direction decides whether a photograph is grey
+_GREY_STEP = 8  # every eighth pixel in each direction decides whether a photograph is grey
 _GREY_TOLERANCE = 2  # grey levels between channels
 
 
@@ -59,8 +59,9 @@ def apply_filters(image_rgb: npt.ArrayLike, faces: Iterable[Face], filters: Sequ
 
 
 def _is_grey(image_rgb: Pixels) -> bool:
-    sample = image_rgb[::_GREY_STEP, ::_GREY_STEP].astype(np.int16)
-    return bool(sample.size) and int(np.ptp(sample, axis=2).max()) <= _GREY_TOLERANCE
+    red, green, blue = image_rgb[::_GREY_STEP, ::_GREY_STEP].astype(np.int16).transpose(2, 0, 1)
+    differences = np.maximum(abs(red - green), abs(green - blue))
+    return bool(differences.size) and int(differences.max()) <= _GREY_TOLERANCE
 
 
 def _draw(canvas: Pixels, one: Filter, matrix: Matrix, face: Face, grey: bool) -> None:
