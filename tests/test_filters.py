@@ -1,4 +1,4 @@
-"""Filters: they turn with the head, stay inside their region, and clip at the border; bad ones are told in one line."""
+"""Filters follow the head, stay inside their region and are clipped at borders; invalid ones give one-line errors."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Measures of a face: known poses, mirrors, similarity transforms, schemes without the points, chips, the command."""
+"""Measures: known poses, mirrors, similarity transforms, schemes without the points, face chips, and the command."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The example for app developers marks as `Predictor` does, in sixty lines and with three packages."""
+"""`examples/minimal_litert.py` predicts as `Predictor` does, in sixty lines and with three packages."""
 
 import ast
 import importlib.util

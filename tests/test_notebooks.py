@@ -1,4 +1,4 @@
-"""The notebooks: each is made of its script, runs from top to bottom on drawn faces, and shows nothing of a machine."""
+"""Notebooks: each is made from its script, runs on drawn faces, and contains nothing of a machine."""
 
 import ast
 import importlib.util

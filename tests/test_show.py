@@ -1,4 +1,4 @@
-"""The command that draws: every picture comes out of one line, shows what it should, and mistakes are one line."""
+"""The command ``show``: each picture is drawn by one command, and mistakes give one-line errors."""
 
 import os
 import subprocess

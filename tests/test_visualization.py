@@ -1,4 +1,4 @@
-"""Pictures: what is drawn stands where it should, and files are whole."""
+"""Pictures: marks are at the right place and size, and files are complete."""
 
 import sys
 from pathlib import Path

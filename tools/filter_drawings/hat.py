@@ -9,8 +9,8 @@ BOX = (-1.55, -2.62, 1.55, -0.36)
 DEPTH = 0.45
 """How far the middle of the head is behind its anchors, in distances between the outer eye corners."""
 
-WALL = (-1.90, -1.22)
-"""Heights between the lid and the band; they may be left out."""
+WALL = (-1.92, -1.36)
+"""Heights between the lid and the flower; they may be left out."""
 
 TILT_DEG = 4.0
 """The hat is drawn upright and worn tilted, so that rows of its wall can be left out."""
