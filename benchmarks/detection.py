@@ -118,11 +118,13 @@ def main() -> None:
         "AFW, whole": load(f"ibug:{data / 'afw_photos' / 'labels.xml'}"),
         "dlib's photographs": load(f"ibug:{next((data / 'dlib_faces').glob('*.xml'))}"),
     }
-    nobody = [(str(path), np.zeros((0, 4), np.float32)) for path in sorted((data / "photos" / "no_face").iterdir())]
+    without_faces = [
+        (str(path), np.zeros((0, 4), np.float32)) for path in sorted((data / "photos" / "no_face").iterdir())
+    ]
     for detector in options.detectors.split(","):
         for name, faces in sets.items():
             report(name, photographs(faces, options.sample), detector)
-        report("photographs without a face", nobody, detector)
+        report("photographs without a face", without_faces, detector)
 
 
 if __name__ == "__main__":

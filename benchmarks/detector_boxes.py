@@ -133,7 +133,7 @@ def main() -> None:
         "AFW, whole": dlib_xml(data / "afw_photos" / "labels.xml"),
     }
     medians = [measure(name, _spread(photos, options.sample), detector) for name, photos in sets.items()]
-    nobody = [
+    without_faces = [
         Photo(str(path), np.zeros((0, 4), np.float32)) for path in sorted((data / "photos" / "no_face").iterdir())
     ]
     print("mean of the sets' medians: shift x, y, width, height in sides of the cascade's square")
@@ -146,8 +146,8 @@ def main() -> None:
     }
     print("constants of YuNet's five points")
     print("mean of the sets:", np.mean([measure_five_points(*item) for item in labelled.items()], axis=0).round(3))
-    found = sum(len(detector(read_image(photo.path))) for photo in nobody)
-    print(f"photographs without a face: {found} boxes in {len(nobody)}")
+    found = sum(len(detector(read_image(photo.path))) for photo in without_faces)
+    print(f"photographs without a face: {found} boxes in {len(without_faces)}")
 
 
 def _spread(photos: list[Photo], count: int) -> list[Photo]:

@@ -27,7 +27,7 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: PathLike) -> N
     """Plots training and validation values per epoch, one panel per quantity.
 
     Validation may be below training: dropout and augmentation apply in training only, and the training value is the
-    mean over an epoch in which the model still improved. The picture says so where it happens.
+    mean over an epoch in which the model still improved. The caption explains this if it happens.
 
     Args:
         history: Values per epoch as `keras.callbacks.History` has them: ``loss``, ``val_loss``, ``nme``, …; NaN where
