@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from kpdetect.core.images import read_image, write_image
     from kpdetect.core.schema import KeypointSchema
     from kpdetect.detection.face import Face
+    from kpdetect.evaluation.results import read_results
+    from kpdetect.inference.dataframes import to_dataframe
     from kpdetect.inference.predictor import Predictor
     from kpdetect.measures import measure
     from kpdetect.tracking.tracker import Tracker
@@ -32,6 +34,8 @@ __all__ = [
     "draw_faces",
     "measure",
     "read_image",
+    "read_results",
+    "to_dataframe",
     "write_image",
 ]
 
@@ -43,6 +47,8 @@ _MODULES = {
     "draw_faces": "kpdetect.visualization.faces",
     "measure": "kpdetect.measures",
     "read_image": "kpdetect.core.images",
+    "read_results": "kpdetect.evaluation.results",
+    "to_dataframe": "kpdetect.inference.dataframes",
     "write_image": "kpdetect.core.images",
 }
 """The module that defines each lazily imported name."""

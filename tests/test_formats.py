@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kpdetect import convert
+from kpdetect import Face, convert, read_results, to_dataframe
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.images import write_image
 from kpdetect.core.schema import IBUG68, KAGGLE15, WFLW98, user_schema
 from kpdetect.data import Annotations, load, load_sets, read_coco, read_kaggle, read_wflw, synthetic, write
 from kpdetect.data.detect_kind import detect_kind
 from kpdetect.data.sources import check_spec
+from kpdetect.evaluation.results import read_rows
 
 NAMES = ("left_eye", "right_eye", "nose")
 POINTS = [[70, 30], [40, 31], [55.5, 50.25]]
@@ -526,6 +527,35 @@ class TestDataframes:
         again = Annotations.from_dataframe(frame)
         for attribute in ("keypoints", "visible", "boxes", "subjects", "paths"):
             np.testing.assert_array_equal(getattr(again, attribute), getattr(faces, attribute))
+
+    def test_predicted_faces(self, folder):
+        pytest.importorskip("pandas")
+        schema = user_schema(NAMES)
+        face = Face(np.float32(POINTS), schema, score=0.75)
+        image = str(folder / "faces" / "a.png")
+        frame = to_dataframe([face, face], image)
+        assert frame["score"].tolist() == [0.75, 0.75]
+        again = Annotations.from_dataframe(frame)
+        assert again.keypoints.tolist() == [POINTS, POINTS]
+        assert again.boxes[0].tolist() == face.box.tolist()
+        several = to_dataframe([[face], [], [face]], ["a", "b", "c"])
+        assert several["image"].tolist() == ["a", "c"]
+        assert to_dataframe([[face]])["image"].tolist() == ["0"]
+        assert len(to_dataframe([])) == len(to_dataframe([[], []])) == 0
+        with pytest.raises(KpdetectError, match="2"):
+            to_dataframe([[face], [face]], ["a"])
+        with pytest.raises(KpdetectError, match="user"):
+            to_dataframe([face, Face(np.zeros((68, 2), np.float32), IBUG68)])
+
+    def test_results(self, folder):
+        pytest.importorskip("pandas")
+        file = Path(__file__).resolve().parents[1] / "exported_models" / "results.csv"
+        frame = read_results(file)
+        rows = read_rows(file)
+        assert frame["nme"].tolist() == [row.nme for row in rows]
+        assert frame["model"].tolist() == [row.model for row in rows]
+        with pytest.raises(KpdetectError, match=r"gone\.csv"):
+            read_results(folder / "gone.csv")
 
     def test_relative_paths_and_bad_rows(self, folder):
         pandas = pytest.importorskip("pandas")

@@ -7,9 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kpdetect.core.atomic_write import atomic_file
-from kpdetect.core.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError, MissingExtra
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,31 @@ def read_rows(path: str | os.PathLike[str]) -> list[ResultRow]:
         if found != [name for name in names if name in found] or not required.issubset(found):
             raise KpdetectError(f"{file}: expected the columns {','.join(names)}, received {reader.fieldnames}")
         return [_row(record) for record in reader]
+
+
+def read_results(path: str | os.PathLike[str]) -> Any:
+    """Returns the rows of a results file, such as ``exported_models/results.csv``, as a pandas data frame.
+
+    Example:
+        ``read_results("exported_models/results.csv").pivot_table("nme", "model", "dataset")``
+
+    Args:
+        path: A file that `write_rows` wrote. The columns are the fields of `ResultRow`.
+
+    Raises:
+        KpdetectError: The file does not exist, or its header differs.
+        MissingExtra: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingExtra("pandas", "train", "read_results") from error
+    if not Path(path).is_file():
+        raise KpdetectError(f"{path}: expected a results file (CSV), found nothing")
+    return pandas.DataFrame(
+        [dataclasses.asdict(row) for row in read_rows(path)],
+        columns=[field.name for field in dataclasses.fields(ResultRow)],
+    )
 
 
 def _text(value: object) -> str:
