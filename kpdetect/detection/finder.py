@@ -1,6 +1,5 @@
 """`FaceFinder`, the default detector: a small network, run by LiteRT on an image pyramid."""
 
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.fork import abandon, renew_after_fork
 from kpdetect.core.geometry import Floats
 from kpdetect.core.images import Pixels, as_rgb, cv2, to_channels
+from kpdetect.core.litert import open_interpreter
 from kpdetect.detection.boxes import largest_first, weighted_non_maximum_suppression
 
 FINDER_FILE = "finder.tflite"
@@ -201,9 +201,7 @@ class _Network:
         self._interpreter, self._size_hw = None, ()
 
     def _open(self) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter = Interpreter(model_path=os.fspath(self._path), num_threads=self._threads)
+        self._interpreter = open_interpreter(self._path, self._threads)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 

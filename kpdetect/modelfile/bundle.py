@@ -15,8 +15,10 @@ from kpdetect import __version__
 from kpdetect.core.atomic_write import atomic_file, atomic_folder
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.modelfile.disk import reserve_space
+from kpdetect.modelfile.onnx_check import onnx_metadata
 from kpdetect.modelfile.registry import SHIPPED_MODELS, PathLike, resolve
 from kpdetect.modelfile.spec import (
+    MAX_SPEC_BYTES,
     OUTPUT_NAME,
     SPEC_FILE,
     UNCERTAINTY_NAME,
@@ -37,6 +39,7 @@ The packaged model's predictions then change by at most 0.009 pixels of the crop
 0.041 with float16 throughout; the small arrays are 5 % of the bytes.
 """
 ONNX_KEY = "kpdetect_spec"
+MAX_DEPTH = 32  # of groups in an HDF5 file
 HDF5_BYTES = 1 << 20  # room for the structure of an HDF5 file
 
 
@@ -151,6 +154,7 @@ def load_bundle(folder: PathLike) -> tuple["keras.Model", Spec]:
         from kpdetect import models
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "tensorflow", "train", f"{folder}: loading weights") from error
+    _check_parameters(spec, weights)
     model = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
     if weights.name == HALF_WEIGHTS_FILE:
         _load_half_weights(model, weights, spec.architecture)
@@ -187,7 +191,6 @@ def read_spec(path: PathLike) -> Spec:
 
     Raises:
         KpdetectError: There is no such file, it is no model, or it contains no spec.
-        MissingExtra: It is an ONNX file and onnxruntime is not installed.
 
     >>> read_spec("compact-160-v1").num_keypoints
     68
@@ -289,6 +292,56 @@ def shipped_model() -> Path:
     return SHIPPED_MODELS[0].path
 
 
+def _check_parameters(spec: Spec, weights: Path) -> None:
+    """Checks that the architecture has no more parameters than its file can hold, before memory is allocated."""
+    import keras
+
+    from kpdetect import models
+
+    try:
+        with keras.StatelessScope(initialize_variables=False):  # builds the network without its arrays
+            model = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
+            count = sum(math.prod(variable.shape) for variable in model.variables)
+    except KpdetectError:
+        raise
+    except Exception as error:  # options of wrong types fail in many ways
+        reason = " ".join(str(error).split())[:300]
+        raise KpdetectError(
+            f"{weights.parent}: cannot build architecture '{spec.architecture}' with options "
+            f"{dict(spec.architecture_options)}: {reason}"
+        ) from error
+    if 2 * count > weights.stat().st_size:
+        raise KpdetectError(
+            f"{weights}: expected {count} weights for architecture '{spec.architecture}' with options "
+            f"{dict(spec.architecture_options)}, received a file of {weights.stat().st_size} bytes"
+        )
+
+
+def _check_hdf5(weights: Path) -> None:
+    """Checks that an HDF5 file refers to no other file, and that its arrays are no larger than it.
+
+    Links and external or virtual storage would read other files of the machine as weights (CVE-2026-1669).
+    """
+    import h5py
+
+    size = weights.stat().st_size
+
+    def check(group: Any, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise KpdetectError(f"{weights}: groups nested more than {MAX_DEPTH} deep")
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise KpdetectError(f"{weights}: {group.name}/{name}: a link; expected weights in the file itself")
+            part = group[name]
+            if isinstance(part, h5py.Group):
+                check(part, depth + 1)
+            elif part.external or part.is_virtual or part.nbytes > size:
+                raise KpdetectError(f"{weights}: {part.name}: expected weights in the file itself")
+
+    with h5py.File(weights, "r") as file:
+        check(file, 0)
+
+
 def _load_weights(model: "keras.Model", weights: Path, architecture: str) -> None:
     from keras import ops
 
@@ -300,8 +353,11 @@ def _load_weights(model: "keras.Model", weights: Path, architecture: str) -> Non
         with warnings.catch_warnings():
             # "Skipping nested container": another Keras version's layout, harmless if every weight is found.
             warnings.filterwarnings("ignore", message="Skipping nested container", category=UserWarning)
+            _check_hdf5(weights)
             model.load_weights(weights)
-    except (ValueError, OSError, KeyError) as error:
+    except KpdetectError:
+        raise
+    except Exception as error:  # h5py and Keras raise many kinds on a damaged file
         reason = " ".join(str(error).split())[:300]  # Keras' message may contain whole variables
         raise KpdetectError(f"{weights}: no weights for architecture '{architecture}': {reason}") from error
     empty = [variable.path for variable in floats if not bool(ops.all(ops.isfinite(variable)))]
@@ -317,6 +373,9 @@ def _load_half_weights(model: "keras.Model", weights: Path, architecture: str) -
     from kpdetect import models
 
     try:
+        with zipfile.ZipFile(weights) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > 2 * weights.stat().st_size:
+                raise KpdetectError(f"{weights}: expected arrays that are stored without compression")
         with np.load(weights, allow_pickle=False) as file:
             for layer, expected in models.weights_of(model).items():
                 arrays = [file[f"{layer}/{number}"] for number in range(len(expected))]
@@ -329,41 +388,37 @@ def _load_half_weights(model: "keras.Model", weights: Path, architecture: str) -
                     if not np.isfinite(array).all():
                         raise KpdetectError(f"{weights}: {layer}/{number}: expected finite weights")
                 model.get_layer(layer).set_weights([array.astype(np.float32) for array in arrays])
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, KpdetectError):
-            raise
+    except KpdetectError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise many kinds on a damaged file
         raise KpdetectError(f"{weights}: no weights for architecture '{architecture}': {error}") from error
 
 
 def _spec_beside(folder: Path) -> bytes | None:
     for place in (folder / "assets.extra" / SPEC_FILE, folder / SPEC_FILE):
         if place.is_file():
-            return place.read_bytes()
+            with open(place, "rb") as file:
+                return file.read(MAX_SPEC_BYTES + 1)
     return None
 
 
 def _spec_in_zip(path: Path) -> bytes | None:
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.read(SPEC_FILE)
-    except (zipfile.BadZipFile, KeyError):
-        return None
+            if SPEC_FILE not in archive.namelist():
+                return None
+            with archive.open(SPEC_FILE) as file:  # a small entry may decompress to gigabytes
+                return file.read(MAX_SPEC_BYTES + 1)
+    except zipfile.BadZipFile as error:
+        if path.suffix == ".keras":
+            raise KpdetectError(f"{path}: damaged zip: {error}") from error
+        return None  # a TFLite file without a zip
+    except Exception as error:  # zipfile raises many kinds on a damaged file
+        raise KpdetectError(f"{path}: damaged zip: {error}") from error
 
 
 def _spec_in_onnx(path: Path) -> bytes | None:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise MissingExtra("onnxruntime", "onnx", f"{path}: reading an ONNX model") from error
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # the exception has the message already
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no other common base class
-        raise KpdetectError(f"{path}: no ONNX model: {str(error).splitlines()[0]}") from error
-    text: str | None = session.get_modelmeta().custom_metadata_map.get(ONNX_KEY)
-    return None if text is None else text.encode("utf-8")
+    return onnx_metadata(path).get(ONNX_KEY)
 
 
 _SPEC_READERS: dict[str, Callable[[Path], bytes | None]] = {

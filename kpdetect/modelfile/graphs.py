@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.core.litert import open_interpreter
 from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
 
 
@@ -83,15 +84,13 @@ def read_graph(path: Path, kind: str, spec: Spec) -> Graph:
 
 
 def _tflite(path: Path, spec: Spec) -> Graph:
-    from ai_edge_litert.interpreter import Interpreter
-
-    runner = Interpreter(model_path=str(path), num_threads=1).get_signature_runner()
+    runner = open_interpreter(path, 1).get_signature_runner()
     inputs, outputs = (
         tuple(_tflite_tensor(name, detail) for name, detail in details.items())
         for details in (runner.get_input_details(), runner.get_output_details())
     )
     ops = op_counts(path.read_bytes())
-    return Graph((Signature("", inputs, outputs),), dict(ops), _outside_xnnpack(Interpreter(str(path))))
+    return Graph((Signature("", inputs, outputs),), dict(ops), _outside_xnnpack(open_interpreter(path, 1)))
 
 
 def _tflite_tensor(name: str, detail: Mapping[str, Any]) -> Tensor:

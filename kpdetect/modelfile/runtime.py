@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.fork import abandon, renew_after_fork
+from kpdetect.core.litert import open_interpreter
 from kpdetect.modelfile.bundle import checked_file, checked_weights, load_bundle, model_kind, read_spec
 from kpdetect.modelfile.registry import PathLike, resolve
 from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
+from kpdetect.modelfile.trial import try_in_child
 
 Crops = npt.NDArray[Any]  # uint8 or float32
 Floats = npt.NDArray[np.float32]
@@ -107,7 +109,7 @@ class Runtime:
         return crops
 
 
-def load(path: PathLike, threads: int = 1) -> Runtime:
+def load(path: PathLike, threads: int = 1, untrusted: bool = False) -> Runtime:
     """Loads any model file that contains its ``spec.json``.
 
     Args:
@@ -115,6 +117,8 @@ def load(path: PathLike, threads: int = 1) -> Runtime:
             ``.keras`` file, a SavedModel folder, or the name of a packaged model such as ``compact-160-v1`` (see
             `kpdetect.modelfile.registry`). Bundles with a TFLite, ``.tflite`` and ``.onnx`` files need no TensorFlow.
         threads: Number of threads per batch in TFLite and ONNX; TensorFlow has its own setting.
+        untrusted: The file is from a source that is not trusted. It is first loaded and run in a child process with
+            limits of time and memory, and SavedModels, which may read and write files, are refused.
 
     Raises:
         KpdetectError: The path is no model, is damaged, or contains no spec.
@@ -123,17 +127,20 @@ def load(path: PathLike, threads: int = 1) -> Runtime:
     if threads < 1:
         raise KpdetectError(f"threads: expected 1 or more, received {threads}")
     source = resolve(path)
-    kind, spec = model_kind(source), read_spec(source)
+    kind = model_kind(source)
+    if untrusted:
+        try_in_child(source, kind)
+    spec = read_spec(source)
     if kind == "bundle":
         return _load_bundle(source, spec, threads)
-    return Runtime(spec, source, size_of(source), _LOADERS[kind](source, threads))
+    return Runtime(spec, source, size_of(source), _LOADERS[kind](source, threads, spec))
 
 
 def _load_bundle(folder: Path, spec: Spec, threads: int) -> Runtime:
     for name in spec.files:
         if name.endswith(".tflite") and (folder / name).is_file():
             file = checked_file(folder, spec, name)
-            return Runtime(spec, file, size_of(file), _load_tflite(file, threads))
+            return Runtime(spec, file, size_of(file), _load_tflite(file, threads, spec))
     _quiet_tensorflow()
     model, spec = load_bundle(folder)
     _, weights = checked_weights(folder)
@@ -145,13 +152,15 @@ class _TFLite:
 
     _interpreter: Any = None
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, spec: Spec) -> None:
         self._path, self._threads = path, threads
         self.renew()
         try:
             self._open()
             (image,) = self._interpreter.get_input_details()
             self._outputs = _outputs_of(self._interpreter)
+        except KpdetectError:
+            raise
         except (ValueError, RuntimeError) as error:
             raise KpdetectError(
                 f"{path}: expected a TFLite model with one input and an output '{OUTPUT_NAME}': {_line(error)}"
@@ -160,7 +169,14 @@ class _TFLite:
         self._dtype = image["dtype"]
         if self._dtype not in (np.uint8, np.float32):
             raise KpdetectError(f"{path}: expected an input of uint8 or float32, received {np.dtype(self._dtype)}")
-        batch = int(image["shape_signature"][0])
+        signature = image["shape_signature"]
+        shape = image["shape"] if len(signature) == 0 else signature  # a fixed shape may have no signature
+        _check_shape(path, INPUT_NAME, shape, spec.input_shape)
+        details = {int(detail["index"]): detail for detail in self._interpreter.get_output_details()}
+        for name, index in self._outputs.items():
+            if len(details[index]["shape_signature"]) > 0:
+                _check_shape(path, name, details[index]["shape_signature"], _output_shape(name, spec))
+        batch = int(shape[0])
         self.fixed_batch = batch if batch > 0 else None
         renew_after_fork(self)
 
@@ -171,9 +187,7 @@ class _TFLite:
         self._interpreter, self._batch = None, 0  # nothing is allocated yet
 
     def _open(self) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter = Interpreter(model_path=str(self._path), num_threads=self._threads)
+        self._interpreter = open_interpreter(self._path, self._threads)
 
     def __call__(self, crops: Crops) -> Outputs:
         batch = _as_type(crops, self._dtype)
@@ -208,29 +222,42 @@ def _outputs_of(interpreter: Any) -> dict[str, int]:
     return found
 
 
-def _load_tflite(path: Path, threads: int) -> Run:
-    model = _TFLite(path, threads)
+def _load_tflite(path: Path, threads: int, spec: Spec) -> Run:
+    model = _TFLite(path, threads, spec)
     return _in_pieces(model, model.fixed_batch)
 
 
-def _load_onnx(path: Path, threads: int) -> Run:
-    import onnxruntime  # read_spec has imported it and opened the file already
-
+def _load_onnx(path: Path, threads: int, spec: Spec) -> Run:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise MissingExtra("onnxruntime", "onnx", f"{path}: running an ONNX model") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # the exceptions have the same messages
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no other common base class
+        raise KpdetectError(f"{path}: not a valid ONNX model: {_line(error)}") from error
     inputs, outputs = [x.name for x in session.get_inputs()], [x.name for x in session.get_outputs()]
     _check_names(path, inputs, outputs)
+    _check_shape(path, INPUT_NAME, session.get_inputs()[0].shape, spec.input_shape)
+    for output in session.get_outputs():
+        if output.name in (OUTPUT_NAME, UNCERTAINTY_NAME):
+            _check_shape(path, output.name, output.shape, _output_shape(output.name, spec))
 
     def run(crops: Crops) -> Outputs:
-        return dict(zip(outputs, session.run(outputs, {INPUT_NAME: _as_type(crops, np.float32)}), strict=True))
+        try:
+            arrays = session.run(outputs, {INPUT_NAME: _as_type(crops, np.float32)})
+        except Exception as error:  # onnxruntime's exceptions have no other common base class
+            raise KpdetectError(f"{path}: cannot run a batch of {len(crops)}: {_line(error)}") from error
+        return dict(zip(outputs, arrays, strict=True))
 
     batch = session.get_inputs()[0].shape[0]
     return _in_pieces(run, batch if isinstance(batch, int) else None)
 
 
-def _load_saved_model(path: Path, threads: int) -> Run:
+def _load_saved_model(path: Path, threads: int, spec: Spec) -> Run:
     _quiet_tensorflow()
     try:
         import tensorflow as tf
@@ -243,7 +270,9 @@ def _load_saved_model(path: Path, threads: int) -> Run:
         raise KpdetectError(
             f"{path}: expected a SavedModel with a signature 'serving_default': {_line(error)}"
         ) from error
-    _check_names(path, list(serve.structured_input_signature[1]), list(serve.structured_outputs))
+    inputs, outputs = serve.structured_input_signature[1], serve.structured_outputs
+    _check_names(path, list(inputs), list(outputs))
+    _check_shape(path, INPUT_NAME, inputs[INPUT_NAME].shape, spec.input_shape)
 
     def run(crops: Crops, keep: Any = loaded) -> Outputs:  # `keep` keeps the variables alive
         outputs = serve(**{INPUT_NAME: tf.constant(_as_type(crops, np.float32))})
@@ -252,7 +281,7 @@ def _load_saved_model(path: Path, threads: int) -> Run:
     return run
 
 
-def _load_keras(path: Path, threads: int) -> Run:
+def _load_keras(path: Path, threads: int, spec: Spec) -> Run:
     _quiet_tensorflow()
     try:
         import keras
@@ -261,8 +290,12 @@ def _load_keras(path: Path, threads: int) -> Run:
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "keras", "train", f"{path}: running a Keras model") from error
     try:
-        return _keras_function(keras.saving.load_model(path, compile=False, safe_mode=True))
-    except (ValueError, TypeError, OSError, KeyError) as error:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        _check_shape(path, INPUT_NAME, model.input_shape, spec.input_shape)
+        return _keras_function(model)
+    except KpdetectError:
+        raise
+    except Exception as error:  # Keras raises many kinds on a damaged file
         raise KpdetectError(f"{path}: not a Keras model that can be loaded safely: {_line(error)}") from error
 
 
@@ -275,7 +308,7 @@ def _keras_function(model: Any) -> Run:
     return run
 
 
-_LOADERS: dict[str, Callable[[Path, int], Run]] = {
+_LOADERS: dict[str, Callable[[Path, int, Spec], Run]] = {
     "tflite": _load_tflite,
     "onnx": _load_onnx,
     "saved_model": _load_saved_model,
@@ -307,6 +340,24 @@ def _in_pieces(run: Run, size: int | None) -> Run:
         return {name: np.concatenate([piece[name] for piece in pieces])[: len(crops)] for name in pieces[0]}
 
     return run_pieces
+
+
+def _output_shape(name: str, spec: Spec) -> tuple[int, ...]:
+    """Returns the shape of an output without the batch."""
+    return (spec.num_keypoints, 2) if name == OUTPUT_NAME else (spec.num_keypoints,)
+
+
+def _check_shape(path: Path, name: str, received: Any, expected: tuple[int, ...]) -> None:
+    """Checks the shape of an input or output without its batch; sizes that a file leaves open are accepted."""
+    sizes = [int(size) if isinstance(size, int | np.integer) and size >= 0 else None for size in received]
+    same = len(sizes) == len(expected) + 1 and all(
+        size in (None, wanted) for size, wanted in zip(sizes[1:], expected, strict=True)
+    )
+    if not same:
+        raise KpdetectError(
+            f"{path}: '{name}': expected the shape (batch, {', '.join(map(str, expected))}) of its spec.json, "
+            f"received {tuple(sizes)}"
+        )
 
 
 def _check_names(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -25,6 +25,8 @@ from kpdetect.modelfile.spec_text import (
 FORMAT = "kpdetect-model"
 FORMAT_VERSION = 1
 SPEC_FILE = "spec.json"
+MAX_SPEC_BYTES = 4 << 20
+MAX_SIDE, MAX_POINTS, MAX_MARGIN = 2048, 10_000, 100.0  # of a crop, of a scheme, of a crop rule
 RANGES_FROM = "ranges_from"
 """Key of `Spec.extra` that names the faces on which an ``int8`` file measured its ranges."""
 INPUT_NAME, OUTPUT_NAME = "image", "keypoints"  # names in every exported file
@@ -114,6 +116,12 @@ class Spec:
     def _check(self) -> None:
         if self.channels not in _COLORS:
             raise _mismatch("channels", "1 (grey) or 3 (RGB)", self.channels)
+        if max(self.crop.size_hw) > MAX_SIDE:
+            raise _mismatch("crop.size_hw", f"at most {MAX_SIDE} pixels", self.crop.size_hw)
+        if self.crop.margin > MAX_MARGIN:
+            raise _mismatch("crop.margin", f"at most {MAX_MARGIN:g}", self.crop.margin)
+        if self.num_keypoints > MAX_POINTS:
+            raise _mismatch("schema.point_names", f"at most {MAX_POINTS}", self.num_keypoints)
         if self.input_dtype not in _INPUT_TYPES:
             raise _mismatch("input.dtype", " or ".join(_INPUT_TYPES), self.input_dtype)
         for name in ("architecture", "recipe", "terms", "kpdetect_version"):
@@ -242,8 +250,12 @@ def _from_document(document: dict[str, Any]) -> Spec:
 
 
 def _parse(text: str | bytes) -> dict[str, Any]:
+    if len(text) > MAX_SPEC_BYTES:
+        raise KpdetectError(f"expected at most {MAX_SPEC_BYTES} bytes, received more")
     try:
         document = json.loads(text)
+    except RecursionError as error:
+        raise KpdetectError("not JSON: nested too deep") from error
     except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
         raise KpdetectError(f"not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -306,7 +318,7 @@ def _build(name: str, description: Mapping[str, Any], build: Callable[[Mapping[s
         return build(description)
     except KeyError as error:
         raise KpdetectError(f"{name}.{error.args[0]}: missing") from error
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
+    except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise KpdetectError(f"{name}: {error}") from error
 
 
@@ -320,7 +332,7 @@ def _plain_json(name: str, value: Any, kind: type[Part]) -> Part:
     """Returns a copy that consists of plain JSON values, so that the object equals what the file will hold."""
     try:
         return _must_be(name, json.loads(json.dumps(dict(value) if kind is dict else value, allow_nan=False)), kind)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise KpdetectError(f"{name}: expected plain, finite JSON values: {error}") from error
 
 
