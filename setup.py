@@ -11,7 +11,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "kpdetect/__init__.py").rea
 ONNX = ["onnxruntime>=1.20"]  # runs .onnx files
 TRAIN = [
     "tensorflow>=2.20",  # tf.data, SavedModel and the TFLite converter; Keras' backend
-    "keras>=3.13",  # models, losses, fit
+    "keras>=3.14",  # models, losses, fit; older ones read files outside of a bundle (HDF5 links, paths in archives)
     "tf2onnx>=1.17",  # Keras to ONNX
     "onnx>=1.18",  # writes the model's description into the ONNX file
     "ai-edge-quantizer>=0.10",  # TFLite files of 8-bit integers; it brings the one ai-edge-litert that it fits
@@ -26,7 +26,7 @@ JAX = [
     "jax>=0.10",  # Keras' other backend, for several machines; on processors: GPUs and TPUs need a jaxlib of their own
 ]
 LABEL = [
-    "ray>=2.49",  # workers on one machine or a cluster, and new ones for those that die
+    "ray>=2.52",  # workers on one machine or a cluster, and new ones for those that die; older ones have no tokens
     "pyarrow>=18",  # Parquet
 ]
 HEIF = ["pillow-heif>=1.0"]  # HEIC photographs of phones

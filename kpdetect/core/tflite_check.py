@@ -18,7 +18,8 @@ from kpdetect.core.errors import KpdetectError
 MAX_SUBGRAPHS = 16
 MAX_TENSORS = 50_000
 MAX_OPERATORS = 50_000
-MAX_TENSOR_BYTES = 1 << 30  # of all tensors without constants, for a batch of one; the packaged model needs 40 MB
+MAX_TENSOR_BYTES = 400 << 20  # of all tensors without constants, for a batch of one; LiteRT may need twice as much
+MAX_SCALE_RATIO = 2.0**16  # of an operator's input and output; kernels abort the process above 2**19
 MAX_RANK = 8
 OPTIONAL = -1  # index of an input that is left out
 
@@ -179,13 +180,12 @@ def _check_model(buffer: _Buffer) -> None:
     for entry in model.tables(6, MAX_TENSORS, "metadata"):
         entry.string(0)
         _check_one(entry.scalar(1, "I"), len(buffers), entry.name)
-    counts, total = [], 0
+    total = 0
     for graph in graphs:
-        count, size = _check_subgraph(graph, sizes, len(codes))
-        counts.append(count)
-        total += size
+        total += _check_subgraph(graph, sizes, len(codes))
     if total > MAX_TENSOR_BYTES:
         raise Damaged(f"tensors of {total} bytes, expected at most {MAX_TENSOR_BYTES}")
+    ends = [[set(graph.numbers(field, MAX_TENSORS).tolist()) for field in (1, 2)] for graph in graphs]
     for signature in model.tables(7, MAX_SUBGRAPHS, "signature"):
         signature.string(2)
         index = signature.scalar(4, "I")
@@ -193,7 +193,8 @@ def _check_model(buffer: _Buffer) -> None:
         for field in (0, 1):
             for entry in signature.tables(field, MAX_TENSORS, f"{signature.name} tensor"):
                 entry.string(0)
-                _check_one(entry.scalar(1, "I"), counts[index], entry.name)
+                if entry.scalar(1, "I") not in ends[index][field]:
+                    raise Damaged(f"{entry.name}: tensor {entry.scalar(1, 'I')} is no input or output of the graph")
 
 
 def _check_operator_code(code: _Table) -> None:
@@ -215,8 +216,8 @@ def _constant_size(buffer: _Table) -> int:
     return size
 
 
-def _check_subgraph(graph: _Table, constants: list[int], num_codes: int) -> tuple[int, int]:
-    """Returns the number of tensors, and the bytes of those that are not constant."""
+def _check_subgraph(graph: _Table, constants: list[int], num_codes: int) -> int:
+    """Returns the bytes of the tensors that are not constant."""
     graph.string(4)
     tensors = graph.tables(0, MAX_TENSORS, f"{graph.name}: tensor")
     operators = graph.tables(3, MAX_OPERATORS, f"{graph.name}: operator")
@@ -227,11 +228,12 @@ def _check_subgraph(graph: _Table, constants: list[int], num_codes: int) -> tupl
     # A tensor that is read before it is computed would be read uninitialised.
     known = np.array([size is None or bool(tensor.scalar(5, "B")) for size, tensor in zip(sizes, tensors, strict=True)])
     known[inputs] = True
+    scales = np.array([_scale(tensor) for tensor in tensors] or [math.nan])
     for operator in operators:
-        _check_operator(operator, known, len(tensors), num_codes)
+        _check_operator(operator, known, scales, num_codes)
     if not known[outputs].all():
         raise Damaged(f"{graph.name}: an output is not computed")
-    return len(tensors), sum(size for size in sizes if size is not None)
+    return sum(size for size in sizes if size is not None)
 
 
 def _check_tensor(tensor: _Table, constants: list[int]) -> int | None:
@@ -281,15 +283,28 @@ def _check_quantization(tensor: _Table, shape: list[int]) -> None:
         raise Damaged(f"{name}: {len(scales)} scales and {len(zeros)} zero points")
 
 
-def _check_operator(operator: _Table, known: npt.NDArray[np.bool_], num_tensors: int, num_codes: int) -> None:
+def _scale(tensor: _Table) -> float:
+    """Returns the scale of a quantized tensor, the greatest of several; NaN for others."""
+    table = tensor.table(4, f"{tensor.name}: quantization")
+    scales = np.zeros(0) if table is None else table.numbers(2, MAX_TENSORS, np.float32)
+    greatest = float(scales.max()) if len(scales) else 0.0
+    return greatest if greatest > 0 else math.nan
+
+
+def _check_operator(
+    operator: _Table, known: npt.NDArray[np.bool_], scales: npt.NDArray[np.float64], num_codes: int
+) -> None:
     """Checks an operator, and adds its outputs to the tensors that are known."""
     _check_one(operator.scalar(0, "I"), num_codes, f"{operator.name}: operator code")
     inputs, outputs = operator.numbers(1, MAX_TENSORS), operator.numbers(2, MAX_TENSORS)
-    given = inputs[inputs != OPTIONAL]
+    given, num_tensors = inputs[inputs != OPTIONAL], len(scales)
     _check_index(given, num_tensors, f"{operator.name}: inputs")
     _check_index(outputs, num_tensors, f"{operator.name}: outputs")
     if not known[given].all():
         raise Damaged(f"{operator.name}: an input is not computed before it")
+    ratios = (scales[given[:2], None] / scales[None, outputs]).ravel()
+    if (ratios > MAX_SCALE_RATIO).any():
+        raise Damaged(f"{operator.name}: the scales of its input and output differ by {np.nanmax(ratios):.3g}")
     if operator.vector(5, 1)[1] or operator.scalar(9, "Q") or operator.scalar(10, "Q"):
         raise Damaged(f"{operator.name}: custom options")
     operator.vector(7, 1)

@@ -40,6 +40,7 @@ The packaged model's predictions then change by at most 0.009 pixels of the crop
 """
 ONNX_KEY = "kpdetect_spec"
 MAX_DEPTH = 32  # of groups in an HDF5 file
+_DEFERRED = "uninitialized_variables"  # where Keras lists variables whose arrays are allocated later
 HDF5_BYTES = 1 << 20  # room for the structure of an HDF5 file
 
 
@@ -295,9 +296,11 @@ def shipped_model() -> Path:
 def _check_parameters(spec: Spec, weights: Path) -> None:
     """Checks that the architecture has no more parameters than its file can hold, before memory is allocated."""
     import keras
+    from keras.src.backend.common import global_state
 
     from kpdetect import models
 
+    before = global_state.get_global_attribute(_DEFERRED)
     try:
         with keras.StatelessScope(initialize_variables=False):  # builds the network without its arrays
             model = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
@@ -310,6 +313,8 @@ def _check_parameters(spec: Spec, weights: Path) -> None:
             f"{weights.parent}: cannot build architecture '{spec.architecture}' with options "
             f"{dict(spec.architecture_options)}: {reason}"
         ) from error
+    finally:  # Keras would allocate the arrays when another scope ends, and has no public way to prevent it
+        global_state.set_global_attribute(_DEFERRED, before)
     if 2 * count > weights.stat().st_size:
         raise KpdetectError(
             f"{weights}: expected {count} weights for architecture '{spec.architecture}' with options "
