@@ -300,7 +300,7 @@ def _check_parameters(spec: Spec, weights: Path) -> None:
 
     from kpdetect import models
 
-    before = global_state.get_global_attribute(_DEFERRED)
+    before = list(global_state.get_global_attribute(_DEFERRED) or [])
     try:
         with keras.StatelessScope(initialize_variables=False):  # builds the network without its arrays
             model = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)
