@@ -29,7 +29,7 @@ from kpdetect.evaluation.uncertainty import (
     reliability_table,
 )
 from kpdetect.inference.predictor import Predictor
-from kpdetect.modelfile import runtime
+from kpdetect.modelfile import bundle, runtime
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,26 @@ class EvaluateOptions:
     box_jitter: bool = option(True, "also evaluate with wrong boxes; takes several times as long")
     threads: int = option(1, "threads of the model's runtime")
     skip_bad_rows: bool = option(False, "skip invalid rows and report their number")
+    untrusted: bool = option(
+        False, "the model is from a source that is not trusted: try it in a child process first, refuse SavedModels"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``evaluate``."""
     example = "python -m kpdetect.evaluate runs/compact --data youtube-faces:DIR --split val --out report"
     options = parse_options(EvaluateOptions, argv, "evaluate", example)
-    with quietly(f"loading {options.model}"):
-        model = runtime.load(options.model, threads=options.threads)
-        model(np.zeros((1, *model.spec.input_shape), np.uint8))  # runtimes print about the machine on the first call
-    if options.boxes != "truth" and model.spec.crop.around == "image":
+    spec = bundle.read_spec(options.model)
+    if options.boxes != "truth" and spec.crop.around == "image":
         raise KpdetectError(
             f"--boxes {options.boxes}: the model takes whole pictures, so no faces are detected; leave --boxes out"
         )
-    known = match_annotations(model.spec, drop_unlabelled(load(options.data, options.skip_bad_rows), "evaluate"))
-    annotations, split = choose_split(known, model.spec, options.split)
+    # Wrong data are reported before a runtime starts, which takes seconds for TensorFlow.
+    known = match_annotations(spec, drop_unlabelled(load(options.data, options.skip_bad_rows), "evaluate"))
+    annotations, split = choose_split(known, spec, options.split)
+    with quietly(f"loading {options.model}"):
+        model = runtime.load(options.model, threads=options.threads, untrusted=options.untrusted)
+        model(np.zeros((1, *model.spec.input_shape), np.uint8))  # runtimes print about the machine on the first call
     measured, faces = _measure(model, annotations, options.boxes)
     row = result_row(model.spec, model.path.name, faces, measured, split, options.boxes, model.bytes)
     _report(Report.of(model, faces, measured, row, options.box_jitter), model.spec.schema, options)

@@ -39,7 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(prediction_run.PredictOptions, argv, "predict", examples)
     tasks = prediction_run.collect_tasks(options)
     predictor = Predictor(
-        options.model, options.detector, threads=options.threads, mirror=options.mirror, min_score=options.min_score
+        options.model,
+        options.detector,
+        threads=options.threads,
+        mirror=options.mirror,
+        min_score=options.min_score,
+        untrusted=options.untrusted,
     )
     return prediction_run.predict_photographs(predictor, tasks, options)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from messages import lines_with
 
+from kpdetect import evaluate
 from kpdetect.core.options import run_command
 from kpdetect.evaluate import main
 from kpdetect.evaluation.results import read_rows
@@ -76,3 +77,12 @@ def test_a_users_mistake_is_one_line(
     error = capsys.readouterr().err
     assert lines_with(error, *parts)
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("data", ["nothing:x", "csv:absent.csv", "ibug:absent"])
+def test_wrong_data_are_reported_before_a_runtime_starts(data, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate.runtime, "load", lambda *arguments, **options: pytest.fail("a runtime was started"))
+    assert run_command(main, [SHIPPED, "--data", data]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("kpdetect: ")

@@ -1,6 +1,7 @@
 """Model files are input: damaged and hostile ones are errors of the package, and do not crash, read or fill memory."""
 
 import dataclasses
+import importlib
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ import pytest
 from small_models import small_bundle
 
 from kpdetect.core.errors import KpdetectError
+from kpdetect.core.images import write_image
+from kpdetect.core.options import run_command
 from kpdetect.core.tflite_check import check_tflite
 from kpdetect.modelfile import bundle, runtime, trial
 from kpdetect.modelfile.bundle import HALF_WEIGHTS_FILE, WEIGHTS_FILE, add_half_weights, file_record, load_bundle
@@ -120,6 +123,35 @@ def quantized(scale: list[float], zero: list[int], axis: int = 0) -> Callable[[A
     return change
 
 
+def scales(of_input: float, of_output: float) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        for index, scale in ((0, of_input), (2, of_output)):
+            made = schema.QuantizationParametersT()
+            made.scale, made.zeroPoint = [scale], [0]
+            model.subgraphs[0].tensors[index].quantization = made
+
+    return change
+
+
+def signature(output: int) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        def entry(name: str, index: int) -> Any:
+            made = schema.TensorMapT()
+            made.name, made.tensorIndex = name, index
+            return made
+
+        made = schema.SignatureDefT()
+        made.inputs, made.outputs = [entry("image", 0)], [entry("keypoints", output)]
+        made.signatureKey, made.subgraphIndex = "serving_default", 0
+        model.signatureDefs = [made]
+
+    return change
+
+
 def test_a_whole_model_passes() -> None:
     check_tflite(tiny_model(lambda model: None), "a.tflite")
 
@@ -151,6 +183,11 @@ def test_a_whole_model_passes() -> None:
         (quantized([1.0, 1.0], [0, 0]), "2 scales"),
         (quantized([1.0], [0, 0]), "1 scales and 2 zero points"),
         (quantized([1.0] * 4, [0] * 4, axis=5), "dimension 5"),
+        # Found by tools/fuzz.py, surface models, seed 1:
+        (scales(1.0, 1e-21), "scales of its input and output differ by 1e\\+21"),  # 19191: abort in a kernel
+        (assign("subgraphs.0.tensors.0.shape", [1, 182452416]), "tensors of 7298096.* bytes"),  # 19406: 1.5 GB
+        (assign("operatorCodes.0.builtinCode", 45), r"operator 45 with inputs \[0, 1\]"),  # 67495: reads beyond inputs
+        (signature(1), "tensor 1 is no input or output"),  # 4484: KeyError
     ],
 )
 def test_a_damaged_model_names_the_part(change, part) -> None:
@@ -339,6 +376,19 @@ def test_an_error_of_the_trial_is_the_error(tmp_path) -> None:
     bundle.embed_in_zip(bundle.read_spec("compact"), tmp_path / "a.tflite")
     with pytest.raises(KpdetectError, match=r"a\.tflite: damaged TFLite file"):
         runtime.load(tmp_path / "a.tflite", untrusted=True)
+
+
+@pytest.mark.parametrize("command", ["predict", "track", "evaluate"])
+def test_commands_pass_the_option_on(command, tmp_path, capsys) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"anything")
+    write_image(tmp_path / "a.png", np.zeros((32, 32, 3), np.uint8))
+    words = {
+        "predict": [str(tmp_path / "a.png"), "--model", str(tmp_path)],
+        "track": [str(tmp_path / "a.png"), "--model", str(tmp_path)],
+        "evaluate": [str(tmp_path), "--data", "synthetic:2"],
+    }[command]
+    assert run_command(importlib.import_module(f"kpdetect.{command}").main, [*words, "--untrusted"]) == 2
+    assert "untrusted ones are refused" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("script", "told"), [("kill -SEGV $$", "SIGSEGV"), ("sleep 9", "more than 1 seconds")])

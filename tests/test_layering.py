@@ -37,6 +37,7 @@ COMMANDS = (
     "predict",
     "track",
     "label",
+    "doctor",
     "__main__",
 )
 """Modules at the top; each may import from every package and from no other command."""

@@ -29,6 +29,28 @@ _BITS = {0: 32, 1: 16, 2: 32, 3: 8, 4: 64, 6: 8, 7: 16, 9: 8, 10: 64, 12: 64, 15
 _OPTION_VECTORS = {3: ((1, 4), (2, 4)), 8: ((5, 1),), 17: ((0, 4),), 30: ((0, 4),), 115: ((0, 4),)}
 _WITH_STRINGS = {111}  # VarHandleOptions
 _LAST_OPTIONS = 126
+# Operators by their number in the enum BuiltinOperator, and their number of inputs: delegates read inputs of these
+# operators without counting them.
+_ONE = (
+    1, 5, 6, 8, 11, 12, 13, 14, 17, 19, 20, 21, 25, 26, 28, 43, 47, 50, 53, 59, 66, 73, 75, 76, 77, 87, 88, 92, 93, 98,
+    101, 104, 108, 109, 110, 111, 114, 116, 117, 150, 152, 158,
+)  # fmt: skip
+_TWO = (
+    0, 7, 18, 23, 34, 36, 39, 40, 41, 42, 48, 49, 54, 55, 56, 57, 58, 61, 62, 63, 69, 70, 71, 72, 74, 78, 79, 81, 82,
+    84, 86, 89, 90, 91, 94, 95, 97, 99, 100, 105, 107, 112, 126, 128, 130, 140, 145, 156,
+)  # fmt: skip
+_THREE = (37, 38, 60, 64, 65, 96, 102, 122, 123, 151)
+_INPUTS = {
+    **dict.fromkeys(_ONE, (1, 1)),
+    **dict.fromkeys(_TWO, (2, 2)),
+    **dict.fromkeys(_THREE, (3, 3)),
+    **dict.fromkeys((45, 85), (4, 4)),  # STRIDED_SLICE, ONE_HOT
+    **dict.fromkeys((3, 4, 9, 132), (2, 3)),  # convolutions and FULLY_CONNECTED, with or without a bias
+    67: (3, 4),  # TRANSPOSE_CONV
+    22: (1, 2),  # RESHAPE
+    **dict.fromkeys((2, 83, 106), (1, MAX_TENSORS)),  # CONCATENATION, PACK, ADD_N
+}
+_SEVERAL_OUTPUTS = (48, 49, 88, 102)  # TOPK_V2, SPLIT, UNPACK, SPLIT_V
 _CUSTOM = 32  # the operator's number for custom operators, in the enum BuiltinOperator
 
 
@@ -173,8 +195,7 @@ def _check_model(buffer: _Buffer) -> None:
     model.string(3)
     if model.vector(8, 4)[1] or model.vector(9, 4)[1]:
         raise Damaged("constants in other files")
-    for code in codes:
-        _check_operator_code(code)
+    builtins = [_builtin_operator(code) for code in codes]
     sizes = [_constant_size(each) for each in buffers]
     _check_index(model.numbers(5, MAX_TENSORS), len(buffers), "metadata buffer")
     for entry in model.tables(6, MAX_TENSORS, "metadata"):
@@ -182,7 +203,7 @@ def _check_model(buffer: _Buffer) -> None:
         _check_one(entry.scalar(1, "I"), len(buffers), entry.name)
     total = 0
     for graph in graphs:
-        total += _check_subgraph(graph, sizes, len(codes))
+        total += _check_subgraph(graph, sizes, builtins)
     if total > MAX_TENSOR_BYTES:
         raise Damaged(f"tensors of {total} bytes, expected at most {MAX_TENSOR_BYTES}")
     ends = [[set(graph.numbers(field, MAX_TENSORS).tolist()) for field in (1, 2)] for graph in graphs]
@@ -197,12 +218,14 @@ def _check_model(buffer: _Buffer) -> None:
                     raise Damaged(f"{entry.name}: tensor {entry.scalar(1, 'I')} is no input or output of the graph")
 
 
-def _check_operator_code(code: _Table) -> None:
+def _builtin_operator(code: _Table) -> int:
+    """Returns an operator's number in the enum BuiltinOperator."""
     builtin = max(code.scalar(0, "b"), code.scalar(3, "i"))
     if code.string(1) or builtin == _CUSTOM:
         raise Damaged(f"{code.name}: a custom operator")
     if not 0 <= builtin <= 255:
         raise Damaged(f"{code.name}: number {builtin}")
+    return builtin
 
 
 def _constant_size(buffer: _Table) -> int:
@@ -216,7 +239,7 @@ def _constant_size(buffer: _Table) -> int:
     return size
 
 
-def _check_subgraph(graph: _Table, constants: list[int], num_codes: int) -> int:
+def _check_subgraph(graph: _Table, constants: list[int], builtins: list[int]) -> int:
     """Returns the bytes of the tensors that are not constant."""
     graph.string(4)
     tensors = graph.tables(0, MAX_TENSORS, f"{graph.name}: tensor")
@@ -230,7 +253,7 @@ def _check_subgraph(graph: _Table, constants: list[int], num_codes: int) -> int:
     known[inputs] = True
     scales = np.array([_scale(tensor) for tensor in tensors] or [math.nan])
     for operator in operators:
-        _check_operator(operator, known, scales, num_codes)
+        _check_operator(operator, known, scales, builtins)
     if not known[outputs].all():
         raise Damaged(f"{graph.name}: an output is not computed")
     return sum(size for size in sizes if size is not None)
@@ -292,11 +315,18 @@ def _scale(tensor: _Table) -> float:
 
 
 def _check_operator(
-    operator: _Table, known: npt.NDArray[np.bool_], scales: npt.NDArray[np.float64], num_codes: int
+    operator: _Table, known: npt.NDArray[np.bool_], scales: npt.NDArray[np.float64], builtins: list[int]
 ) -> None:
     """Checks an operator, and adds its outputs to the tensors that are known."""
-    _check_one(operator.scalar(0, "I"), num_codes, f"{operator.name}: operator code")
+    code = operator.scalar(0, "I")
+    _check_one(code, len(builtins), f"{operator.name}: operator code")
     inputs, outputs = operator.numbers(1, MAX_TENSORS), operator.numbers(2, MAX_TENSORS)
+    if builtins[code] in _INPUTS:
+        least, most = _INPUTS[builtins[code]]
+        if not least <= len(inputs) <= most or OPTIONAL in inputs[:least]:
+            raise Damaged(f"{operator.name}: operator {builtins[code]} with inputs {inputs.tolist()}")
+        if len(outputs) != 1 and not (len(outputs) and builtins[code] in _SEVERAL_OUTPUTS):
+            raise Damaged(f"{operator.name}: operator {builtins[code]} with outputs {outputs.tolist()}")
     given, num_tensors = inputs[inputs != OPTIONAL], len(scales)
     _check_index(given, num_tensors, f"{operator.name}: inputs")
     _check_index(outputs, num_tensors, f"{operator.name}: outputs")

@@ -77,6 +77,9 @@ class PredictOptions:
     max_megapixels: float = option(MAX_PIXELS / 1e6, "refuse larger photographs, by their header, before decoding")
     skip_bad_rows: bool = option(False, "with --data: leave out bad rows")
     threads: int = option(1, "threads of the model's runtime; one is enough for single faces")
+    untrusted: bool = option(
+        False, "the model is from a source that is not trusted: try it in a child process first, refuse SavedModels"
+    )
 
 
 def collect_tasks(options: PredictOptions) -> TaskList:

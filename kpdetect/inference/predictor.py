@@ -75,6 +75,7 @@ class Predictor:
             your own.
         min_score: Detected faces with a lower `Face.score`, in [0, 1], are left out; 0 keeps all. Boxes of your own,
             and faces of models without a score, are kept.
+        untrusted: The model is from a source that is not trusted; see `kpdetect.modelfile.runtime.load`.
 
     Raises:
         KpdetectError: There is no such model or detector, `mirror` is used with a schema without left and right, or
@@ -96,12 +97,13 @@ class Predictor:
         mirror: bool = False,
         second_look: bool | None = None,
         min_score: float = FACE_SCORE,
+        untrusted: bool = False,
     ) -> None:
         if not 0 <= min_score <= 1:
             raise KpdetectError(f"min_score: expected 0 to 1, received {min_score}")
         self._arguments = (model, detector, threads, mirror, second_look, min_score)
         if model is None or isinstance(model, str | os.PathLike):
-            self.model: Model = load(shipped_model() if model is None else model, threads=threads)
+            self.model: Model = load(shipped_model() if model is None else model, threads=threads, untrusted=untrusted)
         else:
             self.model = model
         self._flip_permutation = self.model.spec.schema.flip_permutation if mirror else None

@@ -69,6 +69,9 @@ class TrackOptions:
     )
     detect_every: int = option(_TRACKER.detect_every, "frames between two detections of new faces", metavar="N")
     threads: int = option(1, "threads of the model's runtime; one is enough for single faces")
+    untrusted: bool = option(
+        False, "the model is from a source that is not trusted: try it in a child process first, refuse SavedModels"
+    )
 
     def tracker_options(self) -> TrackerOptions:
         """The options of the `Tracker`.
