@@ -21,7 +21,14 @@ from kpdetect.core.keras_backend import require_tensorflow
 from kpdetect.core.options import option, parse_options, quietly, run_command
 from kpdetect.exporters import FORMATS, QUANTIZATIONS, SAVED_MODEL, CalibrationSet, Kind, Source, web_page
 from kpdetect.exporters.calibration_set import calibration_faces
-from kpdetect.exporters.parity import NUM_PROBES, Difference, KerasReference, check_difference, probe_crops
+from kpdetect.exporters.parity import (
+    NUM_PROBES,
+    Difference,
+    DifferenceTooGreat,
+    KerasReference,
+    check_difference,
+    probe_crops,
+)
 from kpdetect.modelfile import bundle
 from kpdetect.modelfile.disk import FULL, disk_full, reserve_space
 from kpdetect.modelfile.inspection import description, draw_points
@@ -351,7 +358,7 @@ def _write_all(
                 difference = (faces if kind.on_faces and faces else probes).compare(path)
             check_difference(path.name, difference, kind, tolerance_px)
         except KpdetectError as error:
-            refused[path.name] = f"{error}; {_advice(file)}"
+            refused[path.name] = f"{error}; {_advice(file)}" if isinstance(error, DifferenceTooGreat) else str(error)
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         except OSError as error:
             if error.errno not in FULL:

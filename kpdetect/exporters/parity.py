@@ -20,6 +20,10 @@ NUM_PROBES = 32
 PROBE_BATCHES = (NUM_PROBES, 1, 16)  # several, to detect a batch size that is fixed inside the graph
 
 
+class DifferenceTooGreat(KpdetectError):
+    """A file's outputs differ from Keras' by more than its tolerance."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """Difference of a file's outputs from Keras', in pixels of the crop.
@@ -66,13 +70,13 @@ def check_difference(name: str, found: Difference, kind: Kind, tolerance_px: flo
     """Checks the difference from Keras against the format's tolerance; a greater tolerance of the user's replaces it.
 
     Raises:
-        KpdetectError: The difference is greater, or an output is not finite.
+        DifferenceTooGreat: The difference is greater, or an output is not finite.
     """
     exact = kind.mean_px is None
     word, measured = ("greatest", found.greatest_px) if exact else ("mean", found.mean_px)
     allowed = max(tolerance_px, kind.mean_px or 0.0)
     if not measured <= allowed:
-        raise KpdetectError(
+        raise DifferenceTooGreat(
             f"{name}: {word} difference from Keras: expected at most {allowed:g} pixels of the crop (--tolerance-px), "
             f"received {measured:.3g}"
         )
