@@ -1,7 +1,6 @@
 """Opens LiteRT interpreters: the file is verified first, and LiteRT's note about its delegate is not printed."""
 
 import base64
-import functools
 import os
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kpdetect.core.errors import KpdetectError
+from kpdetect.core.fork import renew_after_fork
 from kpdetect.core.tflite_check import check_tflite
 
 MAX_FILE_BYTES = 2 << 30  # of a TFLite file
@@ -25,7 +25,6 @@ _SMALLEST_MODEL = base64.b85decode(
     "3;+NC3;+NC0RR913;+NC0RR91cmMzZ0RR910RR910RR915C8xG3;+xO3jhEB000C43;+NCWdHyG0001G"
 )
 _NOTE = b"Created TensorFlow Lite XNNPACK delegate"
-_lock = threading.Lock()  # two threads that redirect stderr at once could leave it redirected
 
 
 def open_interpreter(path: Path, threads: int) -> Any:
@@ -47,16 +46,35 @@ def open_interpreter(path: Path, threads: int) -> Any:
     check_tflite(path.read_bytes(), str(path))
     from ai_edge_litert.interpreter import Interpreter
 
-    _silence_delegate()
+    _delegate_note.hide()
     return Interpreter(model_path=os.fspath(path), num_threads=threads)
 
 
-@functools.cache  # LiteRT prints the note once per process
-def _silence_delegate() -> None:
-    from ai_edge_litert.interpreter import Interpreter
+class _DelegateNote:
+    """LiteRT's note about its delegate, which it prints once per process."""
 
-    with _lock, _stderr_without(_NOTE):
-        Interpreter(model_content=_SMALLEST_MODEL, num_threads=1).allocate_tensors()
+    def __init__(self) -> None:
+        self.renew()
+        self._printed = False
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Replaces the lock: two threads that redirect stderr at once could leave it redirected."""
+        self._lock = threading.Lock()
+
+    def hide(self) -> None:
+        """Makes LiteRT print it to nowhere."""
+        with self._lock:
+            if self._printed:
+                return
+            from ai_edge_litert.interpreter import Interpreter
+
+            with _stderr_without(_NOTE):
+                Interpreter(model_content=_SMALLEST_MODEL, num_threads=1).allocate_tensors()
+            self._printed = True
+
+
+_delegate_note = _DelegateNote()
 
 
 @contextmanager
