@@ -37,7 +37,7 @@ def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys
     assert 0 <= rates["faces"] <= 1
     assert rates["num_background"] == 0 or 0 <= rates["background"] <= 1
     for group in report["reliability"]:
-        assert lines_with(told, f"{100 * group['said']:.2f} %", str(group["n"]))
+        assert lines_with(told, f"{100 * group['expected']:.2f} %", str(group["n"]))
     assert {file.name for file in pictures.iterdir()} == {"worst.png", "error_curve.png", "box_jitter.png"}
 
 
