@@ -46,14 +46,25 @@ READERS = (
     ("pts", "points/face.pts", "pts:{folder}/points"),
     ("imm", "imm/07-3f.asf", "imm:{folder}/imm"),
     ("youtube-faces", "frames/training_frames_keypoints.csv", "youtube-faces:{folder}/frames"),
+    ("coco", "coco.json", "coco:{folder}/coco.json"),
+    ("yolo", "yolo/data.yaml", "yolo:{folder}/yolo/data.yaml"),
+    ("yolo", "yolo/labels/face.txt", "yolo:{folder}/yolo/sound.yaml"),
+    ("cvat", "cvat.xml", "cvat:{folder}/cvat.xml"),
+    ("labelme", "labelme/face.json", "labelme:{folder}/labelme"),
+    ("label-studio", "studio.json", "label-studio:{folder}/studio.json"),
+    ("kaggle", "kaggle.csv", "kaggle:{folder}/kaggle.csv"),
+    ("wflw", "wflw.txt", "wflw:{folder}/wflw.txt"),
+    ("detected", "any.csv", "{folder}/any.csv"),
 )
+YOLO = "path: .\ntrain: images\nval: images\nkpt_shape: [3, 3]\nnames: {0: face}\nflip_idx: [1, 0, 2]\n"
+YOLO_FACE = "0 0.5 0.5 0.4 0.4 0.6 0.4 2 0.4 0.4 2 0.5 0.6 1\n"
 """Kind, the file that is fuzzed, and the SPEC."""
 
 
 def _label_seeds(folder: Path) -> list[bytes]:
     points = [(10 + 3 * (i % 12), 8 + 5 * (i // 12)) for i in range(68)]
-    header = "image,left_eye_x,left_eye_y,right_eye_x,right_eye_y,nose_x,nose_y,split\n"
-    csv = header + "face.png,30,12,12,12,20,20.5,train\nface.png,31,13,,,21,21,val\n"
+    header = "image,left_eye_x,left_eye_y,right_eye_x,right_eye_y,nose_x,nose_y\n"
+    csv = header + "face.png,30,12,12,12,20,20.5\nface.png,31,13,12,14,21,21\n"
     csv_boxes = "image,x0,y0,x1,y1,a_x,a_y,b_x,b_y\nface.png,5,5,40,50,10,11,12,13\n"
     rows = "\n".join(f"{x}.5 {y}.25" for x, y in points)
     pts = f"version: 1\nn_points: 68\n{{\n{rows}\n}}\n"
@@ -61,14 +72,36 @@ def _label_seeds(folder: Path) -> list[bytes]:
     parts = "".join(f"<part name='{i:02d}' x='{x}' y='{y}'/>" for i, (x, y) in enumerate(points))
     box = "<box top='4' left='6' width='40' height='44'>"
     xml = f"<dataset><images><image file='face.png'>{box}{parts}</box></image></images></dataset>"
-    parts = "<part name='a' x='10' y='12'/><part name='b' x='20' y='12'/>"
+    parts = "<part name='a' x='10' y='12'/><part name='b' x='20' y='12'/><part name='c' x='15' y='20'/>"
     xml2 = f"<?xml version='1.0'?><dataset><images><image file='face.png'>{box}{parts}</box></image></images></dataset>"
     asf_rows = "\n".join(f"0 4 {0.1 + 0.01 * i:.4f} {0.9 - 0.01 * i:.4f} {i} 0 1" for i in range(58))
     asf = f"# AAM Shape File\n\n58\n\n{asf_rows}\n\n07-3f.jpg\n"
     frames = "," + ",".join(str(i) for i in range(136)) + "\nAda_Lovelace_10.jpg,"
     frames += ",".join(f"{value}.0" for point in points for value in point) + "\n"
+    names = ("left_eye", "right_eye", "nose")
+    category = {"id": 1, "name": "face", "keypoints": names, "skeleton": [[1, 3], [2, 3]]}
+    annotation = {"id": 1, "image_id": 7, "category_id": 1, "keypoints": [30, 12, 2, 12, 12, 1, 20, 20, 2]}
+    annotation["bbox"] = [5, 5, 40, 50]
+    images = [{"id": 7, "file_name": "face.png", "width": 48, "height": 64}]
+    coco = json.dumps({"images": images, "annotations": [annotation], "categories": [category]})
+    shape = "<points label='face' points='30.5,12.5;12.5,12.5;20,20'/>"
+    skeleton = "<skeleton label='face'><points label='left_eye' outside='0' points='30,12'/></skeleton>"
+    image = f"<image id='0' name='face.png' width='48' height='64'>{shape}{skeleton}</image>"
+    cvat = f"<annotations><version>1.1</version>{image}</annotations>"
+    marks = [
+        {"label": name, "points": [[9 + 7 * (i % 2), 8 + 9 * i]], "shape_type": "point", "group_id": 1}
+        for i, name in enumerate(names)
+    ]
+    labelme = json.dumps({"imagePath": "face.png", "shapes": marks, "imageData": None})
+    mark = {"type": "keypointlabels", "original_width": 48, "original_height": 64}
+    mark["value"] = {"x": 50, "y": 25, "width": 0.5, "keypointlabels": ["nose"]}
+    studio = json.dumps([{"id": 5, "data": {"image": "face.png"}, "annotations": [{"result": [mark]}]}])
+    kaggle = "left_eye_center_x,left_eye_center_y,nose_tip_x,nose_tip_y,Image\n60.5,30,,,"
+    kaggle += " ".join(["7"] * 96 * 96) + "\n"
+    wflw = " ".join(f"{10 + i % 30} {8 + i // 5}" for i in range(98)) + " 5 5 45 60 0 0 0 0 0 0 face.png\n"
     texts = [csv, csv_boxes, pts, xml, xml2, pts5, asf, frames]
-    kinds = [0, 0, 1, 2, 3, 4, 5, 6]
+    texts += [coco, YOLO, YOLO_FACE, cvat, labelme, studio, kaggle, wflw, csv]
+    kinds = [0, 0, 1, 2, 3, 4, 5, 6, *range(7, 16)]
     return [bytes([kind]) + text.encode() for kind, text in zip(kinds, texts, strict=True)]
 
 
@@ -77,14 +110,19 @@ def _start_labels(folder: Path) -> Run:
     from kpdetect.data import load
 
     picture = np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)
-    for name in ("face.png", "labels/face.png", "points/face.png", "imm/07-3f.jpg"):
+    places = ("face.png", "labels/face.png", "points/face.png", "imm/07-3f.jpg", "yolo/images/face.png")
+    for name in (*places, "labelme/face.png"):
         write_image(folder / name, picture)
+    for name, text in (("sound.yaml", YOLO), ("data.yaml", YOLO), ("labels/face.txt", YOLO_FACE)):
+        (folder / "yolo" / name).parent.mkdir(exist_ok=True)
+        (folder / "yolo" / name).write_text(text, encoding="utf-8")
     write_image(folder / "frames" / "training" / "Ada_Lovelace_10.jpg", picture)
 
     def run(data: bytes) -> None:
         if not data:
             return
         _, name, spec = READERS[data[0] % len(READERS)]
+        (folder / "yolo" / "labels" / "face.txt").write_text(YOLO_FACE, encoding="utf-8")
         (folder / name).write_bytes(data[1:])
         faces = load(spec.format(folder=folder), skip_bad_rows=bool(data[0] & 128))
         if not np.isfinite(faces.keypoints[faces.visible]).all() or not np.isfinite(faces.boxes).all():
