@@ -381,6 +381,7 @@ def test_an_error_of_the_trial_is_the_error(tmp_path) -> None:
 @pytest.mark.parametrize("command", ["predict", "track", "evaluate"])
 def test_commands_pass_the_option_on(command, tmp_path, capsys) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"anything")
+    bundle.embed_in_saved_model(bundle.read_spec("compact"), tmp_path)
     write_image(tmp_path / "a.png", np.zeros((32, 32, 3), np.uint8))
     words = {
         "predict": [str(tmp_path / "a.png"), "--model", str(tmp_path)],
