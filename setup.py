@@ -57,6 +57,7 @@ TEST = [
     "playwright>=1.50",  # the page in a real Chromium; the browser is the system's
     "pytest>=8",
     "ruff>=0.12",
+    "supervision>=0.31",  # Face.to_supervision
     "types-tqdm",
 ]
 SHIPPED = {f"kpdetect._{folder}": f"exported_models/{folder}" for folder in ("compact", "finder", "imagenet")}

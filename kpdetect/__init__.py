@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from kpdetect.core.images import read_image, write_image
     from kpdetect.core.schema import KeypointSchema
     from kpdetect.detection.face import Face
+    from kpdetect.detection.interop import faces_to_supervision
     from kpdetect.evaluation.results import read_results
     from kpdetect.inference.dataframes import to_dataframe
     from kpdetect.inference.predictor import Predictor
-    from kpdetect.measures import measure
+    from kpdetect.measures import head_transform, measure
     from kpdetect.tracking.tracker import Tracker
     from kpdetect.visualization.faces import draw_faces
 
@@ -32,6 +33,8 @@ __all__ = [
     "Tracker",
     "__version__",
     "draw_faces",
+    "faces_to_supervision",
+    "head_transform",
     "measure",
     "read_image",
     "read_results",
@@ -45,6 +48,8 @@ _MODULES = {
     "Predictor": "kpdetect.inference.predictor",
     "Tracker": "kpdetect.tracking.tracker",
     "draw_faces": "kpdetect.visualization.faces",
+    "faces_to_supervision": "kpdetect.detection.interop",
+    "head_transform": "kpdetect.measures",
     "measure": "kpdetect.measures",
     "read_image": "kpdetect.core.images",
     "read_results": "kpdetect.evaluation.results",

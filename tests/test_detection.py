@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import mentions
 
+from kpdetect import draw_faces, faces_to_supervision, head_transform
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import intersection_over_union
 from kpdetect.core.images import read_image
 from kpdetect.core.schema import IBUG68, user_schema
 from kpdetect.data import read_youtube_faces
+from kpdetect.data.synthetic import render
 from kpdetect.detection import (
     CASCADES,
     Cascade,
@@ -24,6 +27,8 @@ from kpdetect.detection import (
     weighted_non_maximum_suppression,
 )
 from kpdetect.detection import boxes as face_boxes
+from kpdetect.detection.face import FACE_JSON_SCHEMA
+from kpdetect.visualization import contour_edges
 
 number = st.floats(0, 300, width=32)
 boxes = st.lists(
@@ -85,6 +90,95 @@ class TestFace:
         assert all(part in lines[2] for part in ("68", "ibug68", "inter-ocular distance 25.5 px", "error 1.2 px"))
         assert len(lines) == 3
         assert repr(face()) == "Face(68 keypoints of 'ibug68', box=(0.0, 1.0, 134.0, 135.0), score=0.50)"
+
+    def test_the_description_keeps_its_json_schema(self):
+        jsonschema = pytest.importorskip("jsonschema", reason="comes with Ray and Jupyter, in kpdetect[test]")
+        plain = Face(np.zeros((1, 2), np.float32), user_schema(["a"]))
+        whole = dataclasses.replace(
+            face(), uncertainty=np.full(68, 2, np.float32), detection_box=np.float32([0, 0, 9, 9])
+        )
+        for one in (plain, face(), whole):
+            report = json.loads(json.dumps(one.to_dict()))
+            jsonschema.validate(report, FACE_JSON_SCHEMA)
+            assert set(report) == set(FACE_JSON_SCHEMA["properties"])
+        for wrong in ({"score": 2}, {"box": [1, 2, 3]}, {"keypoints": [[1]]}, {"more": 1}):
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate({**face().to_dict(), **wrong}, FACE_JSON_SCHEMA)
+
+    def test_confidence_by_hand(self):
+        """Between eyes 100 pixels apart, an error of 8 pixels is the limit."""
+        points = np.zeros((68, 2), np.float32)
+        points[45] = (100, 0)
+        points[:, 1] += np.arange(68) % 2  # any other place
+        points[[36, 45], 1] = 0
+        errors = np.full(68, 8, np.float32)
+        errors[:3] = (0, 1e6, 16)
+        confidence = Face(points, IBUG68, 0.5, errors).keypoint_confidence
+        assert confidence is not None
+        assert confidence.dtype == np.float32
+        np.testing.assert_allclose(confidence[:4], [1, 0, 1 - 2 * np.exp(-1), 1 - 3 * np.exp(-2)], atol=1e-4)
+        assert face().keypoint_confidence is None
+
+    def test_confidence_is_the_share_of_errors_below_the_limit(self):
+        """Of errors whose density at the distance r is exp(-2 r / m), and whose mean is m."""
+        radii = np.random.default_rng(0).gamma(2, 0.5 * 5.0, 200_000)
+        points = np.float32([[0, 0], [100, 0]])
+        schema = dataclasses.replace(user_schema(["left", "right"]), normalizer_points=(0, 1))
+        confidence = Face(points, schema, uncertainty=np.full(2, 5, np.float32)).keypoint_confidence
+        assert radii.mean() == pytest.approx(5, rel=0.01)
+        assert confidence is not None
+        assert confidence[0] == pytest.approx((radii <= 8).mean(), abs=0.005)
+
+    def test_the_confidence_of_a_single_point_needs_the_box(self):
+        point, schema, error = np.zeros((1, 2), np.float32), user_schema(["nose"]), np.float32([8])
+        assert Face(point, schema, uncertainty=error).keypoint_confidence is None
+        boxed = Face(point, schema, uncertainty=error, detection_box=np.float32([0, 0, 100, 50]))
+        np.testing.assert_allclose(boxed.keypoint_confidence, 1 - 3 * np.exp(-2), atol=1e-4)
+
+    def test_a_crop_is_the_part_of_the_photograph_around_the_box(self):
+        photo = np.arange(60 * 80 * 3, dtype=np.uint16).reshape(60, 80, 3).astype(np.uint8)
+        one = Face(np.float32([[20, 10], [39, 29]]), user_schema(["a", "b"]))
+        np.testing.assert_array_equal(one.crop(photo, margin=1), photo[10:30, 20:40])
+        np.testing.assert_array_equal(one.crop(photo, margin=2), photo[0:40, 10:50])
+        np.testing.assert_array_equal(one.crop(photo, margin=99), photo)
+        assert not np.shares_memory(one.crop(photo), photo)
+        with pytest.raises(KpdetectError, match=mentions("80 x 60")):
+            dataclasses.replace(one, keypoints=one.keypoints + 500).crop(photo)
+        with pytest.raises(KpdetectError, match=mentions("0")):
+            one.crop(photo, margin=0)
+
+    def test_plots_and_poses_are_those_of_the_functions(self):
+        pixels, points = render(0, 0, 128)
+        one = Face(points.astype(np.float32), IBUG68)
+        np.testing.assert_array_equal(one.plot(pixels, boxes=False), draw_faces(pixels, [one], boxes=False))
+        np.testing.assert_array_equal(one.transform_matrix(), head_transform(one).matrix)
+        assert one.transform_matrix().shape == (4, 4)
+
+    def test_supervision_gets_points_confidence_and_visibility(self):
+        sv = pytest.importorskip("supervision", reason='pip install "kpdetect[test]"')
+        errors = np.ones(68, np.float32)
+        errors[5] = 1e6
+        first = dataclasses.replace(face(), uncertainty=errors)
+        second = dataclasses.replace(first, keypoints=first.keypoints + 9, score=0.75)
+        key_points = faces_to_supervision([first, second])
+        np.testing.assert_array_equal(key_points.xy, [first.keypoints, second.keypoints])
+        np.testing.assert_array_equal(key_points.keypoint_confidence[0], first.keypoint_confidence)
+        np.testing.assert_allclose(key_points.detection_confidence, [0.5, 0.75])
+        assert np.flatnonzero(~key_points.visible[0]).tolist() == [5]
+        edges = [(start + 1, end + 1) for start, end in contour_edges(IBUG68)]
+        drawn = sv.EdgeAnnotator(edges=edges).annotate(np.zeros((200, 200, 3), np.uint8), key_points)
+        assert drawn.any()
+        alone = face().to_supervision()
+        assert (alone.keypoint_confidence, alone.visible.all()) == (None, True)
+        assert len(faces_to_supervision([])) == 0
+        other = Face(np.zeros((1, 2), np.float32), user_schema(["a"]))
+        with pytest.raises(KpdetectError, match=mentions("ibug68", "user")):
+            faces_to_supervision([first, other])
+
+    def test_without_supervision_the_error_says_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "supervision", None)
+        with pytest.raises(KpdetectError, match=mentions("pip install", "supervision")):
+            face().to_supervision()
 
     def test_shapes_that_do_not_fit(self):
         with pytest.raises(KpdetectError, match=mentions("detection box", "(4,)")):

@@ -294,7 +294,7 @@ class TestPredictor:
         photo = np.full((100, 200, 3), 9, np.uint8)
         for box in [(-side, -side, side, side), (10, 10, side, 60), (-side, 10, 50, side)]:
             (face,) = Predictor(ConstantModel())(photo, boxes=[box])
-            np.testing.assert_array_equal(face.detection_box, np.clip(box, -400, [600, 500, 600, 500]))
+            np.testing.assert_array_equal(face.detection_box, np.clip(box, -800, [1000, 900, 1000, 900]))
             assert np.isfinite(face.keypoints).all()
         tracemalloc.start()
         Predictor(ConstantModel())(photo, boxes=[(-side, -side, side, side)])
@@ -304,7 +304,7 @@ class TestPredictor:
 
     def test_boxes_of_a_detector_are_cut_too_and_those_outside_left_out(self):
         found = Predictor(ConstantModel(), finds((-1e9, 0, 90, 90), (1e9, 0, 2e9, 90), (5, 5, 9, 9)))(PHOTO)
-        assert [face.detection_box.tolist() for face in found] == [[-400, 0, 90, 90], [5, 5, 9, 9]]
+        assert [face.detection_box.tolist() for face in found] == [[-800, 0, 90, 90], [5, 5, 9, 9]]
 
     def test_a_box_over_the_border_is_kept(self):
         (face,) = Predictor(ConstantModel())(PHOTO, boxes=[(-150, -120, 340, 210)])

@@ -6,13 +6,48 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError, unknown_name
 from kpdetect.core.geometry import Floats, tight_box
+from kpdetect.core.images import Pixels, as_rgb
 from kpdetect.core.schema import KeypointSchema
 
 FACE_SCORE = 0.5
 """The default threshold of `Face.score`: a detected box with a lower score is not a face."""
+
+CONFIDENT_ERROR = 0.08
+"""The error that `Face.keypoint_confidence` refers to, relative to the scheme's normaliser, as in FR@8."""
+
+
+def _list_of(item: dict[str, Any], length: int | None = None) -> dict[str, Any]:
+    return {"type": "array", "items": item} | ({} if length is None else {"minItems": length, "maxItems": length})
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_NUMBER, _SHARE = {"type": "number"}, {"type": "number", "minimum": 0, "maximum": 1}
+
+FACE_JSON_SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Face",
+    "type": "object",
+    "properties": {
+        "box": _list_of(_NUMBER, 4),
+        "detection_box": _or_null(_list_of(_NUMBER, 4)),
+        "score": _or_null(_SHARE),
+        "names": _list_of({"type": "string"}),
+        "keypoints": _list_of(_list_of(_NUMBER, 2)),
+        "uncertainty": _or_null(_list_of({"type": "number", "minimum": 0})),
+        "keypoint_confidence": _or_null(_list_of(_SHARE)),
+    },
+    "required": ["box", "detection_box", "score", "names", "keypoints", "uncertainty", "keypoint_confidence"],
+    "additionalProperties": False,
+}
+"""The JSON Schema of `Face.to_dict`. The lists ``names``, ``keypoints``, ``uncertainty`` and ``keypoint_confidence``
+are equally long. Coordinates are in pixels of the photograph after its EXIF rotation; boxes are (x0, y0, x1, y1)."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,6 +100,26 @@ class Face:
         """The tight box of the keypoints: (4,) float32 (x0, y0, x1, y1) in pixels of the photograph."""
         return tight_box(self.keypoints)
 
+    @property
+    def keypoint_confidence(self) -> Floats | None:
+        """The probability of each keypoint to be within `CONFIDENT_ERROR` of its true place.
+
+        (K,) float32 in [0, 1]; None if the model has no uncertainty. The distance is relative to the scheme's
+        normaliser, for 68 points to the distance between the outer eye corners. Errors are taken to follow the
+        two-dimensional distribution with the density ``exp(-2 r / m)`` at the distance r, whose mean m is
+        `uncertainty`: the probability is ``1 - (1 + 2 t / m) exp(-2 t / m)`` for the distance t. On 56 held-out faces
+        of 300-W, in five groups by confidence, it differs from the measured share by 0.005 in the mean.
+        """
+        if self.uncertainty is None:
+            return None
+        single = self.schema.num_keypoints == 1
+        width = None if self.detection_box is None else float(self.detection_box[2] - self.detection_box[0])
+        if single and width is None:
+            return None
+        limit = CONFIDENT_ERROR * float(self.schema.normalizers(self.keypoints[None], width)[0])
+        ratio = 2 * limit / np.maximum(self.uncertainty.astype(np.float64), 1e-9)
+        return np.asarray(1 - (1 + ratio) * np.exp(-np.minimum(ratio, 700)), np.float32).clip(0, 1)
+
     def __getitem__(self, group: str) -> Floats:
         """The keypoints of a group, such as ``face["left_eye"]``: (n, 2) in pixels.
 
@@ -83,17 +138,85 @@ class Face:
         """
         return np.asarray(self.keypoints[self.schema.index(name)])
 
+    def crop(self, image: npt.ArrayLike, margin: float = 1.2) -> Pixels:
+        """Cuts the face out of its photograph, upright as it is there.
+
+        `kpdetect.measures.face_chip` aligns the eyes and scales to a fixed size.
+
+        Args:
+            image: The photograph, (H, W, 3) RGB or another array that `kpdetect.core.images.as_rgb` accepts.
+            margin: The sides of the crop, relative to those of `box`; above 0.
+
+        Returns:
+            (h, w, 3) uint8 RGB, a copy; only the part within the photograph.
+
+        Raises:
+            KpdetectError: The face is outside the photograph, or the margin is not above 0.
+        """
+        if not margin > 0:
+            raise KpdetectError(f"crop: expected a margin above 0, received {margin}")
+        pixels = as_rgb(image)
+        low, high = self.box[:2].astype(np.float64), self.box[2:].astype(np.float64)
+        center, half = (low + high) / 2, (high - low + 1) / 2 * margin
+        limit = np.array(pixels.shape[1::-1])
+        x0, y0 = np.clip(np.rint(center - half + 0.5), 0, limit).astype(int)
+        x1, y1 = np.clip(np.rint(center + half + 0.5), 0, limit).astype(int)
+        if x0 >= x1 or y0 >= y1:
+            raise KpdetectError(
+                f"crop: expected a face within the picture of {limit[0]} x {limit[1]}, received {self!r}"
+            )
+        return pixels[y0:y1, x0:x1].copy()
+
+    def plot(self, image: npt.ArrayLike, **options: Any) -> Pixels:
+        """Draws the face on a copy of its photograph, as `kpdetect.draw_faces` does.
+
+        Args:
+            image: The photograph, (H, W, 3) RGB.
+            **options: Options of `kpdetect.draw_faces`, such as ``boxes=False``.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+        """
+        import kpdetect  # the drawing is above this package, and imports it
+
+        return kpdetect.draw_faces(image, [self], **options)
+
+    def transform_matrix(self) -> npt.NDArray[np.float64]:
+        """The pose of the head as a matrix.
+
+        Returns:
+            (4, 4) float64, from the coordinates of a mean face to those of the camera. The unit is the distance between
+            the outer eye corners; x points to the right of the picture, y down and z away from the camera.
+            `kpdetect.head_transform` also returns the camera that it holds for.
+
+        Raises:
+            KpdetectError: The scheme lacks the points that the pose needs.
+        """
+        import kpdetect  # the measures are above this package, and import it
+
+        return kpdetect.head_transform(self).matrix
+
+    def to_supervision(self, min_confidence: float = 0.5) -> Any:
+        """Converts the face to `supervision.KeyPoints`; see `kpdetect.faces_to_supervision`.
+
+        Raises:
+            KpdetectError: supervision is not installed.
+        """
+        from kpdetect.detection.interop import faces_to_supervision
+
+        return faces_to_supervision([self], min_confidence)
+
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description.
+        """A JSON-ready description, which `FACE_JSON_SCHEMA` describes.
 
         Returns:
             ``box`` and ``detection_box`` as (x0, y0, x1, y1), ``keypoints`` as (x, y) in the order of ``names``, and
-            ``uncertainty``, in pixels with three decimals; ``score`` with four. ``detection_box``, ``score`` and
-            ``uncertainty`` are None where the face has none.
+            ``uncertainty``, in pixels with three decimals; ``score`` and ``keypoint_confidence`` with four.
+            ``detection_box``, ``score``, ``uncertainty`` and ``keypoint_confidence`` are None if the face has none.
         """
 
-        def rounded(values: Floats | None) -> Any:
-            return None if values is None else np.round(values.astype(np.float64), 3).tolist()
+        def rounded(values: Floats | None, decimals: int = 3) -> Any:
+            return None if values is None else np.round(values.astype(np.float64), decimals).tolist()
 
         return {
             "box": rounded(self.box),
@@ -102,6 +225,7 @@ class Face:
             "names": list(self.schema.point_names),
             "keypoints": rounded(self.keypoints),
             "uncertainty": rounded(self.uncertainty),
+            "keypoint_confidence": rounded(self.keypoint_confidence, 4),
         }
 
     def __repr__(self) -> str:

@@ -38,7 +38,7 @@ pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), see `kpdetect.core.images.as_r
 Boxes = npt.ArrayLike
 """Face boxes (N, 4) as (x0, y0, x1, y1) in pixels of the photograph."""
 
-MAX_OVERHANG = 2
+MAX_OVERHANG = 4
 """A box is cut where it reaches further than this beyond the photograph, in its longer sides, so that the time and the
 memory of a crop depend on the photograph alone."""
 
@@ -129,7 +129,7 @@ class Predictor:
                 RGB, grey or RGBA, of a type that `kpdetect.core.images.as_rgb` accepts.
             boxes: Your own face boxes, (N, 4) as (x0, y0, x1, y1) in pixels, instead of a detector's. A face box is the
                 tight box of the keypoints: for 68 of them, from brow to chin and from ear to ear. A box that reaches
-                further than two photographs beyond the border is cut there.
+                further than four photographs beyond the border is cut there.
             bgr: The array is BGR, as OpenCV reads it.
 
         Returns:
@@ -407,7 +407,7 @@ def cut_boxes(boxes: Floats, pixels: Pixels) -> Floats:
 
     Example:
         >>> cut_boxes(np.float32([[-1e9, 10, 50, 60]]), np.zeros((100, 200, 3), np.uint8)).tolist()
-        [[-400.0, 10.0, 50.0, 60.0]]
+        [[-800.0, 10.0, 50.0, 60.0]]
     """
     height, width = size_hw(pixels)
     overhang = MAX_OVERHANG * max(height, width)
