@@ -18,10 +18,12 @@ from messages import lines_with
 from kpdetect import models
 from kpdetect.core import progress as progress_module
 from kpdetect.core.errors import KpdetectError
+from kpdetect.core.geometry import CropRule
 from kpdetect.core.options import run_command
 from kpdetect.core.progress import TenthLines, progress
 from kpdetect.core.references import import_reference
 from kpdetect.core.schema import IBUG68
+from kpdetect.data import load
 from kpdetect.modelfile.bundle import load_bundle
 from kpdetect.models import losses
 from kpdetect.models.metrics_keras import NormalizedMeanError
@@ -31,6 +33,7 @@ from kpdetect.training.callbacks import EpochCheckpoint, ProgressLines, StopWhen
 from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.checks import LOSSES, changed_settings, check_folder, check_options
 from kpdetect.training.compile import build_optimizer
+from kpdetect.training.tensorboard import PredictionPictures
 from kpdetect.training.transfer import Source, TransferredLayers
 from kpdetect.training.tuning.trials import Trial
 
@@ -255,3 +258,19 @@ def test_values_of_training_can_be_copied_and_sent_to_processes(value: object) -
 
 def test_check_options_returns_the_recipe() -> None:
     assert check_options(TrainOptions("compact", epochs=2)) == choose_recipe(TrainOptions("compact", epochs=2))
+
+
+def test_tensorboard_has_pictures_of_predictions(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    recipe = dataclasses.replace(choose_recipe(TrainOptions("compact-112")), crop=CropRule((32, 32), 1.35))
+    faces = load("synthetic:5")
+    network = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.Flatten(), keras.layers.Dense(136)])
+    network.add(keras.layers.Reshape((68, 2)))
+    callback = PredictionPictures(tmp_path, faces, recipe, every=3)
+    callback.set_model(network)
+    for epoch in range(6):
+        callback.on_epoch_end(epoch)
+    (file,) = (tmp_path / "predictions").iterdir()
+    events = accumulator.EventAccumulator(str(file), {"tensors": 0})
+    events.Reload()
+    assert [event.step for event in events.Tensors("validation predictions")] == [1, 3, 6]

@@ -183,6 +183,7 @@ class TestPlan:
             (["recipe=compct"], ["compct", "compact"]),
             (["data=synthetic:5"], ["--grid", "data"]),
             (["test_fraction=0.1,0.2"], ["--grid", "test_fraction"]),
+            (["callbacks=a:B,c:D"], ["--grid", "callbacks"]),
             (["align_labels=true,false"], ["--grid", "align_labels"]),
             (["seed=1,2"], ["--grid", "seed", "--val-data"]),
             (["batch_size"], ["batch_size", "NAME=VALUE"]),

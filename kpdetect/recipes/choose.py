@@ -92,7 +92,7 @@ class TrainOptions:
     callbacks: tuple[str, ...] = option(
         (), "Keras callbacks to add, each called without arguments", metavar="MODULE:CLASS[,…]"
     )
-    tensorboard: bool = option(False, "write TensorBoard logs to DIR/tensorboard")
+    tensorboard: bool = option(False, "write curves and pictures of predictions for TensorBoard to DIR/tensorboard")
     deterministic: bool = option(False, "bit-reproducible losses for one seed and machine; about 2 % slower")
     checkpoint_every: int | None = option(
         None,

@@ -31,6 +31,7 @@ from kpdetect.training.devices import (
 from kpdetect.training.distributed.processes import Place, Processes
 from kpdetect.training.faces import FaceSplit
 from kpdetect.training.feeding import framing_of, mean_target, transforms_of, validation_batches
+from kpdetect.training.tensorboard import PredictionPictures
 from kpdetect.training.transfer import TransferredLayers
 
 
@@ -94,7 +95,7 @@ def fit(
     epoch_checkpoint = EpochCheckpoint(
         checkpoints, progress, folder / "history.csv", recipe.patience, patience_start=transferred.freeze_epochs
     )
-    further_callbacks = _further_callbacks(options, folder) if place.first else []
+    further_callbacks = _further_callbacks(options, recipe, faces, folder, place) if place.first else []
     is_terminal = sys.stderr.isatty()
 
     with devices.scope():
@@ -178,7 +179,9 @@ def _steps_between_checkpoints(options: TrainOptions, place: Place) -> int | Non
     return DEFAULT_STEPS if options.checkpoint_every is None and place.count > 1 else options.checkpoint_every
 
 
-def _further_callbacks(options: TrainOptions, folder: Path) -> list[keras.callbacks.Callback]:
+def _further_callbacks(
+    options: TrainOptions, recipe: Recipe, faces: FaceSplit, folder: Path, place: Place
+) -> list[keras.callbacks.Callback]:
     """The callbacks of ``--callbacks`` and ``--tensorboard``."""
     callbacks = [import_reference(reference, "--callbacks")() for reference in options.callbacks]
     for reference, callback in zip(options.callbacks, callbacks, strict=True):
@@ -186,4 +189,6 @@ def _further_callbacks(options: TrainOptions, folder: Path) -> list[keras.callba
             raise KpdetectError(f"--callbacks {reference}: expected a keras.callbacks.Callback, received {callback!r}")
     if options.tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(str(folder / "tensorboard")))
+        if place.count == 1:  # one of several processes cannot predict alone
+            callbacks.append(PredictionPictures(folder / "tensorboard", faces.val, recipe))
     return callbacks

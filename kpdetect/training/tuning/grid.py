@@ -16,7 +16,7 @@ OUTPUT_OPTIONS = ("out", "cache", "tensorboard", "checkpoint_every", "resume", "
 SPLIT_OPTIONS = ("val_fraction", "val_subjects", "test_fraction")
 MACHINE_OPTIONS = ("backend", "coordinator", "num_processes", "process_id", "deterministic")
 FIXED_OPTIONS = (
-    *("data", "val_data", *SPLIT_OPTIONS, "align_labels", "points", "skip_bad_rows", "set"),
+    *("data", "val_data", *SPLIT_OPTIONS, "align_labels", "points", "skip_bad_rows", "set", "callbacks"),
     *MACHINE_OPTIONS,
     *OUTPUT_OPTIONS,
 )
