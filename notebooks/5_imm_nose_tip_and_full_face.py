@@ -163,8 +163,8 @@ Image("out/full.jpg", width=880)
 # %% [markdown]
 # This network ends in dense layers, and all its information about the picture passes through 24 numbers. After a short
 # training, its predictions are similar to each other: a mean face in about the right place. Compare the NME with that
-# of a constant prediction again. The recipe itself trains for 20 epochs. A network with heat maps, such as `compact` in
-# notebook 2, learns faster.
+# of a constant prediction again. The recipe itself trains for 100 epochs. A network with heat maps, such as `compact`
+# in notebook 2, learns faster.
 
 # %%
 whole = predictions_of(str(full_run), faces, "val")

@@ -296,17 +296,3 @@ class TestOtherPoints:
             (folder / f"{name}.pts").write_text("\n".join(f"{10 + i} {20 + i}" for i in range(count)))
         with pytest.raises(DataError, match=mentions("c.pts:2", "3")):
             load(f"pts:{folder}")
-
-    @pytest.mark.parametrize("slip", ["900000 450000", "-900000 3", "0.5 90000"])
-    def test_slips_are_bad_rows_in_pts_and_xml(self, folder, slip):
-        x, y = slip.split()
-        (folder / "faces" / "a.pts").write_text(f"71 31\n{slip}\n56 51\n")
-        box = self.box(left_eye=(70, 30), nose=(55, 50)).replace("x='55' y='50'", f"x='{x}' y='{y}'")
-        for spec in (f"pts:{folder}", f"dlib:{self.xml(folder, box, '')}"):
-            with pytest.raises(DataError, match="120 x 100"):
-                load(spec)
-
-    def test_relative_coordinates_in_xml_are_refused(self, folder):
-        box = self.box(left_eye=(1, 0), nose=(0, 1))
-        with pytest.raises(DataError, match="relative"):
-            load(f"dlib:{self.xml(folder, box, '')}")

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
-from kpdetect.core.images import image_size, read_image
+from kpdetect.core.images import read_image
 from kpdetect.core.schema import IBUG68, KeypointSchema, user_schema
 from kpdetect.data.annotations import Annotations
 from kpdetect.data.duplicates import DUPLICATE_OF
@@ -33,8 +33,6 @@ from kpdetect.data.readers.rows import (
     Row,
     assemble,
     box_of_visible,
-    check_box,
-    check_points,
     collect,
     image_beside,
     images_by_stem,
@@ -206,14 +204,9 @@ def _face_of_pts(
     try:
         path, from_one = collect(lambda: image_beside(file, images), lambda: _points_of_pts(file, schema))
         keypoints, visible = np.array(from_one, np.float32) - 1, np.ones(schema.num_keypoints, bool)
-        box, size_hw = _box_of_points(file, keypoints, visible), image_size(path)
-        if size_hw is not None:
-            _check_plausible(file, keypoints, box, size_hw)
-        return Row(path, keypoints, visible, box, subject_of(path))
+        return Row(path, keypoints, visible, _box_of_points(file, keypoints, visible), subject_of(path))
     except BadRow as bad:
         return bad.args
-    except KpdetectError as error:
-        return (f"{file}: {error}",)
 
 
 def _points_of_pts(file: str, schema: KeypointSchema) -> list[tuple[float, float]]:
@@ -253,14 +246,6 @@ def _point(where: str, texts: list[str]) -> tuple[float, float]:
 def _box_of_points(where: str, keypoints: Floats, visible: npt.NDArray[np.bool_]) -> Floats:
     try:
         return box_of_visible(keypoints, visible)
-    except BadRow as bad:
-        raise bad.at(where) from bad
-
-
-def _check_plausible(where: str, points: Floats, box_xyxy: Floats, size_hw: tuple[int, int]) -> None:
-    try:
-        check_points(points, size_hw)
-        check_box(box_xyxy, size_hw)
     except BadRow as bad:
         raise bad.at(where) from bad
 
@@ -306,29 +291,26 @@ def _face_of_box(
         )
         has_extent = visible.sum() > 1 or (visible.any() and schema == IBUG68)
         box_xyxy = _box_of_points(where, keypoints, visible) if has_extent else stated
-        _check_plausible(where, keypoints[visible], box_xyxy, size_hw)
+        _check_overlap(where, box_xyxy, size_hw)
         return Row(path, keypoints, visible, box_xyxy, subject_of(path))
     except BadRow as bad:
         return bad.args
 
 
 def _locate(image: Element, folder: str) -> _Located:
-    """Returns the image's path and (height, width), from its header or, if it is no image, from the XML."""
+    """Returns the image's path and (height, width), from the XML if it has them, otherwise from the image."""
     path = os.path.join(folder, image.attributes.get("file", ""))
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
         raise BadRow(f"{image.where}: expected the image {path}, found {found} there")
     stated = [image.attributes.get(name, "") for name in ("height", "width")]
+    if all(_is_small_number(text) and int(text) > 0 for text in stated):
+        return path, (int(stated[0]), int(stated[1]))
     try:
-        size_hw = image_size(path)
-        if size_hw is None and all(_is_small_number(text) and int(text) > 0 for text in stated):
-            size_hw = int(stated[0]), int(stated[1])
-        if size_hw is None:
-            height, width = read_image(path).shape[:2]
-            size_hw = height, width
+        height, width = read_image(path).shape[:2]
     except KpdetectError as error:
         raise BadRow(f"{image.where}: {error}") from error
-    return path, size_hw
+    return path, (height, width)
 
 
 def _stated_box(element: Element) -> Floats:
@@ -375,3 +357,14 @@ def _part(part: Element) -> tuple[int, tuple[float, float]]:
 
 def _point_of_part(part: Element) -> tuple[float, float]:
     return _point(part.where, [part.attributes.get("x", ""), part.attributes.get("y", "")])
+
+
+def _check_overlap(where: str, box_xyxy: Floats, size_hw: tuple[int, int]) -> None:
+    """Checks that the box overlaps the image; it may extend beyond the border, as boxes of detectors do."""
+    height, width = size_hw
+    x0, y0, x1, y1 = box_xyxy.tolist()
+    if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
+        raise BadRow(
+            f"{where}: expected a face inside the image of {width} x {height}, received one at x {x0:g} to {x1:g}, "
+            f"y {y0:g} to {y1:g}"
+        )

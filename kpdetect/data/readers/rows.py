@@ -244,7 +244,7 @@ def _checked_row(face: LabelledFace, size_of: Callable[[str], tuple[int, int] | 
             raise BadRow("expected at least one visible point, or a face box")
         size_hw = face.size_hw or size_of(face.path)
         if size_hw is not None:
-            check_points(keypoints[visible], size_hw)
+            _check_points(keypoints[visible], size_hw)
         if face.box is not None and (face.prefers_box or not visible.any() or len(keypoints) == 1):
             box = np.asarray(face.box, np.float32)
             if not (box[2:] > box[:2]).all():  # not true for NaN
@@ -254,7 +254,7 @@ def _checked_row(face: LabelledFace, size_of: Callable[[str], tuple[int, int] | 
         else:
             box = box_of_visible(keypoints, visible, f"; state it (in CSV: {BOX_HINT})")
         if size_hw is not None:
-            check_box(box, size_hw)
+            _check_box(box, size_hw)
     except BadRow as bad:
         return bad.at(face.where).args
     except KpdetectError as error:
@@ -265,12 +265,7 @@ def _checked_row(face: LabelledFace, size_of: Callable[[str], tuple[int, int] | 
 BOX_HINT = "columns box_x0,box_y0,box_x1,box_y1"
 
 
-def check_points(points: Floats, size_hw: tuple[int, int]) -> None:
-    """Checks that labelled points can be of an image of this size.
-
-    Raises:
-        BadRow: They are relative, or some are far from the image. The text names no file.
-    """
+def _check_points(points: Floats, size_hw: tuple[int, int]) -> None:
     height, width = size_hw
     if len(points) > 1 and min(height, width) >= 16 and (np.abs(points - 0.5) <= 0.5).all():
         raise BadRow(_RELATIVE)
@@ -281,12 +276,8 @@ def check_points(points: Floats, size_hw: tuple[int, int]) -> None:
         raise BadRow(f"expected points near the image of {width} x {height}, received {x:g},{y:g}")
 
 
-def check_box(box: Floats, size_hw: tuple[int, int]) -> None:
-    """Checks that the face overlaps the image; it may extend beyond the border, as boxes of detectors do.
-
-    Raises:
-        BadRow: It does not, or it reaches far beyond. The text names no file.
-    """
+def _check_box(box: Floats, size_hw: tuple[int, int]) -> None:
+    """Checks that the face overlaps the image; it may extend beyond the border, as boxes of detectors do."""
     height, width = size_hw
     x0, y0, x1, y1 = box.tolist()
     reach = MAX_OUTSIDE * max(height, width)
