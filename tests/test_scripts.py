@@ -113,7 +113,7 @@ def test_the_stages_of_compact_give_commands_that_train_accepts(monkeypatch):
     for stage in (*STAGES, *SHORT):
         if not stage.mean_of:
             options = parse_options(TrainOptions, stage.arguments(Path("data"), Path("runs")), "train", "")
-            assert choose_recipe(options).architecture == stage.recipe
+            assert choose_recipe(options).name == stage.recipe
 
 
 def test_a_benchmark_of_files_needs_their_folder(monkeypatch, capsys):
