@@ -39,7 +39,7 @@ def problems_of(folder: Path) -> list[str]:
     return [problem.removeprefix(str(folder)).removeprefix("/") for problem in caught.value.problems]
 
 
-def test_what_was_written_is_read_by_the_contract(tmp_path):
+def test_written_files_are_read_back(tmp_path):
     put(tmp_path, "07-3f")
     put(tmp_path, "40-6m", lines_of(points(1), extra="\t0.00\t0.00\t0.00"), suffix=".PNG")
     faces = read_imm(str(tmp_path))
@@ -52,14 +52,14 @@ def test_what_was_written_is_read_by_the_contract(tmp_path):
     assert "research" in faces.terms
 
 
-def test_the_picture_s_borders_are_0_and_1(tmp_path):
+def test_coordinates_0_and_1_are_the_image_borders(tmp_path):
     relative = points()
     relative[:2] = [[0, 0], [1, 1]]
     put(tmp_path, "01-1m", lines_of(relative))
     assert read_imm(str(tmp_path)).keypoints[0, :2].tolist() == [[-0.5, -0.5], [63.5, 47.5]]
 
 
-def test_every_one_of_the_240_names_is_read_and_split_by_person(tmp_path):
+def test_all_240_file_names_are_parsed_and_split_by_person(tmp_path):
     picture = tmp_path / "one.png"
     write_image(picture, np.zeros((*SIZE_HW, 3), np.uint8))
     text = "\n".join(lines_of(points()))
@@ -76,7 +76,7 @@ def test_every_one_of_the_240_names_is_read_and_split_by_person(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["00-1m", "41-1m", "07-7m", "07-1x", "7-1m", "face"])
-def test_other_names_are_problems(tmp_path, name):
+def test_invalid_file_names_are_errors(tmp_path, name):
     put(tmp_path, "01-1m")
     put(tmp_path, name)
     (found,) = problems_of(tmp_path)
@@ -86,7 +86,7 @@ def test_other_names_are_problems(tmp_path, name):
 
 
 def changed(line: int, text: str | None) -> list[str]:
-    """A good file's lines with one of them (counted from 1) exchanged, or taken out."""
+    """The lines of a valid file with one of them (counted from 1) replaced or removed."""
     lines = lines_of(points())
     lines[line - 1 : line] = [] if text is None else [text]
     return lines
@@ -109,7 +109,7 @@ def changed(line: int, text: str | None) -> list[str]:
         (lines_of(np.full((58, 2), 0.5)), ":", ("02-1m.asf",)),
     ],
 )
-def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(tmp_path, lines, place, parts):
+def test_an_error_names_the_file_and_line_and_the_file_can_be_skipped(tmp_path, lines, place, parts):
     put(tmp_path, "01-1m")
     put(tmp_path, "02-1m", lines)
     (found,) = problems_of(tmp_path)
@@ -119,7 +119,7 @@ def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(tmp_path, lines, p
     assert (len(faces), faces.skipped) == (1, 1)
 
 
-def test_all_problems_come_at_once_even_several_of_one_file(tmp_path):
+def test_all_errors_are_reported_together_also_several_per_file(tmp_path):
     lines = lines_of(points())
     lines[FIRST + 3] = lines[FIRST + 3].replace("\t4 ", "\t5 ", 1).replace("0.", "x.", 1)
     lines[FIRST + 9] = "short line"
@@ -138,7 +138,7 @@ def test_all_problems_come_at_once_even_several_of_one_file(tmp_path):
     assert "8 bytes" in found[3]
 
 
-def test_places_without_such_files(tmp_path):
+def test_folders_without_asf_files_are_errors(tmp_path):
     for place in (tmp_path / "gone", tmp_path):
         with pytest.raises(KpdetectError, match=mentions(str(place), ".asf")):
             read_imm(str(place))
@@ -153,7 +153,7 @@ def test_places_without_such_files(tmp_path):
         load("imm")
 
 
-def test_the_real_set(shared_data):
+def test_the_published_data_set(shared_data):
     folder = shared_data / "imm_face_db"
     faces, train, val = (load(f"{kind}:{folder}") for kind in ("imm", "imm-train", "imm-val"))
     assert (len(faces), len(train), len(val)) == (37, 29, 8)
@@ -161,7 +161,7 @@ def test_the_real_set(shared_data):
     height, width = faces.read(str(faces.paths[0])).shape[:2]
     assert (faces.keypoints > 0).all()
     assert (faces.keypoints < (width, height)).all()
-    # Frontal faces stand upright: the nose tip below the eyes, between them, above the mouth.
+    # Frontal faces are upright: the nose tip is below and between the eyes, and above the mouth.
     nose = faces.select(["nose_tip"]).keypoints[:, 0]
     right, left = faces.keypoints[:, IMM58.index("right_eye_outer")], faces.keypoints[:, IMM58.index("left_eye_outer")]
     assert ((right[:, 0] < nose[:, 0]) & (nose[:, 0] < left[:, 0])).all()

@@ -1,4 +1,4 @@
-"""Files are written completely or not at all; links, pipes and devices are written to and never replaced."""
+"""Atomic writing: files are complete or absent; links, pipes and devices are written to and never replaced."""
 
 import os
 import stat
@@ -21,7 +21,7 @@ def write(path: Path, text: str = "new") -> None:
         temporary.write_text(text)
 
 
-def test_a_link_is_kept_and_the_file_that_it_names_replaced(tmp_path):
+def test_a_link_is_kept_and_its_target_is_replaced(tmp_path):
     (tmp_path / "real").mkdir()
     file, link = tmp_path / "real" / "file.json", tmp_path / "link.json"
     file.write_text("old")
@@ -33,14 +33,14 @@ def test_a_link_is_kept_and_the_file_that_it_names_replaced(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["link.json", "real"]
 
 
-def test_a_link_to_nothing_makes_the_file_that_it_names(tmp_path):
+def test_a_dangling_link_creates_its_target(tmp_path):
     (tmp_path / "link.json").symlink_to("deep/file.json")
     write(tmp_path / "link.json")
     assert (tmp_path / "link.json").is_symlink()
     assert (tmp_path / "deep" / "file.json").read_text() == "new"
 
 
-def test_a_failed_block_leaves_what_a_link_names(tmp_path):
+def test_a_failed_block_keeps_the_target_of_a_link(tmp_path):
     (tmp_path / "file").write_text("old")
     (tmp_path / "link").symlink_to("file")
     with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "link"):
@@ -49,7 +49,7 @@ def test_a_failed_block_leaves_what_a_link_names(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "link"]
 
 
-def test_links_in_a_circle_are_an_error_and_stay(tmp_path):
+def test_circular_links_are_an_error_and_are_kept(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "a"))):
@@ -57,7 +57,7 @@ def test_links_in_a_circle_are_an_error_and_stay(tmp_path):
     assert (tmp_path / "a").is_symlink()
 
 
-def test_a_linked_folder_is_replaced_and_the_link_stays(tmp_path):
+def test_a_linked_folder_is_replaced_and_the_link_is_kept(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "old").touch()
     (tmp_path / "link").symlink_to("real")
@@ -67,7 +67,7 @@ def test_a_linked_folder_is_replaced_and_the_link_stays(tmp_path):
     assert os.listdir(tmp_path / "real") == ["new"]
 
 
-def test_a_pipe_gets_the_content(tmp_path):
+def test_a_pipe_receives_the_content(tmp_path):
     pipe, received = tmp_path / "pipe", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: received.append(pipe.read_text()))
@@ -88,7 +88,7 @@ def test_dev_null_stays_a_device():
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="makes a device node, which needs root")
-def test_a_device_node_of_ones_own_is_written_to(tmp_path):
+def test_a_new_device_node_is_written_to(tmp_path):
     os.mknod(tmp_path / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     write(tmp_path / "null")
     assert stat.S_ISCHR((tmp_path / "null").stat().st_mode)
@@ -106,8 +106,8 @@ print("after")
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 @pytest.mark.parametrize("into", ["pipe", "file"])
-def test_stdout_gets_the_content_in_its_order(name, into, tmp_path):
-    """Also where it goes to a file, which another file must not replace."""
+def test_stdout_receives_the_content_in_order(name, into, tmp_path):
+    """Also if stdout is redirected to a file, which must not be replaced."""
     command = [sys.executable, "-c", CODE, name]
     if into == "pipe":
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -119,7 +119,7 @@ def test_stdout_gets_the_content_in_its_order(name, into, tmp_path):
     assert out.split() == ["before", "content", "after"]
 
 
-def test_an_open_descriptor_gets_the_content():
+def test_an_open_descriptor_receives_the_content():
     read_end, write_end = os.pipe()
     write(Path(f"/dev/fd/{write_end}"), "descriptor")
     os.close(write_end)
@@ -135,13 +135,13 @@ def test_a_pipe_without_a_reader_is_an_error():
     os.close(write_end)
 
 
-def test_a_long_name_is_no_longer_with_the_temporary_s(tmp_path):
+def test_the_temporary_name_of_a_long_name_fits_the_limit(tmp_path):
     name = "n" * 250 + ".txt"
     write(tmp_path / name)
     assert os.listdir(tmp_path) == [name]
 
 
-def test_a_picture_goes_where_a_link_points(tmp_path):
+def test_a_picture_is_written_to_the_target_of_a_link(tmp_path):
     (tmp_path / "link.png").symlink_to("file.png")
     write_image(tmp_path / "link.png", np.full((4, 5, 3), 9, np.uint8))
     assert read_image(tmp_path / "file.png").shape == (4, 5, 3)
@@ -158,7 +158,7 @@ sys.exit(run_command(importlib.import_module(f"kpdetect.{sys.argv[2]}").main, sy
 
 
 def small_disk(tmp_path: Path, kilobytes: int) -> Path:
-    """A full disk of its own: a tmpfs, which is unmounted by `unmounted`."""
+    """A small file system (tmpfs), unmounted by `unmounted`."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
@@ -179,7 +179,7 @@ def full_disk(tmp_path):
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> Path:
-    """Noise, which no format compresses, with a face on it."""
+    """Synthetic faces on noise, which no format compresses."""
     from kpdetect.data import load
 
     folder, faces = tmp_path_factory.mktemp("photographs"), load("synthetic:3:1")
@@ -192,7 +192,7 @@ def photographs(tmp_path_factory) -> Path:
 
 
 def run(words, limit: int | None = None) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, which may write files of so many bytes."""
+    """Runs a command in a separate process, optionally with a limit on file size in bytes."""
     command = [sys.executable, "-c", LIMITED, str(2**40 if limit is None else limit), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True)
 
@@ -222,8 +222,8 @@ OUTPUTS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tmpfs", "limit"])
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_a_full_disk_is_one_line_and_the_older_file_stays(name, kind, photographs, tmp_path, request):
-    """On a small disk that is full, or with a limit on the size of files, where no disk can be mounted."""
+def test_a_full_disk_is_a_one_line_error_and_the_older_file_is_kept(name, kind, photographs, tmp_path, request):
+    """Uses a small full disk, or a limit on file size if no disk can be mounted."""
     out = request.getfixturevalue("full_disk") if kind == "tmpfs" else tmp_path / "out"
     out.mkdir(exist_ok=True)
     clip = clip_of(tmp_path, photographs) if "track" in name else None
@@ -241,7 +241,7 @@ def test_a_full_disk_is_one_line_and_the_older_file_stays(name, kind, photograph
 
 
 @pytest.mark.slow
-def test_labels_on_a_full_disk_end_the_run(photographs, tmp_path, full_disk):
+def test_a_full_disk_stops_labelling(photographs, tmp_path, full_disk):
     pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
     (full_disk / "filling").write_bytes(bytes(503 * 1024))
     done = run(["label", photographs, "--out", full_disk / "labels", "--part", "1"])

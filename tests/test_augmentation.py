@@ -148,7 +148,7 @@ def test_flipping_twice_is_the_identity():
     np.testing.assert_allclose(points, batch.keypoints, atol=1e-4)
 
 
-def test_half_are_flipped():
+def test_half_of_the_images_are_flipped():
     frame = start_frame(np.tile(np.float32(CANVAS), (2000, 1)), np.zeros((2000, 4), np.float32))
     mirrored = RandomFlip(0.5).draw(frame, seed()).matrix[:, 0, 0] < 0
     assert 0.45 < np.mean(mirrored) < 0.55
@@ -197,7 +197,7 @@ def test_the_warp_equals_that_of_prediction():
     assert difference.mean() < 0.6
 
 
-def test_random_crops_are_whole_pixels_inside_the_picture():
+def test_random_crops_shift_by_whole_pixels_inside_the_image():
     extent = np.tile(np.float32([60, 100]), (400, 1))
     crop = RandomCrop((50, 70)).draw(start_frame(extent, np.zeros((400, 4), np.float32)), seed())
     shift = -crop.matrix.numpy()[:, :2, 2]
@@ -208,7 +208,7 @@ def test_random_crops_are_whole_pixels_inside_the_picture():
     np.testing.assert_array_equal(-small.matrix.numpy()[:, 1, 2], np.full(400, -10.0))
 
 
-def test_amounts_bound_the_parameters():
+def test_parameters_are_within_their_amounts():
     frame = start_frame(np.tile(np.float32([100, 200]), (2000, 1)), np.zeros((2000, 4), np.float32))
     scale = RandomScale(0.2).draw(frame, seed()).matrix[:, 0, 0].numpy()
     assert (0.8 <= scale.min() < 0.81) & (1.19 < scale.max() <= 1.2)
@@ -232,7 +232,7 @@ def test_eager_equals_inside_tf_data():
         np.testing.assert_allclose(here, there, atol=0.02)
 
 
-def test_the_seed_decides():
+def test_the_seed_determines_the_result():
     batch = random_batch(schema=IBUG68)
     first, again, other = (augment(batch, EVERYTHING, IBUG68, (64, 72), seed(number)) for number in (1, 1, 2))
     np.testing.assert_array_equal(first[0], again[0])

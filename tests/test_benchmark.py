@@ -1,4 +1,4 @@
-"""`kpdetect benchmark`: it tells what was timed, in turns, each in a process of its own; peers may be missing."""
+"""`kpdetect benchmark`: alternating rounds in separate processes, memory, operations, and other libraries."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ SHIPPED = shipped_model()
 
 @pytest.fixture
 def fake_dlib(tmp_path, monkeypatch):
-    """Puts a dlib of one's own before the real one, also for the processes that are started."""
+    """Puts a fake dlib module first on the import path, also for child processes."""
 
     def install(body: str) -> None:
         (tmp_path / "dlib.py").write_text(body)
@@ -50,7 +50,7 @@ def shape_predictor(file):
 """
 
 
-def test_the_command_times_files_and_tells_memory_and_operations(tmp_path, capsys):
+def test_the_command_reports_latency_memory_and_operations(tmp_path, capsys):
     files = [str(SHIPPED / "compact.tflite"), str(Path(__file__).parents[1] / "exported_models/compact/compact.onnx")]
     target = tmp_path / "figures.json"
     assert benchmark.main([*files, "--batch", "2,1", "--runs", "6", "--no-peers", "--json", str(target)]) == 0
@@ -62,7 +62,7 @@ def test_the_command_times_files_and_tells_memory_and_operations(tmp_path, capsy
         (files[1], "onnx", 2),
     ]
     for row in rows:
-        assert row["runs"] == 2 * RUNS_PER_TURN  # whole turns
+        assert row["runs"] == 2 * RUNS_PER_TURN  # whole rounds
         assert 0 < row["least_ms"] <= row["median_ms"] <= row["p95_ms"]
         assert row["images_per_second"] == pytest.approx(1000 * row["batch"] / row["median_ms"])
         assert 20e6 < row["base_bytes"] < row["peak_bytes"] < 2e9
@@ -77,13 +77,13 @@ def test_the_command_times_files_and_tells_memory_and_operations(tmp_path, capsy
     assert lines_with(table, f"{rows[0]['median_ms']:.2f}")
 
 
-def test_json_on_stdout_is_alone_there(capsys):
+def test_stdout_has_json_only(capsys):
     benchmark.main([str(SHIPPED), "--runs", "1", "--no-peers", "--json", "-"])
     (row,) = json.loads(capsys.readouterr().out)["rows"]
-    assert row["file"].endswith("compact_int8.tflite")  # what runs of a bundle
+    assert row["file"].endswith("compact_int8.tflite")  # the file of a bundle that is run
 
 
-def test_a_peer_is_timed_beside_us(fake_dlib, tmp_path):
+def test_another_library_is_timed_too(fake_dlib, tmp_path):
     fake_dlib(WORKING_DLIB)
     target = tmp_path / "figures.json"
     benchmark.main([str(SHIPPED), "--runs", "1", "--threads", "1,2", "--json", str(target)])
@@ -91,7 +91,7 @@ def test_a_peer_is_timed_beside_us(fake_dlib, tmp_path):
     assert [(row["threads"], row["bytes"]) for row in told["rows"] if row["name"] == "dlib"] == [(1, 123)]
 
 
-def test_a_peer_that_is_missing_is_named_and_left_out(fake_dlib, capsys):
+def test_a_missing_library_is_reported_and_left_out(fake_dlib, capsys):
     fake_dlib("raise ModuleNotFoundError('No module', name='dlib')")
     assert benchmark.main([str(SHIPPED), "--runs", "1", "--threads", "1,2"]) == 0
     printed = capsys.readouterr()
@@ -99,7 +99,7 @@ def test_a_peer_that_is_missing_is_named_and_left_out(fake_dlib, capsys):
     assert "dlib" not in printed.out
 
 
-def test_a_fault_and_a_crash_of_a_process_are_told(fake_dlib):
+def test_errors_and_crashes_of_a_worker_are_reported(fake_dlib):
     fake_dlib("raise ValueError('broken wheel')")
     with pytest.raises(RuntimeError, match="broken wheel"):
         Worker(Subject("dlib", 1), [1])
@@ -118,12 +118,12 @@ def test_a_fault_and_a_crash_of_a_process_are_told(fake_dlib):
         ([str(SHIPPED), "--runs", "0"], ("--runs", "1", "0")),
     ],
 )
-def test_wrong_words_are_told_before_anything_runs(words, said):
+def test_wrong_arguments_are_errors_before_anything_runs(words, said):
     with pytest.raises(KpdetectError, match=mentions(*said)):
         benchmark.main(words)
 
 
-def test_a_damaged_file_is_a_user_s_mistake(tmp_path):
+def test_a_damaged_file_is_a_one_line_error(tmp_path):
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes((SHIPPED / "compact.tflite").read_bytes()[:100_000])
     with pytest.raises(KpdetectError, match=r"damaged\.tflite"):
@@ -131,7 +131,7 @@ def test_a_damaged_file_is_a_user_s_mistake(tmp_path):
 
 
 class FakeWorker:
-    """Takes `ms` for each face, and notes when its turn was."""
+    """Reports `ms` for each face and records when it was called."""
 
     def __init__(self, name: str, ms: float, log: list) -> None:
         self.subject, self.ms, self.log = Subject(name, 1), ms, log
@@ -139,14 +139,14 @@ class FakeWorker:
 
     def turn(self, batch, runs):
         self.log.append((self.subject.name, batch))
-        slow = len(self.log) == 1  # one run of the first turn was disturbed
+        slow = len(self.log) == 1  # one outlier in the first round
         return [batch * self.ms / 1000] * (runs - slow) + [1.0] * slow
 
     def operations(self, batch):
         return []
 
 
-def test_turns_go_round_and_figures_are_right():
+def test_workers_alternate_and_statistics_equal_the_values_by_hand():
     log: list = []
     workers = [FakeWorker("a", 2, log), FakeWorker("b", 3, log)]
     rows = time_in_turns(workers, [1, 4], 4 * RUNS_PER_TURN, profile=False)
@@ -159,7 +159,7 @@ def test_turns_go_round_and_figures_are_right():
     assert rows[1].p95_ms == pytest.approx(3)
 
 
-def test_operations_are_summed_up_without_the_warm_up():
+def test_operations_are_summed_without_the_warm_up():
     def event(name: str, microseconds: int) -> dict:
         return {"cat": "Node", "name": f"{name}_kernel_time", "dur": microseconds, "args": {"op_name": name}}
 
@@ -169,31 +169,31 @@ def test_operations_are_summed_up_without_the_warm_up():
 
     events = run(9000, 9000, 9000) + run(100, 200, 100) + run(7000, 300, 100) + run(300, 100, 150)
     conv, add = sum_up([{"cat": "Session", "name": "load", "dur": 1}, *events], warm_up=1, runs=3)
-    # Medians: 300 and 200 for the two Conv, whatever interrupted the first once; 100 for Add.
+    # Medians: 300 and 200 for the two Conv, despite one outlier of the first; 100 for Add.
     assert (conv.operation, conv.count, conv.ms, conv.share) == ("Conv", 2, pytest.approx(0.5), pytest.approx(5 / 6))
     assert (add.operation, add.count, add.ms, add.share) == ("Add", 1, pytest.approx(0.1), pytest.approx(1 / 6))
 
 
-def test_peak_memory_grows_and_is_each_process_s_own():
+def test_peak_memory_grows_and_is_measured_per_process():
     block = np.ones(300_000_000, np.uint8)
     during = peak_memory_bytes()
     del block
     assert during > 290_000_000
-    assert peak_memory_bytes() > during - 10_000_000  # Linux rounds by some pages for each thread
+    assert peak_memory_bytes() > during - 10_000_000  # Linux rounds by a few pages per thread
     with Worker(Subject(str(SHIPPED), 1), [1]) as worker:
-        assert worker.loaded.base_bytes < 250_000_000  # not what the tests' process held
+        assert worker.loaded.base_bytes < 250_000_000  # not that of the test process
 
 
 def test_a_bundle_without_tflite_runs_in_keras(tmp_path, monkeypatch):
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        monkeypatch.setenv(name, "1")  # set for a process of its own; here they are put back
+        monkeypatch.setenv(name, "1")  # the worker sets them for its process; restored here
     prepared = prepare(Subject(str(small_bundle(tmp_path / "small")), 1), [3])
     assert prepared.kind == "keras"
     assert prepared.operations is None
     assert prepared.run(3).keypoints.shape == (3, 3, 2)
 
 
-def test_a_file_that_needs_a_missing_package_is_no_missing_peer(monkeypatch):
+def test_a_file_that_needs_a_missing_package_is_an_error(monkeypatch):
     def fail(*_):
         raise NotInstalled("onnx")
 

@@ -1,4 +1,4 @@
-"""What a spec says survives every file; a bundle gives back the very model; what is damaged is told."""
+"""Specs and bundles: round trips through files, and errors for damaged or missing files."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ from kpdetect.modelfile.bundle import (
 )
 from kpdetect.modelfile.spec import SPEC_FILE, face_scores
 
-# Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
+# Keras 3.15 reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 DIGEST = "0" * 64
@@ -71,14 +71,14 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
     uncertainty=st.booleans(),
     face_score=st.none() | st.fixed_dictionaries({"middle": finite, "slope": finite}),
 )
-def test_json_there_and_back_is_the_same_spec(size, margin, channels, extra, text, uncertainty, face_score) -> None:
+def test_a_json_round_trip_keeps_the_spec(size, margin, channels, extra, text, uncertainty, face_score) -> None:
     spec = Spec(IBUG68, "compact", extra, CropRule(size, margin), channels, recipe=text, terms=text, extra=extra)
     spec = dataclasses.replace(spec, uncertainty=uncertainty, face_score=face_score)
     assert Spec.from_json(spec.to_json()) == spec
     assert Spec.from_json(spec.to_json().encode("utf-8")) == spec
 
 
-def test_a_spec_is_detached_from_what_it_was_made_of() -> None:
+def test_a_spec_copies_its_arguments() -> None:
     options, face_score = {"widths": (8, 16)}, {"middle": -3.0, "slope": 5.0}
     spec = Spec(IBUG68, "compact", options, CropRule((112, 112), 1.35), 1, face_score=face_score)
     options["widths"] = (1,)
@@ -88,8 +88,8 @@ def test_a_spec_is_detached_from_what_it_was_made_of() -> None:
     assert Spec.from_json(spec.to_json()) == spec
 
 
-def test_the_words_and_the_crop_rule_agree() -> None:
-    """A reader who follows crop.description and output.description lands where `CropRule.matrix` does."""
+def test_the_descriptions_in_words_agree_with_the_crop_rule() -> None:
+    """Following crop.description and output.description gives the same points as `CropRule.matrix`."""
     crop = CropRule((96, 112), 1.35)
     document = json.loads(Spec(IBUG68, "compact", {}, crop, 1).to_json())
     box = {"x0": 10.0, "y0": 25.0, "x1": 90.0, "y1": 131.0}
@@ -110,7 +110,7 @@ def _follow(words, pattern, names):
     return eval(re.search(pattern, words)[1], {"max": max}, names)
 
 
-def test_the_json_says_what_a_caller_must_know() -> None:
+def test_the_json_describes_input_crop_and_output() -> None:
     document = json.loads(small_spec().to_json())
     assert document["input"]["name"] == "image"
     assert document["input"]["shape"] == [None, 32, 48, 3]
@@ -171,20 +171,20 @@ def test_a_missing_field_is_named() -> None:
 
 
 @pytest.mark.parametrize("key", ["uncertainty", "face_score"])
-def test_models_of_before_the_uncertainty_are_still_read(key) -> None:
+def test_specs_without_uncertainty_are_still_read(key) -> None:
     document = json.loads(dataclasses.replace(small_spec(), face_score={"middle": -3.5, "slope": 8.0}).to_json())
     del document[key]
     assert not getattr(Spec.from_json(json.dumps(document)), key)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", b"\xff\xfe\x00"])
-def test_what_is_no_spec_is_told(text) -> None:
+def test_invalid_specs_are_errors(text) -> None:
     with pytest.raises(KpdetectError, match=mentions("here", "JSON")):
         Spec.from_json(text, "here")
 
 
 @pytest.mark.parametrize("value", [float("nan"), np.float32(1), object()])
-def test_only_plain_json_goes_into_a_spec(value) -> None:
+def test_a_spec_accepts_plain_json_values_only(value) -> None:
     with pytest.raises(KpdetectError, match=mentions("extra", "JSON")):
         dataclasses.replace(small_spec(), extra={"a": value})
 
@@ -197,7 +197,7 @@ def test_only_plain_json_goes_into_a_spec(value) -> None:
         ({"middle": float("nan"), "slope": 5.0}, ("face_score", "JSON")),
     ],
 )
-def test_a_bad_face_score_is_refused_before_it_is_written(face_score, told) -> None:
+def test_an_invalid_face_score_is_an_error_before_writing(face_score, told) -> None:
     with pytest.raises(KpdetectError, match=mentions(*told)):
         dataclasses.replace(small_spec(), face_score=face_score)
 
@@ -214,7 +214,7 @@ def test_a_face_score_falls_as_the_uncertainty_grows() -> None:
     np.testing.assert_allclose(face_scores(np.float32([[np.exp(-3.0)] * 4]), FACE_SCORE), 0.5, atol=1e-6)
 
 
-def test_a_face_score_is_the_formula_that_its_spec_spells_out() -> None:
+def test_a_face_score_equals_the_formula_in_its_spec() -> None:
     uncertainty = np.random.default_rng(0).uniform(0.01, 0.2, (5, 68)).astype(np.float32)
     words = json.loads(dataclasses.replace(small_spec(), face_score=FACE_SCORE).to_json())["face_score"]["description"]
     formula = re.match(r"(.*?), where m is the mean", words)[1].replace("ln m", "log(m)")
@@ -224,7 +224,7 @@ def test_a_face_score_is_the_formula_that_its_spec_spells_out() -> None:
 
 
 @pytest.mark.parametrize("slope", [1e-3, 5.0, 1e6])
-def test_a_face_score_is_a_number_whatever_is_said(slope) -> None:
+def test_a_face_score_is_finite_for_every_uncertainty(slope) -> None:
     extremes = np.float32([0, 1e-45, 1e-30, 1e-9, 1, 1e30, 3e38, np.inf])[:, None].repeat(3, axis=1)
     scores = face_scores(extremes, {"middle": -3.0, "slope": slope})
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -241,7 +241,7 @@ def test_importing_the_bundle_imports_no_keras() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "[]\n"
 
 
-def test_a_bundle_gives_back_the_very_model(folder) -> None:
+def test_a_loaded_bundle_equals_the_saved_model(folder) -> None:
     spec = small_spec()
     model = small_model(spec)
     loaded, read = load_bundle(folder)
@@ -255,12 +255,12 @@ def test_a_bundle_gives_back_the_very_model(folder) -> None:
     assert sorted(file.name for file in folder.iterdir()) == [WEIGHTS_FILE, SPEC_FILE]
 
 
-def test_nothing_of_the_file_but_weights_is_used(folder) -> None:
-    """The layers' code and names come from the package: the file holds no configuration at all."""
+def test_only_the_weights_of_the_file_are_used(folder) -> None:
+    """The architecture comes from the package; the file contains no configuration."""
     assert b"class_name" not in (folder / WEIGHTS_FILE).read_bytes()
 
 
-def test_a_folder_that_is_there_is_not_overwritten_unasked(folder) -> None:
+def test_an_existing_folder_is_overwritten_only_on_request(folder) -> None:
     before = (folder / SPEC_FILE).read_bytes()
     with pytest.raises(KpdetectError, match=mentions(str(folder))):
         save_bundle(small_model(small_spec(), seed=1), small_spec(), folder)
@@ -275,7 +275,7 @@ def test_overwriting_replaces_the_whole_folder(tmp_path) -> None:
     load_bundle(target)
 
 
-def test_a_model_that_does_not_fit_its_spec_leaves_nothing(tmp_path) -> None:
+def test_a_model_that_does_not_match_its_spec_writes_nothing(tmp_path) -> None:
     spec = dataclasses.replace(small_spec(), channels=1)
     with pytest.raises(KpdetectError, match=mentions("model", "32, 48, 1", "32, 48, 3")):
         save_bundle(small_model(small_spec()), spec, tmp_path / "b")
@@ -291,15 +291,15 @@ def test_tampered_weights_are_detected(tmp_path) -> None:
         load_bundle(target)
 
 
-def test_missing_weights_are_told(tmp_path) -> None:
+def test_missing_weights_are_an_error(tmp_path) -> None:
     target = small_bundle(tmp_path / "b")
     (target / WEIGHTS_FILE).unlink()
     with pytest.raises(KpdetectError, match=mentions(WEIGHTS_FILE)):
         load_bundle(target)
 
 
-def test_weights_of_another_architecture_are_told(tmp_path) -> None:
-    """Keras itself goes on with random numbers where a layer finds nothing in the file."""
+def test_weights_of_another_architecture_are_an_error(tmp_path) -> None:
+    """Keras keeps random weights for layers that are missing in the file."""
     target = small_bundle(tmp_path / "b")
     spec = read_spec(target)
     for options in ({"widths": [8, 8, 12, 20]}, {"blocks": [1, 1, 2]}):
@@ -309,7 +309,7 @@ def test_weights_of_another_architecture_are_told(tmp_path) -> None:
             load_bundle(target)
 
 
-def test_weights_that_are_not_finite_are_told(tmp_path) -> None:
+def test_non_finite_weights_are_an_error(tmp_path) -> None:
     spec = small_spec()
     model = small_model(spec)
     for index, name in enumerate(("heatmaps4", "expected_error")):
@@ -324,20 +324,20 @@ def test_weights_that_are_not_finite_are_told(tmp_path) -> None:
 
 @pytest.mark.parametrize("architecture", ["compact", "imm-nose"])
 @pytest.mark.parametrize("said", [False, True])
-def test_the_model_itself_says_whether_it_tells_uncertainty(tmp_path, architecture, said) -> None:
+def test_the_loaded_model_determines_whether_there_is_an_uncertainty(tmp_path, architecture, said) -> None:
     spec = dataclasses.replace(small_spec(architecture), uncertainty=said)
     written = save_bundle(small_model(spec), spec, tmp_path / "b")
     assert written.uncertainty == read_spec(tmp_path / "b").uncertainty == (architecture == "compact")
 
 
-def test_an_unknown_architecture_names_the_nearest(tmp_path) -> None:
+def test_an_unknown_architecture_suggests_the_nearest(tmp_path) -> None:
     target = small_bundle(tmp_path / "b")
     bundle.write_spec(dataclasses.replace(read_spec(target), architecture="compct"), target)
     with pytest.raises(KpdetectError, match=mentions("compct", "compact")):
         load_bundle(target)
 
 
-def test_what_is_no_model_is_told(tmp_path, folder) -> None:
+def test_paths_that_are_no_models_are_errors(tmp_path, folder) -> None:
     (tmp_path / "empty.onnx").write_bytes(b"")
     (tmp_path / "text.tflite").write_text("some text")
     (tmp_path / "nothing").mkdir()
@@ -382,7 +382,7 @@ def test_the_shipped_model_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monke
 
 @pytest.mark.parametrize("name", ["compact", "compact-160-v1"])
 def test_a_packaged_model_is_found_by_its_name(name, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)  # no folder of that name is near
+    monkeypatch.chdir(tmp_path)  # where no folder has that name
     assert model_kind(name) == "bundle"
     assert read_spec(name).input_shape == (160, 160, 1)
     assert checked_weights(name)[1] == shipped_model() / WEIGHTS_FILE
@@ -413,7 +413,7 @@ def test_the_spec_of_the_packaged_model_holds_its_result_rows() -> None:
         assert {key: getattr(row, key) for key in error} == error
 
 
-def test_half_weights_are_read_where_a_bundle_has_no_others(folder, tmp_path) -> None:
+def test_half_precision_weights_are_read_if_there_are_no_others(folder, tmp_path) -> None:
     import keras
 
     copy = shutil.copytree(folder, tmp_path / "half")
@@ -426,7 +426,7 @@ def test_half_weights_are_read_where_a_bundle_has_no_others(folder, tmp_path) ->
     assert np.abs(a["keypoints"] - b["keypoints"]).max() * max(spec.crop.size_hw) < 0.01
 
 
-def test_half_weights_of_the_packaged_model_predict_the_same_within_a_hundredth_of_a_pixel(tmp_path) -> None:
+def test_half_precision_weights_of_the_packaged_model_predict_within_a_hundredth_of_a_pixel(tmp_path) -> None:
     from kpdetect.data import synthetic
     from kpdetect.data.crops import evaluation_crops
 
@@ -439,7 +439,7 @@ def test_half_weights_of_the_packaged_model_predict_the_same_within_a_hundredth_
     assert 0 < np.abs(a - b).max() * 160 < 0.01
 
 
-def test_half_weights_of_another_architecture_are_refused(folder, tmp_path) -> None:
+def test_half_precision_weights_of_another_architecture_are_an_error(folder, tmp_path) -> None:
     copy = shutil.copytree(folder, tmp_path / "half")
     add_half_weights(copy)
     (copy / WEIGHTS_FILE).unlink()

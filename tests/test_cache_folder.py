@@ -1,4 +1,4 @@
-"""The file of a cache: used again for the same photographs, made anew for others, whole or not; and flat memory."""
+"""The cache folder: reused for the same photographs, rebuilt for others or if damaged, with constant memory."""
 
 import ctypes
 import dataclasses
@@ -34,7 +34,7 @@ SOME = 6
 
 @pytest.fixture
 def faces(tmp_path: Path) -> Annotations:
-    """Drawn faces in files; the time of their last change is long ago, so that any change of today is seen."""
+    """Synthetic faces in files with an old modification time, so that later changes are detected."""
     drawn = load(f"synthetic:{SOME}")
     files = [tmp_path / "photos" / f"face{row}.bmp" for row in range(SOME)]
     for file, address in zip(files, drawn.paths.tolist(), strict=True):
@@ -62,9 +62,7 @@ def assert_same(here: FaceCache, there: FaceCache) -> None:
         np.testing.assert_array_equal(getattr(here, field.name), getattr(there, field.name))
 
 
-def test_the_same_faces_use_the_file_again(
-    faces: Annotations, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_faces_reuse_the_cache(faces: Annotations, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = open_cache(faces, FRAMING, 1, folder)
     stamp = (folder / "images.npy").stat().st_mtime_ns
     again = open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, folder)
@@ -72,11 +70,11 @@ def test_the_same_faces_use_the_file_again(
     assert isinstance(again.images, np.memmap)
     assert lines_with(capsys.readouterr().err, str(folder), str(SOME))
     assert (folder / "images.npy").stat().st_mtime_ns == stamp
-    again.images[0] = 7  # of this training alone
+    again.images[0] = 7  # of this training only
     assert_same(first, open_cache(faces, FRAMING, 1, folder))
 
 
-def test_other_points_need_no_other_pictures(faces: Annotations, folder: Path) -> None:
+def test_other_keypoints_reuse_the_cached_images(faces: Annotations, folder: Path) -> None:
     open_cache(faces, FRAMING, 1, folder)
     moved = dataclasses.replace(faces, keypoints=faces.keypoints + 3, visible=faces.visible.copy())
     moved.visible[2, :5] = False
@@ -84,7 +82,7 @@ def test_other_points_need_no_other_pictures(faces: Annotations, folder: Path) -
 
 
 def repainted(faces: Annotations) -> Annotations:
-    """One photograph is another one; a BMP of as many pixels has as many bytes."""
+    """Replaces one photograph; a BMP of the same size has the same number of bytes."""
     size = Path(faces.paths[3]).stat().st_size
     write_image(faces.paths[3], 255 - faces.read(faces.paths[3]))
     assert Path(faces.paths[3]).stat().st_size == size
@@ -106,7 +104,7 @@ def with_other_boxes(faces: Annotations) -> Annotations:
         (lambda faces: faces, FRAMING, 3, ["channels"]),
     ],
 )
-def test_what_was_made_otherwise_is_made_anew(
+def test_a_cache_of_other_photographs_or_settings_is_rebuilt(
     change: Callable[[Annotations], Annotations],
     framing: FaceFraming,
     channels: int,
@@ -131,26 +129,26 @@ def test_a_damaged_cache_is_built_again(name: str, kept: float, faces: Annotatio
     whole = open_cache(faces, FRAMING, 1, folder)
     file = folder / name
     data = file.read_bytes()
-    os.unlink(file)  # `whole` still maps it
+    os.unlink(file)  # `whole` still has it memory-mapped
     file.write_bytes(data[: int(kept * len(data))])
     assert_same(open_cache(faces, FRAMING, 1, folder), whole)
     assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, folder), whole)
 
 
-def test_a_file_of_something_else_is_unchanged(faces: Annotations, folder: Path) -> None:
+def test_a_file_that_is_no_cache_is_unchanged(faces: Annotations, folder: Path) -> None:
     folder.write_text("image,nose_x,nose_y\n")
     with pytest.raises(KpdetectError, match=mentions(str(folder), "--cache")):
         open_cache(faces, FRAMING, 1, folder)
     assert folder.read_text() == "image,nose_x,nose_y\n"
 
 
-def test_a_folder_of_something_else_is_unchanged(faces: Annotations, folder: Path) -> None:
+def test_a_folder_that_is_no_cache_is_unchanged(faces: Annotations, folder: Path) -> None:
     with pytest.raises(KpdetectError, match=mentions(str(folder.parent), "--cache")):
         open_cache(faces, FRAMING, 1, folder.parent)  # the photographs are in it
     assert [path.name for path in folder.parent.iterdir()] == ["photos"]
 
 
-def test_a_folder_that_may_only_be_read_is_used_again(faces: Annotations, tmp_path: Path) -> None:
+def test_a_read_only_cache_is_reused(faces: Annotations, tmp_path: Path) -> None:
     folder = tmp_path / "shared" / "cache"
     whole = open_cache(faces, FRAMING, 1, folder)
     places = (folder, folder.parent)
@@ -163,7 +161,7 @@ def test_a_folder_that_may_only_be_read_is_used_again(faces: Annotations, tmp_pa
             place.chmod(0o755)
 
 
-def test_faces_that_could_not_be_read_are_named_again_or_asked_for_again(
+def test_unreadable_photographs_are_reported_again_or_read_again(
     faces: Annotations, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(faces.paths[2]).write_bytes(b"half a photograph")
@@ -191,7 +189,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_told_and_the_older_cache_stays(faces: Annotations, folder: Path) -> None:
+def test_a_full_disk_is_an_error_and_the_older_cache_is_kept(faces: Annotations, folder: Path) -> None:
     whole = open_cache(faces, FRAMING, 1, folder)
     with files_no_larger_than(3000), pytest.raises(KpdetectError, match=mentions(str(folder), "File too large")):
         open_cache(faces, FRAMING, 3, folder)
@@ -199,15 +197,15 @@ def test_a_full_disk_is_told_and_the_older_cache_stays(faces: Annotations, folde
     assert_same(open_cache(dataclasses.replace(faces, read=unread), FRAMING, 1, folder), whole)
 
 
-def test_room_is_taken_before_it_is_needed(faces: Annotations, folder: Path) -> None:
-    """A map that finds the disk full is killed; SIGBUS leaves no word."""
+def test_disk_space_is_allocated_in_advance(faces: Annotations, folder: Path) -> None:
+    """Writing to a memory map on a full disk ends the process with SIGBUS, without a message."""
     build_cache(faces.take([0]), FaceFraming(CropRule((512, 512), 1.3)), 1, folder)
     stat = (folder / "images.npy").stat()
     assert 512 * stat.st_blocks >= stat.st_size > 512**2
 
 
 def many(count: int) -> Annotations:
-    """Grey photographs of their own, each with a face; they are made when they are read."""
+    """Different grey photographs with one face each, created when they are read."""
     one = load("synthetic:1")
     names = np.array([str(row) for row in range(count)])
     keypoints, boxes = (np.repeat(array / 2, count, axis=0) for array in (one.keypoints, one.boxes))
@@ -218,7 +216,7 @@ def many(count: int) -> Annotations:
 
 
 def own_memory() -> float:
-    """Megabytes that this process holds itself, without what the C library keeps for later: that is noise here."""
+    """Private memory of this process in megabytes, after the C library has released free memory."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -229,7 +227,7 @@ def own_memory() -> float:
 
 
 def grown_by_an_epoch(count: int, folder: Path | None) -> float:
-    """Megabytes that this process holds more after caching faces and feeding each of them once."""
+    """Growth of memory in megabytes by caching faces and iterating over them once."""
     before, faces = own_memory(), many(count)
     cache = build_cache(faces, FaceFraming(CropRule((200, 200), 1.3), 1.0), 1, folder)
     batches = training_batches(cache, (), faces.schema, BatchOptions((200, 200), 25))
@@ -240,18 +238,18 @@ def grown_by_an_epoch(count: int, folder: Path | None) -> float:
 
 @pytest.mark.slow
 @pytest.mark.skipif(resident_memory() is None, reason="the system does not tell a process's own memory")
-def test_memory_stays_flat_with_a_file(tmp_path: Path) -> None:
-    """1,000 canvases have 40 MB; what grows is the noise of threads and allocators, most of it in the first epochs."""
+def test_memory_is_constant_with_a_cache_folder(tmp_path: Path) -> None:
+    """1,000 canvases are 40 MB; threads and allocators add noise, most of it in the first epochs."""
     grown_by_an_epoch(100, tmp_path / "few")
     in_file = min(grown_by_an_epoch(1000, tmp_path / f"more{turn}") for turn in range(3))
     in_memory = grown_by_an_epoch(1000, None)
     assert (tmp_path / "more0" / "images.npy").stat().st_size > 40e6
     assert in_file < 20
-    assert in_memory > 35  # or nothing was measured
+    assert in_memory > 35  # the measurement is valid
 
 
-def test_photographs_wait_in_no_queue() -> None:
-    """A pool's `map` would take all of them at once: a million photographs, gigabytes of futures."""
+def test_photographs_are_not_queued_all_at_once() -> None:
+    """`map` of a pool would queue all photographs at once: gigabytes of futures for a million."""
     taken: list[int] = []
 
     def jobs() -> Iterator[tuple[str, list[int]]]:
@@ -265,7 +263,7 @@ def test_photographs_wait_in_no_queue() -> None:
     assert finished == len(taken) == 1000
 
 
-def test_a_table_is_read_row_by_row(tmp_path: Path) -> None:
+def test_a_csv_is_read_row_by_row(tmp_path: Path) -> None:
     """As text the numbers of 300 faces take 2.4 MB."""
     write_image(tmp_path / "face.png", np.zeros((100, 100, 3), np.uint8))
     row = "face.png," + ",".join(f"{value:.2f}" for value in np.linspace(1, 99, 136))

@@ -1,4 +1,4 @@
-"""What a training checks before TensorFlow starts, own architectures and callbacks, and progress in logs."""
+"""Checks before TensorFlow is imported, custom architectures and callbacks, and progress in logs."""
 
 import copy
 import dataclasses
@@ -86,7 +86,7 @@ def test_the_names_of_losses_are_those_of_the_models() -> None:
     assert set(LOSSES) == set(losses.LOSSES)
 
 
-def test_changed_settings_are_named_and_unchanged_ones_are_not() -> None:
+def test_only_changed_settings_are_named() -> None:
     saved = {"epochs": 3, "crop": {"size_hw": (32, 32), "margin": 1.2}, "start": None, "gone": 1}
     assert changed_settings(saved, {"epochs": 3, "crop": {"size_hw": [32, 32], "margin": 1.2}, "start": None}) == []
     assert changed_settings(saved, {"epochs": 5, "crop": {"size_hw": (64, 32), "margin": 1.2}}) == [
@@ -109,7 +109,7 @@ def test_resuming_with_changed_options_names_only_these_and_the_command_that_con
     assert f"kpdetect train --data synthetic:20 --out {tmp_path} --epochs 3 --seed 4 --resume" in message
 
 
-def test_lines_come_at_each_tenth_but_not_too_often(
+def test_progress_is_logged_at_each_tenth_but_not_too_often(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
@@ -155,7 +155,7 @@ class Counter(keras.callbacks.Callback):
 """
 
 
-def test_own_architectures_and_callbacks_are_trained_with(
+def test_custom_architectures_and_callbacks_are_used_in_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "my_code.py").write_text(OWN_CODE)
@@ -177,7 +177,7 @@ def test_own_architectures_and_callbacks_are_trained_with(
     assert load_bundle("run")[1] == spec
 
 
-def test_own_code_that_is_wrong_is_one_line(
+def test_errors_in_custom_code_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "my_broken_code.py").write_text("def network(num_keypoints, input_shape): ...\n1 / 0\n")
@@ -199,7 +199,7 @@ def test_a_registered_name_is_not_replaced() -> None:
         models.register_architecture("compact")(lambda num_keypoints, input_shape: None)
 
 
-def test_loss_metric_optimizer_and_callbacks_of_a_recipe_fit_an_own_model(tmp_path: Path) -> None:
+def test_loss_metric_optimizer_and_callbacks_of_a_recipe_work_with_a_custom_model(tmp_path: Path) -> None:
     """As in the example of `kpdetect.training.compile`."""
     keras.utils.set_random_seed(0)
     recipe = choose_recipe(TrainOptions("compact-112", learning_rate=1e-2))
@@ -250,7 +250,7 @@ def test_loss_metric_optimizer_and_callbacks_of_a_recipe_fit_an_own_model(tmp_pa
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_values_of_training_can_be_copied_and_sent_to_processes(value: object) -> None:
+def test_training_settings_can_be_copied_and_pickled(value: object) -> None:
     assert pickle.loads(pickle.dumps(value)) == value
     assert copy.deepcopy(value) == value
     assert dataclasses.asdict(value)  # type: ignore[call-overload]

@@ -38,7 +38,7 @@ def parse(*words: str) -> Options:
     return parse_options(Options, words, "thing", "kpdetect thing here")
 
 
-def test_defaults_are_the_dataclass_s():
+def test_defaults_are_those_of_the_dataclass():
     assert parse("x") == Options(("x",))
 
 
@@ -49,24 +49,24 @@ def test_every_kind_of_option_is_read():
     assert parse("x", "--grid", "a=1,2", "b=3", "--resume").grid == ("a=1,2", "b=3")
 
 
-def test_a_command_line_gives_its_options_again():
+def test_a_command_line_round_trips():
     options = Options(("x y", "z"), 7, 0.25, "it's", ("c",), "slow", True, ("a=1,2", "b=3"))
     words = shlex.split(command_line(options, "thing"))
-    # Words by place stand first, so nothing takes them for its own.
+    # Positional arguments come first, so that no option consumes them.
     assert words[:4] == ["kpdetect", "thing", "x y", "z"]
     assert parse(*words[2:]) == options
     assert command_line(Options(("x",)), "thing") == "kpdetect thing x"
 
 
 @pytest.mark.parametrize("words", [[], ["x", "--count", "many"], ["x", "--mode", "wild"], ["x", "--unknown"]])
-def test_wrong_words_end_with_status_2(words, capsys):
+def test_wrong_arguments_exit_with_status_2(words, capsys):
     with pytest.raises(SystemExit) as ended:
         parse(*words)
     assert ended.value.code == 2
     assert "usage: kpdetect thing" in capsys.readouterr().err
 
 
-def test_help_tells_what_it_does_defaults_and_an_example(capsys):
+def test_help_has_a_description_defaults_and_an_example(capsys):
     with pytest.raises(SystemExit) as ended:
         parse("--help")
     assert ended.value.code == 0
@@ -75,7 +75,7 @@ def test_help_tells_what_it_does_defaults_and_an_example(capsys):
         assert words in page
 
 
-def test_a_user_s_mistake_is_one_line_and_status_2(capsys):
+def test_an_expected_error_is_one_line_and_status_2(capsys):
     def main(argv):
         raise KpdetectError("faces.csv: expected a file, found nothing")
 
@@ -83,7 +83,7 @@ def test_a_user_s_mistake_is_one_line_and_status_2(capsys):
     assert capsys.readouterr().err == "kpdetect: faces.csv: expected a file, found nothing\n"
 
 
-def test_status_passes_through_and_ctrl_c_is_130():
+def test_the_exit_status_is_kept_and_is_130_after_ctrl_c():
     def interrupted(argv):
         raise KeyboardInterrupt
 
@@ -92,7 +92,7 @@ def test_status_passes_through_and_ctrl_c_is_130():
     assert run_command(interrupted, []) == 130
 
 
-def test_a_slip_of_ours_keeps_its_traceback():
+def test_an_unexpected_error_keeps_its_traceback():
     def main(argv):
         raise RuntimeError("ours")
 
@@ -111,12 +111,12 @@ def test_front_door(capsys):
 def test_unknown_names_suggest_the_nearest():
     text = str(unknown_name("recipe", "batchnrm", ["compact", "batchnorm"]))
     names = re.findall("recipe|batchnrm|batchnorm|compact", text)
-    assert names == ["recipe", "batchnrm", "batchnorm", "batchnorm", "compact"]  # the nearest, then what there is
+    assert names == ["recipe", "batchnrm", "batchnorm", "batchnorm", "compact"]  # the nearest, then all names
     text = str(unknown_name("recipe", "zzz", ["compact", "batchnorm"]))
     assert re.findall("recipe|zzz|batchnorm|compact", text) == ["recipe", "zzz", "batchnorm", "compact"]
 
 
-def test_data_errors_show_some_and_count_all():
+def test_data_errors_list_some_and_count_all():
     one = DataError(["f.csv:3: bad"])
     assert str(one) == "f.csv:3: bad"
     many = DataError([f"f.csv:{line}: bad" for line in range(50)])
@@ -127,8 +127,8 @@ def test_data_errors_show_some_and_count_all():
     assert lines_with(str(many), "50", "--skip-bad-rows")
 
 
-def test_missing_extra_names_its_install_line():
-    """The command works from this clone: it has its path."""
+def test_a_missing_extra_names_its_install_command():
+    """The install command contains the path of this clone."""
     clone = Path(__file__).resolve().parents[1]
     place = "." if Path.cwd() == clone else clone
     assert str(MissingExtra("tensorflow", "train", "training")).endswith(
@@ -147,7 +147,7 @@ def test_missing_extra_names_its_install_line():
         ),
     ],
 )
-def test_missing_extra_names_where_kpdetect_was_installed_from(record, expected, tmp_path, monkeypatch):
+def test_the_install_command_names_where_kpdetect_was_installed_from(record, expected, tmp_path, monkeypatch):
     class Installed:
         def read_text(self, name):
             assert name == "direct_url.json"
@@ -158,7 +158,7 @@ def test_missing_extra_names_where_kpdetect_was_installed_from(record, expected,
     assert errors.install_command("jax") == f'pip install "{expected}"'
 
 
-def test_atomic_file_is_whole_or_not_at_all(tmp_path):
+def test_an_atomic_file_is_complete_or_absent(tmp_path):
     target = tmp_path / "deep" / "points.json"
     with atomic_file(target) as temporary:
         assert temporary.suffix == ".json"
@@ -171,7 +171,7 @@ def test_atomic_file_is_whole_or_not_at_all(tmp_path):
     assert os.listdir(target.parent) == ["points.json"]
 
 
-def test_atomic_file_can_be_read_by_others_as_any_file(tmp_path):
+def test_an_atomic_file_has_the_usual_permissions(tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("")
     with atomic_file(tmp_path / "ours") as temporary:
@@ -179,7 +179,7 @@ def test_atomic_file_can_be_read_by_others_as_any_file(tmp_path):
     assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
-def test_atomic_file_where_nothing_can_be_written(tmp_path):
+def test_an_atomic_file_in_an_unwritable_place_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(KpdetectError, match=mentions(str(tmp_path / "file" / "below"))),
@@ -190,7 +190,7 @@ def test_atomic_file_where_nothing_can_be_written(tmp_path):
         pass
 
 
-def test_atomic_folder_is_whole_or_not_at_all(tmp_path):
+def test_an_atomic_folder_is_complete_or_absent(tmp_path):
     target = tmp_path / "model"
     with pytest.raises(ZeroDivisionError), atomic_folder(target) as temporary:
         (temporary / "half").write_text(f"{1 // 0}")
