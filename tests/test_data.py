@@ -77,17 +77,17 @@ class TestCsv:
         assert faces.schema == user_schema(["p0", "p1"])
         assert faces.keypoints.tolist() == [[[1, 2], [3, 4]]]
 
-    def test_68_points_are_ibug_s_with_a_header_or_without(self, folder):
+    def test_68_points_are_ibug68_with_and_without_a_header(self, folder):
         row = "a.png," + ",".join(str(value) for value in np.random.default_rng(0).integers(1, 99, 136))
         counted = "," + ",".join(str(index) for index in range(136))
         named = "f," + ",".join(f"{name}_x,{name}_y" for name in IBUG68.point_names)
         for lines in ([row], [counted, row], [named, row]):
             assert read_csv(write(folder, *lines)).schema == IBUG68
 
-    def test_a_first_row_that_counts_is_a_face_if_its_file_is_there(self, folder):
+    def test_a_first_row_of_numbers_is_a_face_if_its_file_exists(self, folder):
         assert read_csv(write(folder, "a.png,0,1,2,3", "b.png,1,2,3,4")).keypoints[0].tolist() == [[0, 1], [2, 3]]
 
-    def test_columns_may_stand_in_any_order(self, folder):
+    def test_columns_may_be_in_any_order(self, folder):
         file = write(folder, "f,subject,b_y,a_x,box_x1,box_y1,b_x,a_y,box_x0,box_y0", "a.png,ann,4,1,30,20,3,2,0,-5")
         faces = read_csv(file)
         assert dict(zip(faces.schema.point_names, faces.keypoints[0].tolist(), strict=True)) == {
@@ -97,7 +97,7 @@ class TestCsv:
         assert faces.subjects.tolist() == ["ann"]
         assert faces.boxes.tolist() == [[0, -5, 30, 20]]
 
-    def test_empty_cells_fall_back(self, folder):
+    def test_empty_cells_use_defaults(self, folder):
         head = "f,a_x,a_y,b_x,b_y,c_x,c_y,subject,box_x0,box_y0,box_x1,box_y1"
         faces = read_csv(write(folder, head, "a.png,,,3,4,8,9,,,,,", "b.png,1,2,3,5,,,bob,0,0,9,9"))
         assert faces.visible.tolist() == [[False, True, True], [True, True, False]]
@@ -110,21 +110,21 @@ class TestCsv:
         boxed = write(folder, "f,nose_x,nose_y,box_x0,box_y0,box_x1,box_y1", "a.png,7,8,1,2,3,4")
         assert read_csv(boxed).boxes.tolist() == [[1, 2, 3, 4]]
 
-    def test_one_point_on_what_is_no_image(self, folder):
+    def test_one_point_on_an_unreadable_image_is_an_error(self, folder):
         (folder / "text.png").write_text("no image")
         found = problems_of(write(folder, "f,nose_x,nose_y", "a.png,7,8", "text.png,7,8"))
         assert len(found) == 1
         assert found[0].startswith(":3: ")
         assert lines_with(found[0], "text.png", "8 bytes")
 
-    def test_paths_absolute_and_relative_to_the_csv(self, folder, monkeypatch):
+    def test_paths_are_absolute_or_relative_to_the_csv(self, folder, monkeypatch):
         (folder / "lists").mkdir()
         monkeypatch.chdir(folder.parent)
         faces = read_csv(write(folder / "lists", f"{folder}/a.png,1,2,3,4", "../b.png,1,2,3,4"))
         assert [faces.read(path).shape for path in faces.paths] == [(30, 40, 3)] * 2
 
     @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-    def test_spreadsheets_habits_are_read(self, folder, end):
+    def test_csv_files_of_spreadsheets_are_read(self, folder, end):
         lines = ["\ufeffphoto,a_x,a_y,b_x,b_y", "", ' "a.png" , 1 ,2,3,4'.strip(), "", "b.png,1e1,2.0,3,4", ",,,,", ""]
         assert len(read_csv(write(folder, *lines, end=end))) == 2
 
@@ -156,13 +156,13 @@ class TestCsv:
     @pytest.mark.parametrize(
         ("cells", "received"), [("5,0,1,9", "[5.0, 0.0, 1.0, 9.0]"), ("0,0,,9", "[0.0, 0.0, nan, 9.0]")]
     )
-    def test_a_bad_box(self, folder, cells, received):
+    def test_an_invalid_box_is_an_error(self, folder, cells, received):
         head = "f,a_x,a_y,b_x,b_y,box_x0,box_y0,box_x1,box_y1"
         (found,) = problems_of(write(folder, head, f"{GOOD},{cells}"))
         assert found.startswith(":2: ")
         assert lines_with(found, "x0 < x1", "y0 < y1", received)
 
-    def test_all_problems_come_at_once_even_two_of_one_row(self, folder):
+    def test_all_errors_are_reported_together_also_two_per_row(self, folder):
         rows = ["photo,a_x,a_y,b_x,b_y", GOOD, "gone.png,1,2,x,4", "", "a.png,1", "b.png,1,2,3,4"]
         file = write(folder, *rows)
         found = problems_of(file)
@@ -172,7 +172,7 @@ class TestCsv:
         assert lines_with(found[2], "4", "user", "1")
         assert read_csv(file, skip_bad_rows=True).skipped == 2
 
-    def test_lines_are_counted_as_an_editor_does(self, folder):
+    def test_lines_are_counted_as_in_an_editor(self, folder):
         file = write(folder, "photo,a_x,a_y,b_x,b_y,subject", '"a.png",1,2,3,4,"two', 'lines"', "", "b.png,1,2,3,bad,x")
         assert [problem.split(" ")[0] for problem in problems_of(file)] == [":5:"]
 
@@ -196,12 +196,12 @@ class TestCsv:
             (["a.png|1|2|3|4"], "", ("0",)),
         ],
     )
-    def test_files_that_make_no_points(self, folder, lines, place, parts):
+    def test_files_without_points_are_errors(self, folder, lines, place, parts):
         file = write(folder, *lines)
         with pytest.raises(KpdetectError, match=mentions(f"{file}{place}", *parts)):
             read_csv(file)
 
-    def test_what_is_no_csv_file(self, folder):
+    def test_other_files_are_errors(self, folder):
         (folder / "bytes.csv").write_bytes(b"\xff\xfe\x00\x81")
         for name, parts in (("gone.csv", ()), ("", ()), ("bytes.csv", ("UTF-8",))):
             with pytest.raises(KpdetectError, match=mentions(str(folder / name), *parts)):
@@ -209,7 +209,7 @@ class TestCsv:
 
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data(), count=st.integers(2, 5))
-    def test_what_was_written_is_read(self, folder, data, count):
+    def test_a_round_trip_keeps_the_keypoints(self, folder, data, count):
         value = st.floats(2, 28, width=32)  # the picture is 40 x 30
         points = data.draw(st.lists(st.lists(value, min_size=2 * count, max_size=2 * count), min_size=1, max_size=4))
         keypoints = np.float32(points).reshape(-1, count, 2)
@@ -223,9 +223,9 @@ class TestCsv:
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(text=st.text(st.sampled_from('ab,."\n\r0123-xy_ \ufeff\x00é'), max_size=60))
-    def test_no_text_whatever_ends_in_a_traceback(self, folder, text):
+    def test_any_text_is_an_error_that_names_the_file(self, folder, text):
         (folder / "any.csv").write_bytes(text.encode())
-        # Anything that is raised is about the file, since no face can be right: the letters name no image.
+        # These characters cannot name an image, so every text is invalid.
         with pytest.raises(KpdetectError, match=r"any\.csv"):
             read_csv(str(folder / "any.csv"))
 
@@ -238,18 +238,18 @@ class TestYoutubeFaces:
         values = ",".join(str(value) for value in np.random.default_rng(0).integers(1, 99, 136))
         names = ["Ann_Lee_00.jpg", "Ann_Lee_12.jpg", "Bob_51.jpg"]
         for name in names:
-            (folder / "training" / name).write_text("")  # readers look at no pixels
+            (folder / "training" / name).write_text("")  # readers do not decode images
         write(folder, header, *(f"{name},{values}" for name in names), name="training_frames_keypoints.csv")
         return folder
 
-    def test_reads_people(self, youtube):
+    def test_subjects_are_parsed_from_file_names(self, youtube):
         faces = read_youtube_faces(str(youtube))
         assert faces.subjects.tolist() == ["Ann_Lee", "Ann_Lee", "Bob"]
         assert faces.schema == IBUG68
         assert faces.name == "youtube-faces"
         assert "research" in faces.terms
 
-    def test_a_name_without_a_person_is_a_problem(self, youtube):
+    def test_a_file_name_without_a_subject_is_an_error(self, youtube):
         file = youtube / "training_frames_keypoints.csv"
         file.write_text(file.read_text().replace("Bob_51.jpg", "Bob.jpg"))
         (youtube / "training" / "Bob.jpg").write_text("")
@@ -268,7 +268,7 @@ class TestYoutubeFaces:
         with pytest.raises(KpdetectError, match=mentions("136")):
             read_youtube_faces(str(youtube))
 
-    def test_folders_without_the_list(self, youtube, tmp_path):
+    def test_a_folder_without_the_csv_is_an_error(self, youtube, tmp_path):
         for place in (tmp_path / "gone", tmp_path / "a.png"):
             with pytest.raises(KpdetectError, match=mentions(str(place))):
                 read_youtube_faces(str(place))
@@ -277,7 +277,7 @@ class TestYoutubeFaces:
         with pytest.raises(KpdetectError, match=mentions("training", "published-test", "validation")):
             read_youtube_faces(str(youtube), "validation")
 
-    def test_the_real_set(self, shared_data):
+    def test_the_published_data_set(self, shared_data):
         place = shared_data / "youtube_faces"
         training = load(f"youtube-faces:{place}")
         test = load(f"youtube-faces-published-test:{place}")
@@ -288,7 +288,7 @@ class TestYoutubeFaces:
         assert training.visible.all()
         assert training.read(training.paths[0]).shape[2] == 3
 
-    def test_no_real_subject_is_in_two_splits(self, shared_data):
+    def test_no_subject_of_the_published_set_is_in_two_splits(self, shared_data):
         faces = load(f"youtube-faces:{shared_data / 'youtube_faces'}")
         parts = split_by_subject(faces, 0.1, seed=0, test_fraction=0.1)
         people = [set(part.subjects.tolist()) for part in parts]
@@ -298,7 +298,7 @@ class TestYoutubeFaces:
 
 
 class TestSpec:
-    def test_csv_and_joined_sets(self, folder):
+    def test_csv_files_are_loaded_and_joined(self, folder):
         one = write(folder, GOOD, name="one.csv")
         two = write(folder, "b.png,5,6,7,8", "c.png,5,6,7,8", name="two.csv")
         faces = load(f"csv:{one}, csv:{two}")
@@ -306,7 +306,7 @@ class TestSpec:
         assert faces.name == "one.csv+two.csv"
         assert faces.read(faces.paths[2]).shape == (30, 40, 3)
 
-    def test_problems_of_every_set_come_at_once(self, folder):
+    def test_errors_of_all_sets_are_reported_together(self, folder):
         one = write(folder, GOOD, "gone.png,1,2,3,4", name="one.csv")
         two = write(folder, "b.png,5,6,7,8", "c.png,5,6,7", name="two.csv")
         with pytest.raises(DataError) as caught:
@@ -314,7 +314,7 @@ class TestSpec:
         assert [problem.split(": ")[0] for problem in caught.value.problems] == [f"{one}:2", f"{two}:2"]
         assert load(f"csv:{one},csv:{two}", skip_bad_rows=True).skipped == 2
 
-    def test_sets_of_different_points_do_not_join(self, folder):
+    def test_sets_with_different_points_cannot_be_joined(self, folder):
         one, two = write(folder, GOOD, name="one.csv"), write(folder, "a.png,1,2,3,4,5,6", name="two.csv")
         with pytest.raises(KpdetectError, match=mentions("one.csv", "two.csv")):
             load(f"csv:{one},csv:{two}")
@@ -340,7 +340,7 @@ class TestSpec:
             ("csv:/no/such/file.csv", ["/no/such/file.csv"]),
         ],
     )
-    def test_what_cannot_be_loaded(self, spec, parts):
+    def test_invalid_specs_are_errors(self, spec, parts):
         with pytest.raises(KpdetectError, match=mentions(*parts)):
             load(spec)
 
@@ -348,7 +348,7 @@ class TestSpec:
 class TestAnnotations:
     @settings(max_examples=25, deadline=None)
     @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=20), st.integers(0, 99), st.randoms())
-    def test_splits_keep_people_together_in_any_order(self, subjects, seed, random):
+    def test_splits_keep_subjects_together_in_any_order(self, subjects, seed, random):
         if len(set(subjects)) < 3:
             return
         faces = drawn(len(subjects), subjects)
@@ -365,7 +365,7 @@ class TestAnnotations:
 
     @settings(max_examples=25, deadline=None)
     @given(st.integers(0, 99), st.floats(0.05, 0.4), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
-    def test_who_is_in_the_test_part_does_not_depend_on_the_others(self, seed, test, val, other_val):
+    def test_the_test_part_does_not_depend_on_the_validation_fraction(self, seed, test, val, other_val):
         faces = drawn(60, [str(index) for index in range(60)])
         (train, held, tested), (*_, again) = (split_by_subject(faces, share, seed, test) for share in (val, other_val))
         assert tested.subjects.tolist() == again.subjects.tolist()
@@ -376,7 +376,7 @@ class TestAnnotations:
         assert sum(map(len, parts)) == 60
 
     @pytest.mark.parametrize("test_fraction", [0.0, 0.2])
-    def test_a_rule_splits_as_the_training_did(self, test_fraction):
+    def test_a_split_rule_reproduces_the_split_of_the_training(self, test_fraction):
         faces = drawn(40, [str(index) for index in range(40)])
         rule = {"val_fraction": 0.25, "seed": 3, **({"test_fraction": test_fraction} if test_fraction else {})}
         expected = split_by_subject(faces, 0.25, 3, test_fraction)
@@ -384,7 +384,7 @@ class TestAnnotations:
             assert part.subjects.tolist() == right.subjects.tolist()
         assert bool(len(expected[2])) == bool(test_fraction)
 
-    def test_a_rule_that_names_subjects_keeps_no_test_part(self):
+    def test_a_rule_that_names_subjects_has_no_test_part(self):
         faces = drawn(6, list("aabbcc"))
         train, val, test = split_by_rule(faces, {"val_subjects": ["b"]})
         assert (train.subjects.tolist(), val.subjects.tolist(), len(test)) == (list("aacc"), list("bb"), 0)
@@ -392,7 +392,7 @@ class TestAnnotations:
             with pytest.raises(KpdetectError, match=mentions(faces.name, *wrong)):
                 split_by_rule(faces, {"val_subjects": wrong})
 
-    def test_relabelling_is_done_set_by_set_and_to_nothing_else(self, folder):
+    def test_relabelling_is_applied_per_set_and_changes_keypoints_only(self, folder):
         one = write(folder, GOOD, name="one.csv")
         two = write(folder, "b.png,5,6,7,8", "c.png,5,6,7,8", name="two.csv")
         seen = []
@@ -413,7 +413,7 @@ class TestAnnotations:
         splits = {tuple(split_by_subject(faces, 0.2, seed)[1].subjects.tolist()) for seed in range(5)}
         assert len(splits) == 5
 
-    def test_splits_that_cannot_be(self):
+    def test_impossible_splits_are_errors(self):
         with pytest.raises(KpdetectError, match=mentions("1", "--val-data")):
             split_by_subject(drawn(3, ["a"] * 3), 0.5)
         for val, test in ((1.0, 0.0), (-0.1, 0.0), (0.5, 0.5)):
@@ -441,6 +441,6 @@ class TestAnnotations:
         with pytest.raises(KpdetectError, match=mentions("snout")):
             faces.select(["snout"])
 
-    def test_arrays_that_do_not_fit(self):
+    def test_arrays_of_wrong_shapes_are_errors(self):
         with pytest.raises(KpdetectError, match=mentions("subjects", "(3,)", "(2,)")):
             drawn(3, list("ab"))

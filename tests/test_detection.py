@@ -1,4 +1,4 @@
-"""Faces answer by name; the detector's boxes are the contract's; overlapping boxes become one."""
+"""`Face`, boxes, weighted non-maximum suppression and the Haar detector."""
 
 import dataclasses
 import json
@@ -47,7 +47,7 @@ def face() -> Face:
 
 
 class TestFace:
-    def test_parts_and_points_by_name(self):
+    def test_groups_and_points_are_looked_up_by_name(self):
         np.testing.assert_array_equal(face()["left_eye"], face().keypoints[42:48])
         np.testing.assert_array_equal(face().point("nose_tip"), [60, 61])
 
@@ -57,25 +57,25 @@ class TestFace:
         with pytest.raises(KpdetectError, match=mentions("snout")):
             face().point("snout")
 
-    def test_description_is_whole(self):
+    def test_to_dict_is_complete(self):
         report = face().to_dict()
         assert (report["box"], report["detection_box"]) == ([0, 1, 134, 135], None)
         assert report["score"] == 0.5
         assert dict(zip(report["names"], report["keypoints"], strict=True))["nose_tip"] == [60, 61]
 
-    def test_what_a_model_does_not_tell_is_none(self):
+    def test_score_and_uncertainty_are_none_if_the_model_has_none(self):
         assert (face().uncertainty, face().to_dict()["uncertainty"]) == (None, None)
         plain = Face(np.zeros((1, 2), np.float32), user_schema(["a"]))
         assert (plain.score, plain.to_dict()["score"]) == (None, None)
 
-    def test_uncertainties_stand_in_the_order_of_the_points(self):
+    def test_uncertainties_are_in_the_order_of_the_points(self):
         errors_px = np.linspace(0, 6.7, 68, dtype=np.float32)
         report = dataclasses.replace(face(), score=0.98765, uncertainty=errors_px).to_dict()
         assert dict(zip(report["names"], report["uncertainty"], strict=True))["nose_tip"] == 3.0
         assert report["score"] == 0.9877
         assert json.loads(json.dumps(report)) == report
 
-    def test_the_box_is_that_of_the_points_and_follows_them(self):
+    def test_the_box_is_the_tight_box_of_the_points(self):
         one = dataclasses.replace(face(), detection_box=np.float32([5, 5, 9, 9]))
         moved = dataclasses.replace(one, keypoints=one.keypoints + np.float32([10, 0]))
         assert (one.box.tolist(), moved.box.tolist()) == ([0, 1, 134, 135], [10, 1, 144, 135])
@@ -83,7 +83,7 @@ class TestFace:
         assert moved.detection_box.tolist() == [5, 5, 9, 9]
         assert one.box.dtype == np.float32
 
-    def test_printed_it_is_three_lines_of_numbers(self):
+    def test_str_is_three_lines_and_repr_is_one(self):
         lines = str(dataclasses.replace(face(), uncertainty=np.full(68, 1.25, np.float32))).splitlines()
         assert lines[0].split(": ")[1] == "(0.0, 1.0, 134.0, 135.0), 134.0 x 134.0 px"
         assert lines[1].split(": ")[1] == "0.50"
@@ -180,7 +180,7 @@ class TestFace:
         with pytest.raises(KpdetectError, match=mentions("pip install", "supervision")):
             face().to_supervision()
 
-    def test_shapes_that_do_not_fit(self):
+    def test_wrong_shapes_are_errors(self):
         with pytest.raises(KpdetectError, match=mentions("detection box", "(4,)")):
             dataclasses.replace(face(), detection_box=np.zeros((1, 4), np.float32))
         with pytest.raises(KpdetectError, match=mentions("keypoints", "(1, 2)")):
@@ -193,12 +193,12 @@ class TestFace:
 class TestMerging:
     @quick
     @given(boxes, st.randoms())
-    def test_votes_make_few_boxes_in_whatever_order(self, rows, random):
+    def test_merged_boxes_do_not_exceed_the_inputs_in_any_order(self, rows, random):
         votes = np.array([random.randint(1, 20) for _ in rows])
         merged, sums = weighted_non_maximum_suppression(rows, votes)
         assert 1 <= len(merged) == len(sums) <= len(rows)
         assert sums.sum() <= votes.sum()
-        # A merged box is a mean, so it stays within what was merged.
+        # A merged box is a mean, so it stays within the extremes of its inputs.
         tolerance = 1e-3
         assert (merged >= rows.min(axis=0) - tolerance).all()
         assert (merged <= rows.max(axis=0) + tolerance).all()
@@ -209,7 +209,7 @@ class TestMerging:
 
     @quick
     @given(boxes)
-    def test_no_two_results_show_one_face(self, rows):
+    def test_merged_boxes_do_not_overlap(self, rows):
         merged, _ = weighted_non_maximum_suppression(rows, np.ones(len(rows)))
         overlap = intersection_over_union(merged, merged)
         np.fill_diagonal(overlap, 0)
@@ -219,16 +219,16 @@ class TestMerging:
         merged, votes = weighted_non_maximum_suppression(
             [[0, 0, 10, 10], [1, 0, 11, 10], [40, 0, 50, 10], [42, 2, 46, 6]], [3, 1, 2, 1]
         )
-        # Two windows on one face, weighed 3 to 1; a small one within another face is dropped.
+        # Two boxes of one face are averaged with weights 3 and 1; a small box within another is dropped.
         np.testing.assert_allclose(merged, [[0.25, 0, 10.25, 10], [40, 0, 50, 10]])
         assert votes.tolist() == [4, 2]
 
-    def test_nothing_stays_nothing(self):
+    def test_no_boxes_give_no_boxes(self):
         merged, votes = weighted_non_maximum_suppression(np.zeros((0, 4)), [])
         assert (merged.shape, votes.shape) == ((0, 4), (0,))
         assert largest_first([]).shape == (0, 4)
 
-    def test_biggest_first(self):
+    def test_largest_boxes_come_first(self):
         assert largest_first([[0, 0, 1, 1], [0, 0, 3, 3], [5, 5, 7, 7]])[:, 2].tolist() == [3, 7, 1]
 
 
@@ -248,22 +248,22 @@ class TestCascade:
 class TestDetector:
     @pytest.mark.parametrize("shape", [(1, 1), (3, 400), (200, 300), (39, 39)])
     @pytest.mark.parametrize("value", [0, 128])
-    def test_no_face_in_a_plain_picture_of_any_size(self, detector, shape, value):
+    def test_uniform_images_of_any_size_have_no_face(self, detector, shape, value):
         found = detector(np.full((*shape, 3), value, np.uint8))
         assert (found.shape, found.dtype) == ((0, 4), np.float32)
 
     @pytest.mark.parametrize(("min_face", "min_votes"), [(0, 5), (1.5, 5), (float("nan"), 5), (0.1, 0)])
-    def test_options_out_of_range(self, min_face, min_votes):
+    def test_options_out_of_range_are_errors(self, min_face, min_votes):
         with pytest.raises(KpdetectError, match=mentions("min_face", str(min_face), "min_votes", str(min_votes))):
             HaarDetector(min_face, min_votes)
 
-    def test_an_opencv_without_cascades_names_the_one_to_install(self, monkeypatch):
+    def test_an_opencv_without_cascades_is_an_error_with_the_install_command(self, monkeypatch):
         monkeypatch.delattr(haar.cv2, "CascadeClassifier")
         with pytest.raises(KpdetectError, match=r"opencv-python>=4\.10,<5"):
             HaarDetector()
 
     def test_votes_are_scaled_back_to_the_photograph(self, monkeypatch):
-        """A stand-in that finds the whole working picture, border and all."""
+        """The fake classifier returns the whole working image, including its border."""
 
         class Everything:
             def detectMultiScale2(self, picture, **options):
@@ -281,7 +281,7 @@ class TestDetector:
                 np.testing.assert_allclose(squares, [expected], atol=2)  # the border is whole working pixels
                 assert votes.tolist() == [7]
 
-    def test_finds_labelled_people(self, detector, shared_data):
+    def test_labelled_people_are_detected(self, detector, shared_data):
         people = read_youtube_faces(str(shared_data / "youtube_faces")).take(range(0, 2847, 400))
         overlaps = []
         for path, box in zip(people.paths, people.boxes, strict=True):
@@ -290,7 +290,7 @@ class TestDetector:
         assert np.mean(np.array(overlaps) > 0.4) >= 0.8
         assert np.median(overlaps) > 0.65
 
-    def test_finds_several_faces_and_none(self, detector, shared_data):
+    def test_several_faces_and_no_face_are_detected(self, detector, shared_data):
         beatles = detector(read_image(shared_data / "photos" / "the_beatles.jpg"))
         assert len(beatles) >= 3
         area = np.prod(beatles[:, 2:] - beatles[:, :2], axis=1)

@@ -1,4 +1,4 @@
-"""Full disks, and temporary files that killed processes leave."""
+"""Full disks, and temporary files of killed processes."""
 
 import errno
 import os
@@ -64,7 +64,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("free", [0, 8_192, 200_000])
-def test_training_on_a_full_disk_ends_with_one_line_and_keeps_older_files(small_disk: Path, free: int) -> None:
+def test_training_on_a_full_disk_is_a_one_line_error_and_keeps_older_files(small_disk: Path, free: int) -> None:
     older = small_disk / "run"
     older.mkdir()
     (older / "run.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""The documents are true: their code runs, their links resolve, and their figures are those of ``results.csv``.
+"""Checks that code in documents runs, links resolve, and figures equal ``results.csv``.
 
 Python blocks of a page run one after the other with one namespace, in a folder with small synthetic files. Lines of
 shell blocks that start with ``kpdetect`` or ``python -m kpdetect.NAME`` run in the same folder, except `PARSED_ONLY`:
@@ -92,7 +92,7 @@ def blocks_of(page: Path, *languages: str) -> list[Block]:
 
 
 def prose_of(page: Path) -> str:
-    """A page without its blocks of code."""
+    """The text of a page without code blocks."""
     return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
@@ -101,7 +101,7 @@ NAMES = ("nose_tip", "left_eye_outer", "right_eye_outer")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every file that the documents' code reads."""
+    """A folder with every file that the code in the documents reads."""
     here = tmp_path_factory.mktemp("documents")
     (here / "exported_models").symlink_to(ROOT / "exported_models")
     portrait = pytest.importorskip(
@@ -155,7 +155,7 @@ def _write_clip(file: Path, portrait: np.ndarray) -> None:
 
 @pytest.fixture
 def registries() -> Iterator[None]:
-    """Takes out of the registries what the code of a page adds to them."""
+    """Removes entries that the code of a page adds to the registries."""
     from kpdetect import models
     from kpdetect.data.sources import SOURCES
     from kpdetect.models.losses import LOSSES
@@ -176,13 +176,13 @@ def test_python_blocks_run(page: Path, folder: Path, monkeypatch: pytest.MonkeyP
     namespace: dict[str, Any] = {"__name__": "document"}
     for block in blocks_of(page, "python"):
         name = f"{page.relative_to(ROOT)}:{block.line}"
-        code = compile("\n" * block.line + block.code, name, "exec")  # errors name the line of the page
+        code = compile("\n" * block.line + block.code, name, "exec")  # errors show the line of the page
         if not block.mark:
             exec(code, namespace)
 
 
 class Parsed(Exception):
-    """Raised where the options of a command were read."""
+    """Raised after the options of a command were parsed."""
 
 
 @each_page
@@ -197,7 +197,7 @@ def test_shell_blocks_run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def commands_of(page: Path) -> Iterator[tuple[list[str], bool]]:
-    """The commands of kpdetect of a page, without the word kpdetect, and whether each is only parsed."""
+    """The arguments of each kpdetect command of a page, and whether it is only parsed."""
     for block in blocks_of(page, "shell"):
         if block.mark == "not run":
             continue
@@ -205,14 +205,14 @@ def commands_of(page: Path) -> Iterator[tuple[list[str], bool]]:
             line = line.rpartition("&&")[2].strip()
             if match := re.match(r"(?:kpdetect |python -m kpdetect\.)(.*)", line):
                 words = shlex.split(match[1], comments=True)
-                inspects = "--inspect" in words  # export --inspect reads a file and takes no time
+                inspects = "--inspect" in words  # export --inspect only reads a file, which is fast
                 yield words, block.mark == "parsed only" or (words[0] in PARSED_ONLY and not inspects)
             else:
                 assert line.startswith(OTHER_PROGRAMS) or not line, f"{page.name}:{block.line}: {line}"
 
 
 def parse(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reads a command's options, as the command does, and goes no further."""
+    """Parses the options of a command without running it."""
     module = importlib.import_module(f"kpdetect.{words[0]}")
 
     def parse_and_stop(*arguments: Any) -> None:
@@ -230,10 +230,10 @@ def parse(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @each_page
-def test_every_block_says_its_language_and_why_it_is_not_run(page: Path) -> None:
+def test_every_block_has_a_language_and_a_reason_if_it_is_not_run(page: Path) -> None:
     known = {"python", "shell", "csv", "json", "text", "kotlin", "swift"}
     for block in blocks_of(page, *known, ""):
-        # The two set-up commands of the README are fixed word for word, with plain fences.
+        # The two set-up commands of the README are fixed, with plain fences.
         setup = 'pip install ".[' in block.code
         assert block.language or setup, f"{page.name}:{block.line}"
         assert not block.mark or block.reason
@@ -250,11 +250,11 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
 
 
-def test_the_picture_of_the_readme_is_what_the_shipped_model_draws() -> None:
+def test_the_picture_of_the_readme_is_drawn_by_the_shipped_model() -> None:
     pytest.importorskip("skimage.data", reason="scikit-image ships the photograph")
     drawn = tool("example_picture").example_picture().astype(float)
     shown = read_image(ROOT / "exported_models/compact/example.jpg").astype(float)
-    assert np.abs(drawn - shown).mean() < 3, "python tools/example_picture.py draws it"  # JPEG loses some grey levels
+    assert np.abs(drawn - shown).mean() < 3, "python tools/example_picture.py draws it"  # JPEG is lossy
 
 
 # Links
@@ -369,7 +369,7 @@ def test_the_errors_in_the_description_of_the_shipped_model_are_those_of_the_res
         assert {name: getattr(row, name) for name in error} == error
 
 
-def test_a_mark_of_an_unknown_figure_is_an_error() -> None:
+def test_a_marker_of_an_unknown_figure_is_an_error() -> None:
     tables = tool("results_tables")
     for page in ("<!-- table: nope -->\n<!-- /table -->", "<!-- fig: 300w.nope -->1<!-- /fig -->"):
         with pytest.raises(Exception, match="nope"):
@@ -382,13 +382,13 @@ _ERROR = re.compile(r"\b\d+\.\d\d ?%")
 
 @each_page
 def test_no_line_begins_with_a_figure(page: Path) -> None:
-    """GitHub and MkDocs both take a line that begins with a comment for HTML, and end the paragraph."""
+    """For GitHub and MkDocs, a line that begins with a comment is HTML, which ends the paragraph."""
     assert "\n<!-- fig" not in page.read_text(encoding="utf-8")
 
 
 @each_page
 def test_errors_come_from_the_results_or_from_a_named_script(page: Path) -> None:
-    """Each table with errors is generated, or names the script that measures it; sentences have generated ones only."""
+    """Tables with errors are generated or name the script that measures them; errors in sentences are generated."""
     if page.relative_to(ROOT).as_posix() in HISTORY:
         pytest.skip("a document of history")
     text = re.sub(r"<!-- table: .*?<!-- /table -->", "", prose_of(page), flags=re.DOTALL)
@@ -399,7 +399,7 @@ def test_errors_come_from_the_results_or_from_a_named_script(page: Path) -> None
 
 
 def python_prose() -> Iterator[tuple[str, str]]:
-    """Name and text of what programs and notebooks say: docstrings of examples and recipes, prose of notebooks."""
+    """Names and texts: docstrings of examples and recipes, and the Markdown of notebooks."""
     for file in [*ROOT.glob("examples/*.py"), *ROOT.glob("kpdetect/recipes/*.py")]:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         nodes = (ast.Module, ast.FunctionDef, ast.ClassDef)
@@ -411,7 +411,7 @@ def python_prose() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "text"), [pytest.param(*pair, id=pair[0]) for pair in python_prose()])
-def test_instructions_have_no_errors_that_could_go_stale(name: str, text: str) -> None:
+def test_instructions_contain_no_measured_errors(name: str, text: str) -> None:
     assert not re.findall(r"\b\d+\.\d+ ?%", text)
 
 

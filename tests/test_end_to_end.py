@@ -1,4 +1,4 @@
-"""Prediction as a whole, on photographs of bright squares: what is found, what is missed, and how far off it is."""
+"""End-to-end evaluation on photographs of bright squares: errors, missed faces and matching."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ PLACES = {"two": [(10, 30), (60, 35)], "one": [(40, 8)]}  # upper left pixels of
 
 
 def points_of(x: float, y: float) -> Floats:
-    """The corners of a square, between pixels; the pictured one's left is on the right."""
+    """The corners of a square, between pixels; the subject's left is on the right."""
     return np.float32([[x + SIDE, y], [x, y], [x + SIDE, y + SIDE], [x, y + SIDE]]) - np.float32(0.5)
 
 
@@ -40,7 +40,7 @@ def squares() -> Annotations:
 
 
 def finder(shift_x: float = 0.0, only_columns: range = range(100), box_shift: float = 0.0) -> FindFaces:
-    """Finds the squares that begin in some columns; its points and boxes may be off."""
+    """A fake predictor of squares in some columns, with optional shifts of points and boxes."""
 
     def find(image: npt.NDArray[np.uint8]) -> Sequence[Face]:
         bright = image[..., 0] > 127
@@ -54,7 +54,7 @@ def finder(shift_x: float = 0.0, only_columns: range = range(100), box_shift: fl
     return find
 
 
-def test_what_is_found_exactly_has_no_error() -> None:
+def test_exact_predictions_have_no_error() -> None:
     measured, faces = evaluate_end_to_end(finder(), squares(), SPEC)
     assert (measured.missed, len(faces), measured.plain.n) == (0, 3, 3)
     assert measured.plain.mean == pytest.approx(0, abs=1e-5)
@@ -62,35 +62,35 @@ def test_what_is_found_exactly_has_no_error() -> None:
     np.testing.assert_allclose(measured.predicted_px, measured.true_px, atol=1e-3)
 
 
-def test_errors_are_those_of_the_photograph_whatever_the_boxes() -> None:
+def test_errors_are_measured_in_the_photograph_independent_of_the_boxes() -> None:
     for box_shift in (0.0, 4.0):
         measured, _ = evaluate_end_to_end(finder(shift_x=2.0, box_shift=box_shift), squares(), SPEC)
         assert measured.plain.mean == pytest.approx(0.1, abs=1e-4)  # 2 of 20 pixels
         assert measured.mirrored == pytest.approx(0.1, abs=1e-4)
         assert measured.centred == pytest.approx(0, abs=1e-4)
         assert measured.label_shift is not None
-        assert measured.label_shift[0] == pytest.approx(0, abs=1e-4)  # the finder's own: it turns with the mirror
+        assert measured.label_shift[0] == pytest.approx(0, abs=1e-4)  # the mirror flips its sign
 
 
-def test_a_missed_face_is_a_failure_and_not_among_the_errors() -> None:
+def test_a_missed_face_is_a_failure_and_not_in_the_mean() -> None:
     measured, faces = evaluate_end_to_end(finder(only_columns=range(0, 50)), squares(), SPEC)
     assert (measured.missed, len(faces), len(measured.errors)) == (1, 2, 2)
     assert measured.plain.fr8 == pytest.approx(1 / 3)
     assert sorted(faces.paths.tolist()) == ["one", "two"]
 
 
-def test_a_box_beside_the_face_does_not_find_it() -> None:
+def test_a_box_beside_a_face_is_no_match() -> None:
     with pytest.raises(KpdetectError, match=mentions("squares", "3")):
         evaluate_end_to_end(finder(box_shift=15.0), squares(), SPEC)
 
 
-def test_faces_found_on_one_side_alone_have_no_mirrored_error() -> None:
+def test_faces_found_only_without_the_mirror_have_no_mirrored_error() -> None:
     left = squares().take([0])
     measured, _ = evaluate_end_to_end(finder(only_columns=range(0, 30)), left, SPEC)
     assert measured.mirrored is None
 
 
-def test_of_several_boxes_the_nearest_counts() -> None:
+def test_the_nearest_of_several_boxes_is_matched() -> None:
     def twice(image: npt.NDArray[np.uint8]) -> list[Face]:
         return [*finder(shift_x=9.0, box_shift=3.0)(image), *finder()(image)]
 
@@ -98,7 +98,7 @@ def test_of_several_boxes_the_nearest_counts() -> None:
     assert measured.plain.mean == pytest.approx(0, abs=1e-5)
 
 
-def test_another_scheme_is_told() -> None:
+def test_another_scheme_is_an_error() -> None:
     other = Spec(KeypointSchema("pair", ("a", "b")), "compact", {}, CropRule((160, 160), 2.0), channels=1)
     with pytest.raises(KpdetectError, match=mentions("2", "pair")):
         evaluate_end_to_end(finder(), squares(), other)

@@ -1,4 +1,4 @@
-"""The command that measures: on the shipped model and drawn faces."""
+"""The command ``evaluate``, with the shipped model and synthetic faces."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ SHIPPED = str(ROOT / "exported_models" / "compact")
 
 
 @pytest.mark.slow
-def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_row_a_report_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report_file, rows_file, pictures = tmp_path / "all.json", tmp_path / "rows.csv", tmp_path / "pictures"
     files = ["--json", str(report_file), "--results", str(rows_file), "--out", str(pictures)]
     assert run_command(main, [SHIPPED, "--data", "synthetic:12", *files]) == 0
@@ -41,7 +41,7 @@ def test_a_measurement_leaves_a_row_a_report_and_pictures(tmp_path: Path, capsys
     assert {file.name for file in pictures.iterdir()} == {"worst.png", "error_curve.png", "box_jitter.png"}
 
 
-def test_json_on_stdout_is_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stdout_has_json_only(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--data", "synthetic:6", "--split", "val", "--no-box-jitter", "--json", "-"]
     assert run_command(main, [SHIPPED, *arguments]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -68,7 +68,7 @@ def test_missed_faces_are_counted_with_the_detectors_boxes(capsys: pytest.Captur
         ([SHIPPED, "--data", "csv:{folder}/faces.csv"], ["68", "ibug68", "2"]),
     ],
 )
-def test_a_users_mistake_is_one_line(
+def test_an_expected_error_is_one_line(
     arguments: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "face.jpg").write_bytes((ROOT / "exported_models/compact/example.jpg").read_bytes())

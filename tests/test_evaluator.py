@@ -42,7 +42,7 @@ def squares(count: int, label_shift: float = 0.0, spread: float = 5.0) -> Annota
 
 
 def corners(crops: npt.NDArray[np.uint8]) -> Floats:
-    """A model that sees: the corners of what is bright, relative to the crop."""
+    """A model that predicts the corners of the bright region, relative to the crop."""
     found = []
     for crop in crops[..., 0]:
         y, x = np.nonzero(crop > 127)
@@ -51,7 +51,7 @@ def corners(crops: npt.NDArray[np.uint8]) -> Floats:
     return ((np.array(found) + 0.5) / crops.shape[1]).astype(np.float32)
 
 
-def test_a_model_that_sees_is_right_plain_and_mirrored() -> None:
+def test_a_correct_model_has_no_error_plain_and_mirrored() -> None:
     measured = evaluate(corners, squares(9), SPEC)
     assert measured.plain.n == 9
     assert measured.plain.mean < 0.02
@@ -60,7 +60,7 @@ def test_a_model_that_sees_is_right_plain_and_mirrored() -> None:
     assert set(measured.regions) == {"top", "bottom"}
 
 
-def test_shifted_labels_are_told_and_centring_takes_the_shift_out() -> None:
+def test_the_label_shift_is_reported_and_centring_removes_it() -> None:
     measured = evaluate(corners, squares(10, label_shift=0.1), SPEC)
     assert measured.plain.mean == pytest.approx(0.1, abs=0.02)
     assert measured.label_shift is not None
@@ -69,7 +69,7 @@ def test_shifted_labels_are_told_and_centring_takes_the_shift_out() -> None:
     assert measured.point_centred < 0.03
 
 
-def test_a_missed_face_is_a_failure_but_in_no_mean() -> None:
+def test_a_missed_face_is_a_failure_and_not_in_the_mean() -> None:
     annotations = squares(6)
     measured = evaluate(corners, annotations, SPEC, missed=2)
     row = result_row(SPEC, "model.tflite", annotations, measured, "all", "haar", 1)
@@ -79,7 +79,7 @@ def test_a_missed_face_is_a_failure_but_in_no_mean() -> None:
     assert "inter" not in row.normaliser
 
 
-def test_points_that_are_not_visible_weigh_nothing() -> None:
+def test_invisible_points_have_zero_weight() -> None:
     annotations = squares(5)
     keypoints, visible = annotations.keypoints.copy(), annotations.visible.copy()
     keypoints[:, 2], visible[:, 2] = 1000.0, False
@@ -87,7 +87,7 @@ def test_points_that_are_not_visible_weigh_nothing() -> None:
     assert evaluate(corners, hidden, SPEC).plain.mean < 0.02
 
 
-def test_a_wrong_box_hurts_only_when_the_face_leaves_the_crop() -> None:
+def test_box_jitter_within_the_crop_changes_the_error_little() -> None:
     annotations = squares(5)
     curve = box_jitter_curve(corners, annotations, SPEC)
     assert [level for level, _ in curve["shift"]] == [0.0, 0.05, 0.1, 0.15, 0.2]
@@ -113,18 +113,18 @@ def test_a_mean_target_of_another_shape_is_an_error_that_names_it(target: object
         dataclasses.replace(SPEC, extra={"mean_target": target})
 
 
-def test_a_model_of_other_points_is_refused_by_name() -> None:
+def test_a_model_with_other_points_is_an_error_that_names_them() -> None:
     other = dataclasses.replace(SPEC, schema=user_schema(["nose"]))
     with pytest.raises(KpdetectError, match=mentions("1", "user", "squares", "4")):
         check_scheme(other, squares(2))
 
 
-def test_no_face_to_measure_is_an_error() -> None:
+def test_an_empty_split_is_an_error() -> None:
     with pytest.raises(KpdetectError, match=mentions("squares")):
         evaluate(corners, squares(3).take([]), SPEC)
 
 
-def test_the_split_is_the_trainings_own_and_says_what_it_is() -> None:
+def test_the_split_is_that_of_the_training_and_has_a_name() -> None:
     annotations = squares(40)
     trained = dataclasses.replace(SPEC, data=("squares",), extra={"split": {"val_fraction": 0.25, "seed": 3}})
     val, words = choose_split(annotations, trained, "val")
@@ -134,7 +134,7 @@ def test_the_split_is_the_trainings_own_and_says_what_it_is() -> None:
     assert choose_split(annotations, SPEC, "all")[1] == "all"
 
 
-def test_the_test_part_is_whom_the_training_left_alone() -> None:
+def test_the_test_part_has_no_training_subjects() -> None:
     annotations = squares(60)
     rule = {"val_fraction": 0.2, "seed": 3, "test_fraction": 0.3}
     trained = dataclasses.replace(SPEC, data=("squares",), extra={"split": rule})
@@ -148,6 +148,6 @@ def test_the_test_part_is_whom_the_training_left_alone() -> None:
 
 
 @pytest.mark.parametrize("extra", [{}, {"split": {}}, {"split": {"val_fraction": 0.25, "seed": 3}}])
-def test_a_model_without_a_test_part_says_what_to_do(extra) -> None:
+def test_a_model_without_a_test_part_is_an_error_with_a_remedy(extra) -> None:
     with pytest.raises(KpdetectError, match=mentions("--split", "test", "--test-fraction", "val")):
         choose_split(squares(40), dataclasses.replace(SPEC, extra=extra), "test")

@@ -59,7 +59,7 @@ def test_a_folder_of_photographs_becomes_a_table_and_drawings(tmp_path, capsys):
     assert "notes.txt" in capsys.readouterr().err
 
 
-def test_a_webcam_is_followed_until_q_is_pressed(tmp_path, monkeypatch):
+def test_the_webcam_example_runs_until_q_is_pressed(tmp_path, monkeypatch):
     image = synthetic.render(seed=9, index=1, size=320)[0]
     clip = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 320))
     for shift in range(4):
@@ -74,7 +74,7 @@ def test_a_webcam_is_followed_until_q_is_pressed(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_model_of_ones_own_points_is_trained_and_used(tmp_path, monkeypatch, capsys):
+def test_a_model_of_custom_points_is_trained_and_used(tmp_path, monkeypatch, capsys):
     from kpdetect.recipes import TrainOptions
 
     module = example("train_on_my_csv")

@@ -1,4 +1,4 @@
-"""Every exported file equals Keras and carries names, free batch and spec; a failure leaves nothing behind."""
+"""Exported files equal Keras, have names, a dynamic batch and a spec; failures leave no files."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ from kpdetect.modelfile import bundle, runtime
 from kpdetect.modelfile.graphs import tflite_ops
 from kpdetect.modelfile.runtime import Prediction
 
-# Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
+# Keras 3.15 reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 ARCHITECTURES = ("compact", "imm-nose")
@@ -34,14 +34,14 @@ TOLERANCE_PX = 0.01
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> dict[str, Path]:
-    """Bundles of two architectures, weights alone."""
+    """Bundles of two architectures with weights only."""
     work = tmp_path_factory.mktemp("sources")
     return {name: small_bundle(work / name, name) for name in ARCHITECTURES}
 
 
 @pytest.fixture(scope="module")
 def exports(sources, tmp_path_factory) -> dict[str, Path]:
-    """The same, exported by the command."""
+    """The same bundles, exported by the command."""
     work = tmp_path_factory.mktemp("exports")
     for name, source in sources.items():
         assert export.main([str(source), "--out", str(work / name)]) == 0
@@ -49,14 +49,14 @@ def exports(sources, tmp_path_factory) -> dict[str, Path]:
 
 
 def output_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """What every file of an architecture gives, by name, without the batch."""
+    """The output shapes of an architecture by name, without the batch axis."""
     count = small_spec(name).num_keypoints
     return {"keypoints": (count, 2), **({"uncertainty": (count,)} if name == "compact" else {})}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("file", ["saved_model", "small.tflite", "small.onnx"])
-def test_each_file_equals_keras_on_pictures_of_our_own(exports, name, file) -> None:
+def test_each_file_equals_keras(exports, name, file) -> None:
     model, spec = bundle.load_bundle(exports[name])
     crops = np.random.default_rng(5).integers(0, 256, (20, *spec.input_shape), dtype=np.uint8)
     expected = all_outputs(model(crops.astype(np.float32), training=False))
@@ -66,13 +66,13 @@ def test_each_file_equals_keras_on_pictures_of_our_own(exports, name, file) -> N
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("file", [".", "saved_model", "small.tflite", "small.onnx"])
-def test_each_file_carries_the_spec(exports, name, file) -> None:
+def test_each_file_contains_the_spec(exports, name, file) -> None:
     spec = bundle.read_spec(exports[name] / file)
     assert dataclasses.replace(spec, files={}) == small_spec(name)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_bundle_tells_every_file_and_its_difference(exports, name) -> None:
+def test_the_spec_lists_every_file_with_its_difference_from_keras(exports, name) -> None:
     folder = exports[name]
     spec = bundle.read_spec(folder)
     files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
@@ -85,7 +85,7 @@ def test_the_bundle_tells_every_file_and_its_difference(exports, name) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_names_and_free_batch_in_tflite(exports, name) -> None:
+def test_tflite_has_names_and_a_dynamic_batch(exports, name) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter, shapes = Interpreter(str(exports[name] / "small.tflite")), output_shapes(name)
@@ -95,7 +95,7 @@ def test_names_and_free_batch_in_tflite(exports, name) -> None:
     for output in outputs:
         assert output["shape_signature"].tolist() == [-1, *shapes[output["name"]]]
     assert image["shape_signature"][0] == -1
-    # A name stands for one thing, whether a runtime looks at the signature or at the tensors.
+    # Tensors have the same names in the signature and in the graph.
     runner = interpreter.get_signature_runner()
     by_signature = {output: detail["index"] for output, detail in runner.get_output_details().items()}
     assert by_signature == {output["name"]: output["index"] for output in outputs}
@@ -106,7 +106,7 @@ def test_names_and_free_batch_in_tflite(exports, name) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_names_and_free_batch_in_onnx(exports, name) -> None:
+def test_onnx_has_names_and_a_dynamic_batch(exports, name) -> None:
     import onnx
     import onnxruntime
 
@@ -122,7 +122,7 @@ def test_names_and_free_batch_in_onnx(exports, name) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_names_and_free_batch_in_the_saved_model(exports, name) -> None:
+def test_the_saved_model_has_names_and_a_dynamic_batch(exports, name) -> None:
     import tensorflow as tf
 
     serve = tf.saved_model.load(exports[name] / "saved_model").signatures["serving_default"]
@@ -134,8 +134,8 @@ def test_names_and_free_batch_in_the_saved_model(exports, name) -> None:
     assert {image.dtype, *(tensor.dtype for tensor in serve.structured_outputs.values())} == {tf.float32}
 
 
-def test_the_shipped_architecture_needs_few_plain_ops(exports) -> None:
-    """No Flex, no custom op, and none that works out shapes while it runs: shapes are whole numbers, and none is."""
+def test_the_shipped_architecture_uses_builtin_ops_without_dynamic_shapes(exports) -> None:
+    """No Flex or custom op, and no op that computes shapes at run time: every op outputs float32."""
     content = (exports["compact"] / "small.tflite").read_bytes()
     ops = tflite_ops(content)
     assert "CONV_2D" in ops
@@ -144,7 +144,7 @@ def test_the_shipped_architecture_needs_few_plain_ops(exports) -> None:
 
 
 def computed_types(flatbuffer: bytes) -> list[type]:
-    """The types of what the ops of a TFLite model give; constants are no such thing."""
+    """The output types of the ops of a TFLite model, without constants."""
     from ai_edge_litert import schema_py_generated as schema
 
     numpy_types = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}
@@ -153,7 +153,7 @@ def computed_types(flatbuffer: bytes) -> list[type]:
     return [numpy_types.get(graph.Tensors(int(tensor)).Type(), object) for tensor in np.concatenate(outputs)]
 
 
-def test_an_op_without_a_plain_kernel_is_refused(tmp_path) -> None:
+def test_an_op_without_a_builtin_kernel_is_an_error(tmp_path) -> None:
     import keras
 
     image = keras.Input((4, 4, 1), name="image")
@@ -163,8 +163,8 @@ def test_an_op_without_a_plain_kernel_is_refused(tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_for_single_crops_computes_no_shape(sources, tmp_path) -> None:
-    """Where a graph does, LiteRT.js gives zeros without an error."""
+def test_a_file_for_single_crops_has_no_dynamic_shapes(sources, tmp_path) -> None:
+    """LiteRT.js returns zeros for dynamic shapes, without an error."""
     model, spec = bundle.load_bundle(sources["compact"])
     write_tflite(Source(model, spec, batch=1), tmp_path / "one.tflite", half=True)
     assert "SHAPE" not in tflite_ops((tmp_path / "one.tflite").read_bytes())
@@ -172,7 +172,7 @@ def test_a_file_for_single_crops_computes_no_shape(sources, tmp_path) -> None:
     assert probes.compare(tmp_path / "one.tflite").mean_px < HALF_PRECISION_PX
 
 
-def test_a_flex_op_in_a_file_is_refused() -> None:
+def test_a_flex_op_is_an_error() -> None:
     import tensorflow as tf
 
     module = tf.Module()
@@ -183,7 +183,7 @@ def test_a_flex_op_in_a_file_is_refused() -> None:
         tflite_ops(converter.convert())
 
 
-def test_large_kernels_pass_by_the_onnx_converter_and_are_all_there(sources, exports, tmp_path, monkeypatch) -> None:
+def test_large_kernels_are_added_after_the_onnx_conversion(sources, exports, tmp_path, monkeypatch) -> None:
     import onnx
 
     monkeypatch.setattr(onnx_file, "LARGE_KERNEL", 1)
@@ -215,8 +215,8 @@ def test_result_lines_go_to_stdout_and_progress_to_stderr(sources, tmp_path, cap
     assert all(line.startswith("kpdetect: ") for line in err.splitlines())
 
 
-def test_a_difference_above_the_tolerance_leaves_nothing(sources, tmp_path, monkeypatch) -> None:
-    """A file that is really wrong: its points are those of a model with other weights."""
+def test_a_difference_above_the_tolerance_leaves_no_file(sources, tmp_path, monkeypatch) -> None:
+    """The file predicts the points of a model with other weights."""
     write = FORMATS["tflite"]["none"].write
 
     def wrong(source, path) -> None:
@@ -232,7 +232,7 @@ def test_a_difference_above_the_tolerance_leaves_nothing(sources, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tolerance_of_zero_fails_and_leaves_an_older_export_alone(exports, sources, tmp_path) -> None:
+def test_a_tolerance_of_zero_fails_and_keeps_an_older_export(exports, sources, tmp_path) -> None:
     target = small_bundle(tmp_path / "older", "imm-nose")
     before = {file.name: file.read_bytes() for file in target.iterdir()}
     arguments = [str(sources["imm-nose"]), "--out", str(target), "--formats", "tflite", "--tolerance-px", "0"]
@@ -242,7 +242,7 @@ def test_a_tolerance_of_zero_fails_and_leaves_an_older_export_alone(exports, sou
 
 
 class Constant:
-    """A model that says the same of every crop."""
+    """A model that outputs the same for every crop."""
 
     spec = small_spec()
 
@@ -255,13 +255,13 @@ class Constant:
 
 
 @pytest.mark.parametrize("said", [(np.nan, 0.1), (0.5, np.nan)])
-def test_points_and_uncertainties_that_are_not_numbers_fail(said) -> None:
+def test_non_finite_points_and_uncertainties_fail(said) -> None:
     expected = np.full((4, 3, 3), 0.5, np.float32)
     assert difference(Constant(*said), probe_crops(4, (32, 48, 3)), expected).greatest_px == np.inf
 
 
-def test_differences_count_in_pixels_of_the_crop() -> None:
-    """The crop is 48 wide and 32 high; of an uncertainty the unit is its longer side."""
+def test_differences_are_in_pixels_of_the_crop() -> None:
+    """The crop is 48 wide and 32 high; uncertainties are relative to its longer side."""
     crops = probe_crops(4, (32, 48, 3))
     small = 0.01  # an uncertainty of half a pixel
     for off, pixels in (((0.25, 0, 0), 12), ((0, 0.25, 0), 8), ((0, 0, 0.005), 0.24)):
@@ -271,7 +271,7 @@ def test_differences_count_in_pixels_of_the_crop() -> None:
         assert found.mean_px == pytest.approx(pixels / 3, rel=1e-5)  # of x, y and uncertainty
 
 
-def test_of_a_great_uncertainty_the_share_of_itself_counts() -> None:
+def test_large_uncertainties_are_compared_relatively() -> None:
     expected = np.full((4, 3, 3), (0.5, 0.5, 2.0), np.float32)  # 96 pixels
     found = difference(Constant(0.5, 2.02), probe_crops(4, (32, 48, 3)), expected)
     assert found.greatest_px == pytest.approx(0.01, rel=1e-4)
@@ -290,7 +290,7 @@ def shifted(kind: Kind) -> Kind:
     return dataclasses.replace(kind, write=write)
 
 
-def test_good_files_stay_and_the_refused_one_is_named(sources, tmp_path, monkeypatch, capsys) -> None:
+def test_accepted_files_are_kept_and_the_refused_one_is_named(sources, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setitem(FORMATS["tflite"], "fp16", shifted(FORMATS["tflite"]["fp16"]))
     arguments = [str(sources["compact"]), "--out", str(tmp_path / "e"), "--formats", "tflite,onnx"]
     assert run_command(export.main, [*arguments, "--quantize", "none,fp16"]) == 3
@@ -304,7 +304,7 @@ def test_good_files_stay_and_the_refused_one_is_named(sources, tmp_path, monkeyp
     assert re.search(r"small_fp16\.tflite: .*at most 0\.2 pixels.*received \d+.*--tolerance-px", reason)
 
 
-def test_a_writer_that_fails_costs_its_own_file_alone(sources, tmp_path, monkeypatch) -> None:
+def test_a_failing_writer_does_not_affect_other_files(sources, tmp_path, monkeypatch) -> None:
     def fail(source: Source, path: Path) -> None:
         path.write_bytes(b"half a file")
         raise KpdetectError(f"{path.name}: an op without a kernel")
@@ -316,7 +316,7 @@ def test_a_writer_that_fails_costs_its_own_file_alone(sources, tmp_path, monkeyp
     assert {file.name for file in (tmp_path / "e").iterdir()} == {"model.weights.h5", "small.tflite", "spec.json"}
 
 
-def test_files_carry_the_name_of_the_run_or_one_that_is_given(sources, tmp_path) -> None:
+def test_files_have_the_name_of_the_run_or_a_given_one(sources, tmp_path) -> None:
     run = shutil.copytree(sources["imm-nose"], tmp_path / "my run")
     (run / "run.json").write_text("{}")
     assert "my_run.keras" in export_model(run, tmp_path / "a", ("keras",)).files
@@ -327,8 +327,8 @@ def test_files_carry_the_name_of_the_run_or_one_that_is_given(sources, tmp_path)
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a small disk, which needs root")
 @pytest.mark.parametrize("kilobytes", [700, 3000])
-def test_a_full_disk_is_one_line_and_the_older_export_stays(sources, tmp_path, kilobytes) -> None:
-    """The smaller disk has no room for the weights, the larger none for the first file."""
+def test_a_full_disk_is_a_one_line_error_and_the_older_export_is_kept(sources, tmp_path, kilobytes) -> None:
+    """The smaller disk is full at the weights, the larger at the first file."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
@@ -368,7 +368,7 @@ def test_a_wrong_option_is_one_line_and_writes_nothing(sources, tmp_path, capsys
     assert not (tmp_path / "e").exists()
 
 
-def test_a_wrong_model_is_told_before_tensorflow_starts(tmp_path, exports, capsys) -> None:
+def test_a_wrong_model_is_an_error_before_tensorflow_starts(tmp_path, exports, capsys) -> None:
     for model in ("absent", exports["imm-nose"] / "small.tflite"):
         assert run_command(export.main, [str(model), "--out", str(tmp_path / "e")]) == 2
         err = capsys.readouterr().err
@@ -376,7 +376,7 @@ def test_a_wrong_model_is_told_before_tensorflow_starts(tmp_path, exports, capsy
         assert len(err.splitlines()) == 1
 
 
-def test_an_out_that_holds_something_is_kept(sources, tmp_path) -> None:
+def test_a_folder_with_other_files_is_kept(sources, tmp_path) -> None:
     source = sources["imm-nose"]
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").write_text("a picture")
@@ -390,7 +390,7 @@ def test_an_out_that_holds_something_is_kept(sources, tmp_path) -> None:
         export_model(source, tmp_path / "photos" / "me.jpg")
 
 
-def test_a_bundle_runs_what_it_was_told_first(sources, tmp_path) -> None:
+def test_a_bundle_runs_the_format_that_was_listed_first(sources, tmp_path) -> None:
     first = Quantization(("fp16", "none", "fp16"))
     spec = export_model(sources["imm-nose"], tmp_path / "e", ("onnx", "tflite"), quantization=first)
     files = [f"small{way}.{kind}" for kind in ("tflite", "onnx") for way in ("_fp16", "")]
@@ -398,7 +398,7 @@ def test_a_bundle_runs_what_it_was_told_first(sources, tmp_path) -> None:
     assert runtime.load(tmp_path / "e").path.name == "small_fp16.tflite"
 
 
-def test_what_others_put_beside_an_export_stays(sources, tmp_path) -> None:
+def test_other_files_beside_an_export_are_kept(sources, tmp_path) -> None:
     out = tmp_path / "e"
     export_model(sources["imm-nose"], out, ("tflite", "keras"))
     (out / "README.md").write_text("the model card")
@@ -410,14 +410,14 @@ def test_what_others_put_beside_an_export_stays(sources, tmp_path) -> None:
     assert (out / "README.md").read_text() == "the model card"
 
 
-def test_an_empty_out_is_used(sources, tmp_path) -> None:
+def test_an_empty_output_folder_is_used(sources, tmp_path) -> None:
     (tmp_path / "e").mkdir()
     export_model(sources["imm-nose"], tmp_path / "e", ("keras",))
     assert (tmp_path / "e" / "small.keras").is_file()
 
 
 @pytest.mark.parametrize("package", ["tensorflow", "tf2onnx"])
-def test_a_missing_package_names_its_install_line(sources, tmp_path, monkeypatch, package) -> None:
+def test_a_missing_package_names_its_install_command(sources, tmp_path, monkeypatch, package) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=mentions(package, "pip install", "[train]")):
         export_model(sources["imm-nose"], tmp_path / "e")
@@ -426,7 +426,7 @@ def test_a_missing_package_names_its_install_line(sources, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("count", [1, 2, 3, 32])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_probes_are_many_and_always_the_same(count, channels) -> None:
+def test_probes_are_distinct_and_reproducible(count, channels) -> None:
     crops = probe_crops(count, (24, 40, channels))
     assert crops.shape == (count, 24, 40, channels)
     np.testing.assert_array_equal(crops, probe_crops(count, (24, 40, channels)))
