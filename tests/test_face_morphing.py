@@ -65,7 +65,7 @@ def test_keypoints_are_at_the_warped_features() -> None:
         assert np.linalg.norm(found - points, axis=1).max() < 0.7
 
 
-def test_the_first_face_alone_is_its_own_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_morphing_with_the_first_face_only_keeps_its_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kpdetect.data.face_morphing.SHAPE_RANGE", (0.0, 0.0))
     monkeypatch.setattr("kpdetect.data.face_morphing.FIRST_ONLY_SHARE", 1.0)
     given = people_of_dots()
@@ -125,7 +125,7 @@ def test_the_texture_of_the_second_face_is_inside_the_face_only(monkeypatch: pyt
     given = dataclasses.replace(people_of_dots(), read={"first": lying, "other": upright}.__getitem__)
 
     def seen(own_share: float) -> tuple[bool, npt.NDArray[np.int64]]:
-        """Whether the stripes inside the face are horizontal, and the top rows of the picture."""
+        """Whether the stripes inside the face are horizontal, and the top rows of the image."""
         monkeypatch.setattr("kpdetect.data.face_morphing.FIRST_ONLY_SHARE", own_share)
         monkeypatch.setattr("kpdetect.data.face_morphing.OTHER_ONLY_SHARE", 1 - own_share)
         faces = morphed_faces(given, 1)

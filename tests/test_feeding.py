@@ -70,7 +70,7 @@ def test_transforms_of_amount_zero_are_left_out(capsys) -> None:
 
 
 def cache_of(keypoints: list[list[list[float]]], extent_hw: tuple[int, int], visible: list[list[bool]]) -> FaceCache:
-    """Faces on canvases of one extent, without pictures."""
+    """A cache of faces of equal canvas size, without images."""
     count = len(keypoints)
     return FaceCache(
         images=np.zeros((count, *extent_hw, 1), np.uint8),
@@ -82,16 +82,16 @@ def cache_of(keypoints: list[list[list[float]]], extent_hw: tuple[int, int], vis
     )
 
 
-def test_the_mean_target_of_random_crops_is_that_of_their_mean_place() -> None:
+def test_the_mean_target_of_random_crops_is_that_of_their_mean_position() -> None:
     recipe = dataclasses.replace(naimish(), augmentation=Augmentation())
-    # 250 x 324: random crops of 224 begin at 0 to 26 and at 0 to 100, at 13 and 50 on average.
+    # 250 x 324: random crops of 224 begin at 0 to 26 and at 0 to 100, on average at 13 and 50.
     cache = cache_of([[[100, 60], [5, 5]], [[110, 80], [5, 5]]], (250, 324), [[True, False], [True, False]])
     points = mean_target(cache, recipe, user_schema(["nose", "unseen"]))
     np.testing.assert_allclose(points[0], [(105 - 50 + 0.5) / 224, (70 - 13 + 0.5) / 224], atol=1e-6)
     np.testing.assert_array_equal(points[1], [0.5, 0.5])
 
 
-def test_mirrored_crops_count_half_of_the_mean_target() -> None:
+def test_mirrored_crops_are_half_of_the_mean_target() -> None:
     faces = load("synthetic:6")
     cache = build_cache(faces, framing_of(naimish()), 1)
     swap = list(faces.schema.flip_permutation or ())

@@ -44,11 +44,11 @@ def test_printable_text_can_be_printed_and_has_no_control_character(text, data):
 
 
 @pytest.mark.parametrize("text", ["photo 1.jpg", "Grüße.png", "写真.jpg", "👩\u200d👧.png", "שלום"])
-def test_ordinary_names_stay(text):
+def test_ordinary_names_are_unchanged(text):
     assert printable(text) == text
 
 
-def test_predict_writes_and_prints_all_of_them(photographs, tmp_path, capsys):
+def test_predict_writes_and_prints_such_names(photographs, tmp_path, capsys):
     words = ["--json", "o.json", "--csv", "o.csv", "--draw", "drawings", "--crop-faces", "chips"]
     words = [word if word.startswith("--") else str(tmp_path / word) for word in words]
     assert run_command(predict.main, [str(photographs), *words]) == 0
@@ -58,7 +58,7 @@ def test_predict_writes_and_prints_all_of_them(photographs, tmp_path, capsys):
     assert lines_with(captured.out, r"red\x1b[31m\x0aline.png", "1 face")
     assert lines_with(captured.err, "warning", str(tmp_path / "o.csv"), "1", r"caf\xe9.png")
     reports = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))
-    assert all(os.path.exists(report["image"]) for report in reports)  # JSON has the name itself
+    assert all(os.path.exists(report["image"]) for report in reports)  # JSON contains the original name
     with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
         names = {row["image"] for row in csv.DictReader(file)}
     assert names == {f"photographs/{name}" for name in ("plain.png", CONTROL, r"caf\xe9.png")}
@@ -99,8 +99,8 @@ def test_label_lists_a_name_that_is_not_utf8_and_labels_the_rest(photographs, tm
     assert "UTF-8" in bad["reason"]
 
 
-def test_videos_that_opencv_cannot_open_are_one_line(tmp_path, capsys):
-    """Instead of a crash of the process."""
+def test_videos_that_opencv_cannot_open_are_one_line_errors(tmp_path, capsys):
+    """OpenCV would end the process."""
     clip = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     clip.write_bytes(b"any")
     assert run_command(track.main, [str(clip)]) == 2

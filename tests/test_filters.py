@@ -41,12 +41,12 @@ PLAIN = (128, 120, 112)
 
 
 def plain(height: int = 300, width: int = 300) -> np.ndarray:
-    """A photograph of one colour; on a grey one, filters would be grey."""
+    """A photograph of one colour; not grey, because filters are grey on grey photographs."""
     return np.full((height, width, 3), PLAIN, np.uint8)
 
 
 def turned_face(yaw_deg: float, width: float = 100.0, center: tuple[float, float] = (200.0, 240.0)) -> Face:
-    """The mean face of `mean_face`'s size, turned in space."""
+    """The mean face at the size of `mean_face`, rotated in 3D."""
     mean = face_shape().mean
     points = turn_head(mean, Pose(yaw_deg, 0.0, 0.0, 0.5, (0.5, 0.5)))[0]
     return face_of(points * np.float32(width / np.ptp(mean[:, 0])) + np.float32(center))
@@ -68,31 +68,31 @@ def red_square(opacity: int = 255) -> np.ndarray:
 
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("angle_deg", [-75.0, 20.0, 90.0, 180.0])
-def test_a_filter_on_a_turned_face_is_the_turned_filter(name: str, angle_deg: float) -> None:
+def test_filters_rotate_with_the_face(name: str, angle_deg: float) -> None:
     image, face = plain(400, 400), mean_face(100.0, (200.0, 240.0))  # with room for the whole hat
     turn = rotation(angle_deg, (200.0, 200.0))
     upright = apply_filters(image, [face], [name])
     turned = apply_filters(image, [face_of(apply_matrix(turn, face.keypoints))], [name])
     expected = cv2.warpAffine(upright, turn[:2], (400, 400), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    inside = np.hypot(*(np.indices((400, 400)) - 199.5)) < 190  # elsewhere the upright picture has been cut off
+    inside = np.hypot(*(np.indices((400, 400)) - 199.5)) < 190  # the upright image is cut off outside of this
     difference = np.abs(turned.astype(int) - expected).max(axis=2)[inside]
     assert (upright != image).any()
     assert difference.mean() < 1.0
-    assert np.percentile(difference, 98) < 20  # thin lines are resampled once here and twice there
+    assert np.percentile(difference, 98) < 20  # thin lines are resampled once in one image and twice in the other
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_quarter_turns_are_exact_but_for_rounding(name: str) -> None:
+def test_quarter_turns_are_exact_except_for_rounding(name: str) -> None:
     image, face = plain(400, 400), mean_face(90.0, (199.5, 219.5))
     turn = rotation(90, (199.5, 199.5))
     turned = apply_filters(image, [face_of(apply_matrix(turn, face.keypoints))], [name])
     difference = np.abs(turned.astype(int) - np.rot90(apply_filters(image, [face], [name]), -1))
     assert difference.mean() < 0.2
-    assert difference.max() <= 12  # OpenCV's warp knows 32nds of a pixel
+    assert difference.max() <= 12  # OpenCV's warp rounds positions to 1/32 pixel
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_greater_face_has_a_greater_filter(name: str) -> None:
+def test_the_filter_scales_with_the_face(name: str) -> None:
     face = mean_face(50.0, (75.0, 90.0))
     twice = face_of(apply_matrix(scaling(2.0), face.keypoints))
     small = apply_filters(plain(150, 150), [face], [name])
@@ -102,7 +102,7 @@ def test_a_greater_face_has_a_greater_filter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_nothing_changes_outside_the_filters_own_region(name: str) -> None:
+def test_pixels_outside_the_filters_region_are_unchanged(name: str) -> None:
     image, face, one = noise(), mean_face(60.0), load_filter(name)
     changed = (apply_filters(image, [face], [one]) != image).any(axis=2)
     matrix = one.matrix(face.keypoints, IBUG68)
@@ -115,7 +115,7 @@ def test_nothing_changes_outside_the_filters_own_region(name: str) -> None:
     assert not changed[region == 0].any()
 
 
-def test_the_picture_that_was_given_is_not_painted_on() -> None:
+def test_the_input_image_is_not_modified() -> None:
     image = noise()
     before = image.copy()
     assert (apply_filters(image, [mean_face()], SHIPPED) != before).any()
@@ -125,13 +125,13 @@ def test_the_picture_that_was_given_is_not_painted_on() -> None:
 
 
 @pytest.mark.parametrize("warp", WARPS)
-def test_what_is_fully_transparent_changes_nothing(warp: str) -> None:
+def test_transparent_filters_change_nothing(warp: str) -> None:
     image = noise()
     clear = Filter.of("clear", red_square(opacity=0), FOUR_ANCHORS, warp)
     np.testing.assert_array_equal(apply_filters(image, [mean_face()], [clear]), image)
 
 
-def test_opaque_covers_and_half_opaque_is_the_mean() -> None:
+def test_opaque_pixels_replace_and_half_opaque_pixels_average() -> None:
     face = mean_face()
     for opacity, expected in ((255, (255, 0, 0)), (128, (192, 60, 56))):
         one = Filter.of("square", red_square(opacity), ANCHORS)
@@ -142,30 +142,32 @@ def test_opaque_covers_and_half_opaque_is_the_mean() -> None:
 
 
 @pytest.mark.parametrize("shift", [(-150, 0), (140, 0), (0, -170), (0, 120), (-140, -160)])
-def test_clipping_at_the_border_is_cutting_the_whole_picture(shift: tuple[int, int]) -> None:
-    # Where the top is cut, a hat is made shorter instead.
+def test_clipping_at_the_border_equals_cropping_the_result(shift: tuple[int, int]) -> None:
+    # At the top border, a hat is shortened instead of cut.
     filters = SHIPPED if shift[1] >= 0 else ["sunglasses", "moustache"]
     image, face = noise(700, 700), mean_face(100.0, (350.0, 380.0))
     whole = apply_filters(image, [face], filters)
     x, y = 200 - shift[0], 120 - shift[1]
     moved = face_of(apply_matrix(translation(-x, -y), face.keypoints))
     cut = apply_filters(image[y : y + 300, x : x + 300], [moved], filters)
-    np.testing.assert_allclose(cut.astype(int), whole[y : y + 300, x : x + 300], atol=8)  # 32nds of a pixel again
+    np.testing.assert_allclose(
+        cut.astype(int), whole[y : y + 300, x : x + 300], atol=8
+    )  # positions are rounded to 1/32 pixel
 
 
 class TestSunglasses:
     def arms(self, yaw_deg: float) -> tuple[int, int]:
-        """How far the arms reach beyond the frame, in pixels at the left and right of the picture."""
+        """The extent of the arms beyond the frame in pixels, at the left and right of the image."""
         face, frame = turned_face(yaw_deg), replace(load_filter("sunglasses"), arms=())
         with_arms, without = (
             np.flatnonzero(changed_by(plain(400, 400), face, one).any(axis=0)) for one in ("sunglasses", frame)
         )
         return without[0] - with_arms[0], with_arms[-1] - without[-1]
 
-    def test_arms_follow_the_turn_of_the_head(self) -> None:
+    def test_arms_follow_the_yaw_of_the_head(self) -> None:
         left, right = self.arms(0.0)
         assert left == right == 0  # behind the frame
-        near, far = self.arms(35.0)  # the nose points to the right: the arm at the left comes into view
+        near, far = self.arms(35.0)  # the nose points to the right: the left arm is visible
         assert near > left + 10
         assert far == 0
         assert self.arms(-35.0) == pytest.approx((far, near), abs=1)
@@ -190,7 +192,7 @@ class TestSunglasses:
 
 class TestMoustache:
     @pytest.mark.parametrize("yaw_deg", [-50, -25, 0, 25, 50])
-    def test_it_stays_within_the_jaw(self, yaw_deg: float) -> None:
+    def test_the_moustache_stays_within_the_jaw(self, yaw_deg: float) -> None:
         face = turned_face(yaw_deg)
         outline = np.rint(face.keypoints[[*range(17), *range(26, 16, -1)]]).astype(np.int32)
         inside = cv2.fillPoly(np.zeros((400, 400), np.uint8), [outline], 1)
@@ -199,7 +201,7 @@ class TestMoustache:
         assert changed.any()
         assert not (changed & (inside == 0)).any()
 
-    def test_a_frontal_face_has_nearly_all_of_it(self) -> None:
+    def test_a_frontal_face_has_most_of_the_moustache(self) -> None:
         free = replace(load_filter("moustache"), inside=None)
         widths = []
         for yaw_deg, one in ((0.0, free), (0.0, "moustache"), (50.0, "moustache")):
@@ -210,25 +212,25 @@ class TestMoustache:
 
 
 class TestHat:
-    def test_it_turns_about_the_head_and_not_about_the_face(self) -> None:
+    def test_the_hat_follows_the_yaw_of_the_head(self) -> None:
         offsets = []
         for yaw_deg in (-40.0, 0.0, 40.0):
             face = turned_face(yaw_deg)
             columns = np.flatnonzero(changed_by(plain(400, 400), face, "hat").any(axis=0))
             offsets.append((columns[0] + columns[-1]) / 2 - face.point("nose_bridge_1")[0])
-        assert offsets[0] > offsets[1] + 15  # the nose points to the left, so the hat is at its right
+        assert offsets[0] > offsets[1] + 15  # the nose points to the left, so the hat is to its right
         assert offsets[2] < offsets[1] - 15
 
-    def test_it_is_made_shorter_where_the_photograph_ends(self) -> None:
+    def test_the_hat_is_shortened_at_the_top_of_the_photograph(self) -> None:
         image, tall = plain(400, 400), mean_face(100.0, (200.0, 260.0))
         low = apply_filters(image, [mean_face(100.0, (200.0, 160.0))], ["hat"])
         rows = np.flatnonzero((apply_filters(image, [tall], ["hat"]) != image).any(axis=(1, 2)))
         cut_rows = np.flatnonzero((low != image).any(axis=(1, 2)))
-        assert rows[-1] - cut_rows[-1] == 100  # the brim keeps its place on the head
+        assert rows[-1] - cut_rows[-1] == 100  # the brim does not move
         assert 0 <= cut_rows[0] <= 6
         assert len(cut_rows) < len(rows) - 10
 
-    def test_there_is_a_least_height(self) -> None:
+    def test_the_hat_has_a_minimum_height(self) -> None:
         image = plain(400, 400)
         changed = changed_by(image, mean_face(100.0, (200.0, 120.0)), "hat")
         assert changed[0].any()
@@ -244,20 +246,20 @@ def test_on_a_grey_photograph_filters_are_grey() -> None:
     assert np.ptp(apply_filters(tinted, [mean_face()], SHIPPED)[140:160, 140:160].astype(int), axis=2).max() > 5
 
 
-def test_a_face_beyond_the_border_leaves_the_photograph() -> None:
+def test_a_face_beyond_the_border_leaves_the_photograph_unchanged() -> None:
     image = noise()
     for center in ((-900.0, 100.0), (100.0, 2000.0), (1e7, -1e7)):
         np.testing.assert_array_equal(apply_filters(image, [mean_face(80.0, center)], SHIPPED), image)
 
 
-def test_faces_of_no_extent_or_not_finite_are_left_alone() -> None:
+def test_degenerate_and_non_finite_faces_have_no_filters() -> None:
     image = noise()
     flat = face_of(np.full((68, 2), 50.0, np.float32))
     nowhere = Face(np.full((68, 2), np.nan, np.float32), IBUG68)
     np.testing.assert_array_equal(apply_filters(image, [flat, nowhere], SHIPPED), image)
 
 
-def test_several_faces_each_wear_theirs() -> None:
+def test_several_faces_have_filters() -> None:
     image = noise(300, 600)
     left, right = mean_face(70.0, (150.0, 180.0)), mean_face(50.0, (450.0, 180.0))
     both = apply_filters(image, [left, right], SHIPPED)
@@ -266,7 +268,7 @@ def test_several_faces_each_wear_theirs() -> None:
     np.testing.assert_array_equal(both, apply_filters(image, [right, left], SHIPPED))
 
 
-def test_nearer_faces_lie_over_those_behind() -> None:
+def test_larger_faces_are_drawn_last() -> None:
     near, far = mean_face(100.0), mean_face(50.0)
     red = Filter.of("red", red_square(), ANCHORS)
     for faces in ([near, far], [far, near]):
@@ -274,7 +276,7 @@ def test_nearer_faces_lie_over_those_behind() -> None:
 
 
 @pytest.mark.parametrize("warp", WARPS)
-def test_each_warp_lays_anchors_on_the_points_where_it_can(warp: str) -> None:
+def test_each_warp_maps_anchors_to_the_points_if_possible(warp: str) -> None:
     face = face_of(apply_matrix(rotation(25, (150, 150)), mean_face().keypoints))
     anchors = {name: tuple(face.point(name) * 0.5 + 7) for name in FOUR_ANCHORS}
     matrix = Filter.of("own", red_square(), anchors, warp).matrix(face.keypoints, IBUG68)
@@ -282,29 +284,29 @@ def test_each_warp_lays_anchors_on_the_points_where_it_can(warp: str) -> None:
     np.testing.assert_allclose(project(matrix, list(anchors.values())), [face.point(n) for n in anchors], atol=1e-2)
 
 
-def test_a_perspective_warp_finds_the_perspective() -> None:
+def test_a_perspective_warp_recovers_a_homography() -> None:
     truth = np.array([[1.2, 0.1, 5], [-0.2, 0.9, 3], [0.002, -0.001, 1]])
     places = np.random.default_rng(0).uniform(0, 80, (7, 2))
     found = fit_perspective(places, project(truth, places).astype(np.float64), np.ones(7))
     np.testing.assert_allclose(found, truth, atol=1e-4)
 
 
-def test_points_no_head_could_have_fall_back_to_a_flat_warp() -> None:
+def test_implausible_points_use_a_warp_without_depth() -> None:
     points = mean_face().keypoints.copy()
-    points[[48, 54]] = points[[36, 45]].mean(axis=0) + np.float32([[-1, 40], [1, 40]])  # a mouth of two pixels
+    points[[48, 54]] = points[[36, 45]].mean(axis=0) + np.float32([[-1, 40], [1, 40]])  # the mouth is two pixels wide
     matrix = Filter.of("own", red_square(), FOUR_ANCHORS, "perspective").matrix(points, IBUG68)
     assert matrix is not None
     np.testing.assert_array_equal(matrix[2], (0, 0, 1))
 
 
-def test_the_scheme_of_58_points_holds_them_and_others_are_told() -> None:
+def test_imm58_has_the_anchors_and_other_schemes_are_errors() -> None:
     for name in SHIPPED:
         assert len(load_filter(name).check_scheme(IMM58)) >= 3
         with pytest.raises(KpdetectError, match=mentions(name, "user", "0")):
             load_filter(name).check_scheme(user_schema(["nose", "ear"]))
 
 
-def test_each_picture_that_ships_is_small_and_512_wide() -> None:
+def test_packaged_filter_images_are_small_and_512_pixels_wide() -> None:
     for name in SHIPPED:
         file = PACKAGE / "filters" / "pictures" / f"{name}.png"
         assert file.stat().st_size < 100_000
@@ -318,15 +320,15 @@ def write_filter(folder: Path, description: object, picture: np.ndarray | None =
     return folder / "crown.json"
 
 
-def test_a_users_own_filter_is_worn(tmp_path: Path) -> None:
-    picture = red_square()[..., [2, 1, 0, 3]]  # as OpenCV writes it
+def test_a_custom_filter_is_applied(tmp_path: Path) -> None:
+    picture = red_square()[..., [2, 1, 0, 3]]  # as written by OpenCV
     file = write_filter(tmp_path, {"picture": "crown.png", "anchors": ANCHORS}, picture)
     own = apply_filters(plain(), [mean_face()], [str(file)])
     expected = apply_filters(plain(), [mean_face()], [Filter.of("crown", red_square(), ANCHORS)])
     np.testing.assert_array_equal(own, expected)
 
 
-def test_optional_fields_of_a_users_own_filter_are_read(tmp_path: Path) -> None:
+def test_optional_fields_of_a_custom_filter_are_read(tmp_path: Path) -> None:
     arm = {"picture": "crown.png", "hinge": [1, 2], "end": "chin", "width": 9}
     optional = {"depth": 0.5, "shorten": [3, 40], "inside": {"group": "jaw", "middle": 40}, "arms": [arm]}
     one = load_filter(write_filter(tmp_path, {"picture": "crown.png", "anchors": ANCHORS, **optional}))
@@ -335,7 +337,7 @@ def test_optional_fields_of_a_users_own_filter_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", [{"depth": "far"}, {"shorten": [1]}, {"inside": "jaw"}, {"arms": [{"end": "chin"}]}])
-def test_a_bad_optional_field_is_one_line_with_the_file(tmp_path: Path, field: dict[str, object]) -> None:
+def test_an_invalid_optional_field_is_a_one_line_error_with_the_file(tmp_path: Path, field: dict[str, object]) -> None:
     file = write_filter(tmp_path, {"picture": "crown.png", "anchors": ANCHORS, **field})
     with pytest.raises(KpdetectError) as caught:
         load_filter(file)
@@ -358,7 +360,7 @@ def test_a_bad_optional_field_is_one_line_with_the_file(tmp_path: Path, field: d
         ({"picture": "crown.png", "anchors": {"nose_tip": [1, 2, 0]}}, ["nose_tip", "0", "[1, 2, 0]"]),
     ],
 )
-def test_a_bad_filter_is_told_in_one_line(tmp_path: Path, description: object, parts: list[str]) -> None:
+def test_an_invalid_filter_is_a_one_line_error(tmp_path: Path, description: object, parts: list[str]) -> None:
     file = write_filter(tmp_path, description)
     with pytest.raises(KpdetectError) as caught:
         load_filter(file)
@@ -366,7 +368,7 @@ def test_a_bad_filter_is_told_in_one_line(tmp_path: Path, description: object, p
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_without_transparency_and_broken_json_are_told(tmp_path: Path) -> None:
+def test_images_without_alpha_and_invalid_json_are_errors(tmp_path: Path) -> None:
     file = write_filter(tmp_path, {"picture": "crown.png", "anchors": ANCHORS}, red_square()[..., :3])
     with pytest.raises(KpdetectError, match=mentions("crown.png", "RGBA")):
         load_filter(file)
@@ -377,7 +379,7 @@ def test_a_picture_without_transparency_and_broken_json_are_told(tmp_path: Path)
         load_filter(tmp_path / "none.json")
 
 
-def test_a_misspelt_point_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_point_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_filter(tmp_path, {"picture": "crown.png", "anchors": {**ANCHORS, "nose_tipp": [40, 50]}})
     make_draw(["hat", str(file)], False, IBUG68)
     error = capsys.readouterr().err
@@ -385,13 +387,13 @@ def test_a_misspelt_point_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert error.count("\n") == 1
 
 
-def test_a_wrong_name_is_told_with_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(KpdetectError, match=mentions("sunglases", "sunglasses")):
         apply_filters(plain(), [mean_face()], ["sunglases"])
 
 
 class TestCommand:
-    def test_filters_are_drawn_and_points_only_when_asked(self, tmp_path: Path) -> None:
+    def test_filters_are_drawn_and_points_only_on_request(self, tmp_path: Path) -> None:
         photo, filtered, marked = (tmp_path / name for name in ("photo.png", "filtered.png", "marked.png"))
         write_image(photo, noise())
         spec, names = f"csv:{self.labelled(photo)}", ["hat", "sunglasses"]
@@ -419,15 +421,15 @@ class TestCommand:
             (["--draw", "x.png", "--draw-points"], ["--draw-points", "--filter"]),
         ],
     )
-    def test_mistakes_are_told_before_any_work(self, words: list[str], parts: list[str]) -> None:
+    def test_wrong_options_are_errors_before_prediction(self, words: list[str], parts: list[str]) -> None:
         with pytest.raises(KpdetectError, match=mentions(*parts)):
             predict.main(["photo.png", *words])
 
 
-def test_on_a_real_photograph_every_face_wears_them(shared_data: Path) -> None:
+def test_every_face_of_a_real_photograph_has_filters(shared_data: Path) -> None:
     image = read_image(shared_data / "photos" / "obamas.jpg")
     faces = predict.Predictor()(image)
     worn = apply_filters(image, faces, ["sunglasses"])
     for face in faces:
         x, y = face["left_eye"].mean(axis=0).astype(int)
-        assert worn[y - 2 : y + 3, x - 2 : x + 3].mean() < 100  # behind dark glass
+        assert worn[y - 2 : y + 3, x - 2 : x + 3].mean() < 100  # covered by dark glasses

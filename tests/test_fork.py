@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def status_of(child: int, seconds: float) -> int | str:
-    """The exit status of a child, or ``hangs``, and then it is killed."""
+    """The exit status of a child, or ``hangs`` if it does not end and is killed."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -36,7 +36,7 @@ def status_of(child: int, seconds: float) -> int | str:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS has libraries that do not work after a fork")
 @pytest.mark.parametrize("threads", [1, 2])
-def test_children_predict_what_the_parent_does(threads):
+def test_children_predict_the_same_as_the_parent(threads):
     faces = load("synthetic:1")
     photo = np.asarray(cv2.resize(faces.read(faces.paths[0]), (640, 640)), np.uint8)
     predictor = Predictor(threads=threads)
@@ -68,12 +68,12 @@ def test_children_predict_what_the_parent_does(threads):
         for worker in workers:
             worker.join()
     assert statuses == [0] * 6
-    (after,) = predictor(photo)  # the parent goes on
+    (after,) = predictor(photo)  # the parent continues to predict
     np.testing.assert_allclose(after.keypoints, expected.keypoints, atol=1e-3)
 
 
 class Locked:
-    """Holds a lock, as another thread may at the moment of a fork."""
+    """Holds a lock, like another thread at the time of a fork."""
 
     def __init__(self) -> None:
         self.renew()
@@ -83,7 +83,7 @@ class Locked:
         self.lock = threading.Lock()
 
 
-def test_locks_are_new_in_the_child_and_objects_may_go():
+def test_locks_are_new_in_the_child_and_objects_can_be_collected():
     kept, gone = Locked(), Locked()
     del gone
     kept.lock.acquire()

@@ -1,4 +1,4 @@
-"""Tests of the label formats of other tools: pixel conventions, round trips and errors that name the place."""
+"""Label formats of other tools: pixel conventions, round trips and errors with positions."""
 
 import dataclasses
 import json
@@ -108,7 +108,7 @@ class TestCoco:
             {"bbox": [1, 2]},
         ],
     )
-    def test_a_bad_annotation_is_named_and_can_be_skipped(self, folder, change):
+    def test_an_invalid_annotation_is_named_and_can_be_skipped(self, folder, change):
         good = json.loads(coco())["annotations"][0]
         file = put(folder, "faces/c.json", coco(annotations=[good, good | {"id": 77} | change]))
         (found,) = problems_of(f"coco:{file}")
@@ -130,7 +130,7 @@ class TestCoco:
             (coco(categories=[{"id": 2, "keypoints": ["a", "b", "c"], "skeleton": [[1, 9]]}]), "outside 0..2"),
         ],
     )
-    def test_what_is_no_coco(self, folder, text, part):
+    def test_files_that_are_no_coco_are_errors(self, folder, text, part):
         with pytest.raises(KpdetectError, match=r"c\.json|scheme") as caught:
             load(f"coco:{put(folder, 'faces/c.json', text)}")
         assert part in str(caught.value)
@@ -164,7 +164,7 @@ class TestYolo:
         assert faces.schema.flip_permutation == (1, 0, 2)
         assert faces.schema.point_names == ("p0", "p1", "p2")
 
-    def test_names_and_two_numbers_a_point(self, folder):
+    def test_names_and_two_values_per_point(self, folder):
         line = "0 0.5 0.5 0.4 0.6 0.5 0.5 0.25 0.1 0 0"
         file = self.data(folder, "kpt_names: {0: [left_eye, right_eye, nose]}", line, "[3, 2]")
         faces = load(f"yolo:{file}")
@@ -180,7 +180,7 @@ class TestYolo:
     @pytest.mark.parametrize(
         "line", ["0 0.5 0.5", "0 0.5 0.5 0.4 0.6 x 0.5 2 0.25 0.1 1 0 0 0", "0 60 50 40 60 60 50 2 30 10 2 50 20 2"]
     )
-    def test_a_bad_line_is_named(self, folder, line):
+    def test_an_invalid_line_is_named(self, folder, line):
         (found,) = problems_of(f"yolo:{self.data(folder, line=line)}")
         assert found.startswith(f"{folder}/labels/train/a.txt:1: ")
 
@@ -198,7 +198,7 @@ class TestYolo:
             "- 1",
         ],
     )
-    def test_what_is_no_data_set(self, folder, text, monkeypatch):
+    def test_files_that_are_no_data_set_are_errors(self, folder, text, monkeypatch):
         monkeypatch.chdir(folder)
         with pytest.raises(KpdetectError):
             load(f"yolo:{put(folder, 'data.yaml', text)}")
@@ -222,7 +222,7 @@ class TestCvat:
         assert faces.keypoints[1, :2].tolist() == [[70, 30], [40, 31]]
         assert faces.visible.tolist() == [[True, True, False]] * 2
 
-    def test_points_of_one_shape(self, folder):
+    def test_points_of_one_points_element(self, folder):
         faces = load(f"cvat:{self.xml(folder, self.shape('face', '70.5,30.5;40.5,31.5;56,50.75'))}")
         assert faces.keypoints[0].tolist() == POINTS
         assert faces.schema.point_names == ("p0", "p1", "p2")
@@ -240,7 +240,7 @@ class TestCvat:
     @pytest.mark.parametrize(
         "shape", ["<skeleton label='face'><points label='left_eye' points='x,y'/></skeleton>", SKELETON]
     )
-    def test_a_bad_face_is_named_with_its_line(self, folder, shape):
+    def test_an_invalid_face_is_named_with_its_line(self, folder, shape):
         file = self.xml(folder, shape, name="faces/gone.png" if shape == self.SKELETON else "faces/a.png")
         (found,) = problems_of(f"cvat:{file}")
         assert found.startswith(f"{file}:2: ")
@@ -255,7 +255,7 @@ class TestCvat:
             ("<annotations>", "well-formed"),
         ],
     )
-    def test_what_is_no_such_xml(self, folder, text, part):
+    def test_other_xml_is_an_error(self, folder, text, part):
         with pytest.raises(KpdetectError, match=part):
             load(f"cvat:{put(folder, 'cvat.xml', text)}")
 
@@ -290,7 +290,7 @@ class TestLabelme:
             {"label": "left_eye", "points": [[3, 4]], "shape_type": "point"},
         ],
     )
-    def test_bad_shapes_are_named(self, folder, shape):
+    def test_invalid_shapes_are_named(self, folder, shape):
         (found,) = problems_of(self.file(folder, self.point("left_eye", 1, 2), self.point("right_eye", 5, 9), shape))
         assert found.startswith(f"{folder}/faces/a.json: ")
 
@@ -325,7 +325,7 @@ class TestLabelStudio:
         assert faces.keypoints.tolist() == [[[59.5, 49.5], [29.5, 19.5]]]
         assert faces.schema.flip_permutation == (1, 0)
 
-    def test_a_label_twice_is_a_bad_row(self, folder):
+    def test_a_duplicate_label_is_an_error(self, folder):
         task = self.task(left_eye=(50, 50), right_eye=(25, 20))
         task["annotations"][1]["result"] *= 2
         file = put(folder, "faces/export.json", json.dumps([task]))
@@ -359,11 +359,11 @@ class TestKaggle:
     @pytest.mark.parametrize(
         ("old", "new"), [(" 255 ", " 256 "), (" 255 ", " x "), (" 255 ", " "), ("10,20,", "10,,"), ("10,20,", "x,20,")]
     )
-    def test_a_bad_row_is_named(self, folder, old, new):
+    def test_an_invalid_row_is_named(self, folder, old, new):
         file = put(folder, "training.csv", "\n".join([self.HEADER, self.row(), self.row().replace(old, new, 1)]))
         assert problems_of(f"kaggle:{file}")[0].startswith(f"{file}:3: ")
 
-    def test_columns_that_are_missing(self, folder):
+    def test_missing_columns_are_errors(self, folder):
         for header in ("nose_x,nose_y", "nose_x,Image", ""):
             with pytest.raises(KpdetectError, match=r"t\.csv"):
                 read_kaggle(put(folder, "t.csv", header + "\n1,2\n"))
@@ -389,7 +389,7 @@ class TestWflw:
         assert faces.boxes[0].tolist() == [10, 20, 59, 79]
         assert faces.subjects[0] == faces.subjects[1]
 
-    def test_bad_lines_are_named(self, folder):
+    def test_invalid_lines_are_named(self, folder):
         file = put(folder, "list.txt", f"{self.line('faces/a.png')}\n1 2 3\n{self.line('gone.png')}\n")
         assert [problem.split(": ")[0] for problem in problems_of(f"wflw:{file}")] == [f"{file}:2", f"{file}:3"]
 
@@ -415,7 +415,7 @@ class TestMatlab:
         np.testing.assert_allclose(faces.keypoints, np.float32([points.T - 1] * 2), rtol=1e-6)
         assert Path(faces.subjects[0]).name == "AFW_1"
 
-    def test_damage_is_named(self, folder):
+    def test_damaged_files_are_named(self, folder):
         io = pytest.importorskip("scipy.io")
         put(folder, "faces/a.mat", b"MATLAB 5.0" + bytes(200))
         io.savemat(folder / "faces/b.mat", {"pt2d": np.zeros((2, 5))})
@@ -463,7 +463,7 @@ class TestRoundTrips:
         ),
         kind=st.sampled_from(["csv:{}/h.csv", "coco:{}/h.json"]),
     )
-    def test_any_coordinates_are_exact(self, folder, points, kind):
+    def test_all_coordinates_are_exact(self, folder, points, kind):
         frame = two_faces(folder).to_dataframe().iloc[:1].copy()
         frame[[f"{name}_{axis}" for name in NAMES for axis in "xy"]] = np.float32(points).reshape(1, 6)
         faces = Annotations.from_dataframe(frame)
@@ -482,7 +482,7 @@ class TestRoundTrips:
         ),
         kind=st.sampled_from(["csv:{}/n.csv", "coco:{}/n.json", "dlib:{}/n.xml"]),
     )
-    def test_any_names_are_kept(self, folder, names, kind):
+    def test_all_names_are_kept(self, folder, names, kind):
         faces = dataclasses.replace(two_faces(folder), schema=user_schema(names))
         again = load(write(faces, kind.format(folder)))
         assert set(again.schema.point_names) == set(names)
@@ -491,11 +491,11 @@ class TestRoundTrips:
 
     @pytest.mark.parametrize("name", [b"caf\xe9.png", b"a\x1b[2Jb.png", b"two\nlines.png"])
     @pytest.mark.parametrize("kind", ["csv:{}/n.csv", "coco:{}/n.json", "dlib:{}/n.xml", "yolo:{}/y"])
-    def test_odd_file_names(self, folder, name, kind):
+    def test_unusual_file_names(self, folder, name, kind):
         file = folder / os.fsdecode(name)
         file.write_bytes((folder / "faces" / "a.png").read_bytes())
         faces = dataclasses.replace(two_faces(folder), paths=np.array([str(file), str(folder / "faces" / "b.png")]))
-        if "yolo" in kind:  # the name is that of a copy
+        if "yolo" in kind:  # the name of a copy
             assert len(load(write(faces, kind.format(folder)))) == 2
             return
         with pytest.raises(KpdetectError, match="rename the file") as caught:
@@ -511,13 +511,13 @@ class TestRoundTrips:
         assert len(load(f"coco:{folder}/c.json")) == 2
 
     @pytest.mark.parametrize("target", ["cocoo:a.json", "csv:", "a.gif", "coco"])
-    def test_targets_that_are_none(self, folder, target):
+    def test_invalid_targets_are_errors(self, folder, target):
         with pytest.raises(KpdetectError):
             write(two_faces(folder), target)
 
 
 class TestDataframes:
-    def test_there_and_back(self, folder):
+    def test_a_data_frame_round_trips(self, folder):
         pandas = pytest.importorskip("pandas")
         faces = two_faces(folder)
         frame = faces.to_dataframe()
@@ -557,7 +557,7 @@ class TestDataframes:
         with pytest.raises(KpdetectError, match=r"gone\.csv"):
             read_results(folder / "gone.csv")
 
-    def test_relative_paths_and_bad_rows(self, folder):
+    def test_relative_paths_and_invalid_rows(self, folder):
         pandas = pytest.importorskip("pandas")
         frame = pandas.DataFrame({"image": ["faces/a.png", "faces/gone.png"], "a_x": [1, 2], "a_y": [3, 4]})
         with pytest.raises(DataError, match=r"table:1: .*gone\.png"):
@@ -566,7 +566,7 @@ class TestDataframes:
 
 
 class TestDetection:
-    def test_the_kind_of_a_file_without_one_is_said(self, folder, capsys):
+    def test_a_file_without_a_kind_is_an_error_that_names_kinds(self, folder, capsys):
         two_faces(folder)
         assert len(load(f"{folder}/two.csv")) == 2
         assert f"csv:{folder}/two.csv" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Tests of matrices, boxes and crop rules, as properties and with numbers worked out by hand."""
+"""Matrices, boxes and crop rules, as properties and against values by hand."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_flip_twice_is_the_identity(p, width):
 
 @quick
 @given(points, angle)
-def test_a_turn_keeps_its_centre_and_all_distances(p, turn):
+def test_a_rotation_keeps_its_centre_and_all_distances(p, turn):
     center = (7.0, -2.0)
     matrix = geometry.rotation(turn, center)
     close(geometry.apply_matrix(matrix, [center]), [center])
@@ -53,28 +53,28 @@ def test_a_turn_keeps_its_centre_and_all_distances(p, turn):
 
 @quick
 @given(points, st.integers(1, 500), st.integers(1, 500))
-def test_relative_and_pixels_undo_each_other(p, height, width):
+def test_relative_and_pixel_coordinates_are_inverses(p, height, width):
     close(geometry.to_pixels(geometry.to_relative(p, (height, width)), (height, width)), p)
 
 
 @quick
 @given(points, st.integers(1, 300), st.integers(1, 5))
-def test_a_resize_leaves_relative_coordinates_alone(p, width, s):
+def test_a_resize_keeps_relative_coordinates(p, width, s):
     resized = geometry.apply_matrix(geometry.scaling(s), p)
     close(geometry.to_relative(resized, (width * s, width * s)), geometry.to_relative(p, (width, width)), 1e-3)
 
 
 def test_pixel_centres_by_hand():
-    # Two pixels become four: the first one's centre, 0, falls between the new pixels 0 and 1.
+    # Two pixels become four: the centre of the first, 0, is between the new pixels 0 and 1.
     close(geometry.apply_matrix(geometry.scaling(2), [[0, 1]]), [[0.5, 2.5]], 1e-6)
-    # The outermost pixels of a picture 4 wide change places.
+    # The outermost pixels of an image 4 wide are exchanged.
     close(geometry.apply_matrix(geometry.horizontal_flip(4), [[0, 9], [3, 9]]), [[3, 9], [0, 9]], 1e-6)
-    # A quarter turn clockwise, as it is seen: what stands right of the centre goes below it.
+    # A quarter turn clockwise in the image: a point to the right of the centre moves below it.
     close(geometry.apply_matrix(geometry.rotation(90, (10, 10)), [[15, 10]]), [[10, 15]], 1e-5)
     close(geometry.to_relative([[0, 0], [3, 1]], (2, 4)), [[0.125, 0.25], [0.875, 0.75]], 1e-6)
 
 
-def test_many_matrices_equal_each_alone():
+def test_a_batch_of_matrices_equals_its_singles():
     random = np.random.default_rng(0)
     matrices = np.stack([geometry.rotation(turn, (1, 2)) for turn in (0, 30, 200)])
     p = random.normal(size=(3, 5, 2)).astype(np.float32)
@@ -85,12 +85,12 @@ def test_many_matrices_equal_each_alone():
 
 @quick
 @given(points)
-def test_tight_box_holds_every_point_and_touches_four_sides(p):
+def test_the_tight_box_contains_every_point_and_is_minimal(p):
     x0, y0, x1, y1 = geometry.tight_box(p)
     assert (x0, y0, x1, y1) == (p[:, 0].min(), p[:, 1].min(), p[:, 0].max(), p[:, 1].max())
 
 
-def test_tight_box_counts_visible_points_alone():
+def test_the_tight_box_ignores_invisible_points():
     p = [[0, 0], [2, 3], [5, 4], [99, 99]]
     assert geometry.tight_box(p, [False, True, True, False]).tolist() == [2, 3, 5, 4]
     assert geometry.tight_box(p, [False] * 4).tolist() == [0, 0, 99, 99]
@@ -100,7 +100,7 @@ def test_tight_box_counts_visible_points_alone():
 
 @quick
 @given(boxes(), st.floats(0.5, 3), st.integers(1, 300), st.integers(1, 300))
-def test_a_crop_is_centred_upright_and_holds_its_box(box, margin, height, width):
+def test_a_crop_is_centred_upright_and_contains_its_box(box, margin, height, width):
     rule = CropRule((height, width), margin)
     matrix = rule.matrix(box)
     assert matrix[0, 0] == matrix[1, 1] > 0
@@ -109,19 +109,19 @@ def test_a_crop_is_centred_upright_and_holds_its_box(box, margin, height, width)
     relative = geometry.to_relative(geometry.apply_matrix(matrix, [center]), (height, width))
     close(relative, [[0.5, 0.5]], 1e-3)
     corners = geometry.to_relative(geometry.apply_matrix(matrix, box.reshape(2, 2)), (height, width))
-    # The fuller direction is exactly 1 / margin of the crop.
+    # The longer direction is exactly 1 / margin of the crop.
     close((corners[1] - corners[0]).max(), 1 / margin, 2e-3)
 
 
 def test_crop_rule_by_hand():
-    # A box 100 x 50 about (50, 25), twice that for the crop: 200 photograph pixels in 112 crop pixels.
+    # A box of 100 x 50 at (50, 25), margin 2: 200 pixels of the photograph become 112 of the crop.
     matrix = CropRule((112, 112), 2.0).matrix([0, 0, 100, 50])
     close(matrix, [[0.56, 0, 55.5 - 28], [0, 0.56, 55.5 - 14], [0, 0, 1]], 1e-9)
-    # An image as its own box, its outer edges half a pixel out, comes through unchanged.
+    # With the whole image as box, outer pixel edges included, the crop is the image.
     close(CropRule((60, 80), 1.0).matrix([-0.5, -0.5, 79.5, 59.5]), np.eye(3), 1e-6)
 
 
-def test_many_crops_equal_each_alone():
+def test_a_batch_of_crops_equals_its_singles():
     rule, rows = CropRule((40, 30), 1.3), [[0, 0, 10, 20], [5, 5, 100, 50]]
     np.testing.assert_allclose(rule.matrix(rows), [rule.matrix(row) for row in rows])
 
@@ -138,12 +138,12 @@ def test_a_crop_rule_without_size_is_an_error(size, margin):
         CropRule(size, margin)
 
 
-def test_crop_rule_reads_back_what_it_wrote():
+def test_a_crop_rule_round_trips():
     rule = CropRule((48, 64), 1.25)
     assert CropRule.from_dict(rule.to_dict()) == rule
 
 
-def test_jitter_by_hand_and_without_effect():
+def test_jitter_by_hand_and_zero_jitter():
     box = [[10, 10, 30, 50]]
     close(geometry.jitter_boxes(box, [0.1, -0.1], 1.5), [[7, -4, 37, 56]], 1e-4)
     close(geometry.jitter_boxes(box, [0, 0], 1), box, 1e-6)
@@ -151,7 +151,7 @@ def test_jitter_by_hand_and_without_effect():
 
 @quick
 @given(boxes(), boxes())
-def test_overlap_is_symmetric_and_whole_with_itself(a, b):
+def test_overlap_is_symmetric_and_1_with_itself(a, b):
     assert geometry.intersection_over_union([a], [b]) == geometry.intersection_over_union([b], [a])
     close(geometry.intersection_over_union([a], [a]), [[1]], 1e-6)
 

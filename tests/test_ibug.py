@@ -117,7 +117,7 @@ class TestPts:
             (bare(np.full((68, 2), 7)), ": ", ("bad.pts",)),
         ],
     )
-    def test_a_bad_file_is_named_with_its_line_and_can_be_skipped(self, tmp_path, lines, place, parts):
+    def test_an_error_names_the_file_and_line_and_the_file_can_be_skipped(self, tmp_path, lines, place, parts):
         put_pts(tmp_path, "good", bare(points()))
         put_pts(tmp_path, "bad", lines)
         (found,) = problems_of(tmp_path)
@@ -138,7 +138,7 @@ class TestPts:
         ]
         assert "b.jpg" in found[2]
 
-    def test_places_without_points(self, folder):
+    def test_folders_without_points_are_errors(self, folder):
         with pytest.raises(KpdetectError, match=mentions(str(folder), ".pts", ".png")):
             read_ibug(str(folder))
         put_xml(folder, image(box()))
@@ -157,7 +157,7 @@ class TestPts:
 
 
 class TestXml:
-    def test_points_count_from_0_and_their_tight_box_is_the_face_s(self, folder):
+    def test_points_count_from_0_and_the_box_is_their_tight_box(self, folder):
         faces = read_ibug(
             put_xml(
                 folder, image(box(parts(points())), box(parts(points(1)))), image(box(parts(points(2))), file="b.png")
@@ -169,18 +169,23 @@ class TestXml:
         assert faces.subjects[0] == faces.subjects[1] != faces.subjects[2]
         assert "300-W" in faces.terms
 
-    def test_parts_may_stand_in_any_order(self, folder):
+    def test_parts_may_be_in_any_order(self, folder):
         lines = parts(points()).splitlines()
         faces = read_ibug(put_xml(folder, image(box("\n".join(reversed(lines))))))
         np.testing.assert_array_equal(faces.keypoints[0], points())
 
-    def test_a_box_without_parts_is_a_face_to_predict(self, folder):
+    def test_a_box_without_parts_is_an_unlabelled_face(self, folder):
         faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
         assert faces.visible.any(axis=1).tolist() == [False, True]
-        assert faces.boxes[0].tolist() == [20, 10, 50, 50]  # 31 x 41 pixels, from the centre of the first to the last's
+        assert faces.boxes[0].tolist() == [
+            20,
+            10,
+            50,
+            50,
+        ]  # 31 x 41 pixels, from the centre of the first to that of the last
         assert np.isfinite(faces.keypoints).all()
 
-    def test_boxes_to_be_ignored_are_left_out(self, folder):
+    def test_ignored_boxes_are_left_out(self, folder):
         ignored = box(attributes="top='x' ignore='1'")
         faces = read_ibug(put_xml(folder, image(ignored, box(), ignored), image(ignored, file="gone.png")))
         assert (len(faces), faces.skipped) == (1, 0)
@@ -195,12 +200,12 @@ class TestXml:
             ("<?xml version='1.0' encoding='windows-1252'?><dataset>", "cp1252"),
         ],
     )
-    def test_names_of_any_language(self, folder, head, encoding):
+    def test_file_names_in_any_language(self, folder, head, encoding):
         picture(folder, "Bärbel.png")
         faces = read_ibug(put_xml(folder, image(box(), file="Bärbel.png"), head=head, encoding=encoding))
         assert Path(faces.paths[0]).name == "Bärbel.png"
 
-    def test_the_picture_s_size_is_looked_up_where_the_xml_does_not_state_it(self, folder):
+    def test_the_image_size_is_read_from_the_file_if_the_xml_lacks_it(self, folder):
         assert len(read_ibug(put_xml(folder, image(box(), size="")))) == 1
         beyond = box(attributes="top='100' left='20' width='31' height='41'")
         assert lines_with(problems_of(put_xml(folder, image(beyond, size="")))[0], "120", "90")
@@ -222,7 +227,7 @@ class TestXml:
             (box(parts(np.full((68, 2), 7))), ":7:", ("faces.xml",)),
         ],
     )
-    def test_a_bad_box_is_named_with_its_line_and_can_be_skipped(self, folder, content, place, parts):
+    def test_an_invalid_box_is_named_with_its_line_and_can_be_skipped(self, folder, content, place, parts):
         file = put_xml(folder, image(content), image(box(), file="b.png"))
         found = problems_of(file)[0]
         assert found.startswith(f"{file}{place}")
@@ -230,7 +235,7 @@ class TestXml:
         faces = read_ibug(file, skip_bad_rows=True)
         assert (len(faces), faces.skipped) == (1, 1)
 
-    def test_all_problems_come_at_once_and_those_of_a_photograph_once(self, folder):
+    def test_all_errors_are_reported_together_and_those_of_a_photograph_once(self, folder):
         bad = box(attributes="top='1'")
         (folder / "text.png").write_text("no image")
         images = image(box(), bad, file="gone.png"), image(box(), file="text.png", size=""), image(file="nobody.png")
@@ -242,14 +247,14 @@ class TestXml:
 
 
 class TestStrangersXml:
-    def test_an_entity_bomb_is_refused_at_once(self, folder):
+    def test_an_entity_bomb_is_refused(self, folder):
         laughs = "".join(f"<!ENTITY l{i} '{f'&l{i - 1};' * 10}'>\n" for i in range(1, 40))
         doctype = f"<!DOCTYPE dataset [<!ENTITY l0 'ha'>\n{laughs}]>"
         head = f"<?xml version='1.0'?>\n{doctype}\n<dataset><comment>&l39;</comment>"
         file = put_xml(folder, image(box()), head=head)
         with pytest.raises(KpdetectError, match=mentions("faces.xml:2", "DOCTYPE")), counted_calls() as counts:
             read_ibug(file)
-        assert 0 < counts["call"] + counts["c_call"] < 1000  # the last of its entities stands for 10**39 pieces of text
+        assert 0 < counts["call"] + counts["c_call"] < 1000  # its last entity would expand to 10**39 strings
 
     @pytest.mark.parametrize(
         "doctype",
@@ -260,16 +265,16 @@ class TestStrangersXml:
             "<!DOCTYPE dataset>",
         ],
     )
-    def test_nothing_outside_is_read(self, folder, doctype):
+    def test_external_entities_are_not_read(self, folder, doctype):
         secret = folder / "secret.txt"
-        os.mkfifo(secret)  # whoever opened it would wait for ever
+        os.mkfifo(secret)  # opening it would block
         head = f"<?xml version='1.0'?>\n{doctype.format(file=secret)}\n<dataset><comment>&secret;</comment>"
         with pytest.raises(KpdetectError, match=mentions("faces.xml:2", "DOCTYPE")):
             read_ibug(put_xml(folder, image(box()), head=head))
 
     @pytest.mark.parametrize(
         ("text", "place", "parts"),
-        [  # the words are those of Expat
+        [  # the message is that of Expat
             (b"", ":1", ("no element found",)),
             (b"<dataset><images>\n<image", ":2", ("unclosed token",)),
             (b"<dataset>\n</images>", ":2", ("mismatched tag",)),
@@ -284,7 +289,7 @@ class TestStrangersXml:
             (b"<dataset/>", "", ("0",)),
         ],
     )
-    def test_what_is_no_such_xml_is_one_clear_line(self, folder, text, place, parts):
+    def test_other_xml_is_a_one_line_error(self, folder, text, place, parts):
         (folder / "faces.xml").write_bytes(text)
         with pytest.raises(KpdetectError, match=mentions(f"faces.xml{place}", *parts)) as caught:
             read_ibug(str(folder / "faces.xml"))
@@ -330,10 +335,10 @@ class TestPhotographs:
             ("dlib_faces/2007_007763.jpg", "dlib_faces/2007_007763"),
         ],
     )
-    def test_what_stays_together(self, path, photograph):
+    def test_subjects_of_300w_file_names(self, path, photograph):
         assert photograph_of(path) == photograph
 
-    def test_a_photograph_s_faces_stay_on_one_side(self, tmp_path):
+    def test_faces_of_one_photograph_are_in_one_split(self, tmp_path):
         names = [
             f"{1000000 + photo}_{face}{copy}" for photo in range(20) for face in (1, 2) for copy in ("", "_mirror")
         ]
@@ -346,19 +351,19 @@ class TestPhotographs:
 
 
 class TestCopies:
-    def test_every_copy_counts_as_the_first_and_the_first_as_itself(self):
+    def test_duplicates_have_the_subject_of_the_first(self):
         assert not set(DUPLICATE_OF) & set(DUPLICATE_OF.values())
         for copy, first in DUPLICATE_OF.items():
             assert photograph_of(place_of(copy)) == photograph_of(place_of(first)) == first
 
-    def test_they_are_of_the_training_part_alone(self):
-        """LFPW numbers its test photographs anew."""
+    def test_duplicates_are_in_the_training_part_only(self):
+        """LFPW numbers its test photographs separately."""
         for copy in DUPLICATE_OF:
             tested = place_of(copy).replace("trainset", "testset")
             if tested != place_of(copy):
                 assert photograph_of(tested) == copy.replace("trainset", "testset")
 
-    def test_they_are_taken_for_one_in_every_form_that_a_file_has(self):
+    def test_duplicates_are_recognized_with_any_suffix_and_if_mirrored(self):
         places = [
             "a/lfpw/trainset/image_0052.png",
             "b/trainset/image_0003_mirror.jpg",
@@ -368,7 +373,7 @@ class TestCopies:
         assert {photograph_of(f"afw/{name}.jpg") for name in ("1425648903_1", "1420413841_2_mirror")} == {"1420413841"}
 
     @pytest.mark.parametrize("seed", range(5))
-    def test_no_split_parts_them(self, tmp_path, seed):
+    def test_no_split_separates_duplicates(self, tmp_path, seed):
         photographs = sorted({*list(DUPLICATE_OF)[:30], *list(DUPLICATE_OF.values())[:30]})
         for photograph in photographs:
             put_pts(tmp_path, place_of(photograph).removesuffix(".png"), bare(points()))
@@ -381,30 +386,30 @@ class TestCopies:
 
 
 def place_of(photograph: str) -> str:
-    """Where a photograph of 300-W lies."""
+    """The path of a photograph of 300-W."""
     return f"lfpw/{photograph}.png" if "/" in photograph else f"afw/{photograph}_1.png"
 
 
 class TestFacesWithoutPoints:
-    def test_they_are_left_out_where_points_are_needed(self, folder, capsys):
+    def test_unlabelled_faces_are_left_out_if_points_are_needed(self, folder, capsys):
         faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
         assert len(drop_unlabelled(faces, "train")) == 1
         assert lines_with(capsys.readouterr().err, "1", "2")
         full = faces.take([1])
         assert drop_unlabelled(full, "train") is full
 
-    def test_aligning_leaves_them_as_they_are(self, folder):
+    def test_alignment_keeps_unlabelled_faces_unchanged(self, folder):
         faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
         aligned = align(faces)
         np.testing.assert_array_equal(aligned.keypoints[0], faces.keypoints[0])
         assert (aligned.keypoints[1, :, 0] < faces.keypoints[1, :, 0]).all()
 
-    def test_a_set_without_any_is_refused(self, folder):
+    def test_a_set_without_labels_is_an_error(self, folder):
         faces = read_ibug(put_xml(folder, image(box(), box())))
         with pytest.raises(KpdetectError, match=mentions(faces.name, "train", "2")):
             drop_unlabelled(faces, "train")
 
-    def test_nothing_learns_from_them_or_measures_by_them(self, folder):
+    def test_unlabelled_faces_are_not_used_for_training_or_evaluation(self, folder):
         from small_models import small_spec
 
         from kpdetect.core.geometry import CropRule
@@ -425,7 +430,7 @@ class TestFacesWithoutPoints:
 
 class TestRealData:
     @pytest.mark.slow
-    def test_the_folders_and_the_xml_tell_the_same(self, shared_data):
+    def test_the_folders_and_the_xml_agree(self, shared_data):
         folder = shared_data / "ibug_300w"
         pts, xml = load(f"ibug:{folder}"), load(f"ibug:{folder}/labels_ibug_300W_train.xml")
         assert len(pts) == len(xml) == 2009
@@ -433,18 +438,18 @@ class TestRealData:
         same = xml.take([rows[os.path.relpath(path, folder)] for path in pts.paths.tolist()])
         assert same.subjects.tolist() == pts.subjects.tolist()
         difference = same.keypoints - pts.keypoints
-        assert np.abs(difference).max() < 0.51  # whole numbers there
+        assert np.abs(difference).max() < 0.51  # the XML has integers
         assert np.abs(difference.mean(axis=(0, 1))).max() < 0.01
         counts = [sum(f"/{part}/" in path for path in pts.paths.tolist()) for part in ("afw", "helen", "lfpw")]
         assert counts == [337, 870, 802]
 
-    def test_faces_to_predict(self, shared_data):
+    def test_unlabelled_faces(self, shared_data):
         faces = load(f"ibug:{shared_data}/ibug_300w/labels_ibug_300W_test_parsed.xml")
         assert len(faces) == 101
         assert not faces.visible.any()
         assert (faces.boxes[:, 2:] > faces.boxes[:, :2]).all()
 
-    def test_dlib_s_faces_and_whole_photographs(self, shared_data):
+    def test_faces_of_dlib_and_whole_photographs(self, shared_data):
         dlib = [
             load(f"ibug:{shared_data}/dlib_faces/{part}_with_face_landmarks.xml") for part in ("testing", "training")
         ]
