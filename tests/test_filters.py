@@ -150,9 +150,8 @@ def test_clipping_at_the_border_equals_cropping_the_result(shift: tuple[int, int
     x, y = 200 - shift[0], 120 - shift[1]
     moved = face_of(apply_matrix(translation(-x, -y), face.keypoints))
     cut = apply_filters(image[y : y + 300, x : x + 300], [moved], filters)
-    np.testing.assert_allclose(
-        cut.astype(int), whole[y : y + 300, x : x + 300], atol=8
-    )  # positions are rounded to 1/32 pixel
+    # Positions are rounded to 1/32 pixel.
+    np.testing.assert_allclose(cut.astype(int), whole[y : y + 300, x : x + 300], atol=8)
 
 
 class TestSunglasses:

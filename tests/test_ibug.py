@@ -177,12 +177,8 @@ class TestXml:
     def test_a_box_without_parts_is_an_unlabelled_face(self, folder):
         faces = read_ibug(put_xml(folder, image(box(), box(parts(points())))))
         assert faces.visible.any(axis=1).tolist() == [False, True]
-        assert faces.boxes[0].tolist() == [
-            20,
-            10,
-            50,
-            50,
-        ]  # 31 x 41 pixels, from the centre of the first to that of the last
+        # 31 x 41 pixels, from the centre of the first to that of the last.
+        assert faces.boxes[0].tolist() == [20, 10, 50, 50]
         assert np.isfinite(faces.keypoints).all()
 
     def test_ignored_boxes_are_left_out(self, folder):

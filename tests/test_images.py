@@ -1,4 +1,4 @@
-"""Tests of decoding images of any format, of their limits, and of antialiased crops."""
+"""Image decoding in many formats, size limits, and antialiased crops."""
 
 import io
 import struct
@@ -18,7 +18,7 @@ Image = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib, i
 
 
 def gradient(height, width):
-    """A smooth RGB picture that is different in every corner, and that JPEG keeps well."""
+    """A smooth RGB image with different corners and small JPEG errors."""
     y, x = np.mgrid[:height, :width]
     planes = [40 + 150 * x / width, 30 + 180 * y / height, 200 - 80 * x / width - 60 * y / height]
     return np.stack(planes, axis=-1).astype(np.uint8)
@@ -29,7 +29,7 @@ def save(path, pixels, **options):
     return path
 
 
-# What EXIF's orientations 1 to 8 mean: how the stored pixels are turned to be seen.
+# EXIF orientations 1 to 8: how the stored pixels are transformed for display.
 SEEN = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -44,7 +44,7 @@ SEEN = {
 
 @pytest.mark.parametrize("orientation", sorted(SEEN))
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
-def test_exif_is_turned(tmp_path, orientation, image_format):
+def test_exif_orientation_is_applied(tmp_path, orientation, image_format):
     stored = gradient(24, 40)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -55,14 +55,14 @@ def test_exif_is_turned(tmp_path, orientation, image_format):
     assert np.abs(found.astype(int) - expected).max() <= (10 if image_format == "JPEG" else 0)
 
 
-def test_the_content_decides_and_alpha_is_dropped(tmp_path):
+def test_the_format_is_read_from_the_content_and_alpha_is_dropped(tmp_path):
     rgb = gradient(20, 30)
     rgba = np.concatenate([rgb, np.full((20, 30, 1), 90, np.uint8)], axis=-1)
     path = save(tmp_path / "really_a_png.jpg", rgba, format="PNG")
     np.testing.assert_array_equal(read_image(str(path)), rgb)
 
 
-def test_grey_and_sixteen_bits_become_rgb_bytes(tmp_path):
+def test_grey_and_16_bit_images_become_8_bit_rgb(tmp_path):
     grey = gradient(20, 30)[..., 0]
     np.testing.assert_array_equal(read_image(save(tmp_path / "grey.png", grey)), as_rgb(grey))
     deep = tmp_path / "deep.png"
@@ -74,7 +74,7 @@ def test_grey_and_sixteen_bits_become_rgb_bytes(tmp_path):
     ("content", "parts"),
     [(None, ()), (b"", ()), (b"a letter, no image", ("18 bytes", "b'a letter"))],
 )
-def test_what_is_no_image_is_named(tmp_path, content, parts):
+def test_files_that_are_no_images_are_named(tmp_path, content, parts):
     path = tmp_path / "bild.jpg"
     if content is not None:
         path.write_bytes(content)
@@ -83,7 +83,7 @@ def test_what_is_no_image_is_named(tmp_path, content, parts):
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.tif", "a.webp"])
-def test_of_an_animation_the_first_frame_counts(tmp_path, name):
+def test_the_first_frame_of_an_animation_is_read(tmp_path, name):
     first = gradient(20, 30)
     options = {"lossless": True} if name.endswith("webp") else {}
     frames = [Image.fromarray(255 - first), Image.fromarray(first[::-1])]
@@ -96,14 +96,14 @@ def test_cmyk_becomes_rgb(tmp_path):
     assert np.abs(read_image(tmp_path / "print.jpg").astype(int) - gradient(40, 60)).max() < 12
 
 
-def test_a_palette_and_a_single_pixel(tmp_path):
+def test_a_palette_image_and_a_single_pixel(tmp_path):
     Image.fromarray(gradient(20, 30)[..., 0]).convert("P").save(tmp_path / "palette.png")
     np.testing.assert_array_equal(read_image(tmp_path / "palette.png"), as_rgb(gradient(20, 30)[..., 0]))
     np.testing.assert_array_equal(read_image(save(tmp_path / "one.png", gradient(1, 1))), gradient(1, 1))
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.bmp"])
-def test_what_breaks_off_is_no_whole_image(tmp_path, name):
+def test_truncated_files_are_errors(tmp_path, name):
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     whole = save(tmp_path / name, noise).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
@@ -112,7 +112,7 @@ def test_what_breaks_off_is_no_whole_image(tmp_path, name):
 
 
 def promising(width, height, suffix):
-    """A small file whose header promises a picture of this size."""
+    """A small file whose header declares this image size."""
     encoded = bytearray(cv2.imencode(suffix, np.zeros((2, 2, 3), np.uint8))[1].tobytes())
     if suffix == ".png":
         encoded[16:24] = struct.pack(">II", width, height)
@@ -125,13 +125,13 @@ def promising(width, height, suffix):
 
 
 def gif(width, height):
-    """One pixel on a screen of this size, in 35 bytes."""
+    """A GIF of 35 bytes with one pixel and a logical screen of this size."""
     pixel = b"\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2\x44\1\0;"
     return b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0\0\0\0" + pixel
 
 
 def tiff(*entries):
-    """A TIFF directory of (tag, type, value) entries, and nothing else."""
+    """A TIFF with only a directory of (tag, type, value) entries."""
     body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
     return b"II\x2a\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4)
 
@@ -159,13 +159,13 @@ HUGE = {
 
 
 @pytest.mark.parametrize("kind", HUGE)
-def test_no_format_is_decoded_whose_size_is_unknown_or_above_the_limit(monkeypatch, kind):
+def test_images_of_unknown_size_or_above_the_limit_are_not_decoded(monkeypatch, kind):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(KpdetectError, match=mentions("a.bin")):
         decode_image(HUGE[kind], "a.bin")
 
 
-def test_a_png_chunk_that_ends_beyond_the_file_is_refused_before_libpng_allocates_it(monkeypatch):
+def test_a_png_chunk_longer_than_the_file_is_an_error_before_libpng_allocates_it(monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     data = bytearray(cv2.imencode(".png", gradient(16, 16))[1].tobytes())
     data[33:37] = struct.pack(">I", 0xFFFFFF00)  # of the chunk after IHDR
@@ -176,7 +176,7 @@ def test_a_png_chunk_that_ends_beyond_the_file_is_refused_before_libpng_allocate
 @pytest.mark.parametrize(
     "suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff", ".jp2", ".ppm", ".pam", ".ras", ".hdr", ".gif"]
 )
-def test_the_header_declares_the_size_that_decoding_gives(tmp_path, suffix):
+def test_the_size_in_the_header_equals_the_decoded_size(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     pixels = gradient(64, 96)
     assert cv2.imwrite(str(path), pixels.astype(np.float32) / 255 if suffix == ".hdr" else pixels)
@@ -185,7 +185,7 @@ def test_the_header_declares_the_size_that_decoding_gives(tmp_path, suffix):
 
 @pytest.mark.parametrize("orientation", sorted(SEEN))
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_files_and_pil_images_are_turned_alike(tmp_path, orientation, image_format):
+def test_files_and_pil_images_have_the_same_orientation(tmp_path, orientation, image_format):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = gradient(24, 40)
@@ -198,7 +198,7 @@ def test_files_and_pil_images_are_turned_alike(tmp_path, orientation, image_form
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
-def test_pil_images_of_all_modes_are_as_by_path(tmp_path, mode):
+def test_pil_images_of_all_modes_equal_their_files(tmp_path, mode):
     grey = gradient(24, 40)[..., 0]
     if mode == "I;16":
         image = Image.fromarray(grey.astype(np.uint16) * 257)
@@ -209,7 +209,7 @@ def test_pil_images_of_all_modes_are_as_by_path(tmp_path, mode):
     np.testing.assert_allclose(as_rgb(image).astype(int), read_image(path), atol=2 if mode == "CMYK" else 0)
 
 
-def test_heic_is_read_where_pillow_heif_is_installed(tmp_path):
+def test_heic_is_read_with_pillow_heif(tmp_path):
     heif = pytest.importorskip("pillow_heif")
     path = tmp_path / "phone.HEIC"
     heif.from_bytes("RGB", (40, 24), gradient(24, 40).tobytes()).save(path, quality=95)
@@ -220,7 +220,7 @@ def test_heic_is_read_where_pillow_heif_is_installed(tmp_path):
         read_image(path)
 
 
-def test_heic_names_the_extra_where_it_is_not_installed(tmp_path, monkeypatch):
+def test_heic_without_pillow_heif_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     path = tmp_path / "IMG_0001.HEIC"
     path.write_bytes(bytes([0, 0, 0, 24]) + b"ftypheic" + bytes(4) + b"mif1heic")
@@ -229,7 +229,7 @@ def test_heic_names_the_extra_where_it_is_not_installed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg"])
-def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path, monkeypatch, suffix):
+def test_huge_images_are_errors_before_decoding(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     path = tmp_path / f"bomb{suffix}"
     path.write_bytes(promising(60000, 50000, suffix))
@@ -244,12 +244,12 @@ def test_the_limit_of_size_is_an_option(tmp_path):
         read_image(path, max_pixels=599)
 
 
-def test_a_folder_is_no_image(tmp_path):
+def test_a_folder_is_an_error(tmp_path):
     with pytest.raises(KpdetectError, match=mentions(str(tmp_path))):
         read_image(tmp_path)
 
 
-def test_writing_reads_back(tmp_path):
+def test_a_round_trip_through_a_file(tmp_path):
     rgb = gradient(20, 30)
     write_image(tmp_path / "new" / "a.png", rgb)
     np.testing.assert_array_equal(read_image(tmp_path / "new" / "a.png"), rgb)
@@ -259,7 +259,7 @@ def test_writing_reads_back(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
 
 
-def test_as_rgb_takes_every_usual_shape():
+def test_as_rgb_accepts_common_shapes():
     rgb = gradient(5, 7)
     grey = rgb[..., 0]
     assert as_rgb(rgb) is not None
@@ -270,7 +270,7 @@ def test_as_rgb_takes_every_usual_shape():
             as_rgb(wrong)
 
 
-def test_as_rgb_takes_every_usual_type():
+def test_as_rgb_accepts_common_types():
     rgb = gradient(5, 7)
     for same in (rgb.astype(np.uint16) * 257, rgb / 255, (rgb / 255).astype(np.float16), rgb.astype(np.float32)):
         np.testing.assert_array_equal(as_rgb(same), rgb)
@@ -280,15 +280,15 @@ def test_as_rgb_takes_every_usual_type():
 
 
 @pytest.mark.parametrize("value", [-0.1, 255.5, np.nan, np.inf])
-def test_floats_out_of_range_are_told(value):
+def test_floats_out_of_range_are_errors(value):
     picture = np.full((4, 4, 3), 0.5)
     picture[1, 2, 0] = value
     with pytest.raises(KpdetectError, match=mentions("0", "1", "255", "float64")):
         as_rgb(picture)
 
 
-def test_a_grey_crop_is_the_crop_of_the_grey_photograph():
-    """Prediction turns a photograph grey once for all of its faces; training and evaluation what a crop sees."""
+def test_a_crop_converted_to_grey_equals_a_crop_of_the_grey_photograph():
+    """Prediction converts the photograph to grey once; training and evaluation convert each crop."""
     rgb = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
     for matrix in (scaling(0.3) @ translation(20, -15), scaling(1.7) @ translation(-9.3, 4.1), translation(900, 0)):
         grey = warp_crop(rgb, matrix, (32, 40), 1)
@@ -318,7 +318,7 @@ def test_opencv_without_libgl_names_the_headless_build(tmp_path):
 
 
 def smooth(points):
-    """An analytic picture: a value in 0..255 for any (x, y), with waves some hundred pixels long."""
+    """An analytic image: a value in 0..255 for any (x, y), with a wavelength of some hundred pixels."""
     x, y = points[..., 0], points[..., 1]
     return 128 + 60 * np.sin(x / 25) + 55 * np.cos(y / 31 + x / 60)
 
@@ -333,7 +333,7 @@ def inverse_grid(matrix, height, width):
 
 @pytest.mark.parametrize("scale", [3.0, 1.0, 0.9, 0.7, 0.51, 0.5, 0.34, 0.2])
 @pytest.mark.parametrize("angle_deg", [0.0, 33.0])
-def test_a_crop_is_the_picture_at_the_inverse_mapped_places(scale, angle_deg):
+def test_a_crop_is_the_image_at_inverse_mapped_positions(scale, angle_deg):
     picture = np.rint(smooth(grid(400, 500))).astype(np.uint8)
     matrix = translation(25.3 - 250 * scale, 22.7 - 200 * scale) @ scaling(scale) @ rotation(angle_deg, (250, 200))
     crop = warp_crop(picture, matrix, (48, 56))
@@ -341,39 +341,39 @@ def test_a_crop_is_the_picture_at_the_inverse_mapped_places(scale, angle_deg):
     inside = ((places > 8) & (places < np.array([491, 391]))).all(axis=-1)
     assert inside.sum() > 500
     difference = (crop[..., 0] - smooth(places))[inside]
-    # An average over a footprint flattens a curve, by about a grey level at the strongest shrink here.
+    # Averaging flattens curves, by about a grey level at the strongest reduction here.
     assert np.abs(difference).max() <= (2.0 if scale > 0.3 else 3.0)
-    assert abs(difference.mean()) < 0.5  # rounding of bytes
+    assert abs(difference.mean()) < 0.5  # rounding to bytes
 
 
 @pytest.mark.parametrize("scale", [0.9, 0.6, 0.5, 0.31, 0.25, 0.13, 0.05])
 def test_shrinking_does_not_shift(scale):
-    """A slope stays that slope; a shift by a pixel of the crop would be a step of `slope / scale`."""
+    """A linear ramp is unchanged; a shift by a crop pixel would change it by `slope / scale`."""
     size = int(48 / scale)
     slope = 180 / size
     places = inverse_grid(translation(-4.37, -3.81) @ scaling(scale), 40, 40)
     noise = np.random.default_rng(0).random((size, size))
     for axis in (0, 1):
-        # A little slope along the other axis keeps the rounding to bytes from falling in step with the pixels.
+        # A small slope along the other axis decorrelates the rounding to bytes.
         along = slope * np.where(np.arange(2) == axis, 1, 0.171)
         picture = np.floor(20 + grid(size, size) @ along + noise).astype(np.uint8)
         crop = warp_crop(picture, translation(-4.37, -3.81) @ scaling(scale), (40, 40))[..., 0]
         error = (crop - (20 + places @ along))[2:-2, 2:-2].mean()
-        # Means of 2x2 bytes are rounded up by an eighth of a level; half a pixel missed would be (1 / scale - 1) / 2.
+        # Means of 2x2 bytes are rounded up by 1/8 level; an offset of half a pixel would be (1 / scale - 1) / 2.
         assert abs(error) / (slope / scale) < (0.03 if scale > 0.5 else 0.06)
 
 
 @pytest.mark.parametrize("scale", [0.6, 0.45, 0.3, 0.11])
 def test_shrinking_does_not_alias(scale):
-    """Stripes and checks finer than the crop's pixels turn to grey instead of waves."""
+    """Stripes and checks finer than the crop's pixels become uniform grey, without moiré."""
     y, x = np.mgrid[:700, :700]
     for pattern in (x % 2, (x + y) % 2):
         crop = warp_crop((255 * pattern).astype(np.uint8), translation(-5.2, -6.6) @ scaling(scale), (56, 56))
-        assert crop.std() < (20 if scale > 0.5 else 8)  # of 127 in the pattern
+        assert crop.std() < (20 if scale > 0.5 else 8)  # the pattern has 127
         assert abs(crop.mean() - 127.5) < 2
 
 
-def test_a_shrink_that_differs_by_axis():
+def test_a_reduction_that_differs_by_axis():
     picture = np.rint(smooth(grid(300, 400))).astype(np.uint8)
     matrix = np.diag([0.2, 0.8, 1.0])
     matrix[:2, 2] = 0.5 * 0.2 - 0.5, 0.5 * 0.8 - 0.5
@@ -395,21 +395,21 @@ def test_outside_is_black():
     assert not warp_crop(white, translation(0, -1e7), (50, 50)).any()
 
 
-def test_identity_is_the_identity():
+def test_the_identity_matrix_changes_nothing():
     picture = np.random.default_rng(1).integers(0, 256, (33, 47, 3), dtype=np.uint8)
     np.testing.assert_array_equal(warp_crop(picture, np.eye(3), (33, 47)), picture)
     moved = warp_crop(picture, translation(-3, -5), (20, 30))
     np.testing.assert_array_equal(moved, picture[5:25, 3:33])
 
 
-def test_grey_keeps_its_axis_and_bad_matrices_are_named():
+def test_grey_images_keep_the_channel_axis_and_invalid_matrices_are_errors():
     assert warp_crop(np.zeros((9, 9), np.uint8), np.eye(3), (4, 5)).shape == (4, 5, 1)
     for bad in (np.zeros((3, 3)), np.eye(2), np.full((3, 3), np.nan)):
         with pytest.raises(KpdetectError, match=r"3\s?[x×]\s?3"):
             warp_crop(np.zeros((9, 9), np.uint8), bad, (4, 5))
 
 
-def test_a_real_frame_that_is_a_png_under_a_jpg_name(shared_data):
+def test_a_png_file_with_a_jpg_name(shared_data):
     files = sorted((shared_data / "youtube_faces").rglob("*.jpg"))
     if not files:
         pytest.skip("no YouTube Faces frames there")

@@ -1,4 +1,4 @@
-"""What a file says of itself, for people: all of its spec in words, its tensors and ops, a drawing of its points."""
+"""`export --inspect`: the description of a model file, its tensors and operations, and a drawing of its points."""
 
 import dataclasses
 import re
@@ -21,7 +21,7 @@ OUTPUTS = "keypoints float32 (?, 3, 2), uncertainty float32 (?, 3)"
 
 
 def flat(text: str) -> str:
-    """A page without its line breaks and its margins."""
+    """The text without line breaks and indentation."""
     return re.sub(r"\s+", " ", text)
 
 
@@ -37,7 +37,7 @@ def flat(text: str) -> str:
         (".", "bundle", f"image float32 (?, 32, 48, 1) -> {OUTPUTS}"),
     ],
 )
-def test_every_kind_of_file_tells_its_tensors_and_its_spec(face_exports, file, kind, tensors) -> None:
+def test_every_file_format_lists_its_tensors_and_its_spec(face_exports, file, kind, tensors) -> None:
     text = flat(description(face_exports / file))
     assert kind in text
     assert tensors in text
@@ -52,7 +52,7 @@ def test_every_kind_of_file_tells_its_tensors_and_its_spec(face_exports, file, k
         assert lines_with(text, *parts), parts
 
 
-def test_ops_are_counted_and_xnnpack_tells_what_it_leaves(face_exports) -> None:
+def test_operations_are_counted_also_those_not_delegated_to_xnnpack(face_exports) -> None:
     float32, int8 = (flat(description(face_exports / name)) for name in ("small.tflite", "small_int8.tflite"))
     assert re.search(r"ops \d+: ADD \d+, AVERAGE_POOL_2D 3, CONV_2D \d+", float32)
     assert "XNNPACK" in float32
@@ -64,13 +64,13 @@ def test_ops_are_counted_and_xnnpack_tells_what_it_leaves(face_exports) -> None:
     assert re.search(r"ops \d+: Add \d+", flat(description(face_exports / "small.onnx")))
 
 
-def test_a_bundle_lists_its_files_and_how_far_they_are_from_keras(face_exports) -> None:
+def test_a_bundle_lists_its_files_with_their_differences_from_keras(face_exports) -> None:
     text = flat(description(face_exports))
     assert re.search(r"small_int8\.tflite: \d+ bytes,[^:]* [\d.e-]+ px[^:]* [\d.e-]+", text)
     assert re.search(r"model\.weights\.h5: \d+ bytes file", text)
 
 
-def test_parts_are_told_as_ranges(tmp_path) -> None:
+def test_groups_are_printed_as_ranges(tmp_path) -> None:
     spec = dataclasses.replace(small_face_spec(), schema=IBUG68, face_score={"middle": -3.0, "slope": 5.0})
     path = tmp_path / "a.keras"
     FORMATS["keras"]["none"].write(Source(small_model(spec), spec), path)
@@ -80,7 +80,7 @@ def test_parts_are_told_as_ranges(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["compact", "imm-nose"])
-def test_points_are_drawn_where_the_file_sees_them(tmp_path, architecture) -> None:
+def test_points_are_drawn_where_the_file_predicts_them(tmp_path, architecture) -> None:
     spec = small_spec(architecture)
     if architecture == "imm-nose":
         spec = dataclasses.replace(spec, crop=CropRule(spec.crop.size_hw, 1.0, around="image"))
@@ -89,7 +89,7 @@ def test_points_are_drawn_where_the_file_sees_them(tmp_path, architecture) -> No
     assert np.ptp(read_image(tmp_path / "points.png")) > 100
 
 
-def test_the_command_prints_the_page_and_draws(face_exports, tmp_path, capsys) -> None:
+def test_the_command_prints_the_description_and_draws(face_exports, tmp_path, capsys) -> None:
     target = tmp_path / "points.png"
     assert export.main(["--inspect", str(face_exports / "small.tflite"), "--draw", str(target)]) == 0
     out = capsys.readouterr().out
@@ -99,7 +99,7 @@ def test_the_command_prints_the_page_and_draws(face_exports, tmp_path, capsys) -
     assert target.is_file()
 
 
-def test_what_cannot_be_inspected_is_one_line(tmp_path, capsys) -> None:
+def test_files_that_cannot_be_inspected_are_one_line_errors(tmp_path, capsys) -> None:
     (tmp_path / "notes.txt").write_text("no model")
     for path in (tmp_path / "notes.txt", tmp_path / "absent"):
         assert run_command(export.main, [f"--inspect={path}"]) == 2
@@ -108,7 +108,7 @@ def test_what_cannot_be_inspected_is_one_line(tmp_path, capsys) -> None:
         assert len(err.splitlines()) == 1
 
 
-def test_a_damaged_file_is_one_line(face_exports, tmp_path, capsys) -> None:
+def test_a_damaged_file_is_a_one_line_error(face_exports, tmp_path, capsys) -> None:
     content = (face_exports / "small.tflite").read_bytes()
     start = content.rindex(b"PK\x03\x04")
     (tmp_path / "cut.tflite").write_bytes(content[:200] + bytes(start - 200) + content[start:])
@@ -116,6 +116,6 @@ def test_a_damaged_file_is_one_line(face_exports, tmp_path, capsys) -> None:
     assert lines_with(capsys.readouterr().err.splitlines()[-1], str(tmp_path / "cut.tflite"))
 
 
-def test_a_picture_that_cannot_be_written_is_told_before_the_model_runs(face_exports, tmp_path) -> None:
+def test_an_unwritable_picture_is_an_error_before_the_model_runs(face_exports, tmp_path) -> None:
     with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "points.nothing"))):
         draw_points(face_exports / "small.tflite", tmp_path / "points.nothing")

@@ -1,4 +1,4 @@
-"""What a user installs: the wheel, seen from another folder than the checkout."""
+"""The wheel: its files, and prediction with it from a folder outside the checkout."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def test_the_wheel_ships_the_model_but_no_test_and_no_training_file(wheel: Path)
 
 
 def test_the_wheel_has_every_file_of_the_package(wheel: Path) -> None:
-    """Data files beside the code are easily forgotten: setup.py lists them by hand."""
+    """setup.py lists data files by hand, so that new ones may be missing."""
     if not (ROOT / ".git").exists():
         pytest.skip("no checkout: git tells which files the package has")
     listing = subprocess.run(

@@ -1,4 +1,4 @@
-"""Labelling at scale: parts in, Parquet out, equal to the predictor one by one, whatever is bad, dies or is cut off."""
+"""Bulk labelling: Parquet output equal to single predictions, bad photographs, failing workers and resuming."""
 
 import importlib.util
 import json
@@ -46,13 +46,13 @@ def in_this_process(parts: Sequence[tuple[int, Part]], job: LabelJob, workers: i
 
 @contextmanager
 def engine(workers: int, address: str | None = None):
-    """What Ray does, without Ray."""
+    """A local engine in place of Ray."""
     yield in_this_process
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven drawn faces at two depths, one photograph without a face, one bad file, one other file."""
+    """Seven synthetic faces at two folder levels, a photograph without a face, a bad file and another file."""
     folder, faces = tmp_path_factory.mktemp("photos"), load("synthetic:7:3")
     for number, path in enumerate(faces.paths):
         write_image(folder / ("deep/er" if number % 2 else ".") / f"{number}.png", faces.read(path))
@@ -64,7 +64,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(photos: Path) -> Path:
-    """Four of them as a Parquet file of two row groups, and a row without bytes."""
+    """Four of the photographs as a Parquet file of two row groups, and a row without bytes."""
     files = [*sorted(photos.glob("deep/er/*.png")), photos / "0.png"]
     data = [file.read_bytes() for file in files]
     rows = pa.table({"jpg": [*data, None], "url": [*(f"page/{file.name}" for file in files), "page/none"]})
@@ -77,7 +77,7 @@ def label(places: Sequence[object], out: Path, **options: object) -> int:
 
 
 def counts_in(out: str) -> list[int]:
-    """The numbers of the last line before its first folder: photographs, those done before, faces."""
+    """The numbers of the last line before its first path: photographs, those done before, faces."""
     return [int(number) for number in re.findall(r"\d+", out.splitlines()[-1].split("/")[0])]
 
 
@@ -86,7 +86,7 @@ def read(out: Path, kind: str) -> list[dict]:
 
 
 def assert_equal_to_the_predictor(rows: list[dict], photographs: dict[str, np.ndarray | str]) -> None:
-    """Each photograph one by one, against the rows of its name."""
+    """Compares the rows of each photograph with a single prediction."""
     predictor = Predictor()
     for name, image in photographs.items():
         found, own = predictor(image), [row for row in rows if row["image"] == name]
@@ -100,7 +100,7 @@ def assert_equal_to_the_predictor(rows: list[dict], photographs: dict[str, np.nd
 
 
 class TestParts:
-    def test_every_photograph_once_and_in_the_same_order_each_time(self, photos, tmp_path):
+    def test_every_photograph_is_listed_once_in_a_fixed_order(self, photos, tmp_path):
         places = [str(photos), str(photos / "0.png"), f"{photos}/**/*.png"]
         parts = find_parts(places, 4, Columns(), tmp_path)
         assert [len(part) for part in parts] == [4, 4, 1]
@@ -108,19 +108,19 @@ class TestParts:
         assert sorted(names) == sorted(str(file) for file in photos.rglob("*.*g"))
         assert parts == find_parts(places, 4, Columns(), tmp_path)
 
-    def test_what_is_left_out_of_a_folder_is_counted(self, photos, tmp_path, caplog):
+    def test_files_left_out_of_a_folder_are_counted(self, photos, tmp_path, caplog):
         find_parts([str(photos)], 4, Columns(), tmp_path)
         (record,) = caplog.records
         assert lines_with(record.getMessage(), str(photos), "1 file", "1 .txt")
 
     @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
-    def test_parts_of_a_table_are_its_rows_whatever_its_row_groups(self, table, tmp_path, size):
+    def test_parts_of_a_table_are_independent_of_its_row_groups(self, table, tmp_path, size):
         parts = find_parts([str(table)], size, Columns("jpg", "url"), tmp_path)
         names = [encoded.name for part in parts for encoded in part.photographs()]
         assert names == ["page/1.png", "page/3.png", "page/5.png", "page/0.png", "page/none"]
         assert all(len(part) <= size and len(list(part.photographs())) == len(part) for part in parts)
 
-    def test_rows_without_names_are_told_by_their_number(self, table, tmp_path):
+    def test_rows_without_names_are_named_by_their_number(self, table, tmp_path):
         parts = find_parts([str(table)], 2, Columns("jpg"), tmp_path)
         names = [encoded.name for part in parts for encoded in part.photographs()]
         assert names == [f"{table}#{row}" for row in range(5)]
@@ -132,7 +132,7 @@ class TestParts:
         (encoded,) = part.photographs()
         np.testing.assert_array_equal(encoded.read(max_pixels=10**6), read_image(photos / "0.png"))
 
-    def test_labels_among_the_photographs_are_no_photographs(self, photos, tmp_path):
+    def test_label_files_among_photographs_are_ignored(self, photos, tmp_path):
         write_image(tmp_path / "a.png", read_image(photos / "0.png"))
         for _ in range(2):
             assert label([tmp_path], tmp_path / "labels") == 0
@@ -141,12 +141,12 @@ class TestParts:
         ("place", "parts"),
         [("nothing", ["empty/nothing"]), ("", ["empty", ".parquet"]), ("*.jpg", ["empty/*.jpg"])],
     )
-    def test_places_that_hold_nothing(self, tmp_path, place, parts):
+    def test_folders_without_photographs_are_errors(self, tmp_path, place, parts):
         (tmp_path / "empty").mkdir()
         with pytest.raises(KpdetectError, match=mentions(*parts)):
             find_parts([f"{tmp_path}/empty/{place}".rstrip("/")], 4, Columns(), tmp_path / "out")
 
-    def test_tables_that_hold_no_photographs(self, table, tmp_path):
+    def test_tables_without_photographs_are_errors(self, table, tmp_path):
         with pytest.raises(KpdetectError, match=mentions("image", "--column", "jpg", "url")):
             find_parts([str(table)], 4, Columns(), tmp_path)
         with pytest.raises(KpdetectError, match=mentions("site", "--name-column")):
@@ -162,7 +162,7 @@ class TestParts:
 
 
 class TestLabels:
-    def test_equal_to_the_predictor_one_by_one(self, photos, tmp_path, capsys):
+    def test_labels_equal_single_predictions(self, photos, tmp_path, capsys):
         assert label([photos], tmp_path / "out") == 0
         images = {str(file): str(file) for file in photos.rglob("*.png")}
         assert_equal_to_the_predictor(read(tmp_path / "out", "faces"), images)
@@ -171,7 +171,7 @@ class TestLabels:
         assert bad["reason"]
         assert counts_in(capsys.readouterr().out) == [9, 7]
 
-    def test_parquet_in_parquet_out(self, photos, table, tmp_path):
+    def test_a_parquet_table_is_labelled(self, photos, table, tmp_path):
         assert label([table], tmp_path / "out", column="jpg", name_column="url") == 0
         images = {f"page/{file.name}": str(file) for file in [*photos.glob("deep/er/*.png"), photos / "0.png"]}
         assert_equal_to_the_predictor(read(tmp_path / "out", "faces"), images)
@@ -185,7 +185,7 @@ class TestLabels:
         assert metadata[b"scheme"] == b"ibug68"
         assert json.loads(metadata[b"point_names"]) == list(Predictor().model.spec.schema.point_names)
 
-    def test_models_that_tell_neither_score_nor_uncertainty(self):
+    def test_models_without_score_and_uncertainty(self):
         scheme = user_schema(["left", "right"])
         untold = Face(np.float32([[1, 2], [3, 4]]), scheme)
         told = Face(untold.keypoints, scheme, 0.25, np.float32([5, 6]), np.float32([0, 1, 2, 3]))
@@ -198,7 +198,7 @@ class TestLabels:
             {**shared, "detection_box": [0, 1, 2, 3], "score": 0.25, "uncertainty": [5, 6]},
         ]
 
-    def test_one_that_cannot_be_marked_leaves_the_others_of_its_batch(self, photos, tmp_path, monkeypatch):
+    def test_a_failing_photograph_does_not_affect_others_of_its_batch(self, photos, tmp_path, monkeypatch):
         real = Predictor.batch
 
         def choke(self, images):
@@ -213,7 +213,7 @@ class TestLabels:
         assert reasons.keys() == {"bad.jpg", "empty.png"}
         assert reasons["empty.png"] == "this one chokes the model"
 
-    def test_photographs_that_are_too_large_are_bad(self, photos, tmp_path):
+    def test_photographs_above_the_size_limit_are_bad(self, photos, tmp_path):
         assert label([photos], tmp_path / "out", max_megapixels=0.01) == 0
         large = [row for row in read(tmp_path / "out", "errors") if "at most 0.01 megapixels" in row["reason"]]
         assert len(large) == 7
@@ -222,21 +222,21 @@ class TestLabels:
         loaded, real = [], PredictorOptions.predictor
         monkeypatch.setattr(PredictorOptions, "predictor", lambda options: loaded.append(options) or real(options))
         assert label([photos], tmp_path / "out", part=1) == 0
-        assert len(loaded) == 2  # by the command, to see that it can be, and by the worker
+        assert len(loaded) == 2  # by the command, as a check, and by the worker
 
-    def test_nothing_but_bad_ones_is_status_2(self, photos, tmp_path):
+    def test_only_bad_photographs_exit_with_status_2(self, photos, tmp_path):
         assert label([photos / "bad.jpg"], tmp_path / "out") == 2
 
 
 class TestGoingOn:
-    def test_only_what_is_missing_is_labelled_again(self, photos, tmp_path, capsys):
+    def test_resuming_labels_only_missing_parts(self, photos, tmp_path, capsys):
         assert label([photos], tmp_path / "whole") == label([photos], tmp_path / "cut") == 0
         faces = sorted((tmp_path / "cut" / "faces").iterdir())
         faces[1].unlink()
         left_by_a_killed_process(tmp_path / "cut" / "faces" / "part-000001.parquet")
         before = {file: file.stat().st_mtime_ns for file in faces if file.exists()}
         capsys.readouterr()
-        assert label([photos], tmp_path / "cut", workers=2, batch=1) == 0  # these two change nothing of the labels
+        assert label([photos], tmp_path / "cut", workers=2, batch=1) == 0  # these two do not change labels
         assert counts_in(capsys.readouterr().out) == [9, 7, 7]
         assert all(file.stat().st_mtime_ns == when for file, when in before.items())
         assert sorted((tmp_path / "cut" / "faces").iterdir()) == faces
@@ -244,20 +244,20 @@ class TestGoingOn:
         assert [row["image"] for row in cut] == [row["image"] for row in whole]
         np.testing.assert_allclose([row["keypoints"] for row in cut], [row["keypoints"] for row in whole], atol=1e-3)
 
-    def test_where_all_is_done_no_worker_starts(self, photos, tmp_path, monkeypatch, capsys):
+    def test_no_worker_starts_if_all_parts_are_done(self, photos, tmp_path, monkeypatch, capsys):
         assert label([photos], tmp_path / "out") == 0
         monkeypatch.setattr("test_label.engine", None)
         assert label([photos], tmp_path / "out") == 0
         assert counts_in(capsys.readouterr().out) == [9, 9, 7]
 
-    def test_other_settings_are_refused_and_named(self, photos, tmp_path):
+    def test_resuming_with_other_settings_is_an_error_that_names_them(self, photos, tmp_path):
         assert label([photos / "0.png"], tmp_path / "out") == 0
         with pytest.raises(KpdetectError, match=mentions("min_score", "0.5", "0.7")):
             label([photos / "0.png"], tmp_path / "out", min_score=0.7)
         with pytest.raises(KpdetectError, match=mentions("photographs", "1", "9", "list_sha256")):
             label([photos], tmp_path / "out")
 
-    def test_a_folder_that_holds_something_else(self, photos, tmp_path):
+    def test_a_folder_with_other_files_is_an_error(self, photos, tmp_path):
         (tmp_path / "diary.txt").write_text("mine")
         for place in (tmp_path, tmp_path / "diary.txt"):
             with pytest.raises(KpdetectError, match=mentions(str(place))):
@@ -266,13 +266,13 @@ class TestGoingOn:
         with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "settings.json"))):
             label([photos], tmp_path)
 
-    def test_a_part_that_is_damaged_is_named(self, photos, tmp_path):
+    def test_a_damaged_part_is_named(self, photos, tmp_path):
         assert label([photos], tmp_path / "out") == 0
         (tmp_path / "out" / "faces" / "part-000002.parquet").write_bytes(b"PAR1")
         with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "out" / "faces" / "part-000002.parquet"))):
             label([photos], tmp_path / "out")
 
-    def test_a_failed_part_leaves_the_others_and_status_2(self, photos, table, tmp_path, capsys):
+    def test_a_failed_part_does_not_affect_others_and_exits_with_status_2(self, photos, table, tmp_path, capsys):
         whole = table.read_bytes()
         part = TablePart(str(table), 0, 5, Columns("jpg"))
         job = LabelJob(OPTIONS, LabelFolder(tmp_path / "out"), 3)
@@ -295,7 +295,7 @@ class TestGoingOn:
 
 
 class KillsItsWorker(FilesPart):
-    """A part that kills whoever reads it, as a decoder's segmentation fault or the system short of memory would."""
+    """A part that kills the worker that reads it, like a segmentation fault or the out-of-memory killer."""
 
     def photographs(self) -> Iterator[EncodedPhoto]:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -303,7 +303,7 @@ class KillsItsWorker(FilesPart):
 
 
 class KillsItsWorkerOnce(FilesPart):
-    """The same, but the second reader lives."""
+    """A part that kills only the first worker that reads it."""
 
     def photographs(self) -> Iterator[EncodedPhoto]:
         mark = Path(self.files[0]).with_suffix(".killed")
@@ -319,13 +319,13 @@ def on_ray() -> Iterator[object]:
     ray = pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
     from kpdetect.inference.bulk.workers import started
 
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the parts above, which workers cannot import
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the classes above
     with started(2) as label_parts:
         yield label_parts
 
 
 def listening(processes: set[int]) -> set[str]:
-    """The addresses that processes listen on, as hexadecimal numbers of Linux."""
+    """The addresses that processes listen on, in the hexadecimal form of Linux."""
     sockets = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:
@@ -341,7 +341,7 @@ def listening(processes: set[int]) -> set[str]:
 
 
 def processes_of(word: str) -> set[int]:
-    """The processes whose command line has a word."""
+    """The processes whose command line contains a word."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -355,7 +355,7 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "0000000000000000000
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_ray_listens_on_loopback_alone_and_a_killed_run_leaves_nothing(photos, tmp_path):
+def test_ray_listens_on_loopback_only_and_a_killed_run_leaves_no_files(photos, tmp_path):
     pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
     folders = Path("/tmp") if len(tempfile.gettempdir()) > 20 else Path(tempfile.gettempdir())
     words = ["-m", "kpdetect.label", str(photos), "--out", str(tmp_path / "out"), "--part", "1"]
@@ -378,7 +378,7 @@ def test_ray_listens_on_loopback_alone_and_a_killed_run_leaves_nothing(photos, t
     with session_folder() as own:
         assert not list(folders.glob(f"{session}*"))
         with session_folder():
-            assert own.is_dir()  # that of a live run stays
+            assert own.is_dir()  # the file of a running process is kept
     assert not own.exists()
 
 
@@ -392,7 +392,7 @@ def waits_for(condition: Callable[[], object], seconds: float) -> bool:
 
 
 def left_by_a_killed_process(file: Path) -> Path:
-    """The temporary file of a process that is gone."""
+    """A temporary file of a process that has ended."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     with atomic_file(file) as own:
@@ -403,8 +403,8 @@ def left_by_a_killed_process(file: Path) -> Path:
     return stale
 
 
-def test_what_another_live_run_writes_stays(photos, tmp_path):
-    """Only temporary files of processes that are gone are removed."""
+def test_temporary_files_of_a_running_process_are_kept(photos, tmp_path):
+    """Only temporary files of processes that have ended are removed."""
     assert label([photos / "0.png"], tmp_path / "out") == 0
     faces = tmp_path / "out" / "faces"
     with atomic_file(faces / "part-000007.parquet") as live:
@@ -416,7 +416,7 @@ def test_what_another_live_run_writes_stays(photos, tmp_path):
 
 @pytest.mark.slow
 class TestOnRay:
-    def test_two_workers_equal_the_predictor_one_by_one(self, on_ray, photos, tmp_path, monkeypatch, capsys):
+    def test_labels_of_two_workers_equal_single_predictions(self, on_ray, photos, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr("kpdetect.inference.bulk.workers.started", lambda workers, address: nullcontext(on_ray))
         words = [str(photos), "--out", str(tmp_path / "out"), "--part", "1", "--workers", "2"]
         assert run_command(command.main, words) == 0
@@ -425,7 +425,7 @@ class TestOnRay:
         assert [row["image"] for row in read(tmp_path / "out", "errors")] == [str(photos / "bad.jpg")]
         assert counts_in(capsys.readouterr().out) == [9, 7]
 
-    def test_a_worker_that_dies_is_replaced_and_a_part_that_kills_two_is_named(self, on_ray, photos, tmp_path):
+    def test_a_killed_worker_is_replaced_and_a_part_that_kills_two_is_named(self, on_ray, photos, tmp_path):
         job = LabelJob(OPTIONS, LabelFolder(tmp_path / "out"), 2)
         write_image(tmp_path / "once.png", read_image(photos / "0.png"))
         parts = [
@@ -439,7 +439,7 @@ class TestOnRay:
         assert outcomes[0].problem.count("\n") == 0
         assert job.folder.done().keys() == {1, 2, 3, 4}
 
-    def test_real_photographs(self, on_ray, shared_data, tmp_path):
+    def test_published_photographs(self, on_ray, shared_data, tmp_path):
         files = [str(file) for file in sorted((shared_data / "youtube_faces" / "test").glob("*.jpg"))[:3]]
         job = LabelJob(OPTIONS, LabelFolder(tmp_path / "out"), 2)
         parts = enumerate(find_parts(files, 2, Columns(), tmp_path))
@@ -462,7 +462,7 @@ class TestOnRay:
         (["--detector", "gone.onnx"], ["gone.onnx", "YuNet"]),
     ],
 )
-def test_options_that_make_no_sense_leave_no_labels(words, parts, photos, tmp_path, capsys):
+def test_invalid_options_are_errors_without_labels(words, parts, photos, tmp_path, capsys):
     pytest.importorskip("ray", reason='needs Ray: pip install "kpdetect[label]"')
     assert run_command(command.main, [str(photos), "--out", str(tmp_path / "out"), *words]) == 2
     error = capsys.readouterr().err
@@ -479,6 +479,6 @@ def test_a_missing_package_names_its_extra(module, package, photos, tmp_path, mo
     assert lines_with(capsys.readouterr().err, package, "[label]", "pip install")
 
 
-def test_importing_the_command_needs_neither():
+def test_importing_the_command_needs_neither_pyarrow_nor_ray():
     code = "import sys, kpdetect.label; sys.exit(bool({'ray', 'pyarrow', 'tensorflow'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Tests of CSV files of many forms, missing points, implausible labels, side names and label files of any points."""
+"""CSV variants, missing points, implausible labels, side names and label files with any points."""
 
 import copy
 import dataclasses
@@ -56,7 +56,7 @@ class TestSides:
             (["right_eye_left_corner", "left_eye_right_corner"], [(1, 0)]),
         ],
     )
-    def test_usual_marks_pair(self, names, pairs):
+    def test_common_side_names_are_paired(self, names, pairs):
         flip = list(range(len(names)))
         for left, right in pairs:
             flip[left], flip[right] = right, left
@@ -73,7 +73,7 @@ class TestSides:
             (["p0", "p1"], "no name has a side"),
         ],
     )
-    def test_names_that_almost_pair_give_no_flip_and_the_reason(self, names, reason):
+    def test_almost_paired_names_give_no_flip_and_a_reason(self, names, reason):
         schema = user_schema(names)
         assert schema.flip_permutation is None
         assert "no mirror images" in describe_flip(schema)
@@ -87,7 +87,7 @@ class TestSides:
 
 class TestSchema:
     @pytest.mark.parametrize("schema", [IBUG68, IMM58, user_schema(NAMES, edges=[(0, 2)])])
-    def test_it_is_a_value(self, schema):
+    def test_schemas_are_values(self, schema):
         for twin in (pickle.loads(pickle.dumps(schema)), copy.deepcopy(schema), copy.copy(schema)):
             assert twin == schema
             assert hash(twin) == hash(schema)
@@ -112,7 +112,7 @@ class TestSchema:
             user_schema(NAMES, edges=[(0, 3)])
 
 
-def test_annotations_are_values(folder):
+def test_annotations_can_be_pickled(folder):
     faces = read_csv(write(folder, HEADER, ROW))
     other = dataclasses.replace(faces, name="other")
     for annotations in (faces, concatenate([faces, other])):
@@ -183,12 +183,12 @@ class TestForms:
         told = capsys.readouterr().err
         assert told.count("2 points") == (missing[0] in "-0")
 
-    def test_a_pair_that_is_there_once_is_a_point(self, folder):
+    def test_a_single_pair_of_columns_is_a_point(self, folder):
         assert read_csv(write(folder, HEADER, "faces/a.png,70,30,40,31,0,0")).visible.all()
 
 
 class TestSlips:
-    def test_relative_coordinates_are_refused_with_the_likely_reason(self, folder):
+    def test_relative_coordinates_are_an_error_with_the_likely_reason(self, folder):
         (found,) = problems_of(write(folder, HEADER, "faces/a.png,0.58,0.3,0.33,0.31,0.45,0.5"))
         assert found.startswith(":2: ")
         assert "relative" in found
@@ -198,12 +198,12 @@ class TestSlips:
     @pytest.mark.parametrize(
         "row",
         [
-            "faces/a.png,700,300,400,310,550,500",  # of another size of the picture
+            "faces/a.png,700,300,400,310,550,500",  # for another image size
             "faces/a.png,70,30,900000,450000,55,50",
             "faces/a.png,-70,30,-40,31,-55,50",
         ],
     )
-    def test_labels_that_cannot_be_of_this_picture(self, folder, row):
+    def test_labels_far_outside_the_image_are_errors(self, folder, row):
         file = write(folder, HEADER, ROW, row)
         (found,) = problems_of(file)
         assert found.startswith(":3: ")
@@ -211,7 +211,7 @@ class TestSlips:
         assert read_csv(file, skip_bad_rows=True).skipped == 1
 
     @pytest.mark.parametrize("box", ["-1000000,-1000000,1000000,1000000", "0,0,5000,100", "200,0,300,90"])
-    def test_boxes_that_cannot_be_of_this_picture(self, folder, box):
+    def test_boxes_far_outside_the_image_are_errors(self, folder, box):
         (found,) = problems_of(write(folder, f"{HEADER},box_x0,box_y0,box_x1,box_y1", f"{ROW},{box}"))
         assert "120 x 100" in found
 
@@ -219,18 +219,18 @@ class TestSlips:
         assert len(read_csv(write(folder, HEADER, "faces/a.png,130,30,90,-20,100,50"))) == 1
 
     @pytest.mark.parametrize("head", ["image," + "9" * 5000 + ",1", "image," + "9" * 5000, HEADER])
-    def test_numbers_of_many_digits_are_the_package_s_own_error(self, folder, head):
+    def test_numbers_of_many_digits_are_errors_of_the_package(self, folder, head):
         rest = ",".join(["9" * 5000] * 6)
         with pytest.raises(KpdetectError, match=r"faces\.csv") as caught:
             read_csv(write(folder, head, f"faces/a.png,{rest}"))
         assert len(str(caught.value)) < 6000
 
     @pytest.mark.parametrize(("text", "kind"), [('{"images": []}', "coco:"), ("[]", "coco:"), ("<dataset/>", "dlib:")])
-    def test_another_format_names_its_kind(self, folder, text, kind):
+    def test_an_error_for_another_format_names_its_kind(self, folder, text, kind):
         with pytest.raises(KpdetectError, match=kind):
             load(f"csv:{write(folder, text)}")
 
-    def test_pixels_in_a_cell_name_kaggle(self, folder):
+    def test_an_error_for_pixels_in_a_cell_names_kaggle(self, folder):
         with pytest.raises(KpdetectError, match="kaggle:"):
             read_csv(write(folder, "nose_x,nose_y,Image", "1,2," + " ".join(["7"] * 9216)))
 
@@ -249,7 +249,7 @@ class TestOtherPoints:
         return f"<box top='20' left='10' width='81' height='61'>{parts}</box>"
 
     @pytest.mark.parametrize("kind", ["dlib", "ibug"])
-    def test_the_parts_names_make_the_scheme(self, folder, kind):
+    def test_the_schema_is_made_from_part_names(self, folder, kind):
         first = self.box(left_eye=(70, 30), right_eye=(40, 31), nose=(55, 50))
         second = self.box(nose=(55, 50), left_eye=(70, 30))
         faces = load(f"{kind}:{self.xml(folder, first, second)}")
@@ -265,16 +265,16 @@ class TestOtherPoints:
         assert faces.schema.point_names == tuple(points)
         assert faces.keypoints[0].tolist() == [list(point) for point in points.values()]
 
-    def test_68_numbered_parts_are_ibug_s(self, folder):
+    def test_68_numbered_parts_are_ibug68(self, folder):
         points = {f"{index:02d}": (10 + index, 20 + index) for index in range(68)}
         assert load(f"dlib:{self.xml(folder, self.box(**points), '')}").schema == IBUG68
 
-    def test_a_part_twice_is_a_bad_row(self, folder):
+    def test_a_duplicate_part_is_an_error(self, folder):
         box = self.box(nose=(1, 2), chin=(3, 9)).replace("chin", "nose")
         with pytest.raises(DataError, match=mentions("nose")):
             load(f"dlib:{self.xml(folder, box, '')}")
 
-    def test_a_size_of_many_digits_is_looked_up(self, folder):
+    def test_an_invalid_image_size_is_read_from_the_image(self, folder):
         size = f"width='{'9' * 5000}' height='{'9' * 5000}'"
         box = self.box(left_eye=(70, 30), nose=(55, 50))
         assert len(load(f"dlib:{self.xml(folder, box, box, size=size)}")) == 2
@@ -283,14 +283,14 @@ class TestOtherPoints:
             load(f"dlib:{self.xml(folder, long, '')}")
 
     @pytest.mark.parametrize("kind", ["pts", "ibug"])
-    def test_pts_of_any_count(self, folder, kind):
+    def test_pts_files_of_any_count(self, folder, kind):
         for name in "ab":
             (folder / "faces" / f"{name}.pts").write_text("version: 1\nn_points: 3\n{\n71 31\n41 32\n56 51\n}\n")
         faces = load(f"{kind}:{folder}")
         assert faces.schema == user_schema(["p0", "p1", "p2"])
         assert faces.keypoints.tolist() == [POINTS, POINTS]
 
-    def test_the_count_that_most_files_have_is_right(self, folder):
+    def test_files_with_another_count_than_most_are_errors(self, folder):
         for name, count in (("a", 3), ("b", 3), ("c", 2)):
             write_image(folder / f"{name}.png", np.zeros((90, 90, 3), np.uint8))
             (folder / f"{name}.pts").write_text("\n".join(f"{10 + i} {20 + i}" for i in range(count)))

@@ -1,4 +1,4 @@
-"""Losses: one number by hand each, hidden points weigh nothing, gradients are finite."""
+"""Losses: values by hand, zero weight of hidden points, and finite gradients."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from messages import mentions
 from kpdetect.core.errors import KpdetectError
 from kpdetect.models import losses
 
-# One face, one point, off by 3 in x and by 8 in y, in the loss's unit; the numbers are worked out by hand.
+# One face, one point, with errors of 3 in x and 8 in y in the loss's unit; expected values are by hand.
 OFF_BY = np.array([[[3.0, 8.0]]], np.float32)
 BY_HAND = {
     "mse": (9 + 64) / 2,
@@ -22,25 +22,25 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_each_loss_is_the_number_worked_out_by_hand(name):
+def test_each_loss_equals_the_value_by_hand(name):
     unit = 50.0
     loss = losses.build(name, unit)(np.full_like(OFF_BY, 0.5), 0.5 + OFF_BY / unit)
     assert float(loss) == pytest.approx(BY_HAND[name], rel=1e-5)
 
 
-def test_smooth_l1_is_a_parabola_inside_beta():
+def test_smooth_l1_is_quadratic_below_beta():
     loss = losses.SmoothL1(unit=1.0, beta=2.0)
     assert float(loss(np.zeros((1, 1, 2)), np.full((1, 1, 2), 1.0))) == pytest.approx(0.25)
 
 
-def test_wing_joins_its_two_parts():
+def test_wing_is_continuous():
     loss, width = losses.Wing(unit=1.0), 6.0
     below, above = (ops.convert_to_numpy(loss.of_difference(width + d)) for d in (-1e-4, 1e-4))
     assert above == pytest.approx(below, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_a_loss_is_per_point_and_hidden_points_weigh_nothing(name):
+def test_a_loss_is_per_point_and_hidden_points_have_zero_weight(name):
     rng = np.random.default_rng(0)
     true, predicted = rng.random((2, 4, 5, 2), np.float32)
     visible = (rng.random((4, 5)) < 0.5).astype(np.float32)
@@ -54,7 +54,7 @@ def test_a_loss_is_per_point_and_hidden_points_weigh_nothing(name):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_a_loss_is_zero_with_a_finite_gradient_at_the_truth_and_far_from_it(name):
+def test_gradients_are_finite_at_zero_and_at_large_errors(name):
     loss = losses.build(name, 100.0)
     true = np.full((2, 3, 2), 0.5, np.float32)
     assert float(loss(true, true)) == 0.0
@@ -67,9 +67,9 @@ def test_a_loss_is_zero_with_a_finite_gradient_at_the_truth_and_far_from_it(name
             assert np.isfinite(tape.gradient(value, predicted).numpy()).all()
 
 
-# --- what is said of the errors ---------------------------------------------------------------------------------------
+# --- predicted errors -------------------------------------------------------------------------------------------------
 
-# Off by 0.03 and 0.04 of the crop, so by 0.05, and said to be off by 0.1: ln 0.1 + 0.05 / 0.1 = -2.302585 + 0.5.
+# Errors of 0.03 and 0.04 of the crop, so 0.05; predicted error 0.1: ln 0.1 + 0.05 / 0.1 = -2.302585 + 0.5.
 LIKELIHOOD_BY_HAND = -1.802585
 
 
@@ -79,7 +79,7 @@ def off_by_a_twentieth(said=0.1):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_an_expected_error_adds_the_number_worked_out_by_hand(name):
+def test_the_uncertainty_term_equals_the_value_by_hand(name):
     loss, (true, predicted) = losses.build(name, 100.0), off_by_a_twentieth()
     points_alone = float(loss(true, predicted[..., :2]))
     expected = points_alone + losses.LIKELIHOOD_WEIGHT * LIKELIHOOD_BY_HAND
@@ -88,13 +88,13 @@ def test_an_expected_error_adds_the_number_worked_out_by_hand(name):
 
 
 @pytest.mark.parametrize("distance", [1e-4, 0.02, 0.5])
-def test_the_likelihood_is_best_where_the_said_error_is_the_real_one(distance):
+def test_the_likelihood_is_maximal_at_the_actual_error(distance):
     said = np.geomspace(distance / 20, distance * 20, 4001).astype(np.float32)
     values = ops.convert_to_numpy(losses.error_likelihood(np.full_like(said, distance), said))
     assert said[values.argmin()] == pytest.approx(distance, rel=0.01)
 
 
-def test_of_many_distances_the_best_that_one_can_say_is_their_mean():
+def test_the_best_predicted_error_of_several_distances_is_their_mean():
     distances = np.random.default_rng(0).gamma(2.0, 0.01, 5000).astype(np.float32)
     said = np.linspace(0.005, 0.06, 1101, dtype=np.float32)
     values = [float(ops.mean(losses.error_likelihood(distances, number))) for number in said]
@@ -102,7 +102,7 @@ def test_of_many_distances_the_best_that_one_can_say_is_their_mean():
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_an_expected_error_does_not_move_the_points(name):
+def test_the_uncertainty_term_has_no_gradient_to_the_points(name):
     loss, (true, predicted) = losses.build(name, 100.0), off_by_a_twentieth()
     joined, alone = tf.Variable(predicted), tf.Variable(predicted[..., :2])
     with tf.GradientTape(persistent=True) as tape:
@@ -119,11 +119,11 @@ def test_the_likelihood_has_no_gradient_to_the_distance():
         value = losses.error_likelihood(distance, said)
     to_distance, to_said = tape.gradient(value, [distance, said])
     assert to_distance is None
-    assert np.sign(to_said.numpy()).tolist() == [1, -1]  # said too much, said too little
+    assert np.sign(to_said.numpy()).tolist() == [1, -1]  # predicted too large, predicted too small
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_the_expected_errors_of_hidden_points_weigh_nothing(name):
+def test_uncertainties_of_hidden_points_have_zero_weight(name):
     loss, (true, predicted) = losses.build(name, 100.0), off_by_a_twentieth()
     visible = np.float32([[1, 0, 1], [0, 0, 1]])
     otherwise = np.where(visible[..., None] > 0, predicted, np.float32(0.9))
@@ -132,14 +132,14 @@ def test_the_expected_errors_of_hidden_points_weigh_nothing(name):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_a_loss_survives_its_config(name):
+def test_a_loss_round_trips_through_its_config(name):
     loss = losses.build(name, 4.48)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert type(again) is type(loss)
     assert again.get_config() == loss.get_config()
 
 
-def test_fit_weighs_points_by_visibility():
+def test_fit_weights_points_by_visibility():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Reshape((1, 2))])
     model.compile(loss=losses.build("l1", 100.0))
     inputs = np.array([[0.5, 0.5], [0.9, 0.9]], np.float32)
@@ -148,7 +148,7 @@ def test_fit_weighs_points_by_visibility():
     assert model.evaluate(inputs, true, sample_weight=visible, verbose=0) == pytest.approx(5.0, rel=1e-4)
 
 
-def test_mistakes_have_one_clear_line():
+def test_invalid_arguments_are_one_line_errors():
     with pytest.raises(KpdetectError, match=mentions("wings", "wing")):
         losses.build("wings", 100.0)
     with pytest.raises(KpdetectError, match=mentions("0")):

@@ -1,4 +1,4 @@
-"""Errors of keypoints: numbers by hand, hidden points, and Keras beside NumPy."""
+"""Keypoint metrics: values by hand, hidden points, and equality of Keras and NumPy."""
 
 import subprocess
 import sys
@@ -19,23 +19,23 @@ NOSE = KeypointSchema("nose", ("nose",))
 SCHEMES = (IBUG68, EYES, BOXED, NOSE)
 
 FACE = np.array([[[0.0, 0.0], [40.0, 0.0], [20.0, 10.0]]])
-OFF = FACE + np.array([[3.0, 4.0], [0.0, 0.0], [0.0, -10.0]])  # by 5, 0 and 10 pixels
+OFF = FACE + np.array([[3.0, 4.0], [0.0, 0.0], [0.0, -10.0]])  # errors of 5, 0 and 10 pixels
 ALL = np.ones((1, 3), bool)
 
 
 def random_faces(schema, rng, count=50):
     true = rng.random((count, schema.num_keypoints, 2)) * 100
     visible = rng.random((count, schema.num_keypoints)) < 0.7
-    visible[0] = False  # a face that has no error
+    visible[0] = False  # a face without an error value
     return true, true + rng.normal(size=true.shape) * 3, visible
 
 
-def test_two_points_normalise_by_their_distance():
+def test_the_normalizer_is_the_distance_of_two_points():
     assert nme_per_point(FACE, OFF, ALL, EYES) == pytest.approx(np.array([[5, 0, 10]]) / 40)
     assert nme_per_face(FACE, OFF, ALL, EYES) == pytest.approx([15 / 3 / 40])
 
 
-def test_without_a_pair_the_box_normalises():
+def test_the_normalizer_is_the_box_size_without_a_pair_of_points():
     assert nme_per_face(FACE, OFF, ALL, BOXED) == pytest.approx([15 / 3 / np.sqrt(40 * 10)])
 
 
@@ -53,7 +53,7 @@ def test_the_68_points_are_normalised_by_the_outer_eye_corners():
 
 
 @pytest.mark.parametrize("schema", SCHEMES, ids=lambda schema: schema.name)
-def test_hidden_points_weigh_nothing_wherever_they_are_said_to_be(schema):
+def test_predictions_of_hidden_points_have_zero_weight(schema):
     true, predicted, visible = random_faces(schema, np.random.default_rng(1))
     errors = nme_per_face(true, predicted, visible, schema, 112)
     hidden = ~visible[..., None]
@@ -69,14 +69,14 @@ def test_hidden_points_weigh_nothing_wherever_they_are_said_to_be(schema):
 
 def test_faces_without_a_visible_point_or_normaliser_have_no_error():
     three = np.repeat(FACE, 3, axis=0)
-    visible = np.array([[1, 1, 1], [0, 0, 0], [0, 1, 1]])  # the last shows one eye of two
+    visible = np.array([[1, 1, 1], [0, 0, 0], [0, 1, 1]])  # the last face has one visible eye
     errors = nme_per_face(three, three + 4.0, visible, EYES)
     assert np.isnan(errors).tolist() == [False, True, True]
     assert summary(errors).n == 1
-    assert np.isnan(nme_per_face(FACE, OFF, [[0, 0, 1]], BOXED)).all()  # one point spans no box
+    assert np.isnan(nme_per_face(FACE, OFF, [[0, 0, 1]], BOXED)).all()  # one point has no box
 
 
-def test_a_turned_or_scaled_picture_has_the_same_error():
+def test_the_error_is_invariant_to_rotation_and_scale():
     rng = np.random.default_rng(2)
     true, predicted, visible = random_faces(EYES, rng)
     turn = 3.0 * np.array([[np.cos(1.0), np.sin(1.0)], [-np.sin(1.0), np.cos(1.0)]])
@@ -84,7 +84,7 @@ def test_a_turned_or_scaled_picture_has_the_same_error():
     np.testing.assert_allclose(nme_per_face(true @ turn, predicted @ turn, visible, EYES), plain, rtol=1e-5)
 
 
-def test_the_summary_is_the_numbers_worked_out_by_hand():
+def test_the_summary_equals_values_by_hand():
     result = summary([0.02, 0.04, 0.06, 0.12, np.nan])
     assert result.n == 4
     assert result.mean == pytest.approx(0.06)
@@ -94,7 +94,7 @@ def test_the_summary_is_the_numbers_worked_out_by_hand():
     assert result.to_dict() == pytest.approx({"mean": 0.06, "median": 0.05, "auc8": 0.375, "fr8": 0.25, "n": 4})
 
 
-def test_a_summary_of_nothing_and_of_missed_faces():
+def test_an_empty_summary_and_missed_faces():
     assert summary([np.nan]).n == 0
     assert np.isnan(summary([]).mean)
     missed = summary([0.04, np.inf])  # a face that the detector missed is a failure
@@ -111,19 +111,19 @@ def test_the_area_under_the_curve_is_the_auc():
     assert fractions[-1] == pytest.approx(1 - summary(errors).fr8)
 
 
-def test_a_curve_of_nothing_is_a_clear_error():
+def test_an_empty_curve_is_an_error():
     with pytest.raises(KpdetectError, match=mentions("0")):
         cumulative_error_curve([np.nan])
 
 
-def test_shapes_that_do_not_fit_are_told():
+def test_wrong_shapes_are_errors():
     with pytest.raises(KpdetectError, match=mentions("(1, 3, 2)", "(1, 2)")):
         nme_per_face(FACE, OFF, ALL[:, :2], EYES)
 
 
 @pytest.mark.parametrize("schema", SCHEMES, ids=lambda schema: schema.name)
 def test_the_keras_metric_equals_numpy_over_batches(schema):
-    size_hw = (80, 120)  # not square, so that x and y weigh differently when relative
+    size_hw = (80, 120)  # not square, so that relative x and y have different weights
     true, predicted, visible = random_faces(schema, np.random.default_rng(4))
     metric = NormalizedMeanError(schema, size_hw)
     for rows in np.array_split(np.arange(len(true)), 7):  # batches of different sizes
@@ -133,14 +133,14 @@ def test_the_keras_metric_equals_numpy_over_batches(schema):
     assert float(metric.result()) == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_keras_metric_looks_at_no_uncertainty():
+def test_the_keras_metric_ignores_the_uncertainty():
     true, off = to_relative(FACE, (80, 120)), to_relative(OFF, (80, 120))
     metric = NormalizedMeanError(EYES, (80, 120))
     metric.update_state(true, np.concatenate([off, np.full((1, 3, 1), 0.7, np.float32)], axis=-1))
     assert float(metric.result()) == pytest.approx(0.125, rel=1e-4)
 
 
-def test_the_keras_metric_without_weights_sees_every_point():
+def test_the_keras_metric_without_weights_uses_every_point():
     metric = NormalizedMeanError(EYES, (80, 120))
     metric.update_state(to_relative(FACE, (80, 120)), to_relative(OFF, (80, 120)))
     assert float(metric.result()) == pytest.approx(0.125, rel=1e-4)
@@ -148,7 +148,7 @@ def test_the_keras_metric_without_weights_sees_every_point():
     assert np.isnan(float(metric.result()))
 
 
-def test_the_keras_metric_survives_its_config():
+def test_the_keras_metric_round_trips_through_its_config():
     again = NormalizedMeanError.from_config(NormalizedMeanError(IBUG68, (112, 96), name="error").get_config())
     assert (again.schema, again.size_hw, again.name) == (IBUG68, (112, 96), "error")
 

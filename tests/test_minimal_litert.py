@@ -1,4 +1,4 @@
-"""`examples/minimal_litert.py` predicts as `Predictor` does, in sixty lines and with three packages."""
+"""`examples/minimal_litert.py` equals `Predictor`, in sixty lines and with three packages."""
 
 import ast
 import importlib.util
@@ -44,47 +44,47 @@ def assert_marks_alike(example, photograph, box):
     np.testing.assert_allclose(uncertainty / side, face.uncertainty / side, rtol=0, atol=LARGEST_TOLERANCE)
 
 
-@pytest.mark.parametrize("side", [96, 200, 800])  # enlarged, about as it is, and shrunk five times
-def test_drawn_faces_of_any_size_are_marked_as_predictor_does(example, tmp_path, side):
+@pytest.mark.parametrize("side", [96, 200, 800])  # enlarged, about unchanged, and reduced five times
+def test_keypoints_of_synthetic_faces_of_any_size_equal_predictor(example, tmp_path, side):
     for index in range(2):
         image, keypoints = synthetic.render(seed=9, index=index, size=side)
         write_image(tmp_path / "face.png", image)
         assert_marks_alike(example, tmp_path / "face.png", tight_box(keypoints))
 
 
-def test_a_face_over_the_border_is_black_there_too(example, tmp_path):
+def test_the_crop_of_a_face_over_the_border_is_padded_with_black(example, tmp_path):
     image, keypoints = synthetic.render(seed=9, index=0, size=400)
     box = tight_box(keypoints)
     write_image(tmp_path / "cut.png", image[:, : int(box[2]) - 30])
     assert_marks_alike(example, tmp_path / "cut.png", box)
 
 
-def test_a_picture_on_its_side_is_turned_by_its_exif(example, tmp_path):
+def test_exif_orientation_is_applied(example, tmp_path):
     image, keypoints = synthetic.render(seed=9, index=1, size=300)
     lying = Image.fromarray(np.ascontiguousarray(np.rot90(image)))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be seen, turn it clockwise
+    exif[0x0112] = 6  # rotated clockwise for display
     lying.save(tmp_path / "lying.png", exif=exif)
     assert_marks_alike(example, tmp_path / "lying.png", tight_box(keypoints))
 
 
 @pytest.mark.parametrize("box", [(30.0, 20.0, 70.5, 90.0), (-20.0, 40.0, 60.0, 65.0), (0.0, 0.0, 199.0, 149.0)])
-def test_crops_that_are_not_square_lie_where_the_crop_rule_says(example, box):
+def test_crops_that_are_not_square_follow_the_crop_rule(example, box):
     rule = CropRule((32, 48), 1.35)
     slope = np.tile(np.arange(200, dtype=np.uint8), (150, 1))
     picture = np.stack([slope, np.arange(150, dtype=np.uint8)[:, None] + 0 * slope, 0 * slope], axis=-1)
     left, top, scale = example.crop_of(box, rule.to_dict())
     crop = np.asarray(example.cut(Image.fromarray(picture), left, top, scale, rule.size_hw), int)
-    # Where the crop shows the picture and not the black beside it, its red tells x, and its green y.
+    # Inside the image, the red channel of the crop encodes x and the green one y.
     expected = warp_crop(picture, rule.matrix(box), rule.size_hw).astype(int)
     shown = warp_crop(np.full_like(picture, 255), rule.matrix(box), rule.size_hw).min(axis=-1) == 255
     assert shown.mean() > 0.3
-    assert np.abs(crop - expected)[shown].max() <= 1 + scale / 4  # at its border, a filter takes in some black
+    assert np.abs(crop - expected)[shown].max() <= 1 + scale / 4  # at the border, the filter includes some black
     assert np.abs(crop - expected)[shown].mean() < 0.3
 
 
-def test_colours_sizes_and_types_are_those_of_the_spec(example, tmp_path, monkeypatch):
-    """With a model whose crop is neither grey nor square, and which takes bytes."""
+def test_channels_size_and_type_follow_the_spec(example, tmp_path, monkeypatch):
+    """The model has RGB crops that are not square, and uint8 input."""
     spec, seen = small_spec(), []
     with zipfile.ZipFile(tmp_path / "small.tflite", "w") as archive:
         archive.writestr("spec.json", spec.to_json())
@@ -126,7 +126,7 @@ def test_the_page_for_phones_states_the_shipped_crop_rule():
         assert page.count(words.format(f"{crop.margin:g}", crop.size_hw[0])) == 1, words
 
 
-def test_real_faces_too(example, shared_data):
+def test_published_faces(example, shared_data):
     faces = load(f"ibug:{shared_data / 'ibug_300w' / 'helen'}")
     for row in range(0, len(faces), max(1, len(faces) // 10)):
         assert_marks_alike(example, Path(faces.paths[row]), faces.boxes[row])
