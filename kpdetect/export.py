@@ -203,7 +203,10 @@ def export_model(
     kept = _files_of_others(Path(out))
     with quietly("starting TensorFlow"):
         require_tensorflow("export", "kpdetect export")
-    _check_packages(files)
+        _import_packages(files)
+    if any(file.format == web_page.WEB for file in files):
+        with quietly("building the page for browsers"):
+            web_page.built_page()
     with quietly(f"reading {bundle_folder}"):
         model, spec = bundle.load_bundle(bundle_folder)
     faces = quantization.faces(spec)
@@ -318,19 +321,15 @@ def _files_of_others(out: Path) -> list[Path]:
     return sorted({file.relative_to(out) for file in out.rglob("*") if file.is_file()} - own)
 
 
-def _check_packages(files: Sequence[_File]) -> None:
-    if any(file.format == web_page.WEB for file in files):
-        with quietly("building the page for browsers"):
-            web_page.built_page()
+def _import_packages(files: Sequence[_File]) -> None:
     needed = ["tensorflow", "keras"]
     needed += ["tf2onnx", "onnx", "onnxruntime"] if any(file.format == "onnx" for file in files) else []
     needed += ["ai_edge_quantizer"] if any(file.quantization in ("int8", "dynamic") for file in files) else []
-    with quietly("starting TensorFlow"):
-        for package in needed:
-            try:
-                importlib.import_module(package)
-            except ModuleNotFoundError as error:
-                raise MissingExtra(error.name or package, "train", "kpdetect export") from error
+    for package in needed:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise MissingExtra(error.name or package, "train", "kpdetect export") from error
 
 
 def _write_all(

@@ -20,6 +20,7 @@ from small_models import small_bundle
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import write_image
 from kpdetect.core.options import run_command
+from kpdetect.core.quiet import stderr_without
 from kpdetect.core.tflite_check import check_tflite
 from kpdetect.modelfile import bundle, runtime, trial
 from kpdetect.modelfile.bundle import HALF_WEIGHTS_FILE, WEIGHTS_FILE, add_half_weights, file_record, load_bundle
@@ -404,6 +405,22 @@ def test_a_crash_or_a_hang_of_the_trial_is_an_error(script, told, tmp_path, monk
 
 
 # --- quiet ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("load", ["modelfile.runtime import load", "modelfile.bundle import load_bundle as load"])
+def test_loading_weights_prints_nothing_about_the_machine(small, load) -> None:
+    program = f"import sys; from kpdetect.{load}; load(sys.argv[1])"
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(small)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_other_lines_are_still_printed(capfd) -> None:
+    with stderr_without(b"noise"):
+        os.write(2, b"some noise\nan error\n")
+    assert capfd.readouterr().err == "an error\n"
 
 
 def test_a_prediction_prints_nothing_to_stderr() -> None:

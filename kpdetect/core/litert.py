@@ -2,16 +2,13 @@
 
 import base64
 import os
-import sys
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.fork import renew_after_fork
+from kpdetect.core.quiet import stderr_without
 from kpdetect.core.tflite_check import check_tflite
 
 MAX_FILE_BYTES = 2 << 30  # of a TFLite file
@@ -69,31 +66,9 @@ class _DelegateNote:
                 return
             from ai_edge_litert.interpreter import Interpreter
 
-            with _stderr_without(_NOTE):
+            with stderr_without(_NOTE):
                 Interpreter(model_content=_SMALLEST_MODEL, num_threads=1).allocate_tensors()
             self._printed = True
 
 
 _delegate_note = _DelegateNote()
-
-
-@contextmanager
-def _stderr_without(text: bytes) -> Iterator[None]:
-    """Drops the lines with a text that C++ code prints to stderr; other lines are printed when the block ends."""
-    try:
-        sys.stderr.flush()
-        visible = os.dup(2)
-    except (OSError, ValueError, AttributeError):  # no stderr, as in a program without a console
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(visible, 2)
-            os.close(visible)
-            held.seek(0)
-            for line in held:
-                if text not in line:
-                    os.write(2, line)

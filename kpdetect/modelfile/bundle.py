@@ -14,6 +14,7 @@ import numpy as np
 from kpdetect import __version__
 from kpdetect.core.atomic_write import atomic_file, atomic_folder
 from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.core.quiet import start_tensorflow_quietly
 from kpdetect.modelfile.disk import reserve_space
 from kpdetect.modelfile.onnx_check import onnx_metadata
 from kpdetect.modelfile.registry import SHIPPED_MODELS, PathLike, resolve
@@ -151,6 +152,7 @@ def load_bundle(folder: PathLike) -> tuple["keras.Model", Spec]:
         ```
     """
     spec, weights = checked_weights(folder)
+    start_tensorflow_quietly()
     try:
         from kpdetect import models
     except ModuleNotFoundError as error:

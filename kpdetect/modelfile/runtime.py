@@ -1,6 +1,5 @@
 """Runs a model file as one function, crops to points. TensorFlow is imported only for files that need it."""
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.fork import abandon, renew_after_fork
 from kpdetect.core.litert import open_interpreter
+from kpdetect.core.quiet import start_tensorflow_quietly
 from kpdetect.modelfile.bundle import checked_file, checked_weights, load_bundle, model_kind, read_spec
 from kpdetect.modelfile.registry import PathLike, resolve
 from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
@@ -141,7 +141,7 @@ def _load_bundle(folder: Path, spec: Spec, threads: int) -> Runtime:
         if name.endswith(".tflite") and (folder / name).is_file():
             file = checked_file(folder, spec, name)
             return Runtime(spec, file, size_of(file), _load_tflite(file, threads, spec))
-    _quiet_tensorflow()
+    start_tensorflow_quietly()
     model, spec = load_bundle(folder)
     _, weights = checked_weights(folder)
     return Runtime(spec, weights, size_of(weights), _keras_function(model))
@@ -258,7 +258,7 @@ def _load_onnx(path: Path, threads: int, spec: Spec) -> Run:
 
 
 def _load_saved_model(path: Path, threads: int, spec: Spec) -> Run:
-    _quiet_tensorflow()
+    start_tensorflow_quietly()
     try:
         import tensorflow as tf
     except ModuleNotFoundError as error:
@@ -282,7 +282,7 @@ def _load_saved_model(path: Path, threads: int, spec: Spec) -> Run:
 
 
 def _load_keras(path: Path, threads: int, spec: Spec) -> Run:
-    _quiet_tensorflow()
+    start_tensorflow_quietly()
     try:
         import keras
 
@@ -371,11 +371,6 @@ def size_of(path: Path) -> int:
     """Returns the bytes of a file, or of all files of a folder."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)
-
-
-def _quiet_tensorflow() -> None:
-    """Hides TensorFlow's notes about the machine; errors are still printed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def _line(error: Exception) -> str:
