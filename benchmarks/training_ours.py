@@ -177,7 +177,7 @@ def main() -> None:
         if options.peaks:
             print(json.dumps(machine_peaks()), file=answers, flush=True)
         elif options.first_step:
-            fit._further_callbacks = lambda *_: [EndAtFirstStep()]
+            fit._tensorboard_callbacks = lambda *_: [EndAtFirstStep()]
             train(chosen)
         else:
             answer(Training(chosen), answers)

@@ -192,6 +192,7 @@ def test_errors_in_custom_code_are_one_line(
     ]:
         assert run_command(main, [*TINY, *words, "--out", "run", "--overwrite"]) == 2
         assert lines_with(capsys.readouterr().err, "kpdetect:", *parts)
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_registered_name_is_not_replaced() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,7 @@ import keras
 import numpy as np
 
 from kpdetect import __version__, models
-from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
-from kpdetect.core.references import import_reference
 from kpdetect.core.signals import stop_on_signals
 from kpdetect.data.pipeline import BatchOptions, open_cache, training_batches
 from kpdetect.modelfile.spec import Spec
@@ -43,6 +42,7 @@ def fit(
     faces: FaceSplit,
     folder: Path,
     processes: Processes,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[keras.Model, Progress, Floats]:
     """Trains a network stage by stage and returns it with the weights of its best epoch.
 
@@ -54,6 +54,7 @@ def fit(
         faces: Training and validation faces.
         folder: The run folder. Writes ``history.csv``, ``checkpoints/`` and, on request, ``tensorboard/`` there.
         processes: The processes that train together.
+        callbacks: Further Keras callbacks, called after those of the training.
 
     Returns:
         The network in float32, its history, and the mean training label (K, 2), see
@@ -95,7 +96,7 @@ def fit(
     epoch_checkpoint = EpochCheckpoint(
         checkpoints, progress, folder / "history.csv", recipe.patience, patience_start=transferred.freeze_epochs
     )
-    further_callbacks = _further_callbacks(options, recipe, faces, folder, place) if place.first else []
+    further_callbacks = _tensorboard_callbacks(options, recipe, faces, folder, place) if place.first else []
     is_terminal = sys.stderr.isatty()
 
     with devices.scope():
@@ -148,6 +149,7 @@ def fit(
                                 step_checkpoint,
                                 *([] if is_terminal else [ProgressLines(epoch_steps, recipe.epochs, progress.step)]),
                                 *further_callbacks,
+                                *callbacks,
                             ],
                             verbose=1 if is_terminal else 2,
                         )
@@ -179,16 +181,12 @@ def _steps_between_checkpoints(options: TrainOptions, place: Place) -> int | Non
     return DEFAULT_STEPS if options.checkpoint_every is None and place.count > 1 else options.checkpoint_every
 
 
-def _further_callbacks(
+def _tensorboard_callbacks(
     options: TrainOptions, recipe: Recipe, faces: FaceSplit, folder: Path, place: Place
 ) -> list[keras.callbacks.Callback]:
-    """The callbacks of ``--callbacks`` and ``--tensorboard``."""
-    callbacks = [import_reference(reference, "--callbacks")() for reference in options.callbacks]
-    for reference, callback in zip(options.callbacks, callbacks, strict=True):
-        if not isinstance(callback, keras.callbacks.Callback):
-            raise KpdetectError(f"--callbacks {reference}: expected a keras.callbacks.Callback, received {callback!r}")
-    if options.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(str(folder / "tensorboard")))
-        if place.count == 1:  # one of several processes cannot predict alone
-            callbacks.append(PredictionPictures(folder / "tensorboard", faces.val, recipe))
+    if not options.tensorboard:
+        return []
+    callbacks = [keras.callbacks.TensorBoard(str(folder / "tensorboard"))]
+    if place.count == 1:  # one of several processes cannot predict alone
+        callbacks.append(PredictionPictures(folder / "tensorboard", faces.val, recipe))
     return callbacks

@@ -5,13 +5,14 @@ import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
 from kpdetect import __version__, models
 from kpdetect.core.atomic_write import atomic_file
-from kpdetect.core.errors import MissingExtra
+from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.geometry import Floats, to_pixels
 from kpdetect.core.references import import_reference
 from kpdetect.evaluation.evaluator import CropPredictions, evaluate_predictions, mirrored_predictions
@@ -39,11 +40,12 @@ from kpdetect.training.transfer import (
 from kpdetect.training.uncertainty_calibration import calibrate_predictions, predict_faces, predict_function_of
 
 
-def train(options: TrainOptions) -> Path:
+def train(options: TrainOptions, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Path:
     """Trains a model, measures it on its validation faces and writes a run folder, which is also a bundle.
 
     Args:
         options: The options of ``kpdetect train``.
+        callbacks: Further Keras callbacks, besides those that ``options.callbacks`` names.
 
     Returns:
         The run folder. It holds ``spec.json`` and ``model.weights.h5``, ``history.csv``, ``result.csv``, ``run.json``,
@@ -63,6 +65,7 @@ def train(options: TrainOptions) -> Path:
         losses.build(recipe.loss, recipe.loss_unit)  # reports an unknown loss before the data are read
         if options.architecture and ":" in options.architecture:
             models.register_architecture(options.architecture)(import_reference(options.architecture, "--architecture"))
+        callbacks = [*callbacks, *(_load_callback(reference) for reference in options.callbacks)]
         if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise MissingExtra("tensorboard", "train", "--tensorboard")
         folder = Path(options.out or f"runs/{recipe.name}")
@@ -83,11 +86,19 @@ def train(options: TrainOptions) -> Path:
         if processes.place.first:
             prepare_folder(folder, options, spec)
         keras.utils.set_random_seed(options.seed)
-        network, progress, mean_label = fit(options, recipe, spec, transferred, faces, folder, processes)
+        network, progress, mean_label = fit(options, recipe, spec, transferred, faces, folder, processes, callbacks)
 
     if processes.place.first:
         measure_and_write(network, progress, mean_label, faces, spec, folder)
     return folder
+
+
+def _load_callback(reference: str) -> keras.callbacks.Callback:
+    """The callback that a word of ``--callbacks`` names."""
+    callback = import_reference(reference, "--callbacks")()
+    if not isinstance(callback, keras.callbacks.Callback):
+        raise KpdetectError(f"--callbacks {reference}: expected a keras.callbacks.Callback, received {callback!r}")
+    return callback
 
 
 def prepare_folder(folder: Path, options: TrainOptions, spec: Spec) -> None:
