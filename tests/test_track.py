@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -417,6 +418,41 @@ def test_sound_is_copied_and_the_codec_is_h264(clip, tmp_path) -> None:
     np.testing.assert_allclose(
         [time_s for time_s, _ in written], [time_s for time_s, _ in original[: len(written)]], atol=1e-3
     )
+
+
+@pytest.mark.slow
+def test_a_written_video_plays_in_chromium_with_sound(clip, tmp_path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason='no Playwright: pip install "kpdetect[test]"')
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium on the PATH: apt-get install chromium")
+        pytest.skip("no Chromium on the PATH: apt-get install chromium")
+    track_nothing(clip, tmp_path / "out.mp4")
+    (tmp_path / "page.html").write_text('<video id="clip" src="out.mp4"></video>')
+    play = """async () => {
+        const video = document.getElementById("clip");
+        await video.play();
+        await new Promise((resolve, reject) => {
+            video.onended = resolve;
+            video.onerror = () => reject(video.error.message);
+            video.playbackRate = 4;
+        });
+        const quality = video.getVideoPlaybackQuality();
+        return [video.videoWidth, video.videoHeight, video.duration, video.webkitAudioDecodedByteCount,
+                quality.totalVideoFrames];
+    }"""
+    with playwright.sync_playwright() as driver:
+        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        browser = driver.chromium.launch(executable_path=chromium, args=flags)
+        page = browser.new_page()
+        page.goto((tmp_path / "page.html").as_uri())
+        width, height, duration, sound_bytes, frames = page.evaluate(play)
+        browser.close()
+    assert (width, height) == (64, 48)
+    assert duration == pytest.approx(5.8, abs=0.3)
+    assert sound_bytes > 1000
+    assert frames > 10
 
 
 def test_what_is_lost_without_pyav_is_said_once(clip, tmp_path, monkeypatch, capsys) -> None:
