@@ -154,6 +154,8 @@ class TestPredictor:
             ([(0, 0, 9)], ["(N, 4)", "(1, 3)"]),
             ([(0, 0, 9), (1, 2, 3, 4)], ["(N, 4)", "(0, 0, 9)"]),
             ([("a", 0, 9, 9)], ["(N, 4)", "'a'"]),
+            ([(10**400, 0, 9, 9)], ["(N, 4)"]),
+            ([(1e39, 0, 9, 9)], ["finite", "1"]),
             ([(5, 5, 9, 9), (-20, 5, -9, 9)], ["2", "[-20.0, 5.0, -9.0, 9.0]"]),
             ([(5, 5000, 9, 5009)], ["1", "[5.0, 5000.0, 9.0, 5009.0]"]),
         ],
@@ -276,6 +278,9 @@ class TestPredictor:
             (np.stack([PHOTO, PHOTO]), [r"\(2, 100, 200, 3\)", r"\.batch\("]),
             (None, ["None", "cv2.imread"]),
             ("https://example.com/face.jpg", ["https://example.com/face.jpg", "urlretrieve"]),
+            ("a\0b.jpg", ["null"]),
+            ([[1, 2], [3]], ["list of 2", "array of numbers"]),
+            ({}, ["image"]),
         ],
     )
     def test_what_is_not_a_photograph_is_named_with_the_way_out(self, image, named):
@@ -335,6 +340,7 @@ class TestPredictor:
             (face,) = other(pixels)
             np.testing.assert_array_equal(face.keypoints, expected.keypoints)
             assert other.model is not first.model
+        assert Predictor(ConstantModel(), untrusted=True).__reduce__()[1][-1] is True  # also in the other process
         assert len(pickle.dumps(first)) < 1000
 
     def test_a_face_is_pickled_and_copied(self):
@@ -353,11 +359,13 @@ class TestPredictor:
     def test_a_path_is_loaded_with_its_threads_and_none_is_the_shipped_model(self, monkeypatch):
         loaded = []
         monkeypatch.setattr(predictor_module, "shipped_model", lambda: Path("shipped"))
-        monkeypatch.setattr(predictor_module, "load", lambda path, threads: loaded.append((str(path), threads)))
+        monkeypatch.setattr(
+            predictor_module, "load", lambda path, threads, untrusted: loaded.append((str(path), threads, untrusted))
+        )
         Predictor()
-        Predictor("some.tflite", threads=3)
+        Predictor("some.tflite", threads=3, untrusted=True)
         Predictor(ConstantModel())
-        assert loaded == [("shipped", 1), ("some.tflite", 3)]
+        assert loaded == [("shipped", 1, False), ("some.tflite", 3, True)]
 
     def test_a_model_that_is_not_there(self, tmp_path):
         with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "gone"))):
@@ -693,6 +701,12 @@ class TestCommand:
         assert [target.name for target in targets.values()] == ["a.jpg", "a.png", "b"]
         targets = chip_targets(["x/a.jpg", "y/a.jpg"], "chips")
         assert [target.as_posix() for target in targets.values()] == ["chips/x/a", "chips/y/a"]
+
+    def test_an_address_is_one_line(self, command, capsys):
+        assert command("https://example.com/face.jpg") == 2
+        error = capsys.readouterr().err
+        assert lines_with(error, "https://example.com/face.jpg", "download")
+        assert error.count("\n") == 1
 
     def test_a_model_that_is_not_there_is_one_line(self, photos, capsys):
         assert run_command(predict.main, [str(photos), "--model", "/no/such/model"]) == 2

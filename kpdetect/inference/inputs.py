@@ -144,6 +144,8 @@ def list_images(places: Iterable[str]) -> ImageFiles:
             candidates = _files_in(place)
         elif glob.has_magic(place) and not os.path.lexists(place):
             candidates = sorted(file for file in glob.glob(place, recursive=True) if os.path.isfile(file))
+        elif "://" in place and not os.path.lexists(place):
+            raise KpdetectError(f"{place}: expected a file, folder or glob, received an address; download it first")
         else:
             files.append(place)
             continue

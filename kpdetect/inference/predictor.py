@@ -101,7 +101,7 @@ class Predictor:
     ) -> None:
         if not 0 <= min_score <= 1:
             raise KpdetectError(f"min_score: expected 0 to 1, received {min_score}")
-        self._arguments = (model, detector, threads, mirror, second_look, min_score)
+        self._arguments = (model, detector, threads, mirror, second_look, min_score, untrusted)
         if model is None or isinstance(model, str | os.PathLike):
             self.model: Model = load(shipped_model() if model is None else model, threads=threads, untrusted=untrusted)
         else:
@@ -339,6 +339,8 @@ def read_photograph(image: Any, bgr: bool = False) -> Pixels:
             f"image: expected one photograph, received {describe(image)}; for several call predictor.batch(images)"
         )
     if isinstance(image, str | os.PathLike):
+        if "\0" in os.fsdecode(image):
+            raise KpdetectError(f"image: expected a file's path, received {image!r} with a null character")
         return read_image(image)
     if isinstance(image, bytes | bytearray | memoryview):
         return decode_image(bytes(image), "image")
@@ -347,7 +349,12 @@ def read_photograph(image: Any, bgr: bool = False) -> Pixels:
         if not isinstance(content, bytes):
             raise KpdetectError("image: expected a file opened in binary mode ('rb'), received a text file")
         return decode_image(content, str(getattr(image, "name", "image")))
-    return as_rgb(image, bgr)
+    try:
+        return as_rgb(image, bgr)
+    except KpdetectError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:  # such as rows of different lengths
+        raise KpdetectError(f"image: expected an array of numbers, received {describe(image)}: {error}") from error
 
 
 def size_hw(pixels: Pixels) -> tuple[int, int]:
@@ -365,19 +372,24 @@ def describe(value: Any) -> str:
 
 
 def as_boxes(boxes: Boxes) -> Floats:
-    """Boxes as (N, 4) float32; the crop rule checks their values.
+    """Boxes as (N, 4) float32; the crop rule checks that they have an area.
 
     Raises:
-        KpdetectError: They are not numbers, or have another shape.
+        KpdetectError: They are not finite numbers, or have another shape.
     """
     try:
-        array = np.asarray(boxes, np.float32)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are reported below
+            array = np.asarray(boxes, np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
         raise KpdetectError(f"face boxes: expected numbers, (N, 4), received {boxes!r}") from error
     if array.size == 0:
         return np.zeros((0, 4), np.float32)
     if array.ndim != 2 or array.shape[1] != 4:
         raise KpdetectError(f"face boxes: expected shape (N, 4) as (x0, y0, x1, y1), received {array.shape}")
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        first = int(finite.argmin())
+        raise KpdetectError(f"face boxes: expected finite numbers; box {first + 1} is {array[first].tolist()}")
     return array
 
 
@@ -403,7 +415,7 @@ def boxes_within(boxes: Boxes, pixels: Pixels) -> Floats:
 def cut_boxes(boxes: Floats, pixels: Pixels) -> Floats:
     """Cuts boxes (N, 4) that reach further than `MAX_OVERHANG` beyond a photograph; leaves out those entirely outside.
 
-    Boxes without an area, and coordinates that are not finite, are left to the crop rule, which reports them.
+    Boxes without an area are left to the crop rule, which reports them.
 
     Example:
         >>> cut_boxes(np.float32([[-1e9, 10, 50, 60]]), np.zeros((100, 200, 3), np.uint8)).tolist()
@@ -413,7 +425,7 @@ def cut_boxes(boxes: Floats, pixels: Pixels) -> Floats:
     overhang = MAX_OVERHANG * max(height, width)
     low = np.array([-overhang, -overhang], np.float32)
     high = np.array([width + overhang, height + overhang], np.float32)
-    with_area = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1) & np.isfinite(boxes).all(axis=1))
+    with_area = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     outside = ((boxes[:, :2] > high) | (boxes[:, 2:] < low)).any(axis=1)
     cut = np.where(with_area[:, None], np.clip(boxes, np.tile(low, 2), np.tile(high, 2)), boxes)
     return np.asarray(cut[np.flatnonzero(~with_area | ~outside)], np.float32)
