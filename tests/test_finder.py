@@ -70,7 +70,7 @@ class TestTargetsAndDecoding:
             -0.25,
             math.log(48 / SIZE_UNIT),
             math.log(64 / SIZE_UNIT),
-        )  # its lower left quarter
+        )  # the lower left quarter of the cell
         boxes, scores = decode_cells(output, 0.5)
         x, y = (4 + 0.5 + 0.5) * CELL - 0.5, (3 + 0.5 - 0.25) * CELL - 0.5
         np.testing.assert_allclose(boxes, [[x - 24, y - 32, x + 24, y + 32]], rtol=1e-6)

@@ -11,7 +11,7 @@ HEAVY = {"tensorflow", "keras", "matplotlib", "pandas", "pyarrow", "ray", "ai_ed
 
 
 def modules_after(code: str) -> set[str]:
-    """The modules that a new interpreter has loaded after some code, beyond those it starts with."""
+    """The modules that some code loads in a new interpreter."""
     script = f"import importlib, sys; before = set(sys.modules)\n{code}\nprint(*sorted(set(sys.modules) - before))"
     return set(
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()

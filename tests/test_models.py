@@ -1,4 +1,4 @@
-"""Architectures: the seeds' counts, the contract of input and output, and where exactly a heatmap's cell lies."""
+"""Architectures: parameter counts, input and output, soft-argmax, and exact positions of heatmap cells."""
 
 import contextlib
 import functools
@@ -16,10 +16,10 @@ from kpdetect.models import ARCHITECTURES, ExpectedError, SoftArgmax, count_para
 from kpdetect.models.heatmaps import doubled
 from kpdetect.models.layers import USUAL_SPREAD, cell_centers
 
-# Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
+# Keras 3.15 reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
-# name -> points, input shape, trainable parameters: the seeds' own numbers where they state them.
+# name -> points, input shape, trainable parameters: those of the student projects where they state them.
 FULL_SIZE = {
     "fourconv": (68, (224, 224, 1), 37_239_984),
     "batchnorm": (68, (224, 224, 1), 151_995_936),
@@ -29,7 +29,7 @@ FULL_SIZE = {
     "imm-full": (58, (180, 240, 1), 3_264_620),
     "ibug-large": (68, (224, 224, 1), 3_870_304),
 }
-# The smallest inputs that each lets through, about, so that tests stay quick; none is square.
+# About the smallest input that each accepts, for quick tests; none is square.
 SMALL = {
     "compact": (5, (48, 64, 1)),
     "fourconv": (5, (62, 64, 1)),
@@ -43,7 +43,7 @@ SMALL = {
     "mobilenet": (5, (48, 64, 3)),
 }
 TELL_UNCERTAINTY = {"compact", "efficientnet"}
-# The smallest of those that are exact about half pixels.
+# The smallest inputs of the architectures that are exact to half a pixel.
 EXACT = {
     "compact": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1]},
     "efficientnet": {"width": 0.2, "blocks": [1, 1, 1, 1, 1], "context": 8},
@@ -51,14 +51,14 @@ EXACT = {
 
 
 def without_memory() -> keras.StatelessScope:
-    """Builds a network's shapes and none of its numbers: 152 million of them take seconds and 2 GB."""
+    """Builds a network without allocating weights: 152 million would take seconds and 2 GB."""
     return keras.StatelessScope(initialize_variables=False)
 
 
 @pytest.fixture
 def forget_shapes():
     yield
-    keras.backend.clear_session()  # or Keras would fill the unfilled variables in at the next chance
+    keras.backend.clear_session()  # otherwise Keras initializes the variables later
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def fresh_model(name):
 
 @functools.cache
 def small_model(name):
-    """One for all tests that leave it as it is, and whose answer depends on the picture."""
+    """A model shared by tests that do not change it; its output depends on the image."""
     model = fresh_model(name)
     linear = [layer for layer in model.layers if layer.name == "linear"]
     for layer in linear:
@@ -92,7 +92,7 @@ def pixels(shape, count=2):
 
 
 def told(model, image):
-    """All that a network, or its view for training, says of pictures: arrays by the outputs' names."""
+    """The outputs of a network, or of its training model, by name."""
     return {name: ops.convert_to_numpy(tensor) for name, tensor in models.split_joined(model(image)).items()}
 
 
@@ -104,7 +104,7 @@ def assert_same(one, other, atol=0.0):
 
 @pytest.mark.usefixtures("forget_shapes")
 @pytest.mark.parametrize("name", FULL_SIZE)
-def test_the_seeds_networks_have_their_parameter_counts(name):
+def test_networks_of_student_projects_have_their_parameter_counts(name):
     num_keypoints, shape, parameters = FULL_SIZE[name]
     with without_memory():
         model = models.build(name, num_keypoints, shape)
@@ -113,10 +113,10 @@ def test_the_seeds_networks_have_their_parameter_counts(name):
 
 
 @pytest.mark.usefixtures("forget_shapes")
-def test_compact_fits_its_file():
+def test_compact_is_small():
     with without_memory():
         model = models.build("compact", 68, (112, 112, 1))
-    assert model.count_params() <= 1_850_000  # running statistics too: 4 bytes each in the weight file
+    assert model.count_params() <= 1_850_000  # including running statistics, 4 bytes each in the weight file
     assert 4 * model.count_params() < 7.5e6
 
 
@@ -141,11 +141,11 @@ class TestContract:
         assert {output: tensor.shape for output, tensor in outputs.items()} == shapes
         assert {tensor.dtype for tensor in outputs.values()} == {"float32"}
 
-    def test_bytes_and_floats_give_the_same_finite_points(self, name):
+    def test_uint8_and_float_inputs_give_the_same_finite_points(self, name):
         model, image = small_model(name), pixels(SMALL[name][1])
         from_bytes = told(model, image)
         assert all(np.isfinite(array).all() for array in from_bytes.values())
-        assert np.abs(from_bytes["keypoints"] - 0.5).max() < 10  # relative to the crop, and no pixel of it
+        assert np.abs(from_bytes["keypoints"] - 0.5).max() < 10  # relative to the crop, not in pixels
         if name in TELL_UNCERTAINTY:
             assert (from_bytes["uncertainty"] > 0).all()
             assert (from_bytes["uncertainty"] < 1).all()
@@ -157,7 +157,7 @@ class TestContract:
         joined = {output: np.concatenate([one[output] for one in alone]) for output in alone[0]}
         assert_same(told(model, image), joined, atol=1e-5)
 
-    def test_its_config_and_weights_make_it_again(self, name, tmp_path):
+    def test_a_model_is_restored_from_config_and_weights(self, name, tmp_path):
         model, image = small_model(name), pixels(SMALL[name][1])
         again = type(model).from_config(json.loads(json.dumps(model.get_config())))
         rebuilt = models.build(name, *SMALL[name])
@@ -166,7 +166,7 @@ class TestContract:
             other.load_weights(tmp_path / "model.weights.h5")
             assert_same(told(other, image), told(model, image))
 
-    def test_mixed_precision_still_answers_in_float32(self, name):
+    def test_mixed_precision_outputs_float32(self, name):
         exact, image = small_model(name), pixels(SMALL[name][1])
         with policy("mixed_float16"):
             model = fresh_model(name)
@@ -177,7 +177,7 @@ class TestContract:
             assert {array.dtype.name for array in answer.values()} == {"float32"}
             assert_same(answer, told(exact, image), atol=0.02)
 
-    def test_its_view_for_training_is_the_same_network_with_one_output(self, name):
+    def test_the_training_model_is_the_same_network_with_one_output(self, name):
         model, image = fresh_model(name), pixels(SMALL[name][1])
         view = models.for_training(model)
         if name not in TELL_UNCERTAINTY:
@@ -192,15 +192,15 @@ class TestContract:
         ]
 
 
-def test_soft_argmax_stays_exact_in_half_precision():
-    with policy("mixed_bfloat16"):  # eight bits: a cell's centre would be rounded by a third of a pixel
+def test_soft_argmax_is_exact_in_half_precision():
+    with policy("mixed_bfloat16"):  # bfloat16 would round the centre of a cell by a third of a pixel
         layer = SoftArgmax()
     logits = np.zeros((1, 1, 112, 1), np.float32)
     logits[0, 0, 100] = 200
     assert ops.convert_to_numpy(layer(logits))[0, 0, 0] == pytest.approx(100.5 / 112, abs=1e-6)
 
 
-def test_the_dense_heads_speak_relative_coordinates_of_their_target_scaling():
+def test_dense_heads_output_relative_coordinates_after_target_scaling():
     model = fresh_model("fourconv")
     linear = model.get_layer("linear")
     linear.set_weights([np.zeros_like(linear.get_weights()[0]), np.tile([0.2, -0.4], 5)])
@@ -211,7 +211,7 @@ def test_the_dense_heads_speak_relative_coordinates_of_their_target_scaling():
 
 
 @pytest.mark.parametrize("name", ["imm-nose", "naimish"])
-def test_pixels_are_scaled_as_the_seeds_do(name):
+def test_pixels_are_scaled_as_in_the_student_projects(name):
     model = small_model(name)
     black, white = (-0.5, 0.5) if name == "imm-nose" else (0.0, 1.0)
     scaled = model.get_layer("scale_pixels")(np.array([0.0, 255.0]))
@@ -224,8 +224,8 @@ def test_batch_normalisation_has_the_defaults_of_pytorch():
 
 
 @pytest.mark.slow
-def test_mobilenets_cells_look_at_the_middle_of_their_own_pixels():
-    """Cell i of stride 8 at pixel 8 i + 3, to which the last layer adds the half pixel: TensorFlow pads on one side."""
+def test_receptive_fields_of_mobilenet_are_centred_on_their_cells():
+    """Cell i of stride 8 is centred at pixel 8 i + 3 (one-sided padding); the last layer adds half a pixel."""
     model = fresh_model("mobilenet")
     for layer in model.layers:
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
@@ -233,7 +233,8 @@ def test_mobilenets_cells_look_at_the_middle_of_their_own_pixels():
     finest = keras.Model(model.input, model.get_layer("lateral8").input)
     image = np.full((1, 48, 64, 3), 200, np.float32)
     seen = []
-    for column in range(64):  # which columns does the cell (3, 4) see? squeezing sees all, and far less of each
+    # Columns that change cell (3, 4); squeeze-and-excitation adds a small effect of every column.
+    for column in range(64):
         image[0, :, column] += 50
         seen.append(float(ops.sum(finest(image)[0, 3, 4])))
         image[0, :, column] -= 50
@@ -244,14 +245,14 @@ def test_mobilenets_cells_look_at_the_middle_of_their_own_pixels():
     np.testing.assert_allclose(offset, [0.5 / 64, 0.5 / 48])
 
 
-def test_mobilenet_gathers_statistics_within_a_short_training():
+def test_mobilenet_updates_its_statistics_within_a_short_training():
     layers = [layer for layer in small_model("mobilenet").layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert {layer.momentum for layer in layers} == {0.9}
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_layers_are_known_by_name(name):
-    """Weights pass from model to model by the layer's name, so Keras must not number it."""
+def test_layers_have_fixed_names(name):
+    """Weights are transferred by layer name, so Keras must not number layers."""
     once, again = (
         [layer.name for layer in model.layers if layer.weights] for model in (small_model(name), fresh_model(name))
     )
@@ -259,7 +260,7 @@ def test_layers_are_known_by_name(name):
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
-def test_kernels_start_as_he_et_al_draw_them(name):
+def test_kernels_have_he_initialization(name):
     for layer in fresh_model(name).layers:
         if layer.name == "linear":
             continue  # see the next two tests
@@ -270,7 +271,7 @@ def test_kernels_start_as_he_et_al_draw_them(name):
 
 
 @pytest.mark.parametrize("name", ["fourconv", "batchnorm", "twoconv", "naimish"])
-def test_the_last_layer_of_a_target_scaling_starts_at_the_default_of_pytorch(name):
+def test_the_last_layer_with_target_scaling_has_the_initialization_of_pytorch(name):
     kernel, bias = fresh_model(name).get_layer("linear").get_weights()
     limit = len(kernel) ** -0.5
     assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.05)
@@ -278,7 +279,7 @@ def test_the_last_layer_of_a_target_scaling_starts_at_the_default_of_pytorch(nam
     assert 0 < np.abs(bias).max() <= limit
 
 
-def test_naimish_normalises_batches_on_demand():
+def test_naimish_has_optional_batch_normalisation():
     def normalised(**options):
         layers = models.build("naimish", *SMALL["naimish"], options).layers
         return [layer.name for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -288,7 +289,7 @@ def test_naimish_normalises_batches_on_demand():
     assert normalised(batch_norm=True) == [f"{name}_norm" for name in hidden]
 
 
-def test_fourconv_drops_after_the_dense_layer_alone_unless_told_otherwise():
+def test_fourconv_has_dropout_after_the_dense_layer_only_by_default():
     def dropped(**options):
         model = models.build("fourconv", *SMALL["fourconv"], options)
         return {layer.name: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
@@ -299,12 +300,12 @@ def test_fourconv_drops_after_the_dense_layer_alone_unless_told_otherwise():
 
 
 @pytest.mark.parametrize("name", ["imm-nose", "imm-full", "ibug-large"])
-def test_without_a_target_scaling_the_first_guess_is_the_middle_of_the_crop(name):
+def test_without_target_scaling_initial_predictions_are_the_crop_centre(name):
     crops = pixels(SMALL[name][1]).astype(np.float32)
     np.testing.assert_allclose(fresh_model(name)(crops), 0.5)
 
 
-def test_soft_argmax_of_a_peak_is_its_cells_centre():
+def test_soft_argmax_of_a_peak_is_the_centre_of_its_cell():
     height, width = 3, 4
     for row, column in np.ndindex(height, width):
         logits = np.zeros((1, height, width, 1), np.float32)
@@ -313,7 +314,7 @@ def test_soft_argmax_of_a_peak_is_its_cells_centre():
         np.testing.assert_allclose(point, [(column + 0.5) / width, (row + 0.5) / height], atol=1e-6)
 
 
-def test_soft_argmax_keeps_points_apart_and_follows_a_mirror():
+def test_soft_argmax_separates_points_and_commutes_with_a_mirror():
     logits = np.random.default_rng(0).normal(size=(2, 6, 5, 3)).astype(np.float32) * 3
     points = ops.convert_to_numpy(SoftArgmax()(logits))
     mirrored = ops.convert_to_numpy(SoftArgmax()(logits[:, :, ::-1]))
@@ -322,13 +323,13 @@ def test_soft_argmax_keeps_points_apart_and_follows_a_mirror():
     np.testing.assert_allclose(second[0, 0], points[1, 2], atol=1e-6)
 
 
-def test_soft_argmax_is_the_mean_under_a_softmax_worked_out_by_hand():
+def test_soft_argmax_equals_the_value_by_hand():
     logits = np.log(np.array([[1.0, 3.0]], np.float32)).reshape(1, 1, 2, 1)  # weights 1/4 and 3/4
     np.testing.assert_allclose(ops.convert_to_numpy(SoftArgmax()(logits))[0, 0], [0.25 / 4 + 0.75 * 3 / 4, 0.5])
 
 
 def spread_of(weights):
-    """The spread that soft-argmax tells of heatmaps (B, H, W, K) of positive weights."""
+    """The spread output of soft-argmax for heatmaps (B, H, W, K) of positive weights."""
     _, spread = SoftArgmax(spread=True)(np.log(weights).astype(np.float32))
     return ops.convert_to_numpy(spread)
 
@@ -342,20 +343,20 @@ def test_the_spread_is_the_standard_deviation_of_the_heatmap():
     np.testing.assert_allclose(spread_of(weights), np.sqrt(variance), rtol=1e-4)
 
 
-def test_the_spread_worked_out_by_hand():
-    weights = np.ones((1, 1, 2, 1))  # two cells, each a quarter of the crop from the middle
+def test_the_spread_equals_the_value_by_hand():
+    weights = np.ones((1, 1, 2, 1))  # two cells, each a quarter of the crop from the centre
     np.testing.assert_allclose(spread_of(weights), [[0.25]], rtol=1e-4)
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (13, 14), (27, 27), (0, 27)])
-def test_a_heatmap_of_one_cell_has_nearly_no_spread(cell):
-    """Squares of coordinates take squares off: in float32 what is left must stay small in the corners too."""
+def test_a_heatmap_of_one_cell_has_almost_no_spread(cell):
+    """The difference of squares in float32 must be small also in the corners."""
     weights = np.full((1, 28, 28, 1), 1e-30)
     weights[0, *cell] = 1
     assert 0 < spread_of(weights)[0, 0] < 0.002  # a fifth of a pixel of 112
 
 
-def test_the_spread_leaves_the_points_as_they_are():
+def test_the_spread_output_does_not_change_the_points():
     logits = np.random.default_rng(1).normal(size=(2, 6, 5, 3)).astype(np.float32)
     points, spread = SoftArgmax(spread=True)(logits)
     np.testing.assert_allclose(points, SoftArgmax()(logits), atol=1e-6)
@@ -364,7 +365,7 @@ def test_the_spread_leaves_the_points_as_they_are():
 
 
 @pytest.mark.parametrize("spread", [False, True])
-def test_soft_argmax_tells_its_shapes_and_survives_its_config(spread):
+def test_soft_argmax_computes_its_shapes_and_round_trips_through_its_config(spread):
     layer = SoftArgmax(spread=spread, name="points")
     again = keras.layers.deserialize(json.loads(json.dumps(keras.layers.serialize(layer))))
     assert (again.spread, again.name, again.compute_dtype) == (spread, "points", "float32")
@@ -375,7 +376,7 @@ def test_soft_argmax_tells_its_shapes_and_survives_its_config(spread):
 
 
 @pytest.mark.parametrize("size", [(28, 28), (7, 28), (20, 24)], ids=str)
-def test_half_precision_holds_the_cells_and_their_squares_exactly(size):
+def test_cell_positions_and_their_squares_are_exact_in_half_precision(size):
     layer = SoftArgmax(spread=True)
     layer.build((None, *size, 3))
     assert layer._cells.shape == (size[0] * size[1], 4)
@@ -390,7 +391,7 @@ def expected_error(count=4):
 
 
 @pytest.mark.parametrize("factor", [0.5, 3.0, [0.5, 1.0, 2.0, 7.0]])
-def test_calibrating_multiplies_what_is_said(factor):
+def test_calibration_multiplies_the_predicted_errors(factor):
     layer, spread = expected_error(), np.float32([[0.01, 0.03, 0.05, 0.2], [0.02, 0.02, 0.02, 0.02]])
     layer.slope.assign([0.5, 1.0, 1.5, 2.0])
     before = ops.convert_to_numpy(layer(spread))
@@ -398,14 +399,14 @@ def test_calibrating_multiplies_what_is_said(factor):
     np.testing.assert_allclose(ops.convert_to_numpy(layer(spread)), before * factor, rtol=1e-5)
 
 
-def test_the_wider_the_heatmap_the_larger_the_error():
+def test_the_predicted_error_increases_with_the_spread():
     spreads = np.linspace(0.005, 0.4, 30, dtype=np.float32)[:, None]
     said = ops.convert_to_numpy(expected_error(1)(spreads))[:, 0]
     assert (np.diff(said) > 0).all()
     assert (said > 0).all()
 
 
-def test_the_expected_error_worked_out_by_hand():
+def test_the_expected_error_equals_the_value_by_hand():
     layer = expected_error(2)
     layer.level.assign(np.log([0.01, 0.02]))
     layer.slope.assign([1.0, 2.0])
@@ -418,19 +419,19 @@ def test_soft_argmax_needs_a_known_size():
         SoftArgmax()(keras.Input((None, None, 3)))
 
 
-def test_cells_lie_symmetrically():
+def test_cells_are_symmetric():
     centers = cell_centers(28, 28)
     np.testing.assert_allclose(centers + centers[::-1], 1.0, atol=1e-6)
 
 
 def draw_kernels(model, their_own_mirror_images=False):
-    """Kernels that let a picture through to every depth, where depthwise ones of Keras' let next to nothing through."""
+    """Sets kernels that propagate the image to every depth, unlike Keras' initialization of depthwise ones."""
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             height, width, inputs, _ = layer.kernel.shape
             fan_in = height * width * (inputs if isinstance(layer, keras.layers.Conv2D) else 1)
-            # Not much larger, or each heatmap would be one cell, and half a cell of a deep level might not show.
+            # Not much larger: single-peak heatmaps could hide a shift of half a cell at a deep level.
             kernel = rng.normal(0, np.sqrt(1.2 / fan_in), layer.kernel.shape)
             if their_own_mirror_images:
                 kernel = (kernel + kernel[:, ::-1] + kernel[::-1] + kernel[::-1, ::-1]) / 2
@@ -438,20 +439,19 @@ def draw_kernels(model, their_own_mirror_images=False):
 
 
 @pytest.mark.parametrize("name", EXACT)
-@pytest.mark.parametrize("size", [(112, 112), (80, 96)], ids=str)  # 7 and 5 cells at stride 16: odd sizes too
-def test_an_exact_network_is_exact_about_half_pixels(name, size):
-    """With kernels that are their own mirror images, a mirrored picture must give mirrored points: x -> 1 - x.
+@pytest.mark.parametrize("size", [(112, 112), (80, 96)], ids=str)  # 7 and 5 cells at stride 16: also odd sizes
+def test_networks_without_half_pixel_shifts_are_mirror_equivariant(name, size):
+    """With symmetric kernels, a mirrored image must give mirrored points: x -> 1 - x.
 
-    One level whose cells stand half a cell off, as TensorFlow's ``same`` padding has it, and this fails. How far off
-    the points may be does not change, for the heatmaps are mirrored and no more.
+    The test fails if the cells of one level are shifted by half a cell, as with TensorFlow's ``same`` padding.
     """
     keras.utils.set_random_seed(0)
     model = models.build(name, 4, (*size, 1), EXACT[name])
     draw_kernels(model, their_own_mirror_images=True)
     image = pixels((*size, 1))
     plain = told(model, image)
-    assert np.abs(plain["keypoints"] - 0.5).max() > 0.02  # it looks at something
-    assert plain["uncertainty"].min() > 0.01  # by many cells of every heatmap
+    assert np.abs(plain["keypoints"] - 0.5).max() > 0.02  # the output depends on the image
+    assert plain["uncertainty"].min() > 0.01  # many cells contribute to every heatmap
     assert np.ptp(plain["uncertainty"]) > 1e-3
     for axis, mirror in ((2, [1, 0]), (1, [0, 1])):
         expected = {**plain, "keypoints": mirror + (1 - 2 * np.array(mirror)) * plain["keypoints"]}
@@ -465,8 +465,8 @@ DEPTHS = {
 
 
 @pytest.mark.parametrize(("name", "level"), [(name, level) for name, levels in DEPTHS.items() for level in levels])
-def test_every_depth_of_an_exact_network_moves_its_points(name, level):
-    """Or the test above would say nothing of that depth."""
+def test_every_depth_changes_the_points(name, level):
+    """Otherwise the test above would not check that depth."""
     model = fresh_model(name)
     draw_kernels(model)
     image = pixels(SMALL[name][1])
@@ -476,8 +476,8 @@ def test_every_depth_of_an_exact_network_moves_its_points(name, level):
     assert np.abs(told(model, image)["keypoints"] - before).max() > 1e-3
 
 
-def test_doubling_leaves_a_place_where_it_is():
-    """A map that holds each cell's own place, (i + 0.5) / n, holds it still with twice the cells, but at the rim."""
+def test_upsampling_keeps_positions():
+    """A map of cell positions, (i + 0.5) / n, is a map of cell positions after upsampling, except at the border."""
     image = keras.Input((6, 9, 2))
     doubling = keras.Model(image, doubled(image))
     places = cell_centers(6, 9).reshape(1, 6, 9, 2)
@@ -487,7 +487,7 @@ def test_doubling_leaves_a_place_where_it_is():
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_an_exact_network_takes_rgb_and_other_sizes(name):
+def test_networks_accept_rgb_and_other_sizes(name):
     model = models.build(name, 1, (64, 96, 3), EXACT[name])
     answer = told(model, pixels((64, 96, 3)))
     assert answer["keypoints"].shape == (2, 1, 2)
@@ -514,14 +514,14 @@ def test_an_exact_network_takes_rgb_and_other_sizes(name):
         (("mobilenet", 68, (24, 112, 3)), ["mobilenet", "32", "8", "24", "112"]),
     ],
 )
-def test_mistakes_have_one_clear_line(call, parts):
+def test_invalid_arguments_are_one_line_errors(call, parts):
     with pytest.raises(KpdetectError, match=mentions(*parts)) as caught:
         models.build(*call)
     assert "\n" not in str(caught.value)
 
 
 def test_compact_upsamples_in_float32():
-    """XLA has no gradient of bilinear upsampling in half precision: mixed precision with `jit_compile` would fail."""
+    """XLA has no gradient of bilinear upsampling in half precision, which mixed precision with `jit_compile` needs."""
     with policy("mixed_bfloat16"):
         model = models.build("compact", 2, (32, 32, 1))
     policies = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.UpSampling2D)}

@@ -1,4 +1,4 @@
-"""Batch normalisation in one op gives Keras' own numbers, forwards, backwards and in its statistics."""
+"""Fused batch normalisation equals Keras: outputs, gradients and running statistics."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from kpdetect.models.normalization import BatchNormalization
 
 
 def everything(kind: type[keras.layers.BatchNormalization], images: np.ndarray) -> dict[str, np.ndarray]:
-    """What a layer gives, its gradients and its weights after two batches of training."""
+    """The outputs, gradients and weights of a layer after two training batches."""
     random, channels = np.random.default_rng(1), images.shape[-1]
     layer = kind(momentum=0.9, epsilon=1e-5)
     layer.build(images.shape)
@@ -27,16 +27,16 @@ def everything(kind: type[keras.layers.BatchNormalization], images: np.ndarray) 
 
 
 @pytest.mark.parametrize("shape", [(4, 6, 5, 32), (2, 2, 2, 16), (4, 6, 5, 24), (5, 48)])
-def test_it_is_keras_batch_normalisation(shape: tuple[int, ...]) -> None:
-    """The last two shapes are not for the op: channels that vectors do not divide, and no pictures."""
+def test_fused_batch_normalisation_equals_keras(shape: tuple[int, ...]) -> None:
+    """The last two shapes use Keras' implementation: an odd number of channels, and no image axes."""
     images = np.random.default_rng(0).normal(3, 2, shape).astype(np.float32)
     ours, theirs = everything(BatchNormalization, images), everything(keras.layers.BatchNormalization, images)
     for name, part in ours.items():
         np.testing.assert_allclose(part, theirs[name], rtol=1e-4, atol=1e-4 * np.abs(theirs[name]).max(), err_msg=name)
 
 
-def test_where_it_suits_it_is_one_op() -> None:
-    """Else this would all be true of nothing."""
+def test_images_are_normalised_by_one_op() -> None:
+    """Otherwise the comparison above would not test the fused op."""
     layer = BatchNormalization()
     graph = tf.function(lambda images: layer(images, training=True)).get_concrete_function(
         tf.TensorSpec((None, 4, 4, 16))
@@ -44,7 +44,7 @@ def test_where_it_suits_it_is_one_op() -> None:
     assert "FusedBatchNormV3" in {op.type for op in graph.graph.get_operations()}
 
 
-def test_half_precision_stays_half() -> None:
+def test_half_precision_is_kept() -> None:
     images = np.random.default_rng(0).normal(3, 2, (4, 6, 5, 32)).astype(np.float32)
     layers = [kind(dtype="mixed_bfloat16") for kind in (BatchNormalization, keras.layers.BatchNormalization)]
     ours, theirs = (layer(images, training=True) for layer in layers)

@@ -1,4 +1,4 @@
-"""Notebooks: each is made from its script, runs on drawn faces, and contains nothing of a machine."""
+"""Notebooks: each is generated from its script, runs on synthetic faces, and contains no local paths."""
 
 import ast
 import importlib.util
@@ -20,7 +20,7 @@ each_notebook = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: sc
 
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
-    """`notebooks/generate.py`, which is no part of the package."""
+    """`notebooks/generate.py` as a module."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "notebooks/generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -32,7 +32,7 @@ def committed(script: Path) -> nbformat.NotebookNode:
 
 
 def texts(notebook: nbformat.NotebookNode) -> list[str]:
-    """Every output that is text, so all but pictures."""
+    """All text outputs."""
     found = []
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -41,14 +41,14 @@ def texts(notebook: nbformat.NotebookNode) -> list[str]:
     return found
 
 
-def test_there_are_six_and_the_readme_names_each() -> None:
+def test_there_are_six_notebooks_and_the_readme_names_each() -> None:
     readme = (ROOT / "notebooks/README.md").read_text(encoding="utf-8")
     assert [script.name[0] for script in SCRIPTS] == ["1", "2", "3", "4", "5", "6"]
     assert all(f"({script.stem}.ipynb)" in readme for script in SCRIPTS)
 
 
 @each_notebook
-def test_a_notebook_is_the_pair_of_its_script(script: Path, generate: ModuleType) -> None:
+def test_a_notebook_equals_its_script(script: Path, generate: ModuleType) -> None:
     made, kept = generate.notebook_of(script), committed(script)
     assert [(cell.id, cell.cell_type, cell.source) for cell in kept.cells] == [
         (cell.id, cell.cell_type, cell.source) for cell in made.cells
@@ -56,7 +56,7 @@ def test_a_notebook_is_the_pair_of_its_script(script: Path, generate: ModuleType
 
 
 @each_notebook
-def test_a_committed_notebook_was_run_whole_and_is_small(script: Path) -> None:
+def test_a_committed_notebook_was_run_completely_and_is_small(script: Path) -> None:
     notebook = committed(script)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -66,7 +66,7 @@ def test_a_committed_notebook_was_run_whole_and_is_small(script: Path) -> None:
 
 
 @each_notebook
-def test_committed_outputs_tell_nothing_of_a_machine_and_show_no_shared_data(script: Path) -> None:
+def test_committed_outputs_contain_no_local_paths_and_no_shared_data(script: Path) -> None:
     for text in texts(committed(script)):
         assert not MACHINE.search(text)
         assert str(ROOT) not in text
@@ -76,7 +76,7 @@ def test_committed_outputs_tell_nothing_of_a_machine_and_show_no_shared_data(scr
 
 
 @each_notebook
-def test_a_notebook_defines_nothing_and_decides_its_data_in_one_line(script: Path) -> None:
+def test_a_notebook_has_no_definitions_and_selects_its_data_in_one_line(script: Path) -> None:
     tree = ast.parse(script.read_text(encoding="utf-8"))
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     text = script.read_text(encoding="utf-8")
@@ -101,7 +101,7 @@ def test_a_notebook_runs_from_top_to_bottom(
     assert sorted(path.name for path in (ROOT / "notebooks").iterdir()) == before
 
 
-def test_only_what_lasts_is_kept_of_stderr(generate: ModuleType) -> None:
+def test_progress_is_removed_from_stderr(generate: ModuleType) -> None:
     noise = "I0000 00:00:1.5 7 port.cc:153] on\ncropping: 100%|███| 5/5 [00:00<00:00]\n\ntrain    3 faces\n"
     kept = generate._lasting(nbformat.v4.new_output("stream", name="stderr", text=noise))
     assert kept.text == "train    3 faces\n"

@@ -26,12 +26,12 @@ def test_the_fused_update_equals_keras(name: str) -> None:
     ours, theirs = (trained(getattr(module, name)(schedule)) for module in (optimizers, keras.optimizers))
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-5)  # a weight moves by 0.1 a step
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-5)  # a weight changes by 0.1 per step
     assert not np.allclose(ours[0], trained(getattr(optimizers, name)(schedule), steps=4)[0])
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_epsilon_is_the_recipes(name: str) -> None:
+def test_epsilon_is_that_of_the_recipe(name: str) -> None:
     assert build_optimizer(Optimization(name), 10).epsilon == 1e-7
     assert build_optimizer(Optimization(name, epsilon=1e-3), 10).epsilon == 1e-3
     few, many = (build_optimizer(Optimization(name, 0.1, epsilon=epsilon), 10) for epsilon in (1e-8, 1.0))

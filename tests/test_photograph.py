@@ -1,4 +1,4 @@
-"""The SavedModel's second signature: an encoded photograph and boxes to what `Predictor` says of them."""
+"""The SavedModel signature for encoded photographs and boxes equals `Predictor`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +19,13 @@ TOLERANCE_PX = 0.1
 
 @pytest.fixture(scope="module")
 def marks(face_exports) -> Callable[..., dict[str, np.ndarray]]:
-    """The signature, as a function of a file and boxes."""
+    """The signature as a function of file content and boxes."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(face_exports / "saved_model"))
     signature = loaded.signatures[PHOTOGRAPH_SIGNATURE]
 
-    def call(path: Path, boxes, keep=loaded) -> dict[str, np.ndarray]:  # a signature does not keep its variables alive
+    def call(path: Path, boxes, keep=loaded) -> dict[str, np.ndarray]:  # a signature does not reference its variables
         given = {"photograph": tf.constant(path.read_bytes()), "boxes": tf.constant(boxes, tf.float32)}
         return {name: tensor.numpy() for name, tensor in signature(**given).items()}
 
@@ -33,7 +33,7 @@ def marks(face_exports) -> Callable[..., dict[str, np.ndarray]]:
 
 
 def drawn_photograph(path: Path, size: int) -> list[np.ndarray]:
-    """Writes a drawn face; gives its box, and others that are off, small, or reach over the border."""
+    """Writes a synthetic face; returns its box, and shifted, small and clipped ones."""
     picture, points = synthetic.render(seed=3, index=size % 7, size=min(size, 256))
     picture, points = cv2.resize(picture, (size, size)), points * size / len(picture)
     write_image(path, picture)
@@ -46,7 +46,7 @@ def drawn_photograph(path: Path, size: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("size", [64, 300, 900, 2048])
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
-def test_it_says_what_the_predictor_says(face_exports, marks, tmp_path, size, suffix) -> None:
+def test_the_signature_equals_the_predictor(face_exports, marks, tmp_path, size, suffix) -> None:
     path = tmp_path / f"drawn{suffix}"
     boxes = drawn_photograph(path, size)
     faces = Predictor(face_exports / "small.tflite")(path, boxes=boxes)
@@ -58,14 +58,14 @@ def test_it_says_what_the_predictor_says(face_exports, marks, tmp_path, size, su
 
 
 @pytest.mark.parametrize("size", [100, 700, 2000])
-def test_its_crops_are_the_crops_of_every_other_way(tmp_path, size) -> None:
+def test_its_crops_equal_those_of_warp_crop(tmp_path, size) -> None:
     path = tmp_path / "drawn.png"
     boxes = drawn_photograph(path, size)
     check_crops(path, boxes)
 
 
 def check_crops(path: Path, boxes) -> None:
-    """Most are equal; where JPEG's rounding or a crop's border comes in, some pixels are a grey level off."""
+    """Most pixels are equal; JPEG rounding and crop borders cause differences of a grey level."""
     import tensorflow as tf
 
     from kpdetect.exporters import photograph_signature
@@ -81,13 +81,13 @@ def check_crops(path: Path, boxes) -> None:
 
 
 @pytest.mark.parametrize("part", ["helen", "lfpw"])
-def test_its_crops_of_real_photographs(shared_data, part) -> None:
+def test_its_crops_of_published_photographs(shared_data, part) -> None:
     faces = load(f"ibug:{shared_data / 'ibug_300w' / part}")
     for row in np.random.default_rng(0).permutation(len(faces))[:8]:
         check_crops(Path(faces.paths[row]), faces.boxes[row : row + 1])
 
 
-def test_models_of_whole_pictures_see_the_whole_one_for_each_box() -> None:
+def test_models_of_whole_images_get_the_whole_image_for_each_box() -> None:
     import tensorflow as tf
 
     from kpdetect.exporters import photograph_signature
@@ -103,8 +103,8 @@ def test_no_box_gives_no_points(marks, tmp_path) -> None:
     assert found["uncertainty"].shape == (0, 3)
 
 
-def test_exif_is_not_turned_as_it_says(face_exports, marks, tmp_path) -> None:
-    """Points are those of the photograph as it is stored; OpenCV, asked to ignore the turn too, agrees."""
+def test_exif_orientation_is_ignored(face_exports, marks, tmp_path) -> None:
+    """Points are those of the stored pixels, like OpenCV without EXIF orientation."""
     path = tmp_path / "turned.jpg"
     boxes = drawn_photograph(path, 200)
     content = path.read_bytes()
@@ -118,7 +118,7 @@ def test_exif_is_not_turned_as_it_says(face_exports, marks, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 9), (9, 9, 5, 5), (0, 0, np.nan, 5)])
-def test_a_box_without_area_is_told(marks, tmp_path, box) -> None:
+def test_a_box_without_area_is_an_error(marks, tmp_path, box) -> None:
     import tensorflow as tf
 
     drawn_photograph(tmp_path / "drawn.png", 64)
@@ -126,7 +126,7 @@ def test_a_box_without_area_is_told(marks, tmp_path, box) -> None:
         marks(tmp_path / "drawn.png", [box])
 
 
-def test_bytes_that_are_no_picture_are_told(marks, tmp_path) -> None:
+def test_bytes_that_are_no_image_are_an_error(marks, tmp_path) -> None:
     import tensorflow as tf
 
     (tmp_path / "notes.txt").write_text("no picture")

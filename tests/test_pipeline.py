@@ -1,4 +1,4 @@
-"""From annotations to batches: what is cached, what is fed, and that every batch follows from seed and step alone."""
+"""Caches and batches: contents, order, and batches that depend only on seed and step."""
 
 import dataclasses
 import os
@@ -37,7 +37,7 @@ EVERYTHING = transforms_of(dataclasses.replace(compact_112(), crop=CROP), TRIANG
 
 
 def picture(path):
-    """A smooth photograph of its own for every path; `broken` ones fail as a file would."""
+    """A different smooth photograph for every path; paths with `broken` raise an error."""
     if "broken" in path:
         raise KpdetectError(f"{path}: expected an image")
     number = int(path.split("-")[1])
@@ -70,7 +70,7 @@ def assert_same(first, second):
             np.testing.assert_array_equal(a, b)
 
 
-def test_the_middle_of_the_canvas_is_what_evaluation_feeds():
+def test_the_centre_of_the_canvas_is_the_crop_of_evaluation():
     faces = annotated(9)
     for channels in (1, 3):
         made = build_cache(faces, FaceFraming(CROP, 1.5), channels)
@@ -84,7 +84,7 @@ def test_the_middle_of_the_canvas_is_what_evaluation_feeds():
         np.testing.assert_allclose(moved, faces.keypoints, atol=1e-3)
 
 
-def test_training_without_augmentation_feeds_what_evaluation_feeds():
+def test_training_without_augmentation_has_the_crops_of_evaluation():
     faces = annotated(5)
     made = build_cache(faces, FaceFraming(CROP), 1)
     options = BatchOptions(CROP.size_hw, 5, seed=3)
@@ -97,7 +97,7 @@ def test_training_without_augmentation_feeds_what_evaluation_feeds():
     np.testing.assert_array_equal(visible, faces.visible[rows].astype(np.float32))
 
 
-def test_a_batch_follows_from_seed_and_step_alone():
+def test_a_batch_depends_on_seed_and_step_only():
     made = build_cache(annotated(11), FaceFraming(CROP), 1)
     transforms = EVERYTHING
     whole = first_batches(made, transforms, BatchOptions(CROP.size_hw, 4, seed=5), 6)
@@ -110,7 +110,7 @@ def test_a_batch_follows_from_seed_and_step_alone():
     assert images.shape == (4, 32, 40, 1)
 
 
-def test_what_several_processes_make_is_what_one_makes_to_the_last_digit():
+def test_batches_of_several_processes_are_bit_identical_to_those_of_one():
     made = build_cache(annotated(11), FaceFraming(CROP), 1)
     transforms = (*EVERYTHING, Blur(0.6))
     whole = first_batches(made, transforms, BatchOptions(CROP.size_hw, 6, seed=5, start_step=2), 3)
@@ -122,7 +122,7 @@ def test_what_several_processes_make_is_what_one_makes_to_the_last_digit():
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(1, 4), (3, 8), (8, 8), (11, 4)])
-def test_every_epoch_holds_every_face_once(count, batch_size):
+def test_every_epoch_has_every_face_once(count, batch_size):
     options = BatchOptions(CROP.size_hw, batch_size, seed=1)
     stream = np.concatenate([shuffled_rows(tf.constant(n, tf.int64), count, options).numpy() for n in range(12)])
     epochs = stream[: len(stream) // count * count].reshape(-1, count)
@@ -142,7 +142,7 @@ def test_shapes_are_static_for_keras():
     assert [tuple(part.shape) for part in spec] == [(4, 32, 40, 3), (4, 3, 2), (4, 3)]
 
 
-def test_all_broken_images_are_named_at_once(tmp_path):
+def test_all_broken_images_are_named_together(tmp_path):
     faces = annotated(6, paths=["photo-0", "broken-1", "photo-2", "photo-3", "broken-4", "broken-4"])
     for attempt in (
         lambda: build_cache(faces, FaceFraming(CROP), 1, tmp_path / "cache"),
@@ -156,7 +156,7 @@ def test_all_broken_images_are_named_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("in_file", [False, True])
-def test_going_on_without_broken_images_says_how_many(tmp_path, capsys, in_file):
+def test_skipping_broken_images_reports_their_number(tmp_path, capsys, in_file):
     paths = ["broken-0", "photo-1", "photo-2", "broken-3", "photo-4"]
     file = tmp_path / "cache" if in_file else None
     made = build_cache(annotated(5, paths=paths), FaceFraming(CROP), 1, file, skip_bad=True)
@@ -177,7 +177,7 @@ def test_a_box_without_area_is_named_by_its_file():
         build_cache(faces, FaceFraming(CROP), 1)
 
 
-def test_a_file_holds_what_memory_holds(tmp_path):
+def test_a_cache_in_files_equals_one_in_memory(tmp_path):
     faces = annotated(7)
     in_memory = build_cache(faces, FaceFraming(CROP), 1, workers=1)
     mapped = build_cache(faces, FaceFraming(CROP), 1, tmp_path / "cache", workers=4)
@@ -199,8 +199,8 @@ def test_tensorflow_shares_the_memory_of_the_cache(tmp_path, in_file):
 
 
 @pytest.mark.slow
-def test_a_program_that_still_holds_batches_ends():
-    """Threads of TensorFlow that wait for Python would keep it from ending."""
+def test_a_program_with_open_batches_ends():
+    """Threads of TensorFlow that wait for Python could block the exit."""
     code = (
         "import numpy as np\n"
         "from kpdetect.data.pipeline import BatchOptions, FaceCache, training_batches\n"
@@ -218,7 +218,7 @@ def test_a_program_that_still_holds_batches_ends():
     assert "(2, 8, 8, 1)" in done.stdout
 
 
-def test_what_does_not_fit_says_how_to_go_on(tmp_path, monkeypatch):
+def test_a_cache_that_does_not_fit_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "available_memory", lambda: 5000.0)
     with pytest.raises(KpdetectError, match=mentions("7x46x56x1", "0.00 GB", "--cache")):
         build_cache(annotated(7), FaceFraming(CROP), 1)
@@ -227,7 +227,7 @@ def test_what_does_not_fit_says_how_to_go_on(tmp_path, monkeypatch):
     assert cache.available_memory() > 1e6
 
 
-def test_a_photograph_of_many_faces_is_read_once():
+def test_a_photograph_with_several_faces_is_read_once():
     seen, lock = [], threading.Lock()
 
     def read(path):
@@ -240,7 +240,7 @@ def test_a_photograph_of_many_faces_is_read_once():
     assert sorted(seen) == ["photo-0", "photo-1"]
 
 
-def test_whole_images_keep_their_shape_and_crops_stay_inside():
+def test_whole_images_keep_their_shape_and_crops_are_inside():
     faces = annotated(8, read=lambda path: np.maximum(picture(path), 1))
     made = build_cache(faces, ImageFraming(60, (48, 52)), 1)
     heights, widths = made.extents_hw.T
@@ -290,7 +290,7 @@ def test_options_are_checked():
         training_batches(made, (RandomFlip(),), nameless, BatchOptions(CROP.size_hw, 2))
 
 
-def test_real_frames(shared_data):
+def test_published_frames(shared_data):
     folder = shared_data / "youtube_faces" / "training"
     files = sorted(folder.glob("*.jpg"))[:120:12]
     if not files:
