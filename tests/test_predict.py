@@ -1,4 +1,4 @@
-"""From a photograph to points in its own pixels, with a model and a detector whose answers are known."""
+"""`Predictor` and the command ``predict``, with models and detectors of known outputs."""
 
 import copy
 import dataclasses
@@ -39,7 +39,7 @@ RELATIVE = np.float32([[0.5, 0.5], [0.0, 0.0], [1.0, 0.75]])
 
 
 class ConstantModel:
-    """Answers with the same relative points whatever it sees, and keeps what it saw."""
+    """Predicts the same relative points for every crop, and records its inputs."""
 
     def __init__(self, channels: int = 1, size_hw: tuple[int, int] = (40, 40), margin: float = 2.0):
         self.spec = Spec(SCHEMA, "none", {}, CropRule(size_hw, margin), channels)
@@ -51,7 +51,7 @@ class ConstantModel:
 
 
 class BrightestModel(ConstantModel):
-    """Points at the brightest pixel of each crop."""
+    """Predicts the brightest pixel of each crop."""
 
     def predict(self, crops: np.ndarray) -> Prediction:
         height, width = crops.shape[1:3]
@@ -64,7 +64,7 @@ FACE_SCORE = {"middle": float(np.log(0.1)), "slope": 4.0}
 
 
 class TellingModel(ConstantModel):
-    """As far off as the crop's first pixel is bright: 0.01 of the crop, and 0.19 more for white."""
+    """Predicts an uncertainty by the brightness of the first pixel: 0.01 of the crop, plus 0.19 for white."""
 
     def __init__(self, face_score: dict[str, float] | None = None, **options):
         super().__init__(**options)
@@ -87,8 +87,8 @@ PHOTO = np.zeros((100, 200, 3), np.uint8)
 
 
 class TestPredictor:
-    def test_points_come_back_to_the_photograph_by_hand(self):
-        # The box is 20 wide about (50, 40), the crop twice that: from 30 to 70 and from 20 to 60.
+    def test_points_in_the_photograph_by_hand(self):
+        # The box is 20 wide around (50, 40), the crop twice that: from 30 to 70 and from 20 to 60.
         (face,) = Predictor(ConstantModel(), no_detector)(PHOTO, boxes=[(40, 30, 60, 50)])
         np.testing.assert_allclose(face.keypoints, [[50, 40], [30, 20], [70, 50]], atol=1e-4)
         assert face.keypoints.dtype == np.float32
@@ -105,7 +105,7 @@ class TestPredictor:
         st.floats(0.8, 3),
         st.integers(8, 50),
     )
-    def test_relative_points_are_shares_of_the_crop(self, x, y, width, height, margin, size):
+    def test_relative_points_are_fractions_of_the_crop(self, x, y, width, height, margin, size):
         model = ConstantModel(size_hw=(size, size), margin=margin)
         (face,) = Predictor(model, no_detector)(PHOTO, boxes=[(x, y, x + width, y + height)])
         side = margin * max(width, height)
@@ -113,7 +113,7 @@ class TestPredictor:
         np.testing.assert_allclose(face.keypoints, corner + RELATIVE * side, atol=2e-3 * side / size + 2e-3)
 
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_what_the_model_sees_is_where_its_points_go(self, channels):
+    def test_points_are_at_the_pixels_that_the_model_found(self, channels):
         photo = PHOTO.copy()
         photo[33, 57] = 255
         model = BrightestModel(channels, size_hw=(80, 80), margin=1.0)
@@ -122,7 +122,7 @@ class TestPredictor:
             pixels_per_cell = max(box[2] - box[0], box[3] - box[1]) / 80
             np.testing.assert_allclose(face.point("left"), [57, 33], atol=0.51 * max(pixels_per_cell, 1))
 
-    def test_all_faces_go_as_one_batch_and_equal_their_singles(self):
+    def test_all_faces_are_one_batch_and_equal_their_singles(self):
         model, boxes = ConstantModel(3), [(0, 0, 10, 10), (50, 50, 90, 90), (-20, 5, 60, 45)]
         together = Predictor(model)(PHOTO, boxes)
         assert [batch.shape for batch in model.batches] == [(3, 40, 40, 3)]
@@ -130,7 +130,7 @@ class TestPredictor:
             (alone,) = Predictor(model)(PHOTO, [box])
             np.testing.assert_array_equal(face.keypoints, alone.keypoints)
 
-    def test_detected_faces_come_biggest_first_and_own_boxes_in_their_order(self):
+    def test_detected_faces_are_largest_first_and_given_boxes_keep_their_order(self):
         boxes = [(0, 0, 10, 10), (50, 50, 90, 90), (20, 20, 40, 40)]
         found = Predictor(ConstantModel(), finds(*boxes))(PHOTO)
         assert [face.detection_box[2] for face in found] == [90, 40, 10]
@@ -138,7 +138,7 @@ class TestPredictor:
         assert [face.detection_box[2] for face in given_boxes] == [10, 90, 40]
 
     @pytest.mark.parametrize("boxes", [None, [], np.zeros((0, 4))])
-    def test_no_face_is_an_empty_list_and_the_model_does_not_run(self, boxes):
+    def test_without_a_face_the_list_is_empty_and_the_model_does_not_run(self, boxes):
         model = ConstantModel()
         assert Predictor(model, finds())(PHOTO, boxes) == []
         assert model.batches == []
@@ -160,11 +160,11 @@ class TestPredictor:
             ([(5, 5000, 9, 5009)], ["1", "[5.0, 5000.0, 9.0, 5009.0]"]),
         ],
     )
-    def test_boxes_that_are_none(self, boxes, parts):
+    def test_invalid_boxes_are_errors(self, boxes, parts):
         with pytest.raises(KpdetectError, match=mentions(*parts)):
             Predictor(ConstantModel())(PHOTO, boxes)
 
-    def test_a_model_that_answers_nonsense_is_an_error(self):
+    def test_invalid_model_outputs_are_errors(self):
         class Broken(ConstantModel):
             def predict(self, crops):
                 return Prediction(np.full((len(crops), 3, 2), np.nan, np.float32), None)
@@ -182,7 +182,7 @@ class TestPredictor:
         )
 
     @pytest.mark.parametrize(("size_hw", "side"), [((40, 80), 80), ((80, 40), 80), ((40, 40), 40)])
-    def test_of_crops_that_are_not_square_the_longer_side_is_the_unit(self, size_hw, side):
+    def test_uncertainty_is_relative_to_the_longer_side_of_the_crop(self, size_hw, side):
         # The box is twice as wide as its share of the crop allows; one crop pixel is `pixels` of the photograph.
         pixels = 2.0 * max(20 / size_hw[0], 20 / size_hw[1])
         (face,) = Predictor(TellingModel(size_hw=size_hw), no_detector)(PHOTO, boxes=[(40, 30, 60, 50)])
@@ -200,7 +200,7 @@ class TestPredictor:
     def test_the_score_falls_with_the_uncertainty_and_is_one_half_at_the_middle(self):
         photo = PHOTO.copy()
         photo[:50, 100:] = 255
-        photo[50:] = round(255 * 9 / 19)  # said to be off by a tenth
+        photo[50:] = round(255 * 9 / 19)  # predicted error of a tenth
         boxes = [(20, 20, 30, 30), (140, 20, 150, 30), (40, 70, 50, 80)]
         sure, unsure, middle = Predictor(TellingModel(FACE_SCORE), no_detector)(photo, boxes)
         assert 0.99 < sure.score <= 1
@@ -209,19 +209,19 @@ class TestPredictor:
         assert sure.uncertainty.max() < unsure.uncertainty.min()
         assert isinstance(sure.score, float)
 
-    def test_without_a_face_score_there_is_none_and_without_uncertainty_neither(self):
+    def test_without_face_score_or_uncertainty_both_are_none(self):
         box = [(40, 30, 60, 50)]
         assert Predictor(TellingModel(None))(PHOTO, box)[0].score is None
         (silent,) = Predictor(ConstantModel())(PHOTO, box)
         assert (silent.score, silent.uncertainty) == (None, None)
 
-    def test_pictures_of_any_kind(self):
+    def test_image_types(self):
         for shape in [(50, 60), (50, 60, 1), (50, 60, 3), (50, 60, 4)]:
             assert len(Predictor(ConstantModel())(np.zeros(shape, np.uint8), [(0, 0, 9, 9)])) == 1
         with pytest.raises(KpdetectError, match=mentions("(50, 60, 2)")):
             Predictor(ConstantModel())(np.zeros((50, 60, 2), np.uint8), [(0, 0, 9, 9)])
 
-    def test_every_type_of_pixel_gives_the_same_crop(self):
+    def test_every_pixel_type_gives_the_same_crop(self):
         photo = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)
         kinds = [
             photo,
@@ -245,12 +245,12 @@ class TestPredictor:
         for file in (tmp_path / "photo.png", str(tmp_path / "photo.png")):
             np.testing.assert_array_equal(Predictor(model)(file, boxes)[0].keypoints, of_array.keypoints)
 
-    def test_an_exif_turned_photograph_counts_as_it_is_seen(self, tmp_path):
+    def test_exif_orientation_is_applied(self, tmp_path):
         seen = np.zeros((60, 90, 3), np.uint8)
         seen[10:15, 70:75] = 255  # the brightest spot, at the upper right
         file = tmp_path / "turned.jpg"
         _, encoded = cv2.imencode(".jpg", np.rot90(seen), [cv2.IMWRITE_JPEG_QUALITY, 100])
-        # The camera was turned: "rotate by 90 degrees clockwise to see it" (EXIF orientation 6).
+        # EXIF orientation 6: rotate by 90 degrees clockwise for display.
         exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
         segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
         file.write_bytes(encoded.tobytes()[:2] + segment + encoded.tobytes()[2:])
@@ -283,19 +283,19 @@ class TestPredictor:
             ({}, ["image"]),
         ],
     )
-    def test_what_is_not_a_photograph_is_named_with_the_way_out(self, image, named):
+    def test_other_inputs_are_errors_with_a_remedy(self, image, named):
         for pattern in named:
             with pytest.raises(KpdetectError, match=pattern):
                 Predictor(ConstantModel())(image)
 
     @pytest.mark.parametrize("images", [None, "photo.jpg", Path("photo.jpg"), PHOTO, PHOTO[..., 0]])
-    def test_a_batch_of_a_single_photograph_is_told(self, images):
+    def test_a_single_photograph_for_batch_is_an_error(self, images):
         with pytest.raises(KpdetectError, match=r"predictor\(image\)"):
             Predictor(ConstantModel()).batch(images)
 
     @pytest.mark.parametrize("side", [1e5, 1e9, 1e30])
-    def test_a_box_far_larger_than_the_photograph_is_cut(self, side):
-        """Else the crop takes gigabytes."""
+    def test_a_box_much_larger_than_the_photograph_is_clipped(self, side):
+        """The crop would take gigabytes."""
         photo = np.full((100, 200, 3), 9, np.uint8)
         for box in [(-side, -side, side, side), (10, 10, side, 60), (-side, 10, 50, side)]:
             (face,) = Predictor(ConstantModel())(photo, boxes=[box])
@@ -307,7 +307,7 @@ class TestPredictor:
         tracemalloc.stop()
         assert peak < 20 * photo.nbytes
 
-    def test_boxes_of_a_detector_are_cut_too_and_those_outside_left_out(self):
+    def test_boxes_of_a_detector_are_clipped_too_and_those_outside_left_out(self):
         found = Predictor(ConstantModel(), finds((-1e9, 0, 90, 90), (1e9, 0, 2e9, 90), (5, 5, 9, 9)))(PHOTO)
         assert [face.detection_box.tolist() for face in found] == [[-800, 0, 90, 90], [5, 5, 9, 9]]
 
@@ -315,7 +315,7 @@ class TestPredictor:
         (face,) = Predictor(ConstantModel())(PHOTO, boxes=[(-150, -120, 340, 210)])
         assert face.detection_box.tolist() == [-150, -120, 340, 210]
 
-    def test_bytes_open_files_and_pil_images_are_as_the_path(self, tmp_path):
+    def test_bytes_open_files_and_pil_images_equal_the_path(self, tmp_path):
         pillow = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib, in kpdetect[test]")
         photo = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
         file = tmp_path / "photo.png"
@@ -356,7 +356,7 @@ class TestPredictor:
         (face,) = Predictor(ConstantModel())([[0.5] * 40] * 30, [(0, 0, 9, 9)])
         assert face.keypoints.shape == (3, 2)
 
-    def test_a_path_is_loaded_with_its_threads_and_none_is_the_shipped_model(self, monkeypatch):
+    def test_a_path_is_loaded_with_threads_and_none_is_the_shipped_model(self, monkeypatch):
         loaded = []
         monkeypatch.setattr(predictor_module, "shipped_model", lambda: Path("shipped"))
         monkeypatch.setattr(
@@ -367,7 +367,7 @@ class TestPredictor:
         Predictor(ConstantModel())
         assert loaded == [("shipped", 1, False), ("some.tflite", 3, True)]
 
-    def test_a_model_that_is_not_there(self, tmp_path):
+    def test_a_missing_model_is_an_error(self, tmp_path):
         with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "gone"))):
             Predictor(tmp_path / "gone")
 
@@ -400,7 +400,7 @@ EYES = user_schema(["left_eye", "right_eye", "nose"])
 
 
 class LopsidedModel:
-    """Points at the brightest pixel, off to the right of it by a tenth of the crop, in any picture."""
+    """Predicts the brightest pixel, shifted to the right by a tenth of the crop."""
 
     spec = dataclasses.replace(ConstantModel().spec, schema=EYES, uncertainty=True)
 
@@ -410,7 +410,7 @@ class LopsidedModel:
 
 
 class TestMirror:
-    def test_a_lean_to_one_side_falls_away_and_sides_keep_their_names(self):
+    def test_mirroring_cancels_a_horizontal_bias_and_keeps_names(self):
         photo = PHOTO.copy()
         photo[48:53, 68:73] = 255
         box = [(50, 30, 90, 70)]
@@ -438,7 +438,7 @@ class TestMirror:
 
 
 class TestBatch:
-    def test_it_equals_calls_one_by_one(self):
+    def test_a_batch_equals_single_calls(self):
         random = np.random.default_rng(2)
         photos = [np.asarray(random.integers(0, 256, (height, 80, 3)), np.uint8) for height in (60, 70, 90)]
         boxes = [[(10, 5, 50, 45), (20, 20, 60, 60)], np.zeros((0, 4)), [(0, 0, 40, 40)]]
@@ -460,13 +460,13 @@ class TestBatch:
     def test_no_images_give_no_faces(self):
         assert Predictor(ConstantModel()).batch([]) == []
 
-    def test_boxes_of_another_number_of_images_are_told(self):
+    def test_boxes_for_another_number_of_images_are_an_error(self):
         with pytest.raises(KpdetectError, match=mentions("boxes", "2", "1")):
             Predictor(ConstantModel()).batch([PHOTO, PHOTO], [None])
 
 
 class ThreeSpotsModel(ConstantModel):
-    """Points at the brightest red, green and blue of a crop: eyes and nose."""
+    """Predicts the brightest red, green and blue pixels of a crop: eyes and nose."""
 
     def __init__(self):
         super().__init__(channels=3, size_hw=(64, 64), margin=1.5)
@@ -489,7 +489,7 @@ class TestSecondLook:
 
     BOX = (60, 70, 140, 150)
 
-    def test_the_second_crop_stands_level_about_the_points(self, photo):
+    def test_the_second_crop_is_upright_around_the_points(self, photo):
         model = ThreeSpotsModel()
         (face,) = Predictor(model, finds(self.BOX))(photo)
         first, second = model.batches
@@ -497,7 +497,7 @@ class TestSecondLook:
         assert abs(second[0, ..., 0].argmax() // 64 - second[0, ..., 1].argmax() // 64) <= 1
         np.testing.assert_allclose(face.keypoints, [(120, 110), (80, 90), (90, 120)], atol=2.5)
 
-    def test_by_default_faces_of_the_detector_alone_get_one(self, photo):
+    def test_by_default_only_detected_faces_have_a_second_look(self, photo):
         model = ThreeSpotsModel()
         Predictor(model)(photo, [self.BOX])
         assert len(model.batches) == 1
@@ -506,14 +506,14 @@ class TestSecondLook:
         Predictor(model, finds(self.BOX), second_look=False)(photo)
         assert len(model.batches) == 4
 
-    def test_pixels_of_the_uncertainty_follow_the_second_crop(self, photo):
+    def test_the_uncertainty_is_scaled_by_the_second_crop(self, photo):
         (once,) = Predictor(ThreeSpotsModel(), second_look=False)(photo, [self.BOX])
         (twice,) = Predictor(ThreeSpotsModel(), second_look=True)(photo, [self.BOX])
         assert once.uncertainty[0] == pytest.approx(0.01 * 1.5 * 80, rel=1e-3)
-        extent = 44.7  # from eye to eye, which lie level in the second crop
+        extent = 44.7  # from eye to eye, which is horizontal in the second crop
         assert twice.uncertainty[0] == pytest.approx(0.01 * 1.5 * extent, rel=0.15)
 
-    def test_points_that_span_no_area_keep_their_first_place(self):
+    def test_points_without_area_keep_their_first_prediction(self):
         (face,) = Predictor(BrightestModel(), second_look=True)(PHOTO, [(40, 30, 60, 50)])
         (first,) = Predictor(BrightestModel(), second_look=False)(PHOTO, [(40, 30, 60, 50)])
         np.testing.assert_array_equal(face.keypoints, first.keypoints)
@@ -530,7 +530,7 @@ class TestMinScore:
             for face in Predictor(TellingModel(FACE_SCORE), detector, **options)(self.PHOTO)
         ]
 
-    def test_what_the_model_calls_no_face_is_left_out(self):
+    def test_boxes_with_a_low_score_are_left_out(self):
         assert self.found() == [self.SURE]
         assert set(self.found(min_score=0)) == {self.SURE, self.UNSURE}
         assert self.found(min_score=1) == []
@@ -561,26 +561,26 @@ class TestMinScore:
             (report,) = json.loads((tmp_path / "o.json").read_text())
             assert report["boxes_below_min_score"] == bool(shown)
 
-    def test_boxes_of_your_own_are_not_judged(self):
+    def test_given_boxes_are_not_rejected(self):
         assert len(Predictor(TellingModel(FACE_SCORE))(self.PHOTO, [self.SURE, self.UNSURE])) == 2
 
-    def test_a_model_without_a_score_judges_nothing(self):
+    def test_a_model_without_a_score_rejects_nothing(self):
         assert len(Predictor(TellingModel(), finds(self.SURE, self.UNSURE), second_look=False)(self.PHOTO)) == 2
 
     @pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
-    def test_a_score_that_is_none_is_told(self, score):
+    def test_an_invalid_min_score_is_an_error(self, score):
         with pytest.raises(KpdetectError, match=mentions("min_score", "0", "1")):
             Predictor(TellingModel(), min_score=score)
 
 
 class TestCommand:
-    def test_prints_what_it_found(self, command, photos, capsys):
+    def test_the_command_prints_the_faces(self, command, photos, capsys):
         assert command(photos / "a.jpg", photos / "b.png") == 0
         lines = capsys.readouterr().out.splitlines()
         for line, name in zip(lines, ("a.jpg", "b.png"), strict=True):
             assert lines_with(line, f"{photos}/{name}", "1", "[0 0 40 30]")
 
-    def test_json_on_stdout_is_json_alone(self, command, photos, capsys):
+    def test_stdout_has_json_only(self, command, photos, capsys):
         assert command(photos, "--json", "-") == 0
         reports = json.loads(capsys.readouterr().out)
         assert [Path(report["image"]).name for report in reports] == ["a.jpg", "b.png"]
@@ -609,7 +609,7 @@ class TestCommand:
         assert command(photos / "a.jpg", "--draw", tmp_path / "one.png") == 0
         assert read_image(tmp_path / "one.png").shape == (51, 60, 3)
 
-    def test_a_bad_file_is_reported_and_the_others_go_on(self, command, photos, tmp_path, capsys):
+    def test_a_bad_file_is_reported_and_the_others_are_processed(self, command, photos, tmp_path, capsys):
         words = [photos / "labels.csv", photos / "a.jpg", photos / "gone.jpg", "--json", tmp_path / "p.json"]
         assert command(*words) == 2
         errors = capsys.readouterr().err
@@ -617,7 +617,7 @@ class TestCommand:
         assert "gone.jpg" in errors
         assert [report["image"] for report in json.loads((tmp_path / "p.json").read_text())] == [f"{photos}/a.jpg"]
 
-    def test_where_nothing_can_be_read_nothing_is_written(self, command, photos, tmp_path, capsys):
+    def test_nothing_is_written_if_no_file_can_be_read(self, command, photos, tmp_path, capsys):
         out = tmp_path / "out"
         out.mkdir()
         assert command(photos / "labels.csv", "--json", out / "p.json", "--draw", out / "p.png") == 2
@@ -628,7 +628,7 @@ class TestCommand:
         assert lines_with(capsys.readouterr().err, "2")
         assert not list(out.iterdir())
 
-    def test_zero_faces_is_no_error(self, monkeypatch, photos, capsys):
+    def test_no_faces_is_no_error(self, monkeypatch, photos, capsys):
         real = Predictor
         monkeypatch.setattr(
             predict, "Predictor", lambda model, detector, **options: real(ConstantModel(), finds(), **options)
@@ -640,7 +640,7 @@ class TestCommand:
         assert out.count("\n") == 1
         assert lines_with(out, f"{photos}/a.jpg", "0")
 
-    def test_targets_that_would_do_harm(self, command, photos, tmp_path, capsys):
+    def test_invalid_targets_are_errors_and_photographs_are_kept(self, command, photos, tmp_path, capsys):
         (tmp_path / "other").mkdir()
         write_image(tmp_path / "other" / "a.jpg", PHOTO)
         for words, parts in [
@@ -656,7 +656,7 @@ class TestCommand:
             assert (photos / "a.jpg").read_bytes() == before
         assert not (tmp_path / "x").exists()
 
-    def test_photographs_of_one_name_are_drawn_in_their_folders(self, command, photos, tmp_path):
+    def test_photographs_of_equal_names_are_drawn_in_their_folders(self, command, photos, tmp_path):
         write_image(tmp_path / "other" / "a.jpg", PHOTO)
         assert command(photos, tmp_path / "other", "--draw", tmp_path / "x") == 0
         drawn = sorted(file.relative_to(tmp_path / "x").as_posix() for file in tmp_path.glob("x/*/*"))
@@ -676,7 +676,7 @@ class TestCommand:
         assert command(photos / "a.jpg", "--draw", tmp_path / "x.gif") == 0
         assert (tmp_path / "x.gif").read_bytes()[:4] == b"GIF8"
 
-    def test_a_folder_or_glob_takes_every_kind_and_names_what_it_left_out(self, photos, monkeypatch):
+    def test_a_folder_or_glob_includes_every_image_format_and_names_other_files(self, photos, monkeypatch):
         monkeypatch.setattr(inputs, "can_read_heif", lambda: False)
         for name in ("c.gif", "d.JFIF", "e.avif", "f.HEIC", "without"):
             (photos / name).write_bytes(b"x")
@@ -692,11 +692,11 @@ class TestCommand:
         monkeypatch.setattr(inputs, "can_read_heif", lambda: True)
         assert f"{photos}/f.HEIC" in list_images([str(photos)]).files
 
-    def test_what_was_left_out_of_a_folder_is_printed(self, command, photos, capsys):
+    def test_files_left_out_of_a_folder_are_printed(self, command, photos, capsys):
         assert command(photos) == 0
         assert lines_with(capsys.readouterr().err, str(photos), "1 file", "1 .csv")
 
-    def test_chips_of_photographs_of_one_stem_keep_their_suffix(self):
+    def test_chips_of_photographs_with_equal_stems_keep_the_suffix(self):
         targets = chip_targets(["in/a.jpg", "in/a.png", "in/b.jpg"], "chips")
         assert [target.name for target in targets.values()] == ["a.jpg", "a.png", "b"]
         targets = chip_targets(["x/a.jpg", "y/a.jpg"], "chips")
@@ -708,15 +708,15 @@ class TestCommand:
         assert lines_with(error, "https://example.com/face.jpg", "download")
         assert error.count("\n") == 1
 
-    def test_a_model_that_is_not_there_is_one_line(self, photos, capsys):
+    def test_a_missing_model_is_a_one_line_error(self, photos, capsys):
         assert run_command(predict.main, [str(photos), "--model", "/no/such/model"]) == 2
         assert capsys.readouterr().err.startswith("kpdetect: /no/such/model: ")
 
-    def test_files_are_listed_once_and_folders_by_name(self, photos):
+    def test_files_are_listed_once_and_folders_are_sorted(self, photos):
         names = list_images([str(photos / "b.png"), str(photos), "x"])
         assert [Path(name).name for name in names.files] == ["b.png", "a.jpg", "x"]
 
-    def test_drawings_get_a_suffix_that_can_be_written(self):
+    def test_drawings_have_a_writable_suffix(self):
         assert drawing_targets(["in/x.gif", "in/y.JPG"], "out") == {
             "in/x.gif": Path("out/x.gif.png"),
             "in/y.JPG": Path("out/y.JPG"),
@@ -738,7 +738,7 @@ HOW_STORED = {
 
 
 @pytest.mark.parametrize("orientation", sorted(HOW_STORED))
-def test_points_sit_right_however_the_camera_was_held(orientation, tmp_path):
+def test_points_are_correct_for_every_exif_orientation(orientation, tmp_path):
     pillow = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib, in kpdetect[test]")
     faces = load("synthetic:1")
     seen, exif = faces.read(faces.paths[0]), pillow.Exif()
@@ -752,7 +752,7 @@ def test_points_sit_right_however_the_camera_was_held(orientation, tmp_path):
     assert np.linalg.norm(turned.keypoints - faces.keypoints[0], axis=1).mean() < 0.1 * side
 
 
-def test_importing_it_brings_in_nothing_heavy():
+def test_importing_the_predictor_loads_no_heavy_package():
     heavy = ("tensorflow", "keras", "matplotlib", "pandas", "onnx", "onnxruntime", "scipy", "skimage")
     code = f"import kpdetect.predict, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -760,7 +760,7 @@ def test_importing_it_brings_in_nothing_heavy():
 
 
 def test_real_photographs_end_to_end(shared_data, tmp_path, monkeypatch, capsys):
-    """The face finder and a model that answers with the box's own corners."""
+    """The face finder with a model that predicts the corners of the box."""
     real = Predictor
     monkeypatch.setattr(
         predict,
@@ -782,7 +782,7 @@ def test_real_photographs_end_to_end(shared_data, tmp_path, monkeypatch, capsys)
 
 @pytest.mark.parametrize("detector", [None, lambda image: [(20, 20, 100, 100)]])
 def test_few_frames_lie_between_a_call_and_the_interpreter(detector, monkeypatch):
-    """Of this package's own, at each run of a model: the face finder, the keypoint model and its second look."""
+    """Counts frames of this package at each model run: face finder, keypoint model and second look."""
     from ai_edge_litert.interpreter import Interpreter
 
     depths, invoke = [], Interpreter.invoke
@@ -807,6 +807,6 @@ def test_signatures_name_their_types():
     assert "image: 'Image'" in str(inspect.signature(Predictor.__call__))
 
 
-def test_any_object_that_acts_like_a_runtime_will_do():
+def test_any_object_with_the_runtime_protocol_is_accepted():
     model = SimpleNamespace(spec=ConstantModel().spec)
     assert Predictor(model, finds())(PHOTO) == []

@@ -1,4 +1,4 @@
-"""The command ``predict`` on data sets: the set's own boxes, several a photograph, and the competition's CSV."""
+"""The command ``predict`` on data sets: their boxes, several per photograph, and the competition's CSV."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ NOSE_AND_CHIN = user_schema(["nose", "chin"])
 
 
 class CornerModel:
-    """Answers for point k of K with the place k / K along the crop's diagonal, whatever it sees."""
+    """Predicts point k of K at the position k / K along the diagonal of every crop."""
 
     def __init__(self, schema: KeypointSchema, margin: float = 1.0):
         self.spec = Spec(schema, "none", {}, CropRule((20, 20), margin), 3)
@@ -39,7 +39,7 @@ class CornerModel:
 
 
 def expected_points(boxes: np.ndarray, num_keypoints: int) -> np.ndarray:
-    """What `CornerModel` says of square boxes at margin 1: (N, K, 2)."""
+    """Predictions of `CornerModel` for square boxes at margin 1: (N, K, 2)."""
     share = np.arange(num_keypoints)[:, None] / num_keypoints
     low, high = boxes[:, None, :2], boxes[:, None, 2:]
     return low + share * (high - low)
@@ -51,7 +51,7 @@ def no_detector(image: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def command(monkeypatch):
-    """The command with `CornerModel` of a scheme; a detector that runs is an error."""
+    """The command with `CornerModel` of a schema; running the detector is an error."""
     real = Predictor
 
     def run(schema: KeypointSchema, *words: object) -> int:
@@ -68,7 +68,7 @@ BOXES = np.float32([[10, 10, 30, 30], [5, 0, 25, 20], [40, 20, 50, 30], [-5, 2, 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Four faces on three photographs, two of one name; the first photograph's faces are not neighbours in the list."""
+    """Four faces in three photographs, two of equal names; faces of the first photograph are not adjacent."""
     for name, width in (("a/one.png", 60), ("b/one.png", 70), ("b/two.png", 80)):
         write_image(tmp_path / "photos" / name, np.full((50, width, 3), 100, np.uint8))
     lines = ["image,nose_x,nose_y,chin_x,chin_y,box_x0,box_y0,box_x1,box_y1"]
@@ -88,7 +88,7 @@ def read_csv_points(file: Path, num_keypoints: int) -> np.ndarray:
 
 
 class TestData:
-    def test_every_photograph_once_with_the_boxes_of_the_set(self, command, data, capsys):
+    def test_every_photograph_is_read_once_with_the_boxes_of_the_set(self, command, data, capsys):
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}", "--json", "-") == 0
         reports = json.loads(capsys.readouterr().out)
         assert [Path(report["image"]).relative_to(data.parent / "photos").as_posix() for report in reports] == [
@@ -107,7 +107,7 @@ class TestData:
             x0, y0, x1, y1 = face["detection_box"]
             np.testing.assert_allclose(face["keypoints"], [[x0, y0], [(x0 + x1) / 2, (y0 + y1) / 2]], atol=1e-3)
 
-    def test_a_line_per_photograph(self, command, data, capsys):
+    def test_one_line_per_photograph_is_printed(self, command, data, capsys):
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}") == 0
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 3
@@ -119,7 +119,7 @@ class TestData:
         assert drawn == ["a/one.png", "b/one.png", "b/two.png"]
         assert (read_image(tmp_path / "marked" / "b" / "two.png") != 100).any()
 
-    def test_drawn_faces_have_no_files_but_can_be_drawn_on(self, command, tmp_path):
+    def test_synthetic_faces_have_no_files_but_can_be_drawn_on(self, command, tmp_path):
         assert command(IBUG68, "--data", "synthetic:2", "--draw", tmp_path / "m", "--json", tmp_path / "p.json") == 0
         assert sorted(file.name for file in (tmp_path / "m").iterdir()) == ["0_size_128.png", "1_size_128.png"]
         reports = json.loads((tmp_path / "p.json").read_text())
@@ -127,23 +127,23 @@ class TestData:
             [one["faces"][0]["detection_box"] for one in reports], load("synthetic:2").boxes, atol=1e-3
         )
 
-    def test_drawings_that_would_replace_the_set(self, command, data, capsys):
+    def test_drawings_that_would_replace_the_set_are_an_error(self, command, data, capsys):
         before = (data.parent / "photos" / "a" / "one.png").read_bytes()
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}", "--draw", data.parent / "photos") == 2
         assert lines_with(capsys.readouterr().err, "--draw", str(data.parent / "photos" / "a" / "one.png"))
         assert (data.parent / "photos" / "a" / "one.png").read_bytes() == before
 
-    def test_boxes_of_another_scheme_are_warned_of(self, command, data, capsys):
+    def test_boxes_of_another_scheme_give_a_warning(self, command, data, capsys):
         assert command(IBUG68, "--data", f"csv:{data}") == 0
         error = capsys.readouterr().err
         assert lines_with(error, "2", "user", "68", "ibug68")
 
-    def test_a_model_of_all_or_some_of_the_points_has_the_boxes_of_all(self, command, data, capsys):
+    def test_a_model_of_a_subset_uses_the_boxes_of_all_points(self, command, data, capsys):
         for names in (["nose", "chin"], ["chin"]):
             assert command(user_schema(names), "--data", f"csv:{data}") == 0
             assert not lines_with(capsys.readouterr().err, "user")
 
-    def test_a_bad_row_is_named_and_can_be_skipped(self, command, data, capsys):
+    def test_an_invalid_row_is_named_and_can_be_skipped(self, command, data, capsys):
         data.write_text(data.read_text() + "photos/gone.png,1,2,3,4,0,0,5,5\n")
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}") == 2
         assert lines_with(capsys.readouterr().err, f"{data}:6:", "photos/gone.png")
@@ -160,7 +160,7 @@ class TestData:
             (["--data", ""], ["KIND:PLACE"]),
         ],
     )
-    def test_options_that_make_no_sense_are_one_line(self, command, words, parts, capsys):
+    def test_invalid_options_are_one_line_errors(self, command, words, parts, capsys):
         assert command(IBUG68, *words) == 2
         error = capsys.readouterr().err
         assert error.startswith("kpdetect: ")
@@ -169,12 +169,12 @@ class TestData:
 
 
 class TestFaces:
-    """A face a row, a photograph a line."""
+    """The files of ``--faces``: CSV with a row per face, JSON lines with a line per photograph."""
 
-    def test_the_csv_is_read_again_as_a_data_set(self, command, data, tmp_path):
+    def test_the_csv_can_be_read_as_a_data_set(self, command, data, tmp_path):
         file = tmp_path / "out" / "points.csv"
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}", "--csv", file) == 0
-        again, order = load(f"csv:{file}"), [0, 2, 1, 3]  # by photograph
+        again, order = load(f"csv:{file}"), [0, 2, 1, 3]  # sorted by photograph
         assert again.schema.point_names == NOSE_AND_CHIN.point_names
         points = expected_points(BOXES, 2)[order]
         np.testing.assert_allclose(again.boxes, tight_box(points), atol=1e-3)
@@ -201,13 +201,13 @@ class TestFaces:
 
 
 class TestCompetitionCsv:
-    def test_it_holds_the_points_in_the_order_of_the_set(self, command, data, tmp_path):
+    def test_points_are_in_the_order_of_the_set(self, command, data, tmp_path):
         file = tmp_path / "out" / "points.csv"
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}", "--competition-csv", file) == 0
         np.testing.assert_allclose(read_csv_points(file, 2), expected_points(BOXES, 2), atol=1e-4)
         assert [one.name for one in file.parent.iterdir()] == ["points.csv"]
 
-    def test_it_equals_the_predictor(self, command, tmp_path):
+    def test_predictions_equal_the_predictor(self, command, tmp_path):
         file, faces = tmp_path / "points.csv", load("synthetic:5:3")
         assert command(IBUG68, "--data", "synthetic:5:3", "--competition-csv", file) == 0
         predictor = Predictor(CornerModel(IBUG68))
@@ -216,7 +216,7 @@ class TestCompetitionCsv:
         ]
         np.testing.assert_array_equal(read_csv_points(file, 68), singles)
 
-    def test_a_photograph_that_cannot_be_read_leaves_no_csv_but_the_rest(self, command, data, tmp_path, capsys):
+    def test_an_unreadable_photograph_gives_no_csv_but_other_outputs(self, command, data, tmp_path, capsys):
         (data.parent / "photos" / "b" / "one.png").write_bytes(b"no image")
         csv_file, json_file = tmp_path / "out" / "points.csv", tmp_path / "out" / "points.json"
         words = ["--data", f"csv:{data}", "--competition-csv", csv_file, "--json", json_file]
@@ -227,20 +227,20 @@ class TestCompetitionCsv:
         assert [one.name for one in csv_file.parent.iterdir()] == ["points.json"]
         assert len(json.loads(json_file.read_text())) == 2
 
-    def test_an_older_one_stays_where_a_new_one_fails(self, command, data, tmp_path):
+    def test_an_older_csv_is_kept_if_a_new_one_fails(self, command, data, tmp_path):
         csv_file = tmp_path / "points.csv"
         csv_file.write_text("older")
         (data.parent / "photos" / "b" / "one.png").write_bytes(b"no image")
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}", "--competition-csv", csv_file) == 2
         assert csv_file.read_text() == "older"
 
-    def test_a_place_that_cannot_be_written_to_shows_before_the_work(self, command, data, tmp_path, capsys):
+    def test_an_unwritable_target_is_an_error_before_prediction(self, command, data, tmp_path, capsys):
         assert command(NOSE_AND_CHIN, "--data", f"csv:{data}", "--competition-csv", tmp_path) == 2
         captured = capsys.readouterr()
         assert lines_with(captured.err, str(tmp_path))
         assert captured.out == ""
 
-    def test_left_out_rows_would_shift_the_numbers(self, command, data, tmp_path, capsys):
+    def test_skipped_rows_are_an_error_since_they_would_shift_the_numbers(self, command, data, tmp_path, capsys):
         data.write_text(data.read_text() + "photos/gone.png,1,2,3,4,0,0,5,5\n")
         csv_file = tmp_path / "points.csv"
         words = ["--data", f"csv:{data}", "--skip-bad-rows", "--competition-csv", csv_file]
@@ -248,7 +248,7 @@ class TestCompetitionCsv:
         assert lines_with(capsys.readouterr().err, "--competition-csv", "1")
         assert not csv_file.exists()
 
-    def test_a_model_of_other_points(self, command, data, tmp_path, capsys):
+    def test_a_model_with_other_points_is_an_error(self, command, data, tmp_path, capsys):
         csv_file = tmp_path / "points.csv"
         assert command(IBUG68, "--data", f"csv:{data}", "--competition-csv", csv_file) == 2
         assert lines_with(capsys.readouterr().err, "2", "user", "68", "ibug68")
@@ -268,7 +268,7 @@ def test_the_unlabelled_faces_of_the_competition(command, shared_data, tmp_path)
         for side in ("left", "top")
         if "<box " in line
     ]
-    # The model's first point is the corner of the box, here to the pixel, whatever a pixel's border is.
+    # The model's first point is the corner of the box, here to within a pixel.
     np.testing.assert_allclose(points[:, 0].ravel(), [int(corner[1]) for corner in corners if corner], atol=1.01)
     in_json = [face["keypoints"] for report in json.loads(json_file.read_text()) for face in report["faces"]]
     np.testing.assert_allclose(points, in_json, atol=0.0006)
@@ -276,7 +276,7 @@ def test_the_unlabelled_faces_of_the_competition(command, shared_data, tmp_path)
 
 
 class TestOtherSchemes:
-    """The predictor and the command ask nothing of a scheme but its points."""
+    """The predictor and the command work with any schema."""
 
     @pytest.mark.parametrize("num_keypoints", [1, 58])
     def test_the_command_with_any_number_of_points(self, command, tmp_path, num_keypoints):
@@ -294,10 +294,10 @@ class TestOtherSchemes:
         predictor = Predictor(CornerModel(user_schema(["nose"])), lambda image: [image_box(image.shape[:2])])
         (face,) = predictor(np.zeros((40, 60, 3), np.uint8))
         assert face.detection_box.tolist() == [-0.5, -0.5, 59.5, 39.5]
-        # The crop is square, so that it reaches 10 pixels over the upper and the lower border.
+        # The crop is square, so it extends 10 pixels beyond the upper and lower border.
         np.testing.assert_allclose(face.keypoints, [[-0.5, -10.5]], atol=1e-4)
 
-    def test_the_detector_is_asked_whatever_the_scheme(self):
+    def test_the_detector_is_used_for_every_scheme(self):
         for count in (1, 58):
             schema = user_schema([f"p{index}" for index in range(count)])
             predictor = Predictor(CornerModel(schema), lambda image: [(10, 20, 30, 40)], second_look=False)
@@ -305,7 +305,7 @@ class TestOtherSchemes:
             np.testing.assert_allclose(face.keypoints, expected_points(np.float32([[10, 20, 30, 40]]), count)[0])
 
 
-def test_names_below_the_folder_that_all_share(tmp_path):
+def test_names_are_relative_to_the_common_folder(tmp_path):
     files = [str(tmp_path / "set" / name) for name in ("a/x.jpg", "b/x.jpg", "b/c/y")]
     targets = drawing_targets(files, "out", keep_folders=True)
     assert list(targets.values()) == [Path("out/a/x.jpg"), Path("out/b/x.jpg"), Path("out/b/c/y.png")]
@@ -320,7 +320,7 @@ def test_the_rows_of_all_photographs_are_those_of_the_set(data):
         np.testing.assert_array_equal(one.boxes, BOXES[list(one.rows)])
 
 
-def test_importing_the_predictor_brings_in_no_data_sets():
+def test_importing_the_predictor_does_not_load_data_sets():
     code = "import kpdetect.predict, sys; print('kpdetect.data' in sys.modules, 'tqdm' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

@@ -1,4 +1,4 @@
-"""Files of fewer bits: what they take and give, how near Keras they are, what stays in float; and what is refused."""
+"""Quantized files: inputs, outputs, differences from Keras, operations in float, and errors."""
 
 import dataclasses
 import re
@@ -22,7 +22,7 @@ from kpdetect.exporters.parity import all_outputs, difference
 from kpdetect.exporters.source import DECODING, TRUNK, in_two_scopes
 from kpdetect.modelfile import bundle, runtime
 
-# Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
+# Keras 3.15 reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 OTHER_FACES = "synthetic:40:9"
@@ -30,7 +30,7 @@ OTHER_FACES = "synthetic:40:9"
 
 @pytest.fixture(scope="module")
 def crops() -> Pixels:
-    """Crops of faces that no file took its ranges from."""
+    """Crops of faces that are not in the calibration set."""
     spec = small_face_spec()
     return evaluation_crops(load(OTHER_FACES), spec.crop, spec.channels)[0]
 
@@ -44,15 +44,15 @@ def crops() -> Pixels:
         ("small_fp16.onnx", 0.02),
     ],
 )
-def test_each_file_is_near_keras_on_faces_it_has_not_seen(face_exports, crops, file, mean_px) -> None:
+def test_each_file_is_close_to_keras_on_faces_outside_the_calibration_set(face_exports, crops, file, mean_px) -> None:
     model, _ = bundle.load_bundle(face_exports)
     expected = all_outputs(model(crops.astype(np.float32), training=False))
     assert difference(runtime.load(face_exports / file), crops, expected).mean_px < mean_px
 
 
 @pytest.mark.parametrize(("way", "share"), [("fp16", 0.85), ("int8", 0.65), ("dynamic", 0.6)])
-def test_fewer_bits_are_fewer_bytes(face_exports, way, share) -> None:
-    """Kernels are nearly all of a real model, and half of this one."""
+def test_quantized_files_are_smaller(face_exports, way, share) -> None:
+    """Kernels are most of the shipped model, but half of this one."""
     whole, smaller = (len(flatbuffer(face_exports / name)) for name in ("small.tflite", f"small_{way}.tflite"))
     assert smaller < share * whole
     if way == "fp16":
@@ -60,12 +60,12 @@ def test_fewer_bits_are_fewer_bytes(face_exports, way, share) -> None:
 
 
 def flatbuffer(path: Path) -> bytes:
-    """A TFLite file without the zip behind it."""
+    """A TFLite file without the appended zip."""
     content = path.read_bytes()
     return content[: content.rindex(b"PK\x03\x04")]
 
 
-def test_rounding_moves_no_point_of_int8_in_the_mean(face_exports) -> None:
+def test_int8_has_no_mean_bias(face_exports) -> None:
     spec = small_face_spec()
     faces = calibration_set.calibration_faces("synthetic:150", spec).crops
     given, rounded = (
@@ -76,7 +76,7 @@ def test_rounding_moves_no_point_of_int8_in_the_mean(face_exports) -> None:
     assert np.abs(moved_px.mean(axis=0)).max() < 1e-3
 
 
-def test_int8_takes_bytes_and_says_so(face_exports, crops) -> None:
+def test_int8_has_uint8_input(face_exports, crops) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     path = face_exports / "small_int8.tflite"
@@ -94,7 +94,7 @@ def test_int8_takes_bytes_and_says_so(face_exports, crops) -> None:
     np.testing.assert_array_equal(model(crops), model(crops.astype(np.float32)))
 
 
-def test_each_pixel_keeps_its_number_in_int8(face_exports) -> None:
+def test_int8_input_quantization_keeps_pixel_values(face_exports) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(face_exports / "small_int8.tflite"))
@@ -104,25 +104,25 @@ def test_each_pixel_keeps_its_number_in_int8(face_exports) -> None:
 
 
 @pytest.mark.parametrize("file", ["small_int8.tflite", "small_dynamic.tflite"])
-def test_a_batch_is_its_singles(face_exports, crops, file) -> None:
+def test_a_batch_equals_its_singles(face_exports, crops, file) -> None:
     model = runtime.load(face_exports / file)
     singles = np.concatenate([model(crop[None]) for crop in crops[:6]])
     np.testing.assert_allclose(model(crops[:6]), singles, atol=1e-5)
 
 
 @pytest.mark.parametrize("file", ["small_int8.tflite", "small_dynamic.tflite"])
-def test_the_decoding_stays_in_float(face_exports, file) -> None:
+def test_decoding_is_in_float(face_exports, file) -> None:
     kernels = kernel_types(face_exports / file)
     decoding = {name: kind for name, kind in kernels.items() if DECODING in name}
     trunk = {name: kind for name, kind in kernels.items() if TRUNK in name}
-    assert len(decoding) == 3  # two kinds of heatmaps, and where their cells lie
+    assert len(decoding) == 3  # two kinds of heatmaps and their cell positions
     assert set(decoding.values()) == {np.float32}
     assert len(trunk) > 8
     assert set(trunk.values()) == {np.int8}
 
 
 def kernel_types(path: Path) -> dict[str, type]:
-    """The types of the kernels of a TFLite file, by what its convolutions and dense layers give."""
+    """The kernel types of a TFLite file, by the outputs of its convolutions and dense layers."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path))
@@ -146,21 +146,21 @@ def test_two_scopes_are_the_same_network(architecture) -> None:
         np.testing.assert_allclose(scoped(crops.astype(dtype), training=False)["keypoints"], expected, atol=1e-5)
 
 
-def test_a_quantised_file_is_measured_like_any_other(face_exports, capsys) -> None:
+def test_a_quantised_file_can_be_evaluated(face_exports, capsys) -> None:
     file = str(face_exports / "small_int8.tflite")
     assert evaluate.main([file, "--data", OTHER_FACES, "--no-box-jitter"]) == 0
     assert lines_with(capsys.readouterr().out, "small", "synthetic", "all")
 
 
-def test_the_record_tells_the_greatest_and_the_mean_difference(face_exports) -> None:
+def test_the_record_has_the_maximal_and_the_mean_difference(face_exports) -> None:
     files = bundle.read_spec(face_exports).files
     for name in ("small_fp16.tflite", "small_int8.tflite", "small_dynamic.tflite", "small_fp16.onnx"):
         assert 0 < files[name]["mean_difference_px"] < files[name]["max_difference_px"]
     assert files["model.weights.h5"]["mean_difference_px"] is None
 
 
-def test_nobody_held_out_is_in_the_representative_set(monkeypatch) -> None:
-    """Every subject of drawn faces is one face, so a crop tells whose it is."""
+def test_no_held_out_subject_is_in_the_calibration_set(monkeypatch) -> None:
+    """Every synthetic subject has one face, so crops identify subjects."""
     monkeypatch.setattr(calibration_set, "LEAST_FACES", 10)
     rule = {"val_fraction": 0.2, "seed": 3, "test_fraction": 0.3}
     spec = dataclasses.replace(small_face_spec(), extra={"split": rule})
@@ -174,7 +174,7 @@ def test_nobody_held_out_is_in_the_representative_set(monkeypatch) -> None:
     assert (val, test) != (set(), set())
 
 
-def test_a_large_set_is_sampled_and_always_the_same(monkeypatch) -> None:
+def test_a_large_set_is_sampled_reproducibly(monkeypatch) -> None:
     for bound, faces in (("LEAST_FACES", 3), ("MOST_FACES", 5)):
         monkeypatch.setattr(calibration_set, bound, faces)
     spec = small_face_spec()
@@ -193,7 +193,7 @@ def test_a_large_set_is_sampled_and_always_the_same(monkeypatch) -> None:
         ("csv:night/faces.csv", mentions("100", "0") + r"(?=.*\b1[1-4]\d\b)"),
     ],
 )
-def test_a_representative_set_that_does_not_suit_is_told_and_nothing_is_written(
+def test_an_unsuitable_calibration_set_is_an_error_and_nothing_is_written(
     tmp_path, monkeypatch, capsys, data, told
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -214,8 +214,8 @@ def test_a_representative_set_that_does_not_suit_is_told_and_nothing_is_written(
 
 
 @pytest.mark.slow
-def test_an_int8_file_outside_its_tolerance_is_refused(tmp_path, monkeypatch) -> None:
-    """A file that is really wrong: it took its ranges from black pictures."""
+def test_an_int8_file_outside_its_tolerance_is_an_error(tmp_path, monkeypatch) -> None:
+    """The file was calibrated on black images."""
     kind = FORMATS["tflite"]["int8"]
 
     def of_the_night(source, path) -> None:
@@ -230,7 +230,7 @@ def test_an_int8_file_outside_its_tolerance_is_refused(tmp_path, monkeypatch) ->
 
 
 @pytest.mark.parametrize("way", ["int8", "dynamic"])
-def test_an_op_without_a_plain_kernel_is_refused_before_it_is_quantised(tmp_path, way) -> None:
+def test_an_op_without_a_builtin_kernel_is_an_error_before_quantization(tmp_path, way) -> None:
     import keras
 
     image = keras.Input((4, 4, 1), name="image")
@@ -242,7 +242,7 @@ def test_an_op_without_a_plain_kernel_is_refused_before_it_is_quantised(tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_an_out_that_cannot_be_written_is_told(tmp_path) -> None:
+def test_an_unwritable_output_folder_is_an_error(tmp_path) -> None:
     source = small_bundle(tmp_path / "bundle", spec=small_face_spec())
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "file" / "e"))):
@@ -250,7 +250,7 @@ def test_an_out_that_cannot_be_written_is_told(tmp_path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "file"]
 
 
-def test_a_missing_quantizer_names_its_install_line(tmp_path, monkeypatch) -> None:
+def test_a_missing_quantizer_names_its_install_command(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     source = small_bundle(tmp_path / "bundle", spec=small_face_spec())
     with pytest.raises(MissingExtra, match=mentions("ai_edge_quantizer", "pip install", "[train]")):
@@ -258,13 +258,13 @@ def test_a_missing_quantizer_names_its_install_line(tmp_path, monkeypatch) -> No
     assert not (tmp_path / "e").exists()
 
 
-def test_int8_without_a_set_is_told_by_the_writer_too(tmp_path) -> None:
+def test_int8_without_a_calibration_set_is_an_error_of_the_writer_too(tmp_path) -> None:
     spec = small_face_spec()
     with pytest.raises(KpdetectError, match=mentions("int8", "--representative")):
         FORMATS["tflite"]["int8"].write(Source(small_model(spec), spec), tmp_path / "a.tflite")
 
 
-def test_onnx_has_no_transpose_and_halves_its_kernels_alone(face_exports) -> None:
+def test_onnx_has_no_transpose_and_only_kernels_in_half_precision(face_exports) -> None:
     import onnx
 
     proto = onnx.load(face_exports / "small_fp16.onnx")

@@ -31,13 +31,13 @@ ROW = ResultRow(
 )
 
 
-def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+def test_written_rows_are_read_back(tmp_path: Path) -> None:
     rows = [ROW, dataclasses.replace(ROW, nme_mirrored=6.5, boxes="haar")]
     write_rows(tmp_path / "results.csv", rows)
     assert read_rows(tmp_path / "results.csv") == rows
 
 
-def test_a_new_measurement_replaces_the_old_one_of_the_same_file_and_protocol(tmp_path: Path) -> None:
+def test_a_new_measurement_replaces_one_of_the_same_file_and_protocol(tmp_path: Path) -> None:
     file = tmp_path / "results.csv"
     append_row(file, ROW)
     append_row(file, dataclasses.replace(ROW, file="compact.onnx"))

@@ -1,4 +1,4 @@
-"""Every kind of file gives Keras' points, for any batch; TFLite and ONNX do so without TensorFlow."""
+"""Runtimes: every file format equals Keras at any batch size; TFLite and ONNX run without TensorFlow."""
 
 import dataclasses
 import json
@@ -20,11 +20,11 @@ from kpdetect.export import export_model
 from kpdetect.modelfile import bundle, runtime
 from kpdetect.modelfile.runtime import Prediction
 
-# Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
+# Keras 3.15 reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 KINDS = ("small.tflite", "small.onnx", "small.keras", "saved_model", ".")
-# Relative to a crop of 48 pixels 1e-5 is 0.0005 pixels: rounding of float32 and no more.
+# For a crop of 48 pixels, 1e-5 is 0.0005 pixels: float32 rounding.
 TOLERANCE = 1e-5
 
 
@@ -38,16 +38,16 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(folder):
-    """Some pictures, and what Keras says of them."""
+    """Images and the outputs of Keras for them."""
     model, spec = bundle.load_bundle(folder)
     crops = np.random.default_rng(1).integers(0, 256, (5, *spec.input_shape), dtype=np.uint8)
     outputs = model(crops.astype(np.float32), training=False)
-    assert np.ptp(outputs["uncertainty"]) > 100 * TOLERANCE  # or any number would do
+    assert np.ptp(outputs["uncertainty"]) > 100 * TOLERANCE  # otherwise any value would pass
     return crops, Prediction(np.asarray(outputs["keypoints"]), np.asarray(outputs["uncertainty"]))
 
 
 def assert_marks(given, expected, rows=slice(None), tolerance=TOLERANCE) -> None:
-    """Points and uncertainties both, their types and shapes too."""
+    """Compares points and uncertainties with their types and shapes."""
     for array, right in zip(given, expected, strict=True):
         assert array.dtype == np.float32
         assert array.shape == right[rows].shape
@@ -55,10 +55,10 @@ def assert_marks(given, expected, rows=slice(None), tolerance=TOLERANCE) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_gives_keras_points_for_any_batch(folder, expected, kind) -> None:
+def test_every_format_equals_keras_at_any_batch_size(folder, expected, kind) -> None:
     crops, marks = expected
     model = runtime.load(folder / kind)
-    for batch in (slice(0, 5), slice(2, 3), slice(1, 5), slice(2, 3), slice(0, 0)):  # sizes up and down again
+    for batch in (slice(0, 5), slice(2, 3), slice(1, 5), slice(2, 3), slice(0, 0)):  # increasing and decreasing sizes
         given = model.predict(crops[batch])
         assert_marks(given, marks, batch)
         np.testing.assert_array_equal(model(crops[batch]), given.keypoints)
@@ -72,16 +72,16 @@ def test_uint8_and_float32_give_the_same(folder, expected, kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_every_kind_gives_is_the_callers_own(folder, expected, kind) -> None:
+def test_changed_outputs_do_not_affect_later_predictions(folder, expected, kind) -> None:
     crops, marks = expected
     model = runtime.load(folder / kind)
     for array in model.predict(crops):
-        array[1:3] = 7  # as a second look does
+        array[1:3] = 7  # like a second look
     assert_marks(model.predict(crops), marks)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_tells_its_spec_and_the_file_that_runs(folder, kind) -> None:
+def test_every_format_has_its_spec_and_the_path_of_its_file(folder, kind) -> None:
     model = runtime.load(folder / kind)
     told = dataclasses.replace(model.spec, files={})
     assert told == small_spec()
@@ -114,14 +114,14 @@ def test_a_bundle_without_tflite_runs_its_weights(folder, expected, tmp_path) ->
 
 
 def test_a_bundle_with_a_tflite_needs_no_weights(folder, expected, tmp_path) -> None:
-    """This is how the model ships."""
+    """The shipped model has this form."""
     crops, marks = expected
     for name in ("small.tflite", "spec.json"):
         shutil.copy(folder / name, tmp_path)
     assert_marks(runtime.load(tmp_path).predict(crops), marks)
 
 
-def test_an_exchanged_tflite_is_detected(folder, tmp_path) -> None:
+def test_a_replaced_tflite_is_detected(folder, tmp_path) -> None:
     shutil.copytree(folder, tmp_path / "b")
     file = tmp_path / "b" / "small.tflite"
     content = bytearray(file.read_bytes())
@@ -141,8 +141,8 @@ def test_threads_may_share_a_runtime(folder, expected, kind) -> None:
         assert_marks(answer, marks, slice(i % 4, 5))
 
 
-def test_a_fixed_batch_is_fed_in_pieces(tmp_path, folder, expected) -> None:
-    """Other converters write files that take one batch size; such a file works too, once it carries a spec."""
+def test_a_file_with_a_fixed_batch_size_is_run_in_parts(tmp_path, folder, expected) -> None:
+    """Other converters write files with a fixed batch size; such a file works if it contains a spec."""
     import keras
     import tensorflow as tf
 
@@ -150,7 +150,7 @@ def test_a_fixed_batch_is_fed_in_pieces(tmp_path, folder, expected) -> None:
     model, spec = bundle.load_bundle(folder)
     image = keras.Input(batch_shape=(2, *spec.input_shape), name="image")
     fixed = keras.Model(image, model(image))
-    with warnings.catch_warnings():  # the converter's own
+    with warnings.catch_warnings():  # the default of the converter
         warnings.simplefilter("ignore")
         content = tf.lite.TFLiteConverter.from_keras_model(fixed).convert()
     (tmp_path / "fixed.tflite").write_bytes(content)
@@ -158,7 +158,7 @@ def test_a_fixed_batch_is_fed_in_pieces(tmp_path, folder, expected) -> None:
     assert_marks(runtime.load(tmp_path / "fixed.tflite").predict(crops), marks)
 
 
-def test_wrong_crops_are_told(folder) -> None:
+def test_wrong_crops_are_errors(folder) -> None:
     model = runtime.load(folder / "small.tflite")
     for shape in ((32, 48, 3), (1, 48, 32, 3), (1, 32, 48, 1), (1, 32, 48)):
         with pytest.raises(KpdetectError, match=mentions("(batch, 32, 48, 3)", str(shape))):
@@ -168,21 +168,21 @@ def test_wrong_crops_are_told(folder) -> None:
             model(np.zeros((1, 32, 48, 3), dtype))
 
 
-def test_no_threads_are_told(folder) -> None:
+def test_zero_threads_are_an_error(folder) -> None:
     with pytest.raises(KpdetectError, match=mentions("threads", "1", "0")):
         runtime.load(folder, threads=0)
 
 
 @pytest.mark.parametrize("kind", ["small.tflite", "small.onnx", "small.keras"])
-def test_half_a_file_is_told(folder, tmp_path, kind) -> None:
+def test_a_truncated_file_is_an_error(folder, tmp_path, kind) -> None:
     content = (folder / kind).read_bytes()
     (tmp_path / kind).write_bytes(content[: len(content) // 2])
     with pytest.raises(KpdetectError, match=mentions(str(tmp_path / kind))):
         runtime.load(tmp_path / kind)
 
 
-def test_damage_behind_a_whole_spec_is_told(folder, tmp_path) -> None:
-    """The spec can be read, the model cannot."""
+def test_a_damaged_model_with_a_valid_spec_is_an_error(folder, tmp_path) -> None:
+    """The spec is readable, the model is not."""
     spec = small_spec()
     for name, content in (("a.tflite", b"\0\0\0\0TFL3" + bytes(99)), ("b.keras", b"")):
         (tmp_path / name).write_bytes(content)
@@ -199,7 +199,7 @@ def test_damage_behind_a_whole_spec_is_told(folder, tmp_path) -> None:
             runtime.load(tmp_path / name)
 
 
-def test_a_file_without_spec_is_told(folder, tmp_path) -> None:
+def test_a_file_without_a_spec_is_an_error(folder, tmp_path) -> None:
     import onnx
 
     content = (folder / "small.tflite").read_bytes()
@@ -213,7 +213,7 @@ def test_a_file_without_spec_is_told(folder, tmp_path) -> None:
             runtime.load(tmp_path / name)
 
 
-def test_code_in_a_keras_file_does_not_run(tmp_path) -> None:
+def test_code_in_a_keras_file_is_not_run(tmp_path) -> None:
     import keras
 
     spec = small_spec()
@@ -224,7 +224,7 @@ def test_code_in_a_keras_file_does_not_run(tmp_path) -> None:
         runtime.load(tmp_path / "lambda.keras")
 
 
-def test_a_model_that_gives_other_points_than_its_spec_is_told(folder, tmp_path) -> None:
+def test_a_model_with_other_points_than_its_spec_is_an_error(folder, tmp_path) -> None:
     document = json.loads(small_spec().to_json())
     document["schema"] = {"name": "two", "point_names": ["a", "b"]}
     spec = bundle.Spec.from_json(json.dumps(document))
@@ -243,7 +243,7 @@ def test_a_model_that_gives_other_points_than_its_spec_is_told(folder, tmp_path)
         (np.zeros((2, 3, 1), np.float32), ("uncertainty", "(2, 3)", "(2, 3, 1)")),
     ],
 )
-def test_a_model_that_tells_another_uncertainty_than_its_spec_is_told(uncertainty, told) -> None:
+def test_a_model_with_another_uncertainty_than_its_spec_is_an_error(uncertainty, told) -> None:
     def run(crops):
         outputs = {"keypoints": np.zeros((2, 3, 2), np.float32), "uncertainty": uncertainty}
         return {name: array for name, array in outputs.items() if array is not None}
@@ -264,7 +264,7 @@ def test_a_model_that_tells_another_uncertainty_than_its_spec_is_told(uncertaint
         ("small.keras", "keras", "train"),
     ],
 )
-def test_a_missing_package_names_its_install_line(folder, monkeypatch, kind, package, extra) -> None:
+def test_a_missing_package_names_its_install_command(folder, monkeypatch, kind, package, extra) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=mentions(package, "pip install", f"[{extra}]")):
         runtime.load(folder / kind)
