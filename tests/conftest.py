@@ -1,4 +1,4 @@
-"""What the tests share."""
+"""Shared fixtures."""
 
 import os
 from pathlib import Path
@@ -9,17 +9,17 @@ from small_models import small_bundle, small_face_spec
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real labelled faces; a test that asks for it is skipped where there is none."""
+    """The folder of labelled photographs; tests that need it are skipped if it is missing."""
     fallback = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("KPDETECT_DATA", fallback))
     if not folder.is_dir():
-        pytest.skip(f"no real data: KPDETECT_DATA is not set and {fallback} is not there")
+        pytest.skip(f"no real data: KPDETECT_DATA is not set and {fallback} does not exist")
     return folder
 
 
 @pytest.fixture(scope="session")
 def face_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model of three points of drawn faces, in every format and with its numbers kept in every way."""
+    """A small model of three points of synthetic faces, in every format and quantization."""
     from kpdetect.export import Quantization, export_model
 
     work = tmp_path_factory.mktemp("faces")

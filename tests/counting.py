@@ -1,4 +1,4 @@
-"""Counts work, where a clock would depend on what else the machine does."""
+"""Counts function calls, which are independent of the machine's load, unlike time."""
 
 import sys
 from collections import Counter
@@ -9,7 +9,7 @@ from types import FrameType
 
 @contextmanager
 def counted_calls() -> Iterator[Counter[str]]:
-    """Counts the calls of functions of this thread: ``call`` of Python's, ``c_call`` of those written in C."""
+    """Counts function calls of this thread: ``call`` for Python functions, ``c_call`` for C functions."""
     counts: Counter[str] = Counter()
 
     def count(_frame: FrameType, event: str, _argument: object) -> None:

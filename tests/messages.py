@@ -1,10 +1,10 @@
-"""Patterns that find names, numbers and files in a message, in any order and whatever the words between them."""
+"""Patterns that find names, numbers and files in a message, in any order and with any words between them."""
 
 import re
 
 
 def mentions(*parts: str) -> str:
-    r"""A pattern, as for ``match=``, that holds where a text has every part.
+    r"""A pattern, for ``match=``, that matches texts with every part.
 
     A part is plain text. At its ends a word or number must end too, so that ``1`` is not found in ``12``, ``1.5`` or
     ``v1``; in ``12x1`` both numbers are.
@@ -20,7 +20,7 @@ def mentions(*parts: str) -> str:
 
 
 def lines_with(text: str, *parts: str) -> list[str]:
-    r"""The lines of a text that have every part (see `mentions`).
+    r"""The lines of a text with every part (see `mentions`).
 
     >>> lines_with("train 21 faces\nvalidate 3 faces", "3")
     ['validate 3 faces']

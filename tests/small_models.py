@@ -1,4 +1,4 @@
-"""Small models with weights that are not at rest, for the tests of bundles, runtimes and exports."""
+"""Small models with random weights, for tests of bundles, runtimes and exports."""
 
 import dataclasses
 from pathlib import Path
@@ -23,7 +23,7 @@ COMPACT = {"widths": [8, 8, 12, 16], "blocks": [1, 1, 1]}
 
 
 def tiny(num_keypoints, input_shape):
-    """An architecture of few layers, batch normalisation among them: its statistics a training must carry along."""
+    """An architecture of few layers, including batch normalisation with its statistics."""
     import keras
 
     from kpdetect.models.layers import OUTPUT_NAME, SoftArgmax, image_input, normalize
@@ -57,7 +57,7 @@ def small_spec(architecture="compact"):
 
 
 def small_model(spec, seed=0):
-    """As the architecture builds it, but every weight is random, batch normalisation's statistics too."""
+    """A model of the spec's architecture with random weights, including statistics of batch normalisation."""
     import keras
 
     from kpdetect import models
@@ -68,13 +68,13 @@ def small_model(spec, seed=0):
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
-        elif layer.name == "linear":  # some architectures begin with one answer for every picture
+        elif layer.name == "linear":  # some architectures have the same initial output for every image
             layer.set_weights([random.normal(0, 0.2, weight.shape) for weight in layer.get_weights()])
     return model
 
 
 def small_face_spec():
-    """Of three points that drawn faces have too, so that there are faces for it; and of grey crops."""
+    """A spec of grey crops and three points that synthetic faces have."""
     schema = IBUG68.subset(["right_eye_outer", "left_eye_outer", "nose_tip"])
     return dataclasses.replace(small_spec(), schema=schema, channels=1)
 

@@ -163,7 +163,7 @@ def small_disk(tmp_path: Path, kilobytes: int) -> Path:
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("cannot mount a tmpfs here")
+        pytest.skip("cannot mount a tmpfs")
     return disk
 
 

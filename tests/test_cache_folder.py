@@ -237,7 +237,7 @@ def grown_by_an_epoch(count: int, folder: Path | None) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(resident_memory() is None, reason="the system does not tell a process's own memory")
+@pytest.mark.skipif(resident_memory() is None, reason="the system does not report the memory of a process")
 def test_memory_is_constant_with_a_cache_folder(tmp_path: Path) -> None:
     """1,000 canvases are 40 MB; threads and allocators add noise, most of it in the first epochs."""
     grown_by_an_epoch(100, tmp_path / "few")

@@ -333,7 +333,7 @@ def test_a_full_disk_is_a_one_line_error_and_the_older_export_is_kept(sources, t
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this machine does not mount a tmpfs")
+        pytest.skip("cannot mount a tmpfs")
     try:
         older = shutil.copytree(sources["imm-nose"], disk / "older")
         (disk / "filling").write_bytes(bytes(200_000))

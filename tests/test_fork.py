@@ -15,7 +15,7 @@ from kpdetect.data import load
 from kpdetect.predict import Predictor
 
 pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 

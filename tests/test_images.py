@@ -412,7 +412,7 @@ def test_grey_images_keep_the_channel_axis_and_invalid_matrices_are_errors():
 def test_a_png_file_with_a_jpg_name(shared_data):
     files = sorted((shared_data / "youtube_faces").rglob("*.jpg"))
     if not files:
-        pytest.skip("no YouTube Faces frames there")
+        pytest.skip("no YouTube Faces frames found")
     disguised = [path for path in files if path.read_bytes()[:4] == b"\x89PNG"]
     assert disguised
     with Image.open(io.BytesIO(disguised[0].read_bytes())) as expected:

@@ -35,7 +35,7 @@ def test_the_wheel_ships_the_model_but_no_test_and_no_training_file(wheel: Path)
 def test_the_wheel_has_every_file_of_the_package(wheel: Path) -> None:
     """setup.py lists data files by hand, so that new ones may be missing."""
     if not (ROOT / ".git").exists():
-        pytest.skip("no checkout: git tells which files the package has")
+        pytest.skip("needs a Git checkout, which lists the files of the package")
     listing = subprocess.run(
         ["git", "ls-tree", "-r", "--name-only", "HEAD", "kpdetect"],
         cwd=ROOT,

@@ -672,7 +672,7 @@ class TestCommand:
 
     def test_a_drawing_as_gif_is_a_picture(self, command, photos, tmp_path):
         if not cv2.haveImageWriter("x.gif"):
-            pytest.skip("this OpenCV writes no GIF")
+            pytest.skip("this OpenCV cannot write GIF")
         assert command(photos / "a.jpg", "--draw", tmp_path / "x.gif") == 0
         assert (tmp_path / "x.gif").read_bytes()[:4] == b"GIF8"
 

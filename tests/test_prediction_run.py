@@ -169,7 +169,7 @@ class TestData:
 
 
 class TestFaces:
-    """The files of ``--faces``: CSV with a row per face, JSON lines with a line per photograph."""
+    """``--csv`` has a row per face, ``--json`` with JSON lines a line per photograph."""
 
     def test_the_csv_can_be_read_as_a_data_set(self, command, data, tmp_path):
         file = tmp_path / "out" / "points.csv"

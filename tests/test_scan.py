@@ -1,4 +1,4 @@
-"""Where no detector finds a face, the model looks for large ones itself: windows, and a model that sees squares."""
+"""The search of a whole photograph with the model if no detector finds a face."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ SCHEMA = user_schema(["right_top", "left_top", "left_bottom"])
 
 
 class SeesSquares:
-    """Prediction three corners of what is bright in a crop; sure of them where there are 30 to 90 % of it."""
+    """Predicts three corners of the bright region; certain if it covers 30 to 90 % of the crop."""
 
     def __init__(self) -> None:
         middle = float(np.log(0.1))
@@ -45,7 +45,7 @@ def with_squares(*squares: tuple[int, int, int], size_hw: tuple[int, int] = (200
     return image
 
 
-def test_a_large_square_that_no_cascade_sees_is_found_once() -> None:
+def test_a_large_square_that_no_cascade_detects_is_found_once() -> None:
     (face,) = Predictor(SeesSquares())(with_squares((90, 70, 84)))
     np.testing.assert_allclose(face.keypoints, [[89.5, 69.5], [173.5, 69.5], [173.5, 153.5]], atol=3)
     assert intersection_over_union(face.box[None], np.float32([[89.5, 69.5, 173.5, 153.5]]))[0, 0] > 0.8
@@ -53,33 +53,33 @@ def test_a_large_square_that_no_cascade_sees_is_found_once() -> None:
     assert face.score > 0.5
 
 
-def test_nothing_is_found_in_nothing() -> None:
+def test_nothing_is_found_in_an_empty_photograph() -> None:
     assert Predictor(SeesSquares())(with_squares()) == []
 
 
 @pytest.mark.parametrize(
     "options", [{"detector": lambda image: np.zeros((0, 4))}, {"min_score": 0.4}, {"min_score": 0.0}]
 )
-def test_who_names_a_detector_or_wants_everything_gets_what_the_detector_finds(options) -> None:
+def test_a_named_detector_or_min_score_0_disables_the_scan(options) -> None:
     model = SeesSquares()
     assert Predictor(model, **options)(with_squares((90, 70, 84))) == []
     assert model.looks == 0
 
 
-def test_boxes_of_ones_own_are_not_looked_beyond() -> None:
+def test_given_boxes_disable_the_scan() -> None:
     model = SeesSquares()
     assert Predictor(model)(with_squares((90, 70, 84)), boxes=[]) == []
     assert model.looks == 0
 
 
-def test_where_the_detector_finds_a_face_the_photograph_is_not_scanned(monkeypatch) -> None:
+def test_a_detected_face_disables_the_scan(monkeypatch) -> None:
     monkeypatch.setattr("kpdetect.inference.predictor.make_detector", lambda *_: lambda image: [(85, 65, 175, 155)])
     model = SeesSquares()
     assert len(Predictor(model)(with_squares((90, 70, 84)))) == 1
     assert model.looks == 2
 
 
-def test_two_finds_of_one_face_are_one(monkeypatch) -> None:
+def test_two_detections_of_one_face_are_merged(monkeypatch) -> None:
     finds = [(85, 65, 175, 155), (95, 75, 180, 160), (84, 66, 172, 156)]
     monkeypatch.setattr("kpdetect.inference.predictor.make_detector", lambda *_: lambda image: finds)
     assert len(Predictor(SeesSquares())(with_squares((90, 70, 84)))) == 1
@@ -87,7 +87,7 @@ def test_two_finds_of_one_face_are_one(monkeypatch) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(60, 900), st.integers(60, 900), st.floats(0.35, 0.7), st.floats(0, 1), st.floats(0, 1))
-def test_every_large_face_is_well_within_some_window(height, width, share, along_x, along_y) -> None:
+def test_every_large_face_is_inside_a_window(height, width, share, along_x, along_y) -> None:
     found = scan.windows((height, width))
     if max(height, width) > scan.LONGEST * min(height, width):
         assert len(found) == 0
@@ -107,7 +107,7 @@ def test_very_small_pictures_have_no_windows() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(*[st.floats(0, 50, width=32)] * 2, st.floats(1, 40, width=32)), min_size=1, max_size=9))
-def test_what_is_left_overlaps_nothing_else_that_is_left(rows) -> None:
+def test_results_do_not_overlap(rows) -> None:
     boxes = np.float32([[x, y, x + side, y + side] for x, y, side in rows])
     scores = np.linspace(0, 1, len(boxes))
     kept = non_maximum_suppression(boxes, scores)
@@ -119,7 +119,7 @@ def test_what_is_left_overlaps_nothing_else_that_is_left(rows) -> None:
         assert intersection_over_union(boxes[[left_out]], boxes[stronger]).max() >= scan.SAME_FACE
 
 
-def test_it_finds_labelled_people_without_the_cascades(shared_data, monkeypatch) -> None:
+def test_labelled_people_are_found_without_the_cascades(shared_data, monkeypatch) -> None:
     monkeypatch.setattr("kpdetect.inference.predictor.make_detector", lambda *_: lambda image: np.zeros((0, 4)))
     predictor = Predictor()
     faces = load(f"ibug:{shared_data / 'ibug_300w' / 'helen'}")

@@ -15,7 +15,7 @@ def mirrored(keypoints: np.ndarray, schema: KeypointSchema) -> np.ndarray:
     return (keypoints * (-1, 1))[list(schema.flip_permutation)]
 
 
-def test_ibug68_has_the_points_everybody_counts_on():
+def test_ibug68_has_the_standard_points():
     assert IBUG68.num_keypoints == 68
     known = {"chin": 8, "nose_tip": 30, "nose_base": 33, "right_eye_outer": 36, "right_eye_inner": 39}
     known |= {"left_eye_inner": 42, "left_eye_outer": 45, "mouth_right": 48, "mouth_left": 54}
@@ -32,7 +32,7 @@ def test_ibug68_mirror_pairs_known_from_the_literature():
         assert IBUG68.flip_permutation[other] == one
 
 
-def test_imm58_has_the_points_that_its_pictures_show():
+def test_imm58_has_the_points_of_its_images():
     assert IMM58.num_keypoints == 58
     known = {"chin": 6, "left_eye_outer": 13, "left_eye_inner": 17, "right_eye_outer": 21, "right_eye_inner": 25}
     known |= {"mouth_right": 39, "mouth_left": 43, "upper_lip_top": 41, "lower_lip_bottom": 45, "nose_tip": 52}
@@ -41,7 +41,7 @@ def test_imm58_has_the_points_that_its_pictures_show():
     assert IMM58.normalizer_name == "inter-ocular"
 
 
-def test_imm58_mirror_pairs_seen_on_its_pictures():
+def test_imm58_mirror_pairs_of_its_images():
     pairs = [(0, 12), (5, 7), (6, 6), (13, 21), (15, 23), (17, 25), (18, 26), (20, 28), (29, 34), (33, 38)]
     pairs += [(39, 43), (40, 42), (41, 41), (44, 46), (45, 45), (47, 57), (49, 55), (51, 53), (52, 52)]
     for one, other in pairs:
@@ -50,14 +50,14 @@ def test_imm58_mirror_pairs_seen_on_its_pictures():
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-def test_regions_are_disjoint_and_whole(schema):
+def test_regions_are_disjoint_and_complete(schema):
     for parts in (schema.regions, schema.groups):
         covered = sorted(index for part in parts.values() for index in part)
         assert covered == list(range(schema.num_keypoints))
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-def test_groups_change_sides_with_the_mirror(schema):
+def test_groups_are_swapped_by_the_mirror(schema):
     swap = schema.flip_permutation
     for right in ("right_eye", "right_eyebrow"):
         left = right.replace("right", "left")
@@ -73,14 +73,14 @@ def test_mirroring_twice_is_the_identity(schema):
 
 
 @pytest.mark.parametrize("data", ["youtube-faces:youtube_faces", "imm:imm_face_db", "ibug:ibug_300w"])
-def test_real_faces_are_nearly_their_own_mirror_image(shared_data, data):
+def test_published_faces_are_almost_mirror_symmetric(shared_data, data):
     from kpdetect.data import load
 
     kind, _, place = data.partition(":")
     faces = load(f"{kind}:{shared_data / place}")
     centred = faces.keypoints - faces.keypoints.mean(axis=1, keepdims=True)
     mean = (centred / faces.schema.normalizers(faces.keypoints)[:, None, None]).mean(axis=0)
-    # A wrong pair would stand off by a good part of the eye distance.
+    # A wrong pair would differ by a large part of the eye distance.
     assert np.linalg.norm(mirrored(mean, faces.schema) - mean, axis=1).max() < 0.1
 
 
@@ -95,7 +95,7 @@ def test_a_single_point_is_its_own_scheme():
 
 
 @pytest.mark.parametrize("schema", [schema for schema in SCHEMAS.values() if "chin" in schema.point_names])
-def test_a_subset_keeps_what_all_its_parts_are_there_for(schema):
+def test_a_subset_keeps_groups_and_edges_that_are_complete(schema):
     corners = schema.subset(["left_eye_outer", "right_eye_outer", "chin"])
     assert corners.flip_permutation == (1, 0, 2)
     assert corners.normalizer_points == (1, 0)
@@ -107,7 +107,7 @@ def test_a_subset_keeps_what_all_its_parts_are_there_for(schema):
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-def test_all_points_are_the_scheme_itself_and_backwards_twice_is_too(schema):
+def test_a_subset_of_all_points_and_reversing_twice_are_the_identity(schema):
     assert schema.subset(schema.point_names) is schema
     again = schema.subset(schema.point_names[::-1]).subset(schema.point_names)
     assert again.flip_permutation == schema.flip_permutation
@@ -120,7 +120,7 @@ def test_all_points_are_the_scheme_itself_and_backwards_twice_is_too(schema):
 @pytest.mark.parametrize(
     ("names", "parts"), [((), ["()"]), (("chin", "chin"), ["('chin', 'chin')"]), (("chin", "horn"), ["imm58", "horn"])]
 )
-def test_points_that_cannot_be_chosen(names, parts):
+def test_invalid_subsets_are_errors(names, parts):
     with pytest.raises(KpdetectError, match=mentions(*parts)):
         IMM58.subset(names)
 
@@ -139,7 +139,7 @@ def test_normalizers_by_hand():
         single.normalizers([[[1, 2]]])
 
 
-def test_user_schemes_know_their_mirror_image_by_their_names():
+def test_user_schemes_have_a_flip_by_side_names():
     assert user_schema(["left_eye", "nose", "right_eye"]).flip_permutation == (2, 1, 0)
     assert user_schema(["p0", "p1"]).flip_permutation is None
     assert user_schema(["left_eye", "nose"]).flip_permutation is None  # no partner
@@ -171,7 +171,7 @@ def test_schemes_cannot_be_changed():
         ({"normalizer_points": (0, 5)}, ["0..1"]),
     ],
 )
-def test_parts_that_do_not_fit_are_errors(wrong, mentioned):
+def test_inconsistent_fields_are_errors(wrong, mentioned):
     parts = {"name": "x", "point_names": ("a", "b"), **wrong}
     with pytest.raises(KpdetectError, match=mentions("x", *mentioned)):
         KeypointSchema(**parts)

@@ -1,4 +1,4 @@
-"""The scripts in ``tools/`` and ``benchmarks/`` print their help, and those that need no data set run on little."""
+"""The scripts in ``tools/`` and ``benchmarks/``: help texts, and short runs of those without a data set."""
 
 import importlib.util
 import json
@@ -36,7 +36,7 @@ def run(file: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     monkeypatch.delenv("KPDETECT_DATA", raising=False)
     module_spec = importlib.util.spec_from_file_location(f"script_{file.stem}", file)
     module = importlib.util.module_from_spec(module_spec)
-    monkeypatch.setitem(sys.modules, module_spec.name, module)  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, module_spec.name, module)  # dataclasses look up their module
     module_spec.loader.exec_module(module)
     assert module.main() in (None, 0)
 
@@ -75,13 +75,13 @@ def test_a_benchmark_shows_its_help(file, monkeypatch, capsys):
         ),
     ],
 )
-def test_a_benchmark_without_data_measures(name, words, printed, monkeypatch, capsys):
+def test_a_benchmark_without_data_runs(name, words, printed, monkeypatch, capsys):
     run(ROOT / "benchmarks" / f"{name}.py", monkeypatch, *words)
     output = capsys.readouterr().out
     assert all(text in output for text in printed)
 
 
-def test_the_committed_filters_are_those_that_the_tool_draws(tmp_path, monkeypatch):
+def test_the_committed_filters_equal_those_of_the_tool(tmp_path, monkeypatch):
     run(ROOT / "tools" / "filter_drawings" / "generate.py", monkeypatch, "--only", "sunglasses", "--out", str(tmp_path))
     drawn, kept = load_filter(tmp_path / "sunglasses.json"), load_filter("sunglasses")
     assert (drawn.anchors, drawn.warp, len(drawn.arms)) == (kept.anchors, kept.warp, len(kept.arms))
@@ -103,7 +103,7 @@ def test_the_face_shape_is_derived_from_pts_files(tmp_path, monkeypatch, capsys)
     assert "40 faces" in capsys.readouterr().out
 
 
-def test_the_stages_of_compact_give_commands_that_train_accepts(monkeypatch):
+def test_the_stages_of_compact_are_valid_train_commands(monkeypatch):
     from kpdetect.core.options import parse_options
     from kpdetect.recipes import TrainOptions, choose_recipe
 

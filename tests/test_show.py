@@ -1,4 +1,4 @@
-"""The command ``show``: each picture is drawn by one command, and mistakes give one-line errors."""
+"""The command ``show``: its pictures, and one-line errors."""
 
 import os
 import subprocess
@@ -95,7 +95,7 @@ class TestCommand:
             f"errors --model MODEL --data {DATA}",
         ],
     )
-    def test_every_picture_from_one_line(self, words, bundle, rgb_bundle, history, tmp_path, capsys):
+    def test_every_picture_is_drawn_by_one_command(self, words, bundle, rgb_bundle, history, tmp_path, capsys):
         places = {"MODEL": str(bundle), "RGB": str(rgb_bundle), "RUN": str(history.parent)}
         target = tmp_path / "deep" / "picture.png"
         assert run_command(main, [*(places.get(word, word) for word in words.split()), "--out", str(target)]) == 0
@@ -103,7 +103,7 @@ class TestCommand:
         assert min(read_image(target).shape[:2]) > 100
         assert os.listdir(target.parent) == ["picture.png"]
 
-    def test_a_picture_has_a_name_by_default(self, tmp_path, monkeypatch, capsys):
+    def test_a_picture_has_a_default_name(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         assert run_command(main, ["keypoints", "--data", DATA, "--count", "1"]) == 0
         assert (tmp_path / capsys.readouterr().out.strip()).is_file()
@@ -132,7 +132,7 @@ class TestCommand:
             ("feature-maps --model MODEL --image BLANK --out BLANK", "--out BLANK"),
         ],
     )
-    def test_a_users_mistake_is_one_line_and_leaves_nothing(
+    def test_an_expected_error_is_one_line_and_writes_nothing(
         self, words, parts, bundle, rgb_bundle, tmp_path, monkeypatch, capsys
     ):
         blank = tmp_path / "input" / "blank.png"
@@ -144,13 +144,13 @@ class TestCommand:
         assert run_command(main, [places.get(word, word) for word in words.split()]) == 2
         error = capsys.readouterr().err.splitlines()
         assert lines_with(error[-1], *(places.get(part, part) for part in parts.split()))
-        assert sum(line.startswith("kpdetect: ") for line in error) <= 2  # one before a model is read
+        assert sum(line.startswith("kpdetect: ") for line in error) <= 2  # one error before a model is read
         assert not [line for line in error if "Traceback" in line]
         assert not os.listdir()
         assert blank.read_bytes() == before
 
     @pytest.mark.parametrize("name", ["keypoints", "scheme", "transforms", "predictions", "errors"])
-    def test_faces_without_points_are_told(self, name, bundle, tmp_path, monkeypatch, capsys):
+    def test_faces_without_points_are_an_error(self, name, bundle, tmp_path, monkeypatch, capsys):
         unlabelled = own_faces(np.ones((2, 3, 2)) * [[0], [1], [2]], np.zeros((2, 3), bool))
         monkeypatch.setattr(show, "load", lambda spec, skip: unlabelled)
         model = ["--model", str(bundle)] if name in ("predictions", "errors") else []
@@ -172,7 +172,7 @@ class TestCommand:
         page = capsys.readouterr().out
         assert all(f"  {name} " in page for name in PICTURES)
 
-    def test_looking_at_data_takes_no_tensorflow(self, tmp_path):
+    def test_pictures_of_data_need_no_tensorflow(self, tmp_path):
         code = (
             "import sys; from kpdetect.show import main; main(sys.argv[1:])\n"
             "assert 'tensorflow' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
@@ -186,13 +186,13 @@ class TestCommand:
 class TestMarks:
     @settings(max_examples=30, deadline=None)
     @given(st.integers(1, 40), st.integers(0, 99))
-    def test_numbers_stand_beside_their_points_and_apart(self, count, seed):
+    def test_numbers_are_beside_their_points_and_do_not_overlap(self, count, seed):
         points = np.random.default_rng(seed).uniform(0, 100, (count, 2))
         places = number_places(points, 3.0)
         distances = np.linalg.norm(places - points, axis=1)
         assert ((distances > 2.9) & (distances < 5.0)).all()
 
-    def test_numbers_of_a_row_cover_nothing(self):
+    def test_numbers_do_not_cover_points_of_a_row(self):
         points = np.stack([np.arange(10) * 4.0, np.zeros(10)], axis=1)
         places = number_places(points, 3.0)
         to_points = np.linalg.norm(places[:, None] - points[None], axis=2)
@@ -200,11 +200,11 @@ class TestMarks:
         assert to_points.min() > 2.5
         assert between.min() > 2.5
 
-    def test_a_point_that_is_missing_has_no_number(self):
+    def test_a_missing_point_has_no_number(self):
         places = number_places([[1.0, 1.0], [np.nan, np.nan]], 2.0)
         assert np.isfinite(places).tolist() == [[True, True], [False, False]]
 
-    def test_sides_are_told_by_names_and_change_with_the_swap(self):
+    def test_sides_are_coloured_by_names_and_change_with_the_swap(self):
         assert side_colors(OWN) == [LEFT_COLOR, RIGHT_COLOR, MIDDLE_COLOR]
         assert set(side_colors(user_schema(["a", "b"]))) == {MIDDLE_COLOR}
         unnamed = KeypointSchema("pair", ("a", "b"), flip_permutation=(1, 0))
@@ -213,7 +213,7 @@ class TestMarks:
         other = {LEFT_COLOR: RIGHT_COLOR, RIGHT_COLOR: LEFT_COLOR, MIDDLE_COLOR: MIDDLE_COLOR}
         assert [colors[partner] for partner in swap] == [other[color] for color in colors]
 
-    def test_a_part_has_one_colour_and_its_neighbours_others(self):
+    def test_adjacent_parts_have_different_colours(self):
         colors = np.array(part_colors(IBUG68))
         of_parts = [set(colors[list(part)]) for part in IBUG68.groups.values()]
         assert all(len(part) == 1 for part in of_parts)
@@ -222,20 +222,20 @@ class TestMarks:
 
 
 class TestExhibits:
-    def test_a_choice_is_spread_over_the_set(self):
+    def test_selected_faces_are_spread_over_the_set(self):
         faces = load("synthetic:10")
         assert select_evenly(faces, 3).paths.tolist() == faces.paths[[0, 4, 9]].tolist()
         assert len(select_evenly(faces, 99)) == 10
         with pytest.raises(KpdetectError, match=mentions(faces.name)):
             select_evenly(faces.take([]), 3)
 
-    def test_the_typical_face_is_the_mean_whatever_place_and_size(self):
+    def test_the_mean_face_is_invariant_to_position_and_size(self):
         shape = np.float32([[0, 0], [4, 0], [2, 3]])
         faces = own_faces(np.stack([shape, 5 * shape + 7, 0.5 * shape - 3]))
         expected = (shape - [2, 1.5]) / 4
         np.testing.assert_allclose(mean_layout(faces), expected, atol=1e-5)
 
-    def test_hidden_points_weigh_nothing(self):
+    def test_hidden_points_have_zero_weight(self):
         shape = np.float32([[0, 0], [4, 0], [2, 3]])
         hidden = np.array([[True, True, True], [True, True, False], [True, True, False]])
         faces = own_faces(np.stack([shape, shape, shape]), hidden)
@@ -243,7 +243,7 @@ class TestExhibits:
         never = own_faces(shape[None], np.array([[True, True, False]]))
         assert np.isnan(mean_layout(never)).all(axis=1).tolist() == [False, False, True]
 
-    def test_crops_show_what_is_under_the_points(self):
+    def test_crops_are_centred_on_the_points(self):
         faces = select_evenly(load("synthetic:8"), 3)
         crops, points = crop_faces(faces, CropRule((64, 64), 1.5))
         assert crops.shape == (3, 64, 64, 3)
@@ -251,7 +251,7 @@ class TestExhibits:
         np.testing.assert_allclose((box[:, :2] + box[:, 2:]) / 2, 31.5, atol=0.01)
         np.testing.assert_allclose((box[:, 2:] - box[:, :2]).max(axis=1), 64 / 1.5, rtol=1e-4)
 
-    def test_a_log_is_read_from_the_folder_and_the_file(self, history):
+    def test_a_log_is_read_from_a_folder_or_a_file(self, history):
         expected = {"loss": [3.5, 2.25], "val_loss": [3.0, 2.0]}
         assert read_history(str(history)) == read_history(str(history.parent)) == expected
 
@@ -284,7 +284,7 @@ class TestInspection:
             assert (moved, changed) == (spatial, True), row.label
 
     def test_image_and_points_move_together(self):
-        """A bright dot under a point is under it in every row."""
+        """A bright dot at a point is at the point in every row."""
         from kpdetect.training.augmentation_preview import transform_rows
 
         picture = np.zeros((100, 100, 3), np.uint8)
@@ -294,9 +294,9 @@ class TestInspection:
         for row in transform_rows(faces, choose_recipe(TrainOptions(recipe="compact-112")), seed=3):
             dots = row.images[0][..., 0] > 0.6 * row.images[0].max()
             if row.label.split()[0] in ("CutOut", "all"):
-                continue  # the rectangle may be as bright
+                continue  # the cutout may be as bright
             found = np.array([axis.mean() for axis in np.nonzero(dots)[::-1]])
-            # The dot is the left eye, and a mirrored picture's right one.
+            # The dot is the left eye, and the right eye in a mirrored image.
             nearest = np.linalg.norm(row.keypoints[0] - found, axis=1)
             assert nearest.min() < 1.0, row.label
             assert nearest.argmin() == (1 if row.label.startswith("RandomFlip") else 0), row.label
@@ -323,7 +323,7 @@ class TestInspection:
             expected = (patch * kernels[:, :, 0, number]).sum()
             assert maps[row, column, number] == pytest.approx(expected, abs=1e-4)
 
-    def test_errors_are_those_of_evaluate(self, bundle):
+    def test_errors_equal_those_of_evaluate(self, bundle):
         from kpdetect.evaluation.evaluator import evaluate
         from kpdetect.evaluation.predictions import predictions_of
         from kpdetect.modelfile import runtime
@@ -339,7 +339,7 @@ class TestInspection:
 
 
 class TestPictures:
-    def test_numbers_of_pictures_and_points_must_agree(self, tmp_path):
+    def test_different_numbers_of_images_and_points_are_an_error(self, tmp_path):
         crops, points = np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 3, 2))
         with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "k.png"), "2", "1")):
             visualization.keypoint_sheet(crops, points, OWN, ["one"], tmp_path / "k.png")
@@ -358,7 +358,7 @@ class TestPictures:
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("schema", [OWN, user_schema(["nose"]), user_schema(["a", "b", "c", "d"]), IBUG68])
-    def test_schemes_of_any_kind(self, schema, tmp_path):
+    def test_schemes_without_flip_or_groups(self, schema, tmp_path):
         random = np.random.default_rng(0)
         layout = random.normal(size=(schema.num_keypoints, 2))
         visualization.scheme_page(layout, schema, tmp_path / "s.png")
@@ -368,7 +368,7 @@ class TestPictures:
         visualization.point_errors(layout, errors, schema, "caption", tmp_path / "e.png")
         assert {file.name for file in tmp_path.iterdir()} == {"s.png", "e.png"}
 
-    def test_kernels_that_are_all_zero_and_maps_that_are_flat(self, tmp_path):
+    def test_zero_kernels_and_constant_maps_are_drawn(self, tmp_path):
         kernels = np.zeros((3, 3, 1, 5))
         visualization.kernel_sheet(kernels, "zero", tmp_path / "k.png")
         visualization.feature_maps(
@@ -377,8 +377,8 @@ class TestPictures:
         assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_real_faces(shared_data, tmp_path):
-    """Labels and photographs of a published set; the pictures stay in the test's own folder."""
+def test_published_faces(shared_data, tmp_path):
+    """Labels and photographs of a published set; pictures are written to a temporary folder only."""
     words = [
         "--data",
         f"youtube-faces:{shared_data / 'youtube_faces'}",

@@ -1,4 +1,4 @@
-"""Where a model errs: parts add up, and what the faces are like is told from the faces alone."""
+"""Errors by slices of the data: slices are complete, and attributes are computed from the faces."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ def noise(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (48, 48), dtype=np.uint8)
 
 
-def test_the_parts_of_each_attribute_are_all_faces_and_their_mean(faces, crops):
+def test_the_slices_of_each_attribute_are_a_partition_with_the_overall_mean(faces, crops):
     errors = np.random.default_rng(0).uniform(0, 0.1, len(faces))
     parts = slice_errors(faces, SimpleNamespace(errors=errors, crops=crops))
     assert set(parts) == {"yaw", "sharpness", "face"}
@@ -40,12 +40,12 @@ def test_the_parts_of_each_attribute_are_all_faces_and_their_mean(faces, crops):
     assert max(thirds) - min(thirds) <= 1
 
 
-def test_an_error_that_grows_with_blur_shows(faces, crops):
+def test_an_error_that_increases_with_blur_is_visible(faces, crops):
     parts = slice_errors(faces, SimpleNamespace(errors=1 / sharpness(crops), crops=crops))["sharpness"]
     assert parts[0].nme > parts[1].nme > parts[2].nme
 
 
-def test_sharpness_falls_with_blur_and_not_with_contrast():
+def test_sharpness_decreases_with_blur_but_not_with_contrast():
     sharp = noise(1)
     blurred, faint = cv2.GaussianBlur(sharp, (0, 0), 2.0), (sharp // 4 + 90).astype(np.uint8)
     of_sharp, of_blurred, of_faint, of_grey = sharpness(np.stack([sharp, blurred, faint, 0 * sharp + 7])[..., None])
@@ -54,20 +54,20 @@ def test_sharpness_falls_with_blur_and_not_with_contrast():
     assert of_grey == 0
 
 
-def test_mirrored_faces_are_turned_as_far_to_the_other_side(faces):
+def test_mirrored_faces_have_the_opposite_yaw(faces):
     mirrored = faces.keypoints[:, list(IBUG68.flip_permutation)] * np.float32([-1, 1]) + np.float32([500, 0])
     other = dataclasses.replace(faces, keypoints=mirrored)
     np.testing.assert_allclose(yaws(other), -yaws(faces), atol=0.5)
     assert np.abs(yaws(faces)).max() > 5
 
 
-def test_points_that_tell_no_pose_are_left_out(faces, crops):
+def test_points_without_a_pose_are_left_out(faces, crops):
     nose = faces.select(["nose_tip"])
     parts = slice_errors(nose, SimpleNamespace(errors=np.full(len(nose), 0.02), crops=crops))
     assert set(parts) == {"sharpness", "face"}
 
 
-def test_the_table_names_every_part_with_its_count(faces, crops):
+def test_the_table_names_every_slice_with_its_count(faces, crops):
     parts = slice_errors(faces, SimpleNamespace(errors=np.full(len(faces), 0.02), crops=crops))
     table = slices_table(parts)
     assert len(table.splitlines()) == 3

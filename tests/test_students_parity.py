@@ -1,4 +1,4 @@
-"""The student projects' networks give the numbers of PyTorch that ``benchmarks/students_parity.py`` wrote."""
+"""Networks of the student projects equal PyTorch values written by ``benchmarks/students_parity.py``."""
 
 import importlib.util
 import json
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-# Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
+# Keras 3.15 reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,19 +19,19 @@ STUDENTS = ["fourconv", "batchnorm", "twoconv", "naimish", "imm-nose", "imm-full
 
 @pytest.fixture(scope="module")
 def parity() -> ModuleType:
-    """`benchmarks/students_parity.py`, which is no part of the package."""
+    """`benchmarks/students_parity.py` as a module."""
     spec = importlib.util.spec_from_file_location("students_parity", ROOT / "benchmarks/students_parity.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_every_student_has_golden_numbers(parity: ModuleType) -> None:
+def test_every_student_project_has_reference_values(parity: ModuleType) -> None:
     assert list(GOLDEN) == STUDENTS == list(parity.STUDENTS)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_outputs_gradients_and_losses_are_those_of_pytorch(name: str, parity: ModuleType) -> None:
+def test_outputs_gradients_and_losses_equal_pytorch(name: str, parity: ModuleType) -> None:
     model, loss, recipe = parity.small_student(name)
     images, targets = (part[:3] for part in parity.seeded_batches(parity.SMALL_HW[name]))
     ours, expected = parity.keras_numbers(model, loss, recipe, (images, targets)), GOLDEN[name]
@@ -42,11 +42,11 @@ def test_outputs_gradients_and_losses_are_those_of_pytorch(name: str, parity: Mo
     assert set(norms) == {key for key in ours if "/" in key}
     for kernel in (key for key in norms if key.endswith("/0")):
         assert np.linalg.norm(ours[kernel]) == pytest.approx(norms[kernel], rel=1e-3), kernel
-        bias = f"{kernel[:-1]}1"  # before batch normalisation it has no gradient but rounding
+        bias = f"{kernel[:-1]}1"  # a bias before batch normalisation has only rounding errors as gradient
         assert np.linalg.norm(ours[bias]) == pytest.approx(norms[bias], rel=1e-3, abs=1e-4 * norms[kernel]), bias
 
 
-def test_the_comparison_sees_a_wrong_weight(parity: ModuleType) -> None:
+def test_the_comparison_detects_a_wrong_weight(parity: ModuleType) -> None:
     model, loss, recipe = parity.small_student("imm-nose")
     kernel, bias = model.get_layer("conv2").get_weights()
     model.get_layer("conv2").set_weights([kernel[::-1], bias])

@@ -1,4 +1,4 @@
-"""Tracking: the One Euro filter, numbers that stay, videos that are whole, and frames that are not."""
+"""Tracking: the One Euro filter, track numbers, videos, and broken frames."""
 
 import json
 import os
@@ -43,7 +43,7 @@ from kpdetect.tracking import video as video_module
 from kpdetect.tracking.film_cut import CutDetector
 from kpdetect.visualization import draw_faces
 
-SHAPE = render(0, 0)[1] / 128 - 0.5  # the points of some face
+SHAPE = render(0, 0)[1] / 128 - 0.5  # the points of a face
 BLACK = np.zeros((240, 320, 3), np.uint8)
 RATE = 25.0
 
@@ -54,9 +54,9 @@ def points_at(x: float, y: float = 120.0, side: float = 60.0) -> np.ndarray:
 
 
 class World:
-    """Faces on known ways; stands for model and detector. The first of two faces that overlap hides the other.
+    """Fake model and detector of faces on known paths. The first of two overlapping faces hides the other.
 
-    Where it is `scored`, it tells boxes without a face by their score.
+    If `scored`, boxes without a face have a low score.
     """
 
     def __init__(self, *ways: Callable[[int], np.ndarray | None], scored: bool = False) -> None:
@@ -81,7 +81,7 @@ class World:
         return tight_box(self.seen())
 
     def mark(self, _: np.ndarray, boxes: np.ndarray) -> list[Face]:
-        """The face that a box shows most of; where it shows none, points that follow the box."""
+        """The face that overlaps a box most; without one, points that follow the box."""
         faces = []
         for box in np.asarray(boxes, np.float32):
             overlap = intersection_over_union(box, tight_box(self.seen()))[0]
@@ -95,7 +95,7 @@ class World:
         return faces
 
     def run(self, count: int, options: TrackerOptions | None = None) -> list[dict[int, float]]:
-        """For each frame, the x of each number's face."""
+        """For each frame, the x of the face of each track number."""
         tracker = Tracker(self.mark, self.detect, options)
         history = []
         for self.frame in range(count):
@@ -111,13 +111,13 @@ def still(x: float) -> Callable[[int], np.ndarray]:
 # The filter
 
 
-def test_points_that_stand_stay() -> None:
+def test_constant_points_are_unchanged() -> None:
     smooth = OneEuroFilter(OneEuroOptions())
     for frame in range(20):
         np.testing.assert_allclose(smooth(points_at(100), frame / RATE, 60), points_at(100), atol=1e-4)
 
 
-def test_noise_gets_less_and_the_mean_stays() -> None:
+def test_noise_is_reduced_and_the_mean_is_kept() -> None:
     noise = np.random.default_rng(0).normal(0, 1, (300, 68, 2))
     smooth = OneEuroFilter(OneEuroOptions())
     out = np.stack([smooth(points_at(100) + noise[at], at / RATE, 60) for at in range(300)])
@@ -132,14 +132,14 @@ def lag_px(beta: float, speed: float) -> float:
     return float((points_at(100 + speed * 59) - out)[:, 0].mean())
 
 
-def test_a_higher_beta_lags_less_and_most_so_on_fast_points() -> None:
+def test_a_higher_beta_reduces_the_lag_most_for_fast_points() -> None:
     lags = [lag_px(beta, 4.0) / 4.0 for beta in (0, 1, 10, 100)]
     assert lags == sorted(lags, reverse=True)
     assert lags[0] > 3 * lags[2]
     assert lag_px(10, 8.0) / 8.0 < lag_px(10, 0.5) / 0.5  # in frames
 
 
-def test_near_and_far_faces_are_smoothed_alike() -> None:
+def test_near_and_far_faces_are_smoothed_equally() -> None:
     near, far = OneEuroFilter(OneEuroOptions()), OneEuroFilter(OneEuroOptions())
     noise = np.random.default_rng(0).normal(0, 1, (10, 68, 2))
     for frame in range(10):
@@ -148,19 +148,19 @@ def test_near_and_far_faces_are_smoothed_alike() -> None:
     np.testing.assert_allclose(2 * once, twice, rtol=1e-4, atol=1e-3)
 
 
-def test_frames_of_the_same_time_do_no_harm() -> None:
+def test_frames_with_equal_times_are_accepted() -> None:
     smooth = OneEuroFilter(OneEuroOptions())
     smooth(points_at(100), 1.0, 60)
     assert np.isfinite(smooth(points_at(101), 1.0, 60)).all()
 
 
 @pytest.mark.parametrize("values", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, 0.0), (float("nan"), 1.0, 1.0)])
-def test_wrong_filter_options_say_so(values: tuple[float, float, float]) -> None:
+def test_filter_options_out_of_range_are_errors(values: tuple[float, float, float]) -> None:
     with pytest.raises(KpdetectError, match=mentions("beta", "0", *map(str, values))):
         OneEuroOptions(*values)
 
 
-def test_without_filter_the_points_are_the_model_s() -> None:
+def test_without_a_filter_the_points_are_those_of_the_model() -> None:
     world = World(lambda frame: points_at(100 + 3 * frame))
     for one_euro, same in ((None, True), (OneEuroOptions(), False)):
         tracker = Tracker(world.mark, world.detect, TrackerOptions(one_euro=one_euro))
@@ -173,7 +173,7 @@ def test_without_filter_the_points_are_the_model_s() -> None:
 # Numbers
 
 
-def test_the_detector_runs_only_now_and_then() -> None:
+def test_the_detector_runs_at_intervals_only() -> None:
     world = World(still(100), still(220))
     history = world.run(61)
     assert all(set(frame) == {1, 2} for frame in history)
@@ -188,7 +188,7 @@ def test_a_new_face_is_found_and_gets_a_new_number() -> None:
 
 
 @pytest.mark.parametrize("scored", [False, True])
-def test_numbers_stay_through_a_crossing(scored) -> None:
+def test_numbers_are_kept_through_a_crossing(scored) -> None:
     ways = (lambda frame: points_at(60 + 4 * frame), lambda frame: points_at(260 - 4 * frame))
     world = World(*ways, scored=scored)
     history = world.run(48)
@@ -196,12 +196,12 @@ def test_numbers_stay_through_a_crossing(scored) -> None:
     assert set(first) == set(last) == {1, 2}
     rightwards = min(first, key=lambda number: first[number])
     assert last[rightwards] == pytest.approx(60 + 4 * 47, abs=1)
-    assert set().union(*history) == {1, 2}  # no third, also while one hid the other
+    assert set().union(*history) == {1, 2}  # no third number, also while one face hides the other
     assert all(len(frame) >= 1 for frame in history)
 
 
 @pytest.mark.parametrize("scored", [False, True])
-def test_a_number_stays_through_a_short_loss_and_not_through_a_long_one(scored) -> None:
+def test_a_number_is_kept_through_a_short_loss_but_not_a_long_one(scored) -> None:
     for gone, expected in ((12, {1}), (50, {2})):
         world = World(
             lambda frame, gone=gone: None if 10 <= frame < 10 + gone else points_at(100 + frame), scored=scored
@@ -213,9 +213,9 @@ def test_a_number_stays_through_a_short_loss_and_not_through_a_long_one(scored) 
 
 
 @pytest.mark.parametrize("scored", [False, True])
-def test_a_face_that_was_drawn_along_before_its_loss_is_known_again(scored) -> None:
+def test_a_face_dragged_back_before_its_loss_keeps_its_number(scored) -> None:
     def way(frame: int) -> np.ndarray | None:
-        """Evenly to the right; what hides it from frame 41 to 57 first draws its points back."""
+        """Constant motion to the right; before it is hidden (frames 41 to 57), its points are dragged back."""
         if frame < 36 or frame >= 58:
             return points_at(60 + 3 * frame)
         return points_at(165 - 6 * (frame - 35)) if frame < 41 else None
@@ -225,7 +225,7 @@ def test_a_face_that_was_drawn_along_before_its_loss_is_known_again(scored) -> N
     assert set(history[-1]) == {1}
 
 
-def test_another_face_elsewhere_is_not_the_lost_one() -> None:
+def test_a_face_elsewhere_does_not_get_the_number_of_a_lost_one() -> None:
     world = World(lambda frame: points_at(60) if frame < 10 else (points_at(250) if frame >= 15 else None))
     assert set(world.run(30)[-1]) == {2}
 
@@ -236,7 +236,7 @@ def test_a_face_that_leaves_the_picture_is_dropped() -> None:
     assert not history[-1]
 
 
-def test_a_scored_face_is_dropped_in_the_frame_in_which_it_is_gone_and_costs_one_look() -> None:
+def test_a_scored_face_is_dropped_in_the_first_frame_without_it() -> None:
     world = World(lambda frame: points_at(100) if frame < 7 else None, scored=True)
     history = world.run(9)
     assert [set(frame) for frame in history] == [{1}] * 7 + [set()] * 2
@@ -244,11 +244,11 @@ def test_a_scored_face_is_dropped_in_the_frame_in_which_it_is_gone_and_costs_one
     unscored = World(still(100))
     unscored.run(9)
     assert max(unscored.marked) == 1
-    assert len(unscored.marked) > len(world.marked)  # its second looks
+    assert len(unscored.marked) > len(world.marked)  # the second looks
 
 
 @pytest.mark.parametrize("scored", [False, True])
-def test_false_alarms_of_the_detector_become_no_faces(scored) -> None:
+def test_false_detections_are_rejected(scored) -> None:
     world = World(still(100), scored=scored)
     tracker = Tracker(world.mark, lambda _: [[200, 20, 260, 80]], TrackerOptions())
     world.frame = 0
@@ -256,7 +256,7 @@ def test_false_alarms_of_the_detector_become_no_faces(scored) -> None:
     assert tracker.ids_given == 0
 
 
-def test_collapsed_points_and_jumps_are_no_faces() -> None:
+def test_collapsed_points_and_jumps_are_rejected() -> None:
     boxes = [[10, 10, 60, 60], [10, 10, 15, 15], [10, 10, 60, 14], [-60, 10, 10, 60], [300, 10, 350, 60]]
     assert plausible.plausible_boxes(boxes, (240, 320)).tolist() == [True, False, False, False, False]
     before = np.array([[10.0, 10, 60, 60]] * 3)
@@ -264,7 +264,7 @@ def test_collapsed_points_and_jumps_are_no_faces() -> None:
     assert plausible.plausible_motion(before, after).tolist() == [True, False, False]
 
 
-def test_tracker_options_out_of_range_say_so() -> None:
+def test_tracker_options_out_of_range_are_errors() -> None:
     with pytest.raises(KpdetectError, match=mentions("detect_every=0", "1")):
         TrackerOptions(detect_every=0)
 
@@ -273,7 +273,7 @@ def test_tracker_options_out_of_range_say_so() -> None:
 
 
 class FakeCapture:
-    """A capture whose frames are black; None is one that cannot be decoded."""
+    """A capture of black frames; None is a frame that cannot be decoded."""
 
     def __init__(self, frames: Sequence[np.ndarray | None], count: float, rate: float = RATE) -> None:
         self.frames = list(frames)
@@ -298,7 +298,7 @@ def test_a_broken_frame_is_counted_and_left_out() -> None:
     assert video.broken == 2
 
 
-def test_a_file_that_ends_early_and_one_without_a_length() -> None:
+def test_truncated_files_and_files_without_a_length() -> None:
     short = Video(FakeCapture([BLACK, BLACK], 4), "clip", live=False)
     assert len(list(short)) == 2
     assert short.broken == 2
@@ -307,7 +307,7 @@ def test_a_file_that_ends_early_and_one_without_a_length() -> None:
     assert (unknown.broken, unknown.count, unknown.rate) == (0, None, 30.0)
 
 
-def test_a_camera_that_is_unplugged_ends() -> None:
+def test_an_unplugged_camera_ends_the_video() -> None:
     camera = Video(FakeCapture([BLACK, None, BLACK], 0), "camera 0", live=True)
     assert len(list(camera)) == 2
     assert camera.broken == 1
@@ -336,23 +336,23 @@ def frames_in(path) -> int:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi"])
-def test_what_is_written_is_read(tmp_path, suffix) -> None:
+def test_a_written_video_is_read_back(tmp_path, suffix) -> None:
     path = tmp_path / f"clip{suffix}"
     picture = np.zeros((61, 83, 3), np.uint8)
     picture[:, :40] = (200, 30, 30)
     with video_writer(str(path), RATE) as write:
         for _ in range(5):
             write(picture)
-        write(np.zeros((30, 40, 3), np.uint8))  # of another size
+        write(np.zeros((30, 40, 3), np.uint8))  # a frame of another size
     frames = list(open_video(str(path)))
     assert len(frames) == 6
     left = frames[2].pixels[20:40, 10:30].mean(axis=(0, 1))
-    np.testing.assert_allclose(left, (200, 30, 30), atol=15)  # red is red: no channels are swapped
+    np.testing.assert_allclose(left, (200, 30, 30), atol=15)  # red stays red: channels are not swapped
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second at 25 frames a second, then five at 5, with a second of sound; written by PyAV alone."""
+    """One second at 25 frames per second, then five at 5, with one second of sound; written by PyAV."""
     av = pytest.importorskip("av", reason='needs PyAV: pip install "kpdetect[video]"')
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     with av.open(str(path), "w") as container:
@@ -381,7 +381,7 @@ def test_frame_times_are_those_of_the_container(clip) -> None:
 
 
 def packets_of(path, kind: str) -> list[tuple[float, int]]:
-    """Times and sizes of the packets of the sound or the pictures of a video."""
+    """Times and sizes of the audio or video packets."""
     av = pytest.importorskip("av", reason='needs PyAV: pip install "kpdetect[video]"')
     with av.open(str(path)) as container:
         stream = next(one for one in container.streams if one.type == kind)
@@ -455,7 +455,7 @@ def test_a_written_video_plays_in_chromium_with_sound(clip, tmp_path) -> None:
     assert frames > 10
 
 
-def test_what_is_lost_without_pyav_is_said_once(clip, tmp_path, monkeypatch, capsys) -> None:
+def test_the_limits_without_pyav_are_reported_once(clip, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(video_module, "writes_h264", lambda path: False)
     monkeypatch.setattr(track_run, "writes_h264", lambda path: False)
     track_nothing(clip, tmp_path / "out.mp4")
@@ -464,8 +464,8 @@ def test_what_is_lost_without_pyav_is_said_once(clip, tmp_path, monkeypatch, cap
 
 
 @pytest.mark.parametrize("h264", [True, False])
-def test_a_video_that_lost_frames_is_not_kept(tmp_path, monkeypatch, h264) -> None:
-    """As on a full disk, where OpenCV's writer reports nothing."""
+def test_a_video_with_lost_frames_is_removed(tmp_path, monkeypatch, h264) -> None:
+    """As on a full disk, which OpenCV's writer does not report."""
     if h264:
         pytest.importorskip("av", reason='needs PyAV: pip install "kpdetect[video]"')
     monkeypatch.setattr(video_module, "writes_h264", lambda path: h264)
@@ -482,7 +482,7 @@ def test_a_video_that_lost_frames_is_not_kept(tmp_path, monkeypatch, h264) -> No
     assert os.listdir(tmp_path) == ["clip.mp4"]
 
 
-def test_faces_end_at_a_film_cut() -> None:
+def test_tracks_end_at_a_film_cut() -> None:
     shots = [np.pad(render(3, index, 256)[0], ((20, 20), (20, 20), (0, 0)), mode="edge") for index in range(3)]
     tracker, ids, lags = Tracker(Predictor(), make_detector(judged=True)), [], []
     for frame in range(60):
@@ -491,10 +491,10 @@ def test_faces_end_at_a_film_cut() -> None:
         lags.append(max((np.abs(face.face.keypoints - face.raw_keypoints).max() for face in faces), default=0.0))
     assert all(len(one) == 1 for one in ids)
     assert [ids[0], ids[19], ids[20], ids[39], ids[40], ids[59]] == [[1], [1], [2], [2], [3], [3]]
-    assert lags[20] == lags[40] == 0  # nothing is smoothed across the cut
+    assert lags[20] == lags[40] == 0  # no smoothing across the cut
 
 
-def test_a_flash_and_a_fast_camera_are_not_cuts() -> None:
+def test_flashes_and_fast_camera_motion_are_no_cuts() -> None:
     picture = np.random.default_rng(0).integers(0, 120, (12, 16, 3), np.uint8)
     wide = np.asarray(cv2.resize(picture, (960, 240), interpolation=cv2.INTER_CUBIC), np.uint8)
     flash = CutDetector()
@@ -503,7 +503,7 @@ def test_a_flash_and_a_fast_camera_are_not_cuts() -> None:
     assert not any(pan(wide[:, 16 * step : 16 * step + 320]) for step in range(40))
 
 
-def test_noise_is_not_a_cut_and_another_scene_is() -> None:
+def test_noise_is_no_cut_and_another_scene_is() -> None:
     random = np.random.default_rng(1)
     is_cut, cuts = CutDetector(), []
     for index in range(20):
@@ -515,7 +515,7 @@ def test_noise_is_not_a_cut_and_another_scene_is() -> None:
 
 
 class Screen:
-    """A window that keeps what it shows."""
+    """A fake window that records its frames."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -543,7 +543,7 @@ SHOWN: list[np.ndarray] = []
         ({"numbers": False}, False),
     ],
 )
-def test_filters_leave_foreheads_without_numbers(options, numbered, monkeypatch) -> None:
+def test_numbers_are_drawn_only_without_filters(options, numbered, monkeypatch) -> None:
     monkeypatch.setattr(track_run, "Window", Screen)
     SHOWN.clear()
     world = World(still(100))
@@ -563,7 +563,7 @@ def test_a_video_without_frames_is_not_written(tmp_path) -> None:
 
 
 def follow_world(tmp_path, act: Callable[[int], None]) -> tuple[int, World]:
-    """Follows a video of 30 frames; `act` is called with each frame's number."""
+    """Tracks a video of 30 frames; `act` is called with each frame number."""
     world = World(still(100))
     video = Video(FakeCapture([BLACK] * 30, 30), "clip", live=False)
     options = TrackOptions("clip", out=str(tmp_path / "out.mp4"), json=str(tmp_path / "out.jsonl"))
@@ -589,7 +589,7 @@ def test_a_line_of_json_per_frame(tmp_path, capsys) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_writer_leaves_whole_files(tmp_path, number) -> None:
+def test_an_interrupted_writer_keeps_complete_files(tmp_path, number) -> None:
     before = signal.getsignal(number)
     status, _ = follow_world(tmp_path, lambda frame: os.kill(os.getpid(), number) if frame == 10 else None)
     assert status == 130
@@ -598,7 +598,7 @@ def test_an_interrupted_writer_leaves_whole_files(tmp_path, number) -> None:
     assert signal.getsignal(number) == before
 
 
-def test_an_error_leaves_no_half_file(tmp_path) -> None:
+def test_an_error_leaves_no_partial_file(tmp_path) -> None:
     with pytest.raises(ZeroDivisionError):
         follow_world(tmp_path, lambda frame: 1 // (5 - frame))
     assert os.listdir(tmp_path) == []
@@ -607,7 +607,7 @@ def test_an_error_leaves_no_half_file(tmp_path) -> None:
 # The command
 
 
-def test_wrong_words_are_one_line(tmp_path, capsys, monkeypatch) -> None:
+def test_wrong_arguments_are_one_line_errors(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     text = tmp_path / "text.mp4"
@@ -627,7 +627,7 @@ def test_wrong_words_are_one_line(tmp_path, capsys, monkeypatch) -> None:
         assert lines_with(capsys.readouterr().err.splitlines()[-1], *parts)
 
 
-def test_the_command_follows_a_drawn_face(tmp_path) -> None:
+def test_the_command_tracks_a_synthetic_face(tmp_path) -> None:
     picture, truth = render(3, 0, 256)
     clip = tmp_path / "clip.mp4"
     with video_writer(str(clip), RATE) as write:
@@ -643,7 +643,7 @@ def test_the_command_follows_a_drawn_face(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("names", [["nose_tip"], ["nose_tip", "chin"]])
-def test_models_of_some_points_are_refused(names) -> None:
+def test_models_without_enough_points_are_an_error(names) -> None:
     schema = IBUG68.subset([name for name in names if name in IBUG68.point_names])
     model = SimpleNamespace(spec=SimpleNamespace(schema=schema, crop=SimpleNamespace(around="face")))
     with pytest.raises(KpdetectError, match=mentions(str(schema.num_keypoints), schema.name)):

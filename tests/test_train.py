@@ -108,7 +108,7 @@ def test_a_folder_with_another_run_is_not_changed(trained: Path, capsys: pytest.
         (["--resume"], ["--resume"]),
     ],
 )
-def test_a_users_mistake_is_one_line_and_leaves_nothing(
+def test_an_expected_error_is_one_line_and_writes_nothing(
     arguments: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(main, ["--out", str(tmp_path / "run"), "--data", "synthetic:12", *arguments]) == 2

@@ -220,7 +220,7 @@ def test_an_optimizer_has_the_same_state_whatever_is_frozen() -> None:
         (["--recipe", "mobilenet"], ["ImageNet", "--weights none"]),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_nothing(
+def test_an_expected_error_is_one_line_and_writes_nothing(
     arguments: list[str],
     parts: list[str],
     bundle: Path,
@@ -276,7 +276,7 @@ def test_imagenet_weights_fill_the_trunk_of_efficientnet(channels: int) -> None:
     assert left == {"context8", "context16", "heatmaps4", "heatmaps8", "expected_error", *head}
 
 
-def test_grey_weights_respond_like_rgb_weights_to_grey_pictures() -> None:
+def test_grey_weights_equal_rgb_weights_for_grey_images() -> None:
     answers = []
     picture = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)).astype(np.float32)
     for channels in (1, 3):

@@ -1,4 +1,4 @@
-"""Whether an uncertainty is to be believed: on numbers whose truth is known, and on drawn photographs."""
+"""Calibration of uncertainties and face scores, on simulated errors and synthetic photographs."""
 
 import dataclasses
 import itertools
@@ -33,14 +33,14 @@ from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec, face_scores
 from kpdetect.training.uncertainty_calibration import MIN_CROPS, calibrate, predict_function_of
 
-# Keras 3.15 reads its own variables in a way that NumPy 2 is about to drop; nothing of ours is concerned.
+# Keras 3.15 reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 FACTORS = np.array([0.4, 0.8, 1.0, 1.5, 3.0])
 
 
 def drawn(count: int, seed: int = 0, factors: np.ndarray = FACTORS) -> UncertaintyErrors:
-    """What a model said, and how far off it was: by `factors` times as much in the mean, each by chance."""
+    """Simulated uncertainties and errors; the mean error is `factors` times the uncertainty."""
     random = np.random.default_rng(seed)
     said = random.lognormal(-4, 0.5, (count, len(factors)))
     distance = said * factors * random.gamma(2.0, 0.5, said.shape)
@@ -54,18 +54,18 @@ def with_hidden(judged: UncertaintyErrors, share: float = 0.3) -> UncertaintyErr
 
 class TestFactors:
     @pytest.mark.parametrize("hide", [False, True])
-    def test_of_many_faces_they_are_the_true_ones(self, hide):
+    def test_factors_of_many_faces_are_the_true_ones(self, hide):
         judged = with_hidden(drawn(20_000)) if hide else drawn(20_000)
         np.testing.assert_allclose(judged.factors(), FACTORS, rtol=0.03)
 
-    def test_they_make_the_means_agree(self):
+    def test_factors_make_the_means_equal(self):
         judged = drawn(5_000)
         again = dataclasses.replace(judged, uncertainty=judged.uncertainty * judged.factors())
         np.testing.assert_allclose(again.distance.mean(axis=0), again.uncertainty.mean(axis=0), rtol=0.02)
         np.testing.assert_allclose(again.factors(), 1, rtol=0.02)
 
     @pytest.mark.parametrize("count", [1, 2, 5, OVERALL_FACES, 200])
-    def test_the_fewer_faces_the_nearer_to_the_common_factor(self, count):
+    def test_factors_of_few_faces_are_close_to_the_common_factor(self, count):
         judged = drawn(count, seed=count)
         overall = judged.distance.mean() / judged.uncertainty.mean()
         own = judged.distance.mean(axis=0) / judged.uncertainty.mean(axis=0)
@@ -80,7 +80,7 @@ class TestFactors:
         assert judged.factors()[2] == pytest.approx(overall)
         assert np.isfinite(judged.factors()).all()
 
-    def test_what_is_said_of_hidden_points_and_of_faces_without_size_counts_nothing(self):
+    def test_hidden_points_and_faces_without_size_are_ignored(self):
         judged = with_hidden(drawn(300))
         hidden = np.isnan(judged.distance)
         nonsense = dataclasses.replace(judged, uncertainty=np.where(hidden, 1e3, judged.uncertainty))
@@ -96,7 +96,7 @@ class TestFactors:
 class TestReliability:
     @settings(max_examples=25, deadline=None)
     @given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 99), st.floats(0, 0.5))
-    def test_parts_are_ordered_and_count_every_visible_point_once(self, count, bins, seed, share):
+    def test_bins_are_ordered_and_contain_every_visible_point_once(self, count, bins, seed, share):
         judged = with_hidden(drawn(count, seed), share)
         rows, known = judged.reliability(bins), np.isfinite(judged.distance)
         assert sum(row.n for row in rows) == known.sum()
@@ -107,18 +107,18 @@ class TestReliability:
             mean = np.average([getattr(row, attribute) for row in rows], weights=[row.n for row in rows])
             assert mean == pytest.approx((array / judged.normalizer[:, None])[known].mean())
 
-    def test_of_a_model_that_is_right_said_and_real_agree(self):
+    def test_predicted_and_actual_errors_of_a_calibrated_model_agree(self):
         for row in drawn(20_000, factors=np.ones(4)).reliability():
             assert row.measured == pytest.approx(row.expected, rel=0.05)
 
-    def test_of_a_model_that_knows_nothing_the_real_error_does_not_follow(self):
+    def test_actual_errors_of_an_uninformative_model_are_constant(self):
         judged = drawn(20_000, factors=np.ones(4))
         shuffled = dataclasses.replace(judged, distance=np.random.default_rng(2).permutation(judged.distance))
         real = [row.measured for row in shuffled.reliability()]
         assert max(real) < 1.6 * min(real)
         assert shuffled.reliability()[-1].expected > 2.5 * shuffled.reliability()[0].expected
 
-    def test_the_table_has_a_line_for_each_part(self):
+    def test_the_table_has_a_line_for_each_bin(self):
         rows = drawn(50).reliability()
         head, *lines = reliability_table(rows, "inter-ocular").splitlines()
         assert "(inter-ocular)" in head
@@ -129,7 +129,7 @@ class TestReliability:
 class TestJudging:
     @pytest.mark.parametrize("size_hw", [(32, 32), (32, 48), (48, 32)], ids=str)
     @pytest.mark.parametrize("points", [("nose_tip",), IBUG68.point_names], ids=len)
-    def test_real_errors_are_those_of_the_evaluation(self, size_hw, points):
+    def test_actual_errors_equal_those_of_the_evaluation(self, size_hw, points):
         faces = synthetic.annotations(6).select(points)
         spec = Spec(faces.schema, "compact", {}, CropRule(size_hw, 1.35), 1)
         _, truth, _ = evaluation_crops(faces, spec.crop, spec.channels)
@@ -146,7 +146,7 @@ class TestJudging:
         )
         np.testing.assert_allclose(judged.uncertainty, 0.1, rtol=1e-6)
 
-    def test_hidden_points_are_no_errors(self):
+    def test_hidden_points_are_left_out(self):
         faces = synthetic.annotations(3)
         faces.visible[:, 5] = False
         spec = Spec(IBUG68, "compact", {}, CropRule((32, 32), 1.35), 1)
@@ -154,7 +154,7 @@ class TestJudging:
         assert np.isnan(judged.distance[:, 5]).all()
         assert np.isfinite(np.delete(judged.distance, 5, axis=1)).all()
 
-    def test_a_model_that_tells_no_uncertainty_is_an_error(self):
+    def test_a_model_without_uncertainty_is_an_error(self):
         spec = Spec(IBUG68, "compact", {}, CropRule((32, 32), 1.35), 1, recipe="some")
         with pytest.raises(KpdetectError, match=mentions("some", "uncertainty")):
             measure_uncertainty(
@@ -164,7 +164,7 @@ class TestJudging:
             face_score_rates(lambda crops: said_of(crops, 68, 0.1), synthetic.annotations(2), spec)
 
     @pytest.mark.parametrize("count", [1, BATCH_SIZE, BATCH_SIZE + 1, 2 * BATCH_SIZE + 5])
-    def test_batches_are_put_together_in_order(self, count):
+    def test_batches_are_concatenated_in_order(self, count):
         crops = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
         sizes = []
 
@@ -178,18 +178,18 @@ class TestJudging:
 
 
 def said_of(crops: np.ndarray, num_keypoints: int, uncertainty: float) -> Prediction:
-    """The middle of each crop, and one number for each point."""
+    """The centre of each crop, and one uncertainty per point."""
     shape = (len(crops), num_keypoints)
     return Prediction(np.full((*shape, 2), 0.5, np.float32), np.full(shape, uncertainty, np.float32))
 
 
-BOXES = np.float32([[60, 70, 110, 130], [150, 40, 180, 70]])  # two faces of one photograph, and one of another
+BOXES = np.float32([[60, 70, 110, 130], [150, 40, 180, 70]])  # two faces in one photograph, and one in another
 OTHER_BOX = np.float32([[80, 60, 140, 130]])
 FACE_GREY, BESIDE_GREY = 200, 90
 
 
 def photographs() -> Annotations:
-    """Faces are bright rectangles on grey."""
+    """Photographs with faces as bright rectangles on grey."""
 
     def read(path: str) -> np.ndarray:
         picture = np.full((200, 240, 3), BESIDE_GREY, np.uint8)
@@ -207,14 +207,14 @@ GREY_SPEC = Spec(user_schema(["a", "b"]), "compact", {}, CropRule((32, 32), 1.35
 
 
 def share_in(box: np.ndarray, other: np.ndarray) -> float:
-    """The share of a box that lies in another one, counted at 40 x 40 places."""
+    """The fraction of a box inside another one, counted at 40 x 40 positions."""
     x, y = np.meshgrid(*(np.linspace(box[axis], box[axis + 2], 40) for axis in (0, 1)))
     return float(((x >= other[0]) & (x <= other[2]) & (y >= other[1]) & (y <= other[3])).mean())
 
 
 class TestBackground:
     @pytest.mark.parametrize("seed", range(5))
-    def test_no_box_shows_a_face_nor_lies_within_one(self, seed):
+    def test_background_boxes_do_not_overlap_faces(self, seed):
         random = np.random.default_rng(seed)
         found = 0
         for _ in range(200):
@@ -229,31 +229,31 @@ class TestBackground:
                     assert share_in(face, box) < 0.13
         assert found > 400
 
-    def test_they_are_reproducible_and_another_seed_gives_others(self):
+    def test_background_boxes_depend_on_the_seed_only(self):
         faces = photographs()
         crops = background_crops(faces, GREY_SPEC)
         np.testing.assert_array_equal(background_crops(faces, GREY_SPEC), crops)
         other = background_crops(faces, GREY_SPEC, seed=1)
         assert crops.shape != other.shape or not np.array_equal(crops, other)
 
-    def test_crops_show_what_is_beside_every_face_of_their_photograph(self):
+    def test_background_crops_avoid_every_face_of_their_photograph(self):
         faces = photographs()
         crops = np.concatenate([background_crops(faces, GREY_SPEC, seed) for seed in range(80)])
         assert crops.dtype == np.uint8
         assert crops.shape[1:] == GREY_SPEC.input_shape
-        assert (crops == 0).mean(axis=(1, 2, 3)).max() < 0.3  # black is what lies outside
-        # The box is the inner 24 of 32 pixels; of it, a face may cover a tenth.
+        assert (crops == 0).mean(axis=(1, 2, 3)).max() < 0.3  # black is outside the photograph
+        # The box is the inner 24 of 32 pixels; a face may cover a tenth of it.
         assert (crops[:, 4:28, 4:28] > 150).mean(axis=(1, 2, 3)).max() < 0.15
         assert (crops == BESIDE_GREY).any(axis=(1, 2, 3)).all()
 
-    def test_of_many_faces_some_are_enough(self, monkeypatch):
-        """Else the crops of a million would fill the memory."""
+    def test_the_number_of_background_crops_is_limited(self, monkeypatch):
+        """The crops of a million faces would not fit into memory."""
         faces = photographs().take([0, 1, 2] * 3)
         whole = len(background_crops(faces, GREY_SPEC))
         monkeypatch.setattr("kpdetect.evaluation.uncertainty.BACKGROUND_FACES", 2)
         assert len(background_crops(faces, GREY_SPEC)) <= 2 * BACKGROUND_TRIES < whole
 
-    def test_where_faces_fill_their_photographs_there_is_none(self):
+    def test_photographs_filled_by_faces_have_no_background_crops(self):
         faces = photographs()
         whole = np.repeat(np.float32([[-200, -200, 440, 400]]), 3, axis=0)
         crops = background_crops(dataclasses.replace(faces, boxes=whole), GREY_SPEC)
@@ -263,24 +263,24 @@ class TestBackground:
 class TestFaceScore:
     @settings(max_examples=25, deadline=None)
     @given(st.floats(-5, -2), st.floats(0.5, 2), st.floats(0.05, 0.2), st.floats(0.05, 0.4), st.integers(0, 99))
-    def test_it_separates_two_log_normal_clouds(self, level, apart, width, other_width, seed):
+    def test_the_score_separates_two_log_normal_distributions(self, level, apart, width, other_width, seed):
         random = np.random.default_rng(seed)
         levels = level + random.normal(0, width, 4000), level + apart + random.normal(0, other_width, 4000)
         faces, background = (np.exp(part)[:, None].repeat(3, axis=1).astype(np.float32) for part in levels)
         fitted = fit_face_score(faces, background)
-        deviations = apart / (width + other_width)  # as many from either middle
+        deviations = apart / (width + other_width)  # equal numbers from both distributions
         assert fitted["middle"] == pytest.approx(level + deviations * width, abs=0.05)
         assert (face_scores(faces, fitted) < 0.5).mean() < 0.01 + _normal_tail(deviations)
         assert (face_scores(background, fitted) >= 0.5).mean() < 0.01 + _normal_tail(deviations)
         assert np.median(face_scores(faces, fitted)) == pytest.approx(0.999, abs=1e-3)
 
-    def test_a_model_that_is_surer_of_the_background_is_not_believed(self):
+    def test_no_score_if_the_uncertainty_of_the_background_is_lower(self):
         faces, background = np.full((30, 2), 0.2, np.float32), np.full((30, 2), 0.1, np.float32)
         fitted = fit_face_score(faces, background)
         assert fitted["slope"] == 0
         np.testing.assert_allclose(face_scores(np.concatenate([faces, background]), fitted), 0.5)
 
-    def test_clouds_without_width_have_a_finite_slope(self):
+    def test_distributions_of_zero_width_have_a_finite_slope(self):
         faces, background = np.full((30, 2), 0.1, np.float32), np.full((30, 2), 0.2, np.float32)
         fitted = fit_face_score(faces, background)
         assert np.isfinite(fitted["slope"])
@@ -307,7 +307,7 @@ class TestFaceScore:
 
 
 def _normal_tail(deviations: float) -> float:
-    """An upper bound of the share of a normal distribution beyond so many standard deviations (Chernoff's)."""
+    """An upper bound of the tail of a normal distribution beyond some standard deviations (Chernoff)."""
     return float(np.exp(-(deviations**2) / 2))
 
 
@@ -316,13 +316,13 @@ class TestCalibrating:
         options = COMPACT if architecture == "compact" else {}
         return Spec(IBUG68, architecture, options, CropRule((64, 64), 1.35), 1)
 
-    def test_afterwards_the_said_errors_are_the_real_ones_and_the_points_as_they_were(self):
+    def test_calibration_makes_predicted_errors_correct_and_keeps_the_points(self):
         spec, faces = self.spec(), synthetic.annotations(60)
         network = small_model(spec)
         mark = predict_function_of(network)
         crops = evaluation_crops(faces, spec.crop, spec.channels)[0]
         before, off = mark(crops), measure_uncertainty(mark, faces, spec).factors()
-        assert np.abs(np.log(off)).max() > 0.5  # or there would be nothing to do
+        assert np.abs(np.log(off)).max() > 0.5  # otherwise there is nothing to calibrate
         calibrated = calibrate(network, faces, spec)
         np.testing.assert_array_equal(mark(crops).keypoints, before.keypoints)
         np.testing.assert_allclose(mark(crops).uncertainty, before.uncertainty * off, rtol=1e-4)
@@ -334,13 +334,13 @@ class TestCalibrating:
         assert calibrated == dataclasses.replace(spec, uncertainty=True, face_score=calibrated.face_score)
         assert calibrated.face_score == pytest.approx(fitted, rel=1e-3)
 
-    def test_few_faces_give_no_score(self, capsys):
+    def test_too_few_faces_give_no_score(self, capsys):
         spec = self.spec()
         calibrated = calibrate(small_model(spec), synthetic.annotations(MIN_CROPS - 1), spec)
         assert (calibrated.uncertainty, calibrated.face_score) == (True, None)
         assert lines_with(capsys.readouterr().err, "score", str(MIN_CROPS - 1))
 
-    def test_a_network_that_tells_no_uncertainty_is_left_alone(self):
+    def test_a_network_without_uncertainty_is_unchanged(self):
         spec = self.spec("naimish")
         spec = dataclasses.replace(spec, crop=CropRule((94, 96), 1.35))
         network = small_model(spec)

@@ -1,4 +1,4 @@
-"""Pictures: marks are at the right place and size, and files are complete."""
+"""Drawings of faces and curves: positions, sizes, colours and complete files."""
 
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ def center_of(mask: np.ndarray) -> list[float]:
 
 
 class TestFaces:
-    def test_points_stand_where_they_are(self):
+    def test_points_are_drawn_at_their_positions(self):
         photo = np.full((600, 900, 3), 90, np.uint8)
         drawn = visualization.draw_faces(photo, [face([0, 0, 9, 9], [[60, 50], [460, 450]])], boxes=False)
         green = (drawn == visualization.POINT_RGB).all(axis=2)
@@ -37,7 +37,7 @@ class TestFaces:
     def test_the_box_is_the_tight_box_of_the_points(self):
         photo = np.zeros((100, 100, 3), np.uint8)
         drawn = visualization.draw_faces(photo, [face([0, 0, 5, 5], [[10, 20], [90, 80]])], points=False)
-        # An antialiased line is a little fainter.
+        # An antialiased line is a little darker than its colour.
         yellow = (np.abs(drawn - np.float32(visualization.BOX_RGB)) < 40).all(axis=2)
         assert yellow[20, 15:85].all()
         assert yellow[25:75, 90].all()
@@ -51,17 +51,17 @@ class TestFaces:
         assert drawn[50, 50].any()
 
     @pytest.mark.parametrize("side", [25, 80, 300, 900])
-    def test_points_take_their_share_of_the_face_at_every_size(self, side):
+    def test_point_sizes_scale_with_the_face(self, side):
         photo = np.full((1000, 1000, 3), 128, np.uint8)
         marked = [face([0, 0, 9, 9], [[20, 20], [20 + side, 20 + side]])]
         drawn = visualization.draw_faces(photo, marked, boxes=False)
         changed = (drawn != photo).any(axis=2)[: 20 + side // 2]
         extent = max(np.ptp(places) + 1 for places in np.nonzero(changed))
-        assert extent <= 0.015 * side + 2  # an antialiased disc touches one pixel more on each side
+        assert extent <= 0.015 * side + 2  # an antialiased disc covers one more pixel on each side
         opaque = visualization.draw_faces(0 * photo, marked, boxes=False)[..., 1].sum() / (2 * 255)
         assert opaque <= 1.1 * np.pi / 4 * (0.015 * side) ** 2
 
-    def test_contours_join_neighbours_below_the_points(self):
+    def test_contours_connect_neighbours_below_the_points(self):
         points = 20 + 400 * synthetic.render(seed=1, index=0, size=100)[1] / 100
         marked = Face(points.astype(np.float32), IBUG68)
         photo = np.zeros((440, 440, 3), np.uint8)
@@ -74,7 +74,7 @@ class TestFaces:
         x, y = np.rint(points[8]).astype(int)
         assert (both[y, x] == visualization.POINT_RGB).all()
 
-    def test_points_of_no_known_scheme_have_no_contours(self):
+    def test_points_of_unknown_schemes_have_no_contours(self):
         photo, own = np.zeros((90, 90, 3), np.uint8), [face([9, 9, 80, 80], [[9, 9], [80, 80]])]
         with_lines = visualization.draw_faces(photo, own)
         np.testing.assert_array_equal(with_lines, visualization.draw_faces(photo, own, contours=False))
@@ -89,7 +89,7 @@ class TestFaces:
             with pytest.raises(KpdetectError, match=next(iter(wrong))):
                 visualization.draw_faces(photo, own, **wrong)
 
-    def test_the_photograph_is_left_alone(self):
+    def test_the_photograph_is_not_modified(self):
         photo = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
         before = photo.copy()
         drawn = visualization.draw_faces(photo, [face([5, 5, 40, 40], [[9, 9], [20, 20]])])
@@ -97,7 +97,7 @@ class TestFaces:
         assert (drawn != photo).any()
         np.testing.assert_array_equal(visualization.draw_faces(photo, []), photo)
 
-    def test_faces_outside_or_not_finite_show_nothing(self):
+    def test_faces_outside_or_not_finite_are_not_drawn(self):
         photo = np.zeros((50, 50, 3), np.uint8)
         far = face([1e9, 1e9, 1e9 + 1e5, 1e9 + 1e5], [[1e12, -1e12], [1e12 + 1e8, -1e13]])
         nowhere = face([5, 5, 40, 40], [[np.nan, 9], [20, 20]])
@@ -112,7 +112,7 @@ class TestContours:
         assert len(edges) == count
         assert {frozenset((swap[a], swap[b])) for a, b in edges} == {frozenset(edge) for edge in edges}
 
-    def test_contours_do_not_cross_from_part_to_part(self):
+    def test_contours_do_not_connect_different_parts(self):
         for schema in (IBUG68, IMM58):
             parts = [set(part) for part in schema.groups.values()]
             assert all(any({*edge} <= part for part in parts) for edge in visualization.contour_edges(schema))
@@ -124,7 +124,7 @@ class TestContours:
 
 
 class TestReports:
-    def test_each_picture_is_written_whole(self, tmp_path):
+    def test_each_picture_is_written_completely(self, tmp_path):
         random = np.random.default_rng(0)
         crops = random.integers(0, 255, (7, 32, 48, 1), np.uint8)
         points = random.uniform(0, 32, (7, 5, 2))
@@ -146,7 +146,7 @@ class TestReports:
         for file in files:
             assert min(read_image(file).shape[:2]) > 100
 
-    def test_the_sheet_shows_truth_and_prediction_in_place(self, tmp_path):
+    def test_the_sheet_shows_labels_and_predictions_at_their_positions(self, tmp_path):
         crops, points = np.full((1, 40, 40, 3), (0, 0, 99), np.uint8), np.full((1, 1, 2), 10.0)
         visualization.prediction_sheet(crops, points, points + 20, [0.1], tmp_path / "s.png")
         picture = read_image(tmp_path / "s.png").astype(int)
@@ -179,7 +179,7 @@ class TestReports:
         for axis in figure.axes:
             assert all(tick == round(tick) for tick in axis.get_xticks())
             assert not legend.get_window_extent().overlaps(axis.get_window_extent())
-        assert figure.axes[1].lines[0].get_ydata()[0] == pytest.approx(200)  # per cent
+        assert figure.axes[1].lines[0].get_ydata()[0] == pytest.approx(200)  # percent
 
     def test_the_box_jitter_curve_shows_its_largest_error(self, tmp_path, monkeypatch):
         figures = []
@@ -188,13 +188,13 @@ class TestReports:
         low, high = figures[0].axes[0].get_ylim()
         assert (low, high) == (0, pytest.approx(9.72))
 
-    def test_no_global_state_and_no_screen(self, tmp_path, monkeypatch):
+    def test_no_global_state_and_no_display(self, tmp_path, monkeypatch):
         monkeypatch.delenv("DISPLAY", raising=False)
         before = "matplotlib.pyplot" in sys.modules
         visualization.box_jitter_curve({"shift": [(0, 0.05)]}, tmp_path / "b.png")
         assert ("matplotlib.pyplot" in sys.modules) == before
 
-    def test_nothing_to_draw_is_an_error_and_leaves_nothing(self, tmp_path):
+    def test_nothing_to_draw_is_an_error_and_writes_nothing(self, tmp_path):
         none = np.zeros((0, 8, 8, 1), np.uint8)
         with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "s.png"))):
             visualization.prediction_sheet(none, none[..., :2, 0], none[..., :2, 0], [], tmp_path / "s.png")
@@ -206,7 +206,7 @@ class TestReports:
             visualization.box_jitter_curve({"shift": [(0, 0.05)]}, tmp_path / "b.weird")
         assert not list(Path(tmp_path).iterdir())
 
-    def test_without_matplotlib_the_install_line_is_named(self, tmp_path, monkeypatch):
+    def test_without_matplotlib_the_install_command_is_named(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
         with pytest.raises(MissingExtra, match=mentions("pip install", "[train]")):
             visualization.box_jitter_curve({"shift": [(0, 0.05)]}, tmp_path / "b.png")

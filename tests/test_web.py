@@ -1,4 +1,4 @@
-"""The page for browsers, in a real Chromium: the same points as Python, clear messages, nothing leaves the machine."""
+"""The web page in Chromium: the same points as in Python, messages, and no requests to other hosts."""
 
 import dataclasses
 import functools
@@ -35,30 +35,30 @@ from kpdetect.modelfile import bundle, runtime
 from kpdetect.predict import Predictor
 
 ON_CI = bool(os.environ.get("CI"))
-if ON_CI:  # where a skip would go unnoticed
+if ON_CI:  # a skip could be overlooked there
     import playwright.sync_api as playwright
 else:
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 expect = playwright.expect
-PATIENCE_MS = 60_000  # the first search loads 13 MB and compiles them, perhaps beside other work
-expect.set_options(timeout=PATIENCE_MS)  # for each wait: a busy machine may take long for any of them
+PATIENCE_MS = 60_000  # the first detection loads and compiles 13 MB
+expect.set_options(timeout=PATIENCE_MS)  # for each wait, also on a busy machine
 
 pytestmark = [
     pytest.mark.slow,
-    # Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
+    # Keras 3.15 reads its variables in a way that NumPy 2 deprecates.
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
 ]
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "exported_models" / "compact"
-FLOATS = SHIPPED / "compact.tflite"  # the page computes in float32, `Predictor()` in integers
+FLOATS = SHIPPED / "compact.tflite"  # the page computes in float32, `Predictor()` in int8
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync"]
 TOLERANCE_PX = 0.5  # of the crop
 
 
 def missing(what: str) -> NoReturn:
-    """Skips the test that needs it, or fails where the environment variable CI is set."""
+    """Skips a test that needs a missing program, or fails if the environment variable CI is set."""
     (pytest.fail if ON_CI else pytest.skip)(what)
 
 
@@ -80,14 +80,14 @@ def npm() -> str:
 
 @pytest.fixture(scope="module")
 def page_folder(npm: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model's page."""
+    """The page of the shipped model."""
     out = tmp_path_factory.mktemp("page") / "out"
     export_model(SHIPPED, out, formats=("web",))
     return out / "web"
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder without a word; some systems know no type for .wasm."""
+    """Serves a folder without log output; some systems lack the MIME type of .wasm."""
 
     extensions_map: ClassVar[dict[str, str]] = {
         **http.server.SimpleHTTPRequestHandler.extensions_map,
@@ -95,12 +95,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     }
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Writes no log."""
 
 
 @pytest.fixture(scope="module")
 def address(page_folder: Path) -> Iterator[str]:
-    """Where localhost serves the folder of pages."""
+    """The address at which localhost serves the pages."""
     handler = functools.partial(Handler, directory=str(page_folder.parent))
     with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -116,7 +116,7 @@ def launch(chromium: str) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def moving_face(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, npt.NDArray[np.float32]]:
-    """A video of a drawn face that goes from side to side, and the face's points in its first frame."""
+    """A video of a synthetic face that moves horizontally, and its points in the first frame."""
     image, points = synthetic.render(7, 11, 320)
     path = tmp_path_factory.mktemp("video") / "face.mjpeg"
     with path.open("wb") as video:
@@ -137,7 +137,7 @@ def browser(launch: Any, moving_face: tuple[Path, Any]) -> Iterator[Any]:
 
 @dataclasses.dataclass
 class Visits:
-    """Pages that were opened, what they and their workers asked for, and the mistakes in their scripts."""
+    """Opened pages, the requests of pages and workers, and script errors."""
 
     address: str
     contexts: list[Any] = dataclasses.field(default_factory=list)
@@ -145,7 +145,7 @@ class Visits:
     mistakes: list[str] = dataclasses.field(default_factory=list)
 
     def open(self, browser: Any, folder: str = "web", **options: Any) -> Any:
-        """Opens a page in a fresh context, and waits until its model is loaded."""
+        """Opens a page in a new context and waits until its model is loaded."""
         context = browser.new_context(**options)
         context.set_default_timeout(PATIENCE_MS)
         self.contexts.append(context)
@@ -153,7 +153,7 @@ class Visits:
         page = context.new_page()
         page.on("pageerror", lambda error: self.mistakes.append(str(error)))
         page.goto(f"{self.address}{folder}/")
-        expect(page.locator("#status")).to_contain_text(re.compile("photograph", re.I))  # it no longer loads
+        expect(page.locator("#status")).to_contain_text(re.compile("photograph", re.I))  # loading has ended
         return page
 
     def end(self) -> None:
@@ -165,7 +165,7 @@ class Visits:
 
 @pytest.fixture
 def visits(address: str) -> Iterator[Visits]:
-    """Opens pages; a mistake in their scripts, or a call to elsewhere, fails the test."""
+    """Opens pages; script errors and requests to other hosts fail the test."""
     opened = Visits(address)
     yield opened
     opened.end()
@@ -173,12 +173,12 @@ def visits(address: str) -> Iterator[Visits]:
 
 @pytest.fixture(scope="module")
 def page(browser: Any, address: str) -> Iterator[Any]:
-    """One page for all tests that look for faces: the detector takes seconds to load."""
+    """A page shared by all tests that detect faces: the detector takes seconds to load."""
     opened = Visits(address)
     shared = opened.open(browser)
-    assert not [url for url in opened.asked if "opencv" in url]  # 13 MB that nobody needs yet
+    assert not [url for url in opened.asked if "opencv" in url]  # 13 MB, loaded on demand
     yield shared
-    # What workers ask for is seen too, so that `end` checks it.
+    # Requests of workers are recorded too, so `end` checks them.
     assert {"opencv.js", "haarcascade_profileface.xml"} <= {url.rsplit("/", 1)[1] for url in opened.asked}
     opened.end()
 
@@ -204,7 +204,7 @@ def faces_of(report: dict[str, Any]) -> list[Face]:
 
 
 def crop_pixels_apart(first: Face, second: Face) -> float:
-    """The greatest distance of two faces' points, in pixels of the crop that shows them."""
+    """The maximal distance between the points of two faces, in pixels of their crop."""
     crop = bundle.read_spec(SHIPPED).crop
     side = float(np.ptp(second.keypoints, axis=0).max()) * crop.margin
     return float(np.linalg.norm(first.keypoints - second.keypoints, axis=1).max() * crop.size_hw[0] / side)
@@ -222,14 +222,14 @@ def assert_equals_python(page: Any, path: Path) -> list[Face]:
 
 @pytest.fixture
 def drawn(tmp_path: Path) -> Path:
-    """A picture with two drawn faces of different size."""
+    """An image with two synthetic faces of different sizes."""
     small = synthetic.render(7, 5, 300)[0]
     picture = np.hstack([synthetic.render(7, 23, 512)[0], np.pad(small, ((106, 106), (0, 0), (0, 0)), "edge")])
     write_image(tmp_path / "drawn.png", picture)
     return tmp_path / "drawn.png"
 
 
-def test_the_folder_is_whole_and_part_of_the_bundle(page_folder: Path) -> None:
+def test_the_folder_is_complete_and_part_of_the_bundle(page_folder: Path) -> None:
     recorded = bundle.read_spec(page_folder.parent).files
     files = [path.relative_to(page_folder.parent).as_posix() for path in page_folder.rglob("*") if path.is_file()]
     assert set(files) | {"model.weights.h5"} == set(recorded)
@@ -250,13 +250,13 @@ def test_points_and_boxes_equal_python(page: Any, drawn: Path) -> None:
 
 
 def test_points_equal_python_on_photographs(page: Any, shared_data: Path) -> None:
-    """One with faces of 30 pixels, and one that EXIF turns."""
+    """One has faces of 30 pixels, the other an EXIF orientation."""
     for name, count in (("group.jpg", 6), ("portrait_exif.jpg", 1)):
         assert len(assert_equals_python(page, shared_data / "photos" / name)) >= count
 
 
 def test_a_face_that_no_cascade_finds_is_found_by_the_model(page: Any, tmp_path: Path) -> None:
-    """As Python finds it: in windows all over the picture. Cascades are for upright faces."""
+    """Cascades detect upright faces only; the model scans the whole image, as in Python."""
     tilt = cv2.getRotationMatrix2D((150, 150), 30, 1.0)
     tilted = cv2.warpAffine(synthetic.render(7, 0, 300)[0], tilt, (300, 300), borderMode=cv2.BORDER_REPLICATE)
     picture = np.pad(tilted, ((30, 30), (50, 50), (0, 0)), "edge")
@@ -276,7 +276,7 @@ def test_exif_orientation_is_applied(page: Any, tmp_path: Path) -> None:
     assert len(assert_equals_python(page, tmp_path / "turned.jpg")) == 1
 
 
-def test_filters_lie_where_python_lays_them(page: Any, drawn: Path) -> None:
+def test_filters_equal_python(page: Any, drawn: Path) -> None:
     open_picture(page, drawn)
     page.uncheck("#points")
     for name in ("hat", "moustache", "sunglasses"):
@@ -285,7 +285,7 @@ def test_filters_lie_where_python_lays_them(page: Any, drawn: Path) -> None:
         page.click("#save-picture")
     for name in ("hat", "moustache", "sunglasses"):
         page.uncheck(f"input[value={name}]")
-    page.check("#points")  # the next test gets the page as it was
+    page.check("#points")  # restores the page for the next test
     shown = read_image(download.value.path()).astype(int)
     faces = faces_of(saved_points(page))
     expected = apply_filters(read_image(drawn), faces, ["hat", "moustache", "sunglasses"]).astype(int)
@@ -293,7 +293,7 @@ def test_filters_lie_where_python_lays_them(page: Any, drawn: Path) -> None:
     assert np.abs(shown - expected).mean() < 1
 
 
-def test_messages_for_no_picture_and_for_no_face(page: Any, tmp_path: Path) -> None:
+def test_messages_for_an_invalid_image_and_for_no_face(page: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     open_picture(page, tmp_path / "notes.png")
     expect(page.locator("#alert")).to_contain_text("notes.png")
@@ -316,7 +316,7 @@ def test_a_dropped_file_is_opened(page: Any) -> None:
     expect(page.locator("#canvas")).to_have_attribute("aria-label", label)
 
 
-def test_the_camera_is_followed(page: Any, moving_face: tuple[Path, npt.NDArray[np.float32]]) -> None:
+def test_faces_of_the_camera_are_tracked(page: Any, moving_face: tuple[Path, npt.NDArray[np.float32]]) -> None:
     page.context.grant_permissions(["camera"])
     page.click("#camera")
     expect(page.locator("#status")).to_have_text(re.compile(r"\b1\b"))
@@ -331,21 +331,21 @@ def test_the_camera_is_followed(page: Any, moving_face: tuple[Path, npt.NDArray[
             apart = np.linalg.norm(points - points.mean(axis=0) - shape_expected, axis=1).mean()
             assert apart < 0.08 * np.ptp(shape_expected)
             middles.append(points.mean(axis=0)[0])
-    assert 5 <= len(middles) <= 8  # one face, which a machine with other work may lose for a moment
-    assert np.ptp(middles) > 20  # it moved, and the points with it
+    assert 5 <= len(middles) <= 8  # one face, which may be lost briefly on a busy machine
+    assert np.ptp(middles) > 20  # the points follow the moving face
     expect(page.locator("#time-frame")).to_contain_text(" ms")
     page.click("#camera")
     expect(page.locator("#status")).to_contain_text(re.compile(r"\bcamera\b", re.I))
     expect(page.locator("#camera")).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_refused_camera_is_told(visits: Visits, browser: Any) -> None:
+def test_a_refused_camera_gives_a_message(visits: Visits, browser: Any) -> None:
     page = visits.open(browser, permissions=[])
     page.click("#camera")
     expect(page.locator("#alert")).to_contain_text(re.compile(r"camera.*allow", re.I | re.S))
 
 
-def test_a_missing_camera_is_told(visits: Visits, launch: Any) -> None:
+def test_a_missing_camera_gives_a_message(visits: Visits, launch: Any) -> None:
     with launch(args=FLAGS) as without_camera:
         page = visits.open(without_camera, permissions=["camera"])
         page.click("#camera")
@@ -362,7 +362,7 @@ def test_the_page_is_as_wide_as_the_screen(page: Any, width: int) -> None:
 
 def test_the_page_works_by_keyboard(visits: Visits, browser: Any) -> None:
     page = visits.open(browser)
-    page.on("filechooser", lambda chooser: None)  # from now on no real one opens, which nobody would close
+    page.on("filechooser", lambda chooser: None)  # intercepts the dialogue, which would stay open
     page.keyboard.press("Tab")
     expect(page.locator("#open")).to_be_focused()
     with page.expect_file_chooser():
@@ -370,12 +370,12 @@ def test_the_page_works_by_keyboard(visits: Visits, browser: Any) -> None:
     page.keyboard.press("Tab")
     expect(page.locator("#example")).to_be_focused()
     page.keyboard.press("Space")
-    # Shown from when it is read; what is found in it is not this test's question.
+    # The label is set as soon as the image is read; detected faces are not tested here.
     expect(page.locator("#canvas")).to_have_attribute("aria-label", re.compile(r"Example\."))
 
 
-def test_a_model_of_whole_pictures_with_other_points(visits: Visits, browser: Any, page_folder: Path) -> None:
-    """A nose tip alone: no detector, no score, and no filter has its anchors."""
+def test_a_model_of_whole_images_with_other_points(visits: Visits, browser: Any, page_folder: Path) -> None:
+    """A model of the nose tip: no detector, no score, and no filter with matching anchors."""
     work = page_folder.parent / "nose"
     spec = dataclasses.replace(small_spec("imm-nose"), crop=CropRule((60, 80), 1.0, around="image"))
     bundle.save_bundle(small_model(spec), spec, work / "bundle")
@@ -389,7 +389,7 @@ def test_a_model_of_whole_pictures_with_other_points(visits: Visits, browser: An
     assert np.abs(np.array(report["faces"][0]["keypoints"]) - expected.keypoints).max() < 0.01 * report["width"]
 
 
-def test_the_typescript_is_sound_and_its_own_tests_pass(npm: str, tmp_path: Path) -> None:
+def test_the_typescript_compiles_and_its_tests_pass(npm: str, tmp_path: Path) -> None:
     work = tmp_path / "web"
     shutil.copytree(web_page.SOURCES, work, ignore=shutil.ignore_patterns(*web_page.NOT_SOURCES))
     for command in (
@@ -401,7 +401,7 @@ def test_the_typescript_is_sound_and_its_own_tests_pass(npm: str, tmp_path: Path
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_without_node_the_error_names_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_node_the_error_names_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(KpdetectError, match=mentions("npm", "Node.js 20.19", "page-")):
@@ -419,9 +419,9 @@ def test_an_old_node_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         web_page.built_page()
 
 
-def test_a_failing_npm_is_told_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failing_npm_is_an_error_and_leaves_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(web_page, "npm_path", lambda built: sys.executable)  # which knows no "ci"
+    monkeypatch.setattr(web_page, "npm_path", lambda built: sys.executable)  # which has no command "ci"
     with pytest.raises(KpdetectError, match=mentions("ci --omit=dev")):
         web_page.built_page()
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""YuNet plugs in: OpenCV runs a file of its layout, and its five points become the contract's boxes."""
+"""YuNet: a network file of its layout in OpenCV, and face boxes from its five points."""
 
 import numpy as np
 import onnx
@@ -17,15 +17,15 @@ from kpdetect.detection import YuNetDetector
 from kpdetect.detection.yunet import boxes_of_five_points
 from kpdetect.predict import Predictor, main
 
-CELL = 8  # pixels between two cells of the finest of YuNet's three levels
+CELL = 8  # stride of the finest of YuNet's three levels in pixels
 FIVE = np.array([[-2.0, -2.0], [2.0, -2.0], [0.5, 0.0], [-1.5, 2.0], [1.5, 2.0]])
 """Where the stand-in's faces have their points, in cells from the cell that sees them."""
 
 
 def stand_in(path, of_yunet=True):
-    """A network of YuNet's inputs and outputs that takes every red cell of the finest level for a face.
+    """A network with YuNet's inputs and outputs that detects red cells of the finest level as faces.
 
-    Its outputs are linear in the mean colour of a cell, so that OpenCV does all of the decoding.
+    Its outputs are linear in the mean colour of a cell; OpenCV decodes them.
     """
     nodes, constants, outputs = [], [], []
     for stride in (8, 16, 32):
@@ -34,7 +34,7 @@ def stand_in(path, of_yunet=True):
                 "AveragePool", ["input"], [f"mean_{stride}"], kernel_shape=[stride] * 2, strides=[stride] * 2
             )
         )
-        red = np.float32([0, 0, 1 / 255]) if stride == CELL else np.zeros(3, np.float32)  # OpenCV's order of colours
+        red = np.float32([0, 0, 1 / 255]) if stride == CELL else np.zeros(3, np.float32)  # OpenCV's channel order
         said = {
             "cls": ([red], [0.0]),
             "obj": ([red], [0.0]),
@@ -73,30 +73,30 @@ def expected_box(column, row, scale=1.0):
 
 
 @pytest.mark.parametrize("size", [(160, 160), (200, 104), (97, 131)])
-def test_a_face_stands_where_the_network_sees_it(file, size):
+def test_a_face_is_at_its_cell(file, size):
     found = YuNetDetector(file)(with_red_cell(*size, column=7, row=5))
     assert (found.shape, found.dtype) == ((1, 4), np.float32)
     np.testing.assert_allclose(found, expected_box(7, 5), atol=0.02)
 
 
-def test_large_photographs_are_scaled_down_and_boxes_back(file):
+def test_large_photographs_are_reduced_and_boxes_scaled_back(file):
     found = YuNetDetector(file, longest_side=320)(with_red_cell(1280, 960, 20, 10, cell=4 * CELL))
     np.testing.assert_allclose(found, expected_box(20, 10, scale=4), atol=0.1)
 
 
-def test_several_faces_and_none(file):
+def test_several_faces_and_no_face(file):
     image = with_red_cell(400, 200, 5, 5) | with_red_cell(400, 200, 40, 12)
     assert YuNetDetector(file)(image).shape == (2, 4)
     assert YuNetDetector(file)(np.zeros((200, 400, 3), np.uint8)).shape == (0, 4)
     assert YuNetDetector(file, min_score=0.9)(image // 2).shape == (0, 4)
 
 
-def test_it_is_a_predictors_detector(file):
+def test_a_predictor_accepts_yunet(file):
     faces = Predictor(detector=YuNetDetector(file), min_score=0)(with_red_cell(160, 160, 7, 5))
     np.testing.assert_allclose(faces[0].detection_box, expected_box(7, 5)[0], atol=0.02)
 
 
-def test_what_is_no_yunet_is_named(tmp_path):
+def test_other_files_are_errors(tmp_path):
     with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "nowhere.onnx"), "YuNet")):
         YuNetDetector(tmp_path / "nowhere.onnx")
     (tmp_path / "letter.onnx").write_bytes(b"no network")
@@ -108,14 +108,14 @@ def test_what_is_no_yunet_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(("min_score", "longest_side"), [(-0.1, 640), (1.1, 640), (float("nan"), 640), (0.5, 31)])
-def test_options_out_of_range(file, min_score, longest_side):
+def test_options_out_of_range_are_errors(file, min_score, longest_side):
     with pytest.raises(KpdetectError, match=mentions("min_score", str(min_score), str(longest_side))):
         YuNetDetector(file, min_score, longest_side)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.2, 50), st.floats(-500, 500), st.floats(-500, 500))
-def test_boxes_go_along_with_their_points(factor, dx, dy):
+def test_boxes_move_with_their_points(factor, dx, dy):
     matrix = translation(dx, dy) @ scaling(factor)
     moved = boxes_of_five_points(apply_matrix(matrix, FIVE[None]))
     corners = boxes_of_five_points(FIVE[None]).reshape(1, 2, 2)
@@ -128,7 +128,7 @@ def test_a_mirrored_face_has_the_mirrored_box():
     np.testing.assert_allclose(other, box[[2, 1, 0, 3]] * (-1, 1, -1, 1), atol=1e-5)
 
 
-def test_a_tilted_face_keeps_its_size_about_its_turned_middle():
+def test_a_rotated_face_keeps_its_box_size_and_relative_centre():
     turned = boxes_of_five_points(apply_matrix(rotation(30, (0.0, 0.0)), FIVE[None]))[0]
     upright = boxes_of_five_points(FIVE[None])[0]
     np.testing.assert_allclose(turned[2:] - turned[:2], upright[2:] - upright[:2], rtol=1e-4)
@@ -136,7 +136,7 @@ def test_a_tilted_face_keeps_its_size_about_its_turned_middle():
     np.testing.assert_allclose((turned[:2] + turned[2:]) / 2, middle, atol=1e-4)
 
 
-def test_points_in_one_place_give_a_box_and_no_warning():
+def test_coincident_points_give_a_box_without_warning():
     assert np.isfinite(boxes_of_five_points(np.zeros((1, 5, 2)))).all()
 
 
@@ -151,15 +151,15 @@ def mean_overlap(faces):
     return np.mean([intersection_over_union(a[None], b[None])[0, 0] for a, b in zip(told, faces.boxes, strict=True)])
 
 
-def test_five_points_of_drawn_faces_tell_their_boxes():
+def test_boxes_from_five_points_of_synthetic_faces():
     assert mean_overlap(load("synthetic:40")) > 0.75
 
 
-def test_five_points_of_labelled_faces_tell_their_boxes(shared_data):
+def test_boxes_from_five_points_of_labelled_faces(shared_data):
     assert mean_overlap(load(f"ibug:{shared_data / 'ibug_300w' / 'lfpw'}")) > 0.8
 
 
-def test_the_commands_take_its_file(file, tmp_path, capsys):
+def test_the_commands_accept_a_yunet_file(file, tmp_path, capsys):
     write_image(tmp_path / "photo.png", with_red_cell(160, 160, 7, 5))
     assert main([str(tmp_path / "photo.png"), "--detector", str(file), "--min-score", "0"]) == 0
     assert lines_with(capsys.readouterr().out, str(tmp_path / "photo.png"), "1", "[")
