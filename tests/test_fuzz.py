@@ -69,6 +69,12 @@ def test_exceptions_and_crashes_are_failures_and_the_run_goes_on(tmp_path, monke
     assert (tmp_path / "own-0-3").read_bytes() == b"crash"
 
 
+def test_no_input_is_begun_after_the_time(monkeypatch) -> None:
+    monkeypatch.setitem(SURFACES, "own", Surface("a surface without faults", lambda folder: [b"sound"], _start))
+    monkeypatch.setattr(fuzz.multiprocessing, "get_context", _forking)
+    assert fuzz.fuzz("own", 10**9, seed=0, seconds=0.2).runs < 10**6
+
+
 def _forking(method: str):
     import multiprocessing.context
 

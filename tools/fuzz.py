@@ -1,6 +1,6 @@
 """Fuzzes what kpdetect reads: labels, pictures, arrays and boxes, model files, command lines.
 
-    python tools/fuzz.py SURFACE --runs N --seed S [--first I] [--out FOLDER]
+    python tools/fuzz.py SURFACE --runs N --seed S [--seconds T] [--first I] [--out FOLDER]
 
 Each run makes one input: a sound example that is mutated at random, the same for the same seed and number. A run may
 end with a result or with a `KpdetectError`. Failures are any other exception, a crash, a run of more than a minute, and
@@ -11,6 +11,7 @@ Where atheris is installed, ``--atheris`` runs the surface under its coverage-gu
 """
 
 import argparse
+import math
 import multiprocessing
 import os
 import shutil
@@ -74,7 +75,9 @@ def example(seeds: list[bytes], seed: int, number: int) -> bytes:
     return mutate(seeds[int(random.integers(len(seeds)))], seeds, random)
 
 
-def fuzz(surface: str, runs: int, seed: int, first: int = 0, out: Path | None = None) -> Outcome:
+def fuzz(
+    surface: str, runs: int, seed: int, first: int = 0, out: Path | None = None, seconds: float = math.inf
+) -> Outcome:
     """Runs a surface.
 
     Args:
@@ -83,18 +86,20 @@ def fuzz(surface: str, runs: int, seed: int, first: int = 0, out: Path | None = 
         seed: Seed of the mutations.
         first: Number of the first input, to continue an earlier run.
         out: Folder for failing inputs; None keeps none.
+        seconds: No input is begun after this time.
     """
     outcome, start, number = Outcome(), time.monotonic(), first
     context = multiprocessing.get_context("spawn")
-    while number < first + runs:
+    while number < first + runs and time.monotonic() < start + seconds:
         ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_work, args=(surface, seed, number, first + runs, theirs), daemon=True)
+        arguments = (surface, seed, number, first + runs, start + seconds, theirs)
+        child = context.Process(target=_work, args=arguments, daemon=True)
         child.start()
         theirs.close()
         number = _follow(ours, child, number, outcome)
         child.kill()
         child.join()
-    outcome.runs, outcome.seconds = runs, time.monotonic() - start
+    outcome.seconds = time.monotonic() - start
     if out is not None and outcome.failures:
         with tempfile.TemporaryDirectory() as work:
             seeds = SURFACES[surface].seeds(Path(work))
@@ -123,6 +128,7 @@ def _follow(connection: Connection, child: Any, number: int, outcome: Outcome) -
             return current + 1
         if kind == "next":
             current = value
+            outcome.runs += 1
         elif kind == "accepted":
             outcome.accepted += value
         elif kind == "peak":
@@ -133,7 +139,7 @@ def _follow(connection: Connection, child: Any, number: int, outcome: Outcome) -
                 return current + 1
 
 
-def _work(surface: str, seed: int, first: int, end: int, connection: Connection) -> None:
+def _work(surface: str, seed: int, first: int, end: int, deadline: float, connection: Connection) -> None:
     """Main function of the child: reports the number of each input before it runs it."""
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -145,6 +151,8 @@ def _work(surface: str, seed: int, first: int, end: int, connection: Connection)
         run = chosen.start(folder)
         peak = _peak_bytes()
         for number in range(first, end):
+            if time.monotonic() > deadline:
+                return
             connection.send(("next", number))
             try:
                 run(example(seeds, seed, number))
@@ -199,6 +207,7 @@ def main() -> int:
     parser.add_argument("surface", choices=SURFACES, help="what is read")
     parser.add_argument("--runs", type=int, default=1000, help="number of inputs")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no input after this time")
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--out", type=Path, default=Path("out/fuzz"), help="folder for failing inputs")
     parser.add_argument("--atheris", action="store_true", help="use atheris")
@@ -206,7 +215,7 @@ def main() -> int:
     if arguments.atheris:
         _with_atheris(arguments.surface, arguments.runs, arguments.seed)
         return 0
-    outcome = fuzz(arguments.surface, arguments.runs, arguments.seed, arguments.first, arguments.out)
+    outcome = fuzz(arguments.surface, arguments.runs, arguments.seed, arguments.first, arguments.out, arguments.seconds)
     print(outcome.summary(arguments.surface, arguments.seed), flush=True)
     for index, text in outcome.failures[:SHOWN_FAILURES]:
         print(f"  input {index}: {text.splitlines()[0]}", flush=True)
