@@ -20,7 +20,6 @@ TRAIN = [
     "tensorboard>=2.20",  # --tensorboard
     "pandas>=2.2",  # Annotations.from_dataframe and to_dataframe
     "pyyaml>=6",  # reads YOLO's data.yaml
-    "scipy>=1.13",  # reads the .mat files of 300W-LP
 ]
 JAX = [
     "jax>=0.10",  # Keras' other backend, for several machines; on processors: GPUs and TPUs need a jaxlib of their own

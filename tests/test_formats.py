@@ -1,9 +1,11 @@
 """Label formats of other tools: pixel conventions, round trips and errors with positions."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from kpdetect.core.images import write_image
 from kpdetect.core.schema import IBUG68, KAGGLE15, WFLW98, user_schema
 from kpdetect.data import Annotations, load, load_sets, read_coco, read_kaggle, read_wflw, synthetic, write
 from kpdetect.data.detect_kind import detect_kind
+from kpdetect.data.readers.matlab import DamagedMatlabFile, read_matlab
 from kpdetect.data.sources import check_spec
 from kpdetect.evaluation.results import read_rows
 
@@ -414,6 +417,41 @@ class TestMatlab:
         assert faces.schema == IBUG68
         np.testing.assert_allclose(faces.keypoints, np.float32([points.T - 1] * 2), rtol=1e-6)
         assert Path(faces.subjects[0]).name == "AFW_1"
+
+    @pytest.mark.parametrize("compressed", [False, True])
+    @pytest.mark.parametrize("kind", [np.float64, np.float32, np.int16, np.uint8])
+    def test_arrays_are_those_that_were_written(self, folder, compressed, kind):
+        io = pytest.importorskip("scipy.io")
+        values = np.random.default_rng(1).integers(0, 200, (3, 68)).astype(kind)
+        variables = {"pt3d_68": values, "a": np.ones((2, 1), kind), "text": "words", "cell": [1, "x"], "z": 1j}
+        variables["large"] = np.zeros((300, 300))
+        io.savemat(folder / "a.mat", variables, do_compression=compressed)
+        arrays = read_matlab((folder / "a.mat").read_bytes())
+        np.testing.assert_array_equal(arrays["pt3d_68"], values)
+        assert arrays["a"].shape == (2, 1)
+        assert not {"text", "cell", "z"} & arrays.keys()
+
+    def test_a_small_file_cannot_ask_for_much_memory(self, folder):
+        io = pytest.importorskip("scipy.io")
+        io.savemat(folder / "a.mat", {"pt2d": np.zeros((2, 10_000_000), np.uint8)}, do_compression=True)
+        tracemalloc.start()
+        assert read_matlab((folder / "a.mat").read_bytes()) == {}
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        tracemalloc.stop()
+
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(place=st.integers(0, 1400), value=st.integers(0, 255), compressed=st.booleans())
+    def test_a_wrong_byte_does_no_harm(self, folder, place, value, compressed):
+        """One of them (type 106) ended the process in SciPy."""
+        io = pytest.importorskip("scipy.io")
+        file = folder / f"{compressed}.mat"
+        if not file.exists():
+            points = np.random.default_rng(0).uniform(20, 80, (2, 68))
+            io.savemat(file, {"pt2d": points}, do_compression=compressed)
+        data = bytearray(file.read_bytes())
+        data[place % len(data)] = value
+        with contextlib.suppress(DamagedMatlabFile):
+            read_matlab(bytes(data))
 
     def test_damaged_files_are_named(self, folder):
         io = pytest.importorskip("scipy.io")

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.core.errors import KpdetectError
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.annotations import Annotations
+from kpdetect.data.readers.matlab import DamagedMatlabFile, read_matlab
 from kpdetect.data.readers.rows import BadRow, LabelledFace, Problems, assemble_labelled, image_beside, images_by_stem
 
 LP300W_TERMS = "300W-LP and AFLW2000-3D (Zhu et al., CVPR 2016; photographs of 300-W and AFLW): for research."
@@ -35,12 +36,7 @@ def read_300w_lp(folder: str, skip_bad_rows: bool = False) -> Annotations:
     Raises:
         DataError: Files are invalid; the error lists all problems.
         KpdetectError: The folder does not exist or has no ``.mat`` file.
-        MissingExtra: SciPy is not installed.
     """
-    try:
-        import scipy.io  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("SciPy", "train", "reading 300W-LP") from error
     if not os.path.isdir(folder):
         raise KpdetectError(f"{folder}: expected a folder of .mat files, found nothing")
     faces: list[LabelledFace | Problems] = []
@@ -57,20 +53,19 @@ def read_300w_lp(folder: str, skip_bad_rows: bool = False) -> Annotations:
 
 
 def _face(file: str, images: Mapping[str, str]) -> LabelledFace | Problems:
-    import scipy.io
-
     try:
         path = image_beside(file, images)
-        # Shapes are read first, so that a small file cannot ask for large arrays.
-        shapes = {name: tuple(shape) for name, shape, _ in scipy.io.whosmat(file)}
+        with open(file, "rb") as stream:
+            arrays = read_matlab(stream.read())
+        shapes = {name: array.shape for name, array in arrays.items()}
         found = next((name for name, shape in _VARIABLES.items() if shapes.get(name) == shape), None)
         if found is None:
             raise BadRow(f"{file}: expected pt2d of 2 x 68 or pt3d_68 of 3 x 68 numbers, found {str(shapes)[:120]}")
-        points = np.asarray(scipy.io.loadmat(file, variable_names=[found])[found], np.float64)[:2].T - 1
+        points = arrays[found][:2].T - 1
     except BadRow as bad:
         return bad.args
-    except Exception as error:  # SciPy raises many kinds for damaged files
-        return (f"{file}: expected a MATLAB file of version 4 to 7.2: {str(error)[:120]}",)
+    except (DamagedMatlabFile, OSError) as error:
+        return (f"{file}: expected a MATLAB file of version 5 to 7.2: {error}",)
     if not np.isfinite(points).all():
         return (f"{file}: expected finite coordinates",)
     folder, stem = os.path.split(os.path.splitext(path)[0])
