@@ -462,3 +462,16 @@ def _renew_record(folder: Path) -> None:
     spec = read_spec(folder)
     record = file_record(folder / HALF_WEIGHTS_FILE)
     write_spec(dataclasses.replace(spec, files={**spec.files, HALF_WEIGHTS_FILE: record}), folder)
+
+
+def test_a_training_starts_from_a_packaged_model_by_its_name(tmp_path, monkeypatch) -> None:
+    from kpdetect.recipes import TrainOptions, choose_recipe
+    from kpdetect.training import transfer
+
+    monkeypatch.chdir(tmp_path)  # no folder of that name is near
+    recipe = choose_recipe(TrainOptions(recipe="compact", init_from="compact-160-v1"))
+    source = transfer.load_source(recipe, tmp_path / "run")
+    assert source is not None
+    assert "youtube-faces" in source.data
+    assert source.identity["sha256"] == read_spec("compact").files[WEIGHTS_FILE]["sha256"]
+    assert len(source.weights) == 100
