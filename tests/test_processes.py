@@ -91,7 +91,7 @@ def test_two_processes_train_like_one_also_after_a_kill(runs: Path, ends: dict[s
 @needs_jax
 def test_a_model_trained_on_jax_can_be_exported(runs: Path, tmp_path: Path) -> None:
     written = export_model(runs / "two", tmp_path / "exported", ["tflite"])
-    assert written.files["compact.tflite"]["max_difference_px"] < 0.01
+    assert written.files["two.tflite"]["max_difference_px"] < 0.01
 
 
 @pytest.mark.slow
