@@ -1,4 +1,4 @@
-/** Bundles the page into dist/ without external addresses; files that are loaded on demand are beside it. */
+/** Bundles the page into dist/ without external addresses, with separate files for loading on demand. */
 
 import { cpSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -28,14 +28,14 @@ function copyBeside(): Plugin {
 }
 
 export default defineConfig({
-  base: "./", // the folder works under any address
+  base: "./", // relative, so that the folder works at any address
   publicDir: false,
   build: {
     target: "es2022",
     modulePreload: false, // its polyfill would be an inline script, which the page's policy forbids
     license: { fileName: "licenses.md" },
-    assetsInlineLimit: 0, // icons stay files, as the page's policy asks
+    assetsInlineLimit: 0, // icons stay files, as the page's policy requires
   },
-  worker: { format: "iife" }, // LiteRT and OpenCV load by importScripts, which module workers lack
+  worker: { format: "iife" }, // LiteRT and OpenCV need importScripts, which module workers lack
   plugins: [copyBeside()],
 });

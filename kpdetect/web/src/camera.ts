@@ -5,10 +5,10 @@ export class NoCamera extends Error {}
 
 const REASONS: Readonly<Record<string, string>> = {
   NotAllowedError:
-    "The camera was refused. Allow it for this page in the browser’s settings (the sign beside the address), then press Camera again.",
+    "Access to the camera was denied. Allow it in the browser’s settings (the icon beside the address), then press Camera again.",
   NotFoundError: "No camera was found on this device. Open a photograph instead.",
   OverconstrainedError: "No camera was found on this device. Open a photograph instead.",
-  NotReadableError: "The camera is used by another program. Close that, then press Camera again.",
+  NotReadableError: "The camera is used by another program. Close the program, then press Camera again.",
 };
 
 /**
@@ -18,7 +18,7 @@ const REASONS: Readonly<Record<string, string>> = {
  */
 export async function openCamera(video: HTMLVideoElement): Promise<MediaStream> {
   if (!navigator.mediaDevices?.getUserMedia) {
-    throw new NoCamera("Browsers give the camera only to pages from https:// or from localhost. Open a photograph instead.");
+    throw new NoCamera("Browsers allow the camera only on pages from https:// or localhost. Open a photograph instead.");
   }
   let stream: MediaStream | undefined;
   try {
@@ -30,7 +30,7 @@ export async function openCamera(video: HTMLVideoElement): Promise<MediaStream> 
   } catch (error) {
     if (stream) closeCamera(stream, video);
     const name = error instanceof Error ? error.name : "";
-    throw new NoCamera(REASONS[name] ?? `The camera does not start (${error}). Open a photograph instead.`);
+    throw new NoCamera(REASONS[name] ?? `The camera cannot start (${error}). Open a photograph instead.`);
   }
 }
 

@@ -1,13 +1,13 @@
 /**
- * Cuts a crop out of a photograph, as kpdetect.core.images.warp_crop does: bilinear, antialiased when it shrinks, black
+* Resamples a crop of a photograph, like kpdetect.core.images.warp_crop: bilinear, antialiased when reduced, black
  * outside. Computed on arrays, because the smoothing of canvases differs between browsers.
  */
 
 import { apply, compose, invert, type Matrix, type Point } from "./geometry";
 import type { Plane } from "./pixels";
 
-const FINE = 1024; // steps of a pixel that places are counted in
-const REACH = 8; // blocks that the blur and the interpolation look beyond the crop
+const FINE = 1024; // steps per pixel of sampling positions
+const REACH = 8; // blocks beyond the crop that the blur and the interpolation use
 
 /**
  * @param matrix photograph to crop
@@ -22,7 +22,7 @@ export function warpCrop(plane: Plane, matrix: Matrix, size_hw: readonly [number
   if (region === null) return new Uint8ClampedArray(size_hw[0] * size_hw[1] * plane.channels);
   const means = blockMeans(plane, region, blocks);
   const blurred = blur(means, [shrink[0] / blocks[0], shrink[1] / blocks[1]]);
-  // A pixel of the shrunken region is at the centre of its block of the photograph.
+  // A pixel of the reduced region is at the centre of its block of the photograph.
   const [cornerX, cornerY] = [region.x + (blocks[0] - 1) / 2, region.y + (blocks[1] - 1) / 2];
   return sample(blurred, invert(compose(matrix, [blocks[0], 0, cornerX, 0, blocks[1], cornerY])), size_hw);
 }
@@ -52,7 +52,7 @@ function span(seen: readonly number[], block: number, extent: number): [first: n
   const reach = REACH * block;
   const low = Math.max(Math.floor(Math.min(...seen)) - reach, -reach);
   const high = Math.min(Math.ceil(Math.max(...seen)) + 1 + reach, extent + reach);
-  const first = Math.floor(low / block) * block; // blocks count from the photograph's corner, whatever the crop
+  const first = Math.floor(low / block) * block; // blocks are aligned to the photograph's corner
   return high <= 0 || first >= extent ? [first, 0] : [first, Math.ceil((high - first) / block)];
 }
 
@@ -79,7 +79,7 @@ function blockMeans({ width, height, channels, data }: Plane, region: Region, [b
  */
 function blur(plane: Plane, shrink: Point): Plane {
   const [sigmaX, sigmaY] = shrink.map((by) => 0.5 * Math.sqrt(Math.max(by ** 2 - 1, 0)));
-  if (Math.max(sigmaX, sigmaY) < 0.1) return plane; // the next pixel would weigh nothing
+  if (Math.max(sigmaX, sigmaY) < 0.1) return plane; // the weight of the next pixel would be negligible
   const { width, height, channels } = plane;
   const across = blurAxis(plane.data, gaussian(sigmaX), width, channels, height, width * channels, channels);
   const data = blurAxis(across, gaussian(sigmaY), height, width * channels, width, channels, channels);
@@ -115,7 +115,7 @@ function blurAxis(
   return blurred;
 }
 
-/** Reflects a position to 0 to length - 1, as in a mirror on the last pixel. */
+/** Reflects a position at the first and last pixels into 0 to length - 1. */
 function mirrored(at: number, length: number): number {
   if (length === 1) return 0;
   const period = 2 * (length - 1);

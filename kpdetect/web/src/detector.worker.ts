@@ -98,7 +98,7 @@ function workingPicture(cv: OpenCv, settings: DetectorSettings, frame: Frame, mi
   cv.resize(grey, grey, new cv.Size(columns, rows), 0, 0, scale < 1 ? cv.INTER_AREA : cv.INTER_LINEAR);
   cv.copyMakeBorder(grey, grey, border, border, border, border, cv.BORDER_REPLICATE, new cv.Scalar());
   cv.equalizeHist(grey, grey);
-  // A rectangle counts pixel edges, which are half a pixel before the centres.
+// Rectangles have coordinates of pixel edges, half a pixel before the centres.
   const x = (edge: number) => ((edge - border) * width) / columns - 0.5;
   const y = (edge: number) => ((edge - border) * height) / rows - 0.5;
   return { grey, toFrame: ([x0, y0, x1, y1]) => [x(x0), y(y0), x(x1), y(y1)] };

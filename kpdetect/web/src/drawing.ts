@@ -16,7 +16,7 @@ export interface Shown {
   readonly meanFace: MeanFace;
 }
 
-/** @param unit pixels of the picture per pixel of the screen, so that points have a constant size on it */
+/** @param unit pixels of the picture per pixel of the screen, for a constant size on the screen */
 export function drawFaces(context: CanvasRenderingContext2D, faces: readonly Face[], schema: Schema, shown: Shown, unit: number): void {
   const farFirst = [...faces].sort((one, other) => area(one.box) - area(other.box));
   for (const face of farFirst) {

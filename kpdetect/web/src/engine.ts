@@ -1,4 +1,4 @@
-/** The two workers: the model, and the detector, which is loaded when it is first needed. */
+/** The workers of model and detector; the detector is loaded on first use. */
 
 import * as Comlink from "comlink";
 import type { DetectorApi, Found } from "./detector.worker";
@@ -57,7 +57,7 @@ export class Engine {
 
   /** Loads the detector once; after a failure the next detection tries again. */
   private async loadDetector(): Promise<void> {
-    // A worker that fails to start never answers, hence the race.
+    // A worker that fails to start never replies, hence the race.
     this.detectorLoaded ??= Promise.race([this.detector.load(this.settings.detector, this.base), this.broken]);
     try {
       await this.detectorLoaded;
@@ -72,6 +72,6 @@ function failureOf(worker: Worker): Promise<never> {
   const failure = new Promise<never>((_, reject) => {
     worker.addEventListener("error", (event) => reject(new Error(event.message || "a part of the page cannot be loaded")));
   });
-  failure.catch(() => undefined); // it is told to whoever waits for an answer
+  failure.catch(() => undefined); // calls to the worker report it
   return failure;
 }

@@ -1,4 +1,4 @@
-/** Drawing of filters, as kpdetect/filters does; here they keep their colours on grey photographs. */
+/** Drawing of filters, like kpdetect/filters, except that filters keep their colours on grey photographs. */
 
 import { filterMatrix } from "./fitting";
 import { apply, compose, invert, type Matrix, type Point } from "./geometry";
@@ -15,8 +15,8 @@ export interface Filter {
 export type MeanFace = Readonly<Record<string, readonly [number, number, number]>>;
 
 const SAMPLES = 8; // of a contour, per segment
-const NARROWEST = 0.25; // of a half
-const EDGE = 0.97; // share of the distance to the contour that a half may take
+const NARROWEST = 0.25; // fraction of the width of a half
+const EDGE = 0.97; // fraction of the distance to the contour that a half may cover
 const SMALLEST_SPREAD = 1e-3; // of a face's axes; below, the points are on a line
 
 export function drawFilter(
@@ -43,7 +43,7 @@ function draw(context: CanvasRenderingContext2D, picture: CanvasImageSource, mat
   context.restore();
 }
 
-/** Converts a matrix for pixel centres to a canvas, which counts from pixel edges. */
+/** Converts a matrix for pixel centres to a canvas, whose coordinates start at pixel edges. */
 function toCanvas(matrix: Matrix): Matrix {
   return compose([1, 0, 0.5, 0, 1, 0.5], compose(matrix, [1, 0, -0.5, 0, 1, -0.5]));
 }
@@ -132,7 +132,7 @@ function reshaped(
   return canvas;
 }
 
-/** By what factor each half has to be narrowed. */
+/** The factors by which the left and right half are narrowed. */
 function halves({ inside, drawn, outer_rows }: FilterSettings, matrix: Matrix, face: Face, schema: Schema): [number, number] {
   const group = inside && schema.groups[inside.group];
   if (!inside || !group || group.length < 2) return [1, 1];
@@ -155,7 +155,7 @@ function halves({ inside, drawn, outer_rows }: FilterSettings, matrix: Matrix, f
   ];
 }
 
-/** How many rows are removed for the picture to end at the top of the photograph. */
+/** The number of rows to remove so that the picture ends at the top of the photograph. */
 function rowsToCut({ shorten, drawn }: FilterSettings, [, , , d, e, f]: Matrix): number {
   if (!shorten || e <= 0) return 0;
   const highest = f + e * drawn[1] + Math.min(d * drawn[0], d * drawn[2]);

@@ -1,11 +1,11 @@
-/** Fits a filter's picture to a face: the warp that maps its anchors to the face's points best. */
+/** Fits a filter's picture to a face: the warp that best maps its anchors to the face's points. */
 
 import type { Matrix, Point } from "./geometry";
 import type { FilterSettings, Schema } from "./spec";
 
-const SMALLEST_AREA = 1e-8; // square pixels of the photograph per pixel of the picture: a face of no extent shows nothing
+const SMALLEST_AREA = 1e-8; // square pixels of the photograph per pixel of the picture; degenerate faces have no filters
 
-/** A weighted pair: a point of the filter's picture, and its place on the face. */
+/** A weighted pair: a point of the filter's picture, and its position on the face. */
 export interface Pair {
   readonly from: Point;
   readonly to: Point;
@@ -42,7 +42,7 @@ export function fitSimilarity(pairs: readonly Pair[]): Matrix | null {
   return shifted(cos, -sin, sin, cos, from, to);
 }
 
-/** Affine map by weighted least squares, for flat things that turn away. */
+/** Affine map by weighted least squares, for flat objects seen from the side. */
 export function fitAffine(pairs: readonly Pair[]): Matrix | null {
   const { from, to, centred } = centre(pairs);
   const [xx, xy, yy] = [
@@ -51,7 +51,7 @@ export function fitAffine(pairs: readonly Pair[]): Matrix | null {
     sum(centred, ({ from: [, y] }) => y * y),
   ];
   const determinant = xx * yy - xy * xy;
-  if (determinant <= 1e-12 * (xx + yy) ** 2) return null; // the anchors lie on one line
+  if (determinant <= 1e-12 * (xx + yy) ** 2) return null; // the anchors are collinear
   const row = (axis: 0 | 1): [number, number] => {
     const x = sum(centred, ({ from: p, to: q }) => p[0] * q[axis]);
     const y = sum(centred, ({ from: p, to: q }) => p[1] * q[axis]);

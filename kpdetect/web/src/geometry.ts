@@ -79,7 +79,7 @@ export function cropMatrix(rule: CropRule, [x0, y0, x1, y1]: Box): Matrix {
 /** The photograph-to-crop matrix of a face with known points: `across` becomes the crop's x axis. */
 export function uprightMatrix(rule: CropRule, points: readonly Point[], across: Point): Matrix {
   const length = Math.hypot(...across);
-  if (!(length > 0)) throw new RangeError("expected a direction of some length");
+  if (!(length > 0)) throw new RangeError("expected a non-zero direction vector");
   const [cos, sin] = [across[0] / length, across[1] / length];
   const turn: Matrix = [cos, sin, 0, -sin, cos, 0];
   return compose(cropMatrix(rule, tightBox(points.map((point) => apply(turn, point)))), turn);

@@ -15,7 +15,7 @@ export async function loadModel(spec: Spec, base: string): Promise<Model> {
     const numbers = (name: string) => outputs[name].toTypedArray().slice() as Float32Array;
     const uncertainty = spec.uncertainty && numbers(spec.uncertainty.name);
     const marks = { keypoints: numbers(spec.output.name), uncertainty };
-    for (const tensor of [image, ...Object.values(outputs)]) tensor.delete(); // LiteRT frees nothing by itself
+    for (const tensor of [image, ...Object.values(outputs)]) tensor.delete(); // LiteRT does not free tensors
     return marks;
   };
 }
@@ -23,10 +23,10 @@ export async function loadModel(spec: Spec, base: string): Promise<Model> {
 async function startLiteRt(base: string): Promise<void> {
   const folder = address("litert/", base);
   const module = {
-    locateFile: (file: string) => address(file, folder), // it would look beside the worker's own script
-    print: () => undefined, // it tells of each of its parts
+    locateFile: (file: string) => address(file, folder), // the default is the folder of the worker's script
+    print: () => undefined, // LiteRT logs each component
     printErr: (line: string) => /^(INFO|WARNING|VERBOSE):/.test(line) || console.error(line),
   };
-  Object.assign(globalThis, { Module: module }); // where its loader looks for them
+  Object.assign(globalThis, { Module: module }); // read by its loader
   await loadLiteRt(folder);
 }

@@ -1,4 +1,4 @@
-/** Live picture: frame after frame from the camera through the tracker to the stage. */
+/** Live video: tracks faces in camera frames and shows them on the stage. */
 
 import { closeCamera, NoCamera, openCamera } from "./camera";
 import { elements } from "./elements";
@@ -7,8 +7,8 @@ import { FrameReader } from "./pictures";
 import type { Stage } from "./stage";
 import { Tracker, type Tracked } from "./tracker";
 
-const SMALLEST_FACE = 0.1; // of the frame's longer side, as kpdetect track has it
-const RATE_SHARE = 0.1; // of each frame in the running mean of the time a frame takes
+const SMALLEST_FACE = 0.1; // fraction of the frame's longer side, as in kpdetect track
+const RATE_SHARE = 0.1; // weight of each frame in the running mean of the frame time
 
 /** Called after each frame with the faces and the mean time between frames. */
 export type OnFrame = (tracked: Tracked, frameMs: number) => void;
@@ -40,7 +40,7 @@ export class Live {
     const { video } = elements;
     const reader = new FrameReader();
     const tracker = this.tracker();
-    const still = document.createElement("canvas"); // what is shown is the frame that was marked, not a later one
+    const still = document.createElement("canvas"); // shows the frame that was predicted, not a later one
     let [before, frameMs] = [performance.now(), 0];
     while (!this.stopped) {
       await nextFrame(video, this.stream);
@@ -60,7 +60,7 @@ export class Live {
     }
   }
 
-  /** Follows faces; not for models of whole pictures. */
+  /** Tracks faces; models of whole pictures predict each frame instead. */
   private tracker(): (frame: Parameters<Tracker["next"]>[0], timeMs: number) => Promise<Tracked> {
     const { engine } = this;
     if (engine.spec.crop.around === "image") return async (frame) => ({ ...(await engine.markWhole(frame)), detectMs: null });

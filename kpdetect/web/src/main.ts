@@ -14,13 +14,13 @@ import { Stage } from "./stage";
 import "./styles.css";
 
 const BASE = document.baseURI;
-const LASTING_MS = 700; // a face that is lost is often found again by then
+const LASTING_MS = 700; // lost faces are often found again within this time
 const READY = "Open a photograph, drop one here, or use the camera.";
 
 class Page {
   private readonly reader = new FrameReader();
   private live: Live | null = null;
-  private latest = 0; // what was asked for last: answers to earlier questions come too late
+  private latest = 0; // number of the last request: results of earlier requests are ignored
 
   constructor(
     private readonly engine: Engine,
@@ -35,7 +35,7 @@ class Page {
       if (mine !== this.latest) return;
       const scene = { name, source: picture, width: picture.width, height: picture.height };
       this.stage.show({ ...scene, faces: [] });
-      tell("Looking for faces…");
+      tell("Detecting faces…");
       const marks = await markPhotograph(this.engine, this.reader.read(picture, picture.width, picture.height));
       if (mine !== this.latest) return;
       this.stage.show({ ...scene, faces: marks.faces });
@@ -68,7 +68,7 @@ class Page {
       const live = await Live.open(this.engine, this.stage);
       if (mine !== this.latest) return live.stop();
       this.setLive(live);
-      tell("The camera is on. Looking for a face…");
+      tell("The camera is on. Detecting faces…");
       const tellCount = countTeller();
       await live.run((tracked, frameMs) => {
         showTimes(tracked.detectMs, tracked.spent.crop, tracked.spent.model, frameMs);
@@ -92,7 +92,7 @@ class Page {
     save(new Blob([json], { type: "application/json" }), "points.json");
   }
 
-  /** Stops what is running; its late results are ignored. */
+  /** Stops the current task; its late results are ignored. */
   private begin(): number {
     this.live?.stop();
     this.setLive(null);
@@ -109,7 +109,7 @@ class Page {
   private explain(error: unknown): void {
     if (error instanceof NoPicture) this.stage.clear();
     if (error instanceof NoPicture || error instanceof NoCamera) warn(error.message);
-    else warn(`This did not work: ${error instanceof Error ? error.message : error}`);
+    else warn(`An error occurred: ${error instanceof Error ? error.message : error}`);
   }
 }
 
@@ -150,16 +150,16 @@ async function offerFilters(settings: Settings, spec: Spec): Promise<readonly Fi
 function describe({ schema, crop, input, terms }: Spec): string {
   const [height, width] = crop.size_hw;
   const points = `${schema.point_names.length} points (${schema.name})`;
-  const each = [...new Set(terms.split(/(?<=\.)\s+/))].join(" "); // a model that began with another repeats its terms
+  const each = [...new Set(terms.split(/(?<=\.)\s+/))].join(" "); // transfer learning repeats terms
   const trained = terms === "" ? "" : ` Trained on: ${each}`;
-  return `${points}; sees ${width}×${height} pixels, ${input.channels === 1 ? "grey" : "colour"}.${trained}`;
+  return `${points}; input of ${width}×${height} pixels, ${input.channels === 1 ? "grey" : "colour"}.${trained}`;
 }
 
 function connect(page: Page, stage: Stage): void {
   elements.open.addEventListener("click", () => elements.file.click());
   elements.file.addEventListener("change", () => {
     const [file] = elements.file.files ?? [];
-    elements.file.value = ""; // the same file may be chosen again
+    elements.file.value = ""; // allows the same file to be chosen again
     if (file) void page.openPhotograph(file, file.name);
   });
   elements.example.addEventListener("click", () => void page.openExample());

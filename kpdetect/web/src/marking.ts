@@ -20,7 +20,7 @@ export interface Spent {
   model: number;
 }
 
-/** Predicts the faces of one photograph with one model, and sums up the times. */
+/** Predicts the faces of one photograph with one model, and sums the times. */
 export class Marker {
   readonly spent: Spent = { crop: 0, model: 0 };
 
@@ -36,7 +36,7 @@ export class Marker {
     return again && canBeTurned(this.spec, first.keypoints) ? this.ofPoints(first.keypoints, box) : first;
   }
 
-  /** The face whose points were here: one prediction, in an upright crop. */
+  /** The face near given points: one prediction, in an upright crop. */
   async ofPoints(points: readonly Point[], box: Box = tightBox(points)): Promise<Face> {
     if (!canBeTurned(this.spec, points)) return this.look(box, cropMatrix(this.spec.crop, box));
     return this.look(box, uprightMatrix(this.spec.crop, points, acrossEyes(this.spec, points)));
@@ -50,7 +50,7 @@ export class Marker {
     this.spent.crop += cropped - start;
     this.spent.model += performance.now() - cropped;
     if (![...keypoints, ...(uncertainty ?? [])].every(Number.isFinite)) {
-      throw new Error("the model gave numbers that are not finite; its file is damaged");
+      throw new Error("the model output is not finite; its file is damaged");
     }
     return toFace(this.spec, box, matrix, keypoints, uncertainty);
   }

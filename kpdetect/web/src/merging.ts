@@ -1,4 +1,4 @@
-/** Merges the boxes of cascades to faces, as kpdetect.detection.weighted_non_maximum_suppression does. */
+/** Merges the boxes of cascades to faces, like kpdetect.detection.weighted_non_maximum_suppression. */
 
 import { area, commonArea, intersectionOverUnion, type Box, type Point } from "./geometry";
 import type { Cascade, DetectorSettings } from "./spec";

@@ -43,7 +43,7 @@ class ModelWorker {
     if (!this.model || !this.spec) throw new Error("the model is not loaded");
     const marker = new Marker(this.model, this.spec, toChannels(frame, this.spec.input.channels));
     const faces: Face[] = [];
-    for (const look of looks(marker)) faces.push(await look()); // one after the other: the runtime has one input
+    for (const look of looks(marker)) faces.push(await look()); // sequentially: the runtime has one input
     return { faces, spent: marker.spent };
   }
 }

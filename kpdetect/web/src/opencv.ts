@@ -1,4 +1,4 @@
-/** Loads OpenCV.js and declares the functions of it that the page uses. */
+/** Loads OpenCV.js and declares the functions that the page uses. */
 
 import { address } from "./spec";
 
@@ -55,6 +55,6 @@ export async function loadOpenCv(base: string): Promise<OpenCv> {
   const { cv } = globalThis as unknown as { cv: OpenCv };
   const thenable = cv as { then?: (ready: () => void) => void };
   await new Promise<void>((resolve) => thenable.then!(() => resolve()));
-  delete thenable.then; // it gives itself, so that whoever awaits it would wait for ever
+  delete thenable.then; // it resolves to itself, so awaiting it would never end
   return cv;
 }

@@ -11,7 +11,7 @@ import type { Frame } from "./pixels";
 import { bestOfOverlapping, likelyBoxes, windows } from "./scanning";
 import type { Face } from "./spec";
 
-const SMALLEST_FACE = 0.05; // of the photograph's longer side, as kpdetect predict has it
+const SMALLEST_FACE = 0.05; // fraction of the photograph's longer side, as in kpdetect predict
 
 export interface PhotographMarks {
   readonly faces: readonly Face[];
@@ -27,7 +27,7 @@ export async function markPhotograph(engine: Engine, frame: Frame): Promise<Phot
   if (found.faces.length > 0 || engine.spec.face_score === null) return { ...found, detectMs: ms };
   const start = performance.now();
   const seen = await engine.markBoxes(frame, windows(frame.width, frame.height, engine.settings.scan), false);
-  const searchMs = ms + performance.now() - start; // those looks are a search too
+  const searchMs = ms + performance.now() - start; // includes the predictions of the windows
   return { ...(await judged(engine, frame, likelyBoxes(seen.faces, engine.settings.scan))), detectMs: searchMs };
 }
 

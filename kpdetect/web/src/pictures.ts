@@ -2,13 +2,13 @@
 
 import type { Frame } from "./pixels";
 
-const GREATEST_SIDE = 4096; // pixels; a phone's browser gives no greater canvas for sure
+const GREATEST_SIDE = 4096; // pixels; larger canvases may fail in browsers of phones
 
 /** A file that is not a picture; the text is shown to the user. */
 export class NoPicture extends Error {}
 
 /**
- * Decodes a picture with EXIF's orientation applied. Larger ones are shrunk.
+ * Decodes a picture and applies its EXIF orientation. Larger pictures are reduced.
  *
  * @throws NoPicture if the browser cannot decode it
  */
@@ -20,7 +20,7 @@ export async function readPicture(file: Blob, name: string): Promise<ImageBitmap
     const [resizeWidth, resizeHeight] = [Math.round(whole.width * shrink), Math.round(whole.height * shrink)];
     return await createImageBitmap(whole, { resizeWidth, resizeHeight, resizeQuality: "high" });
   } catch {
-    throw new NoPicture(`“${name}” is no picture that this browser can open. Choose a JPEG, PNG or WebP file.`);
+    throw new NoPicture(`This browser cannot open “${name}” as a picture. Choose a JPEG, PNG or WebP file.`);
   }
 }
 

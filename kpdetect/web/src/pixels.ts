@@ -1,6 +1,6 @@
-/** Pictures as arrays: RGBA as a canvas gives it, and the planes that a model takes. */
+/** Pictures as arrays: RGBA of a canvas, and the channels of a model's input. */
 
-/** A picture as a canvas gives it, 4 bytes per pixel. */
+/** RGBA pixels of a canvas, 4 bytes per pixel. */
 export interface Frame {
   readonly width: number;
   readonly height: number;

@@ -1,15 +1,15 @@
-/** Checks by points whether a tracked face is still one, as in kpdetect/tracking/plausible.py. */
+/** Checks of the points of tracked faces, as in kpdetect/tracking/plausible.py. */
 
 import { area, commonArea, tightBox, type Box, type Point } from "./geometry";
 
 const SMALLEST_SIDE = 12; // pixels
 const NARROWEST = 0.4; // shorter over longer side
-const LEAST_INSIDE = 0.5; // share of the face's box that must lie in the picture
-const FURTHEST_JUMP = 0.5; // sides, from one frame to the next
+const LEAST_INSIDE = 0.5; // minimal fraction of the face's box inside the picture
+const FURTHEST_JUMP = 0.5; // sides per frame
 const GREATEST_GROWTH = 1.4;
-const SHIFT = -0.1; // how the second look's box differs, in sides
+const SHIFT = -0.1; // shift of the second look's box, in sides
 const SCALE = 1.1;
-const MOST_DISAGREEMENT = 0.04; // sides; where a second look's points lie apart by more, they follow the box and no face
+const MOST_DISAGREEMENT = 0.04; // sides; larger differences mean that the points follow the box, not a face
 
 export function sideOf([x0, y0, x1, y1]: Box): number {
   return Math.max(x1 - x0, y1 - y0);

@@ -1,4 +1,4 @@
-/** Search for large faces with the model itself, if no cascade has found any; as in kpdetect/detection/scan.py. */
+/** Search for large faces with the model if the cascades detect none, as in kpdetect/detection/scan.py. */
 
 import { area, intersectionOverUnion, tightBox, type Box } from "./geometry";
 import type { Face, ScanSettings } from "./spec";

@@ -21,7 +21,7 @@ export interface Schema {
   readonly normalizer_points: readonly [number, number] | null;
 }
 
-/** A Haar cascade, and how its square becomes a face box, in sides of the square; see `Cascade` in kpdetect/detection. */
+/** A Haar cascade, and the face box relative to its square, in sides; see `Cascade` in kpdetect/detection. */
 export interface Cascade {
   readonly file: string;
   readonly shift_xy: Point;
@@ -55,7 +55,7 @@ export interface FilterSettings {
   readonly name: string;
   readonly picture: string;
   readonly warp: "similarity" | "affine";
-  /** By name of a face's point: x, y and weight, in pixels of the picture. */
+  /** Point name to x, y (pixels of the picture) and weight. */
   readonly anchors: Readonly<Record<string, readonly [x: number, y: number, weight: number]>>;
   /** Distance behind the anchors, in distances between the outer eye corners; see `Filter` in kpdetect/filters. */
   readonly depth?: number;
@@ -69,7 +69,7 @@ export interface FilterSettings {
   readonly outer_rows: readonly [number, number];
 }
 
-/** A picture from a place of a filter to a point of the face; see `Arm` in kpdetect/filters. */
+/** A picture between a position in the filter and a point of the face; see `Arm` in kpdetect/filters. */
 export interface ArmSettings {
   readonly picture: string;
   readonly hinge: Point;

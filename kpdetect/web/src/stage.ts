@@ -1,4 +1,4 @@
-/** The canvas: the picture, its faces, and which of them is drawn. */
+/** The canvas: the picture with its faces, and the drawing options. */
 
 import { drawFaces, type Shown } from "./drawing";
 import { elements } from "./elements";

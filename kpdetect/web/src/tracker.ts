@@ -7,12 +7,12 @@ import { agree, looksLikeFace, movedOn, secondLook, sideOf } from "./plausible";
 import { OneEuroFilter } from "./smoothing";
 import type { Face } from "./spec";
 
-const KNOWN = 0.3; // intersection over union from which a found box is that of a known face
-const SAME_FACE = 0.5; // and from which two followed faces are one
-const SEARCH_MS = 1000; // between two searches while faces are known
-const CHECK_EVERY = 5; // frames between two second looks at faces that have no score
+const KNOWN = 0.3; // minimal intersection over union of a detected box and a known face
+const SAME_FACE = 0.5; // minimal intersection over union of two tracks of one face
+const SEARCH_MS = 1000; // between two detections while faces are tracked
+const CHECK_EVERY = 5; // frames between two second predictions of faces without a score
 
-/** What the tracker uses: the two workers, or stand-ins in tests. */
+/** The interface of the two workers that the tracker uses. */
 export interface Eyes {
   find(frame: Frame): Promise<{ boxes: readonly Box[]; ms: number }>;
   markBoxes(frame: Frame, boxes: readonly Box[], again: boolean): Promise<{ faces: readonly Face[]; spent: Spent }>;

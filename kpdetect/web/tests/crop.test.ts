@@ -15,7 +15,7 @@ function scaling(scale: number): Matrix {
 }
 
 describe("warpCrop", () => {
-  it("copies where nothing changes", () => {
+  it("copies pixels for the identity", () => {
     const picture = plane(7, 5, (x, y) => 10 * x + y);
     expect([...warpCrop(picture, scaling(1), [5, 7])]).toEqual([...picture.data]);
   });
@@ -24,19 +24,19 @@ describe("warpCrop", () => {
     expect([...warpCrop(picture, [1, 0, 3, 0, 1, 0], [1, 6])]).toEqual([0, 0, 0, 200, 200, 200]);
     expect([...warpCrop(picture, [1, 0, 500, 0, 1, 0], [2, 2])]).toEqual([0, 0, 0, 0]);
   });
-  it.each([0.8, 0.37, 0.11, 0.03])("keeps a slope in its place when it shrinks by %d", (scale) => {
+  it.each([0.8, 0.37, 0.11, 0.03])("keeps the position of a linear ramp when it reduces by %d", (scale) => {
     const size = Math.round(600 * scale);
     const crop = warpCrop(plane(600, 600, (x) => x / 3), scaling(scale), [size, size]);
     const [row, column] = [Math.floor(size / 2), Math.floor(size / 3)];
     const x = (column + 0.5) / scale - 0.5;
     expect(Math.abs(crop[row * size + column] - x / 3)).toBeLessThan(1);
   });
-  it("lets no fine texture through as waves", () => {
+  it("removes fine texture without aliasing", () => {
     const crop = warpCrop(plane(900, 900, (x, y) => ((x + y) % 2) * 255), scaling(0.13), [117, 117]);
     const inner = [...crop].filter((_, i) => i % 117 > 5 && i % 117 < 111 && i > 117 * 6 && i < 117 * 111);
     expect(Math.max(...inner) - Math.min(...inner)).toBeLessThanOrEqual(3);
   });
-  it("shows the half between two pixels as their mean", () => {
+  it("interpolates halfway between two pixels as their mean", () => {
     const crop = warpCrop(plane(2, 1, (x) => 100 * x), [1, 0, 0.5, 0, 1, 0], [1, 2]);
     expect(crop[1]).toBe(50);
   });
@@ -44,7 +44,7 @@ describe("warpCrop", () => {
 
 describe("toChannels", () => {
   const frame = { width: 2, height: 1, rgba: new Uint8ClampedArray([255, 0, 0, 255, 10, 20, 30, 0]) };
-  it("weighs colours to grey", () => {
+  it("converts colours to grey by weights", () => {
     expect([...toChannels(frame, 1).data]).toEqual([76, 18]);
   });
   it("drops alpha", () => {

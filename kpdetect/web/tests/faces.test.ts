@@ -14,20 +14,20 @@ const corners: readonly Point[] = [[0, 0], [4, 0], [0, 3], [4, 3]];
 const pairs = (matrix: Matrix) => corners.map((from, i) => ({ from, to: apply(matrix, from), weight: i + 1 }));
 
 describe("warps of filters", () => {
-  it("find the similarity that was", () => {
+  it("recover a similarity", () => {
     const matrix: Matrix = [0, -2, 5, 2, 0, 5];
     fitSimilarity(pairs(matrix))!.forEach((number, i) => expect(number).toBeCloseTo(matrix[i], 9));
   });
-  it("find the affine map that was", () => {
+  it("recover an affine map", () => {
     const matrix: Matrix = [1, 0.5, -7, 0.25, 2, 3];
     fitAffine(pairs(matrix))!.forEach((number, i) => expect(number).toBeCloseTo(matrix[i], 9));
   });
-  it("refuse anchors in one place or on one line", () => {
+  it("reject coincident and collinear anchors", () => {
     const one = { from: [1, 1], to: [2, 2], weight: 1 } as const;
     expect(fitSimilarity([one, one])).toBeNull();
     expect(fitAffine(corners.slice(0, 2).map((from) => ({ from, to: from, weight: 1 })))).toBeNull();
   });
-  it("are offered where the scheme has enough of the points", () => {
+  it("fit schemes with enough of the anchors", () => {
     const filter = {
       name: "hat", picture: "hat.png", warp: "similarity", anchors: { a: [0, 0, 1], b: [1, 0, 1] },
       drawn: [0, 0, 9, 9], outer_rows: [0, 9],
@@ -56,43 +56,43 @@ describe("the axis of a head", () => {
 
 describe("boxes of cascades", () => {
   const rule = { same_face: 0.35, inside: 0.5 };
-  it("that overlap add up their votes", () => {
+  it("add their votes if they overlap", () => {
     const found = [[0, 0, 10, 10, 3], [0, 0, 10, 12, 1], [50, 50, 60, 60, 2]];
     const merged = mergeBoxes(found.map(([a, b, c, d, votes]) => ({ box: [a, b, c, d] as const, votes })), rule);
     expect(merged.map(({ votes }) => votes)).toEqual([4, 2]);
     expect(merged[0].box).toEqual([0, 0, 10, 10.5]);
   });
-  it("within another of more votes are dropped", () => {
+  it("are dropped inside a box with more votes", () => {
     const found = [{ box: [0, 0, 100, 100], votes: 5 }, { box: [40, 40, 60, 60], votes: 3 }] as const;
     expect(mergeBoxes(found, rule)).toEqual([{ box: [0, 0, 100, 100], votes: 5 }]);
   });
-  it("become tight boxes of points", () => {
+  it("are converted to tight boxes of points", () => {
     const cascade = { file: "", shift_xy: [0.1, 0.2], size_wh: [0.8, 0.5], mirrored: false } as const;
     expect(faceBox(cascade, [0, 0, 100, 100])).toEqual([20, 45, 100, 95]);
   });
 });
 
-describe("the model's own search", () => {
+describe("the search with the model", () => {
   const rule = { sides: [0.6, 0.4], step: 0.4, smallest: 20, longest: 4, same_face: 0.4, least_score: 0.02 };
   const face = (x: number, side: number, score: number): Face => ({
     box: [0, 0, 1, 1], keypoints: [[x, 0], [x + side, side]], uncertainty: null, score,
   });
 
-  it("looks at windows from border to border, and nowhere beyond", () => {
+  it("covers the picture with windows that end at its borders", () => {
     const boxes = windows(400, 300, rule);
     expect(boxes).toHaveLength(50);
     expect(boxes[0]).toEqual([-0.5, -0.5, 179.5, 179.5]);
     expect(tightBox(boxes.flatMap(([x0, y0, x1, y1]): Point[] => [[x0, y0], [x1, y1]]))).toEqual([-0.5, -0.5, 399.5, 299.5]);
   });
-  it("leaves out pictures that are small or long", () => {
+  it("skips small and long pictures", () => {
     expect(windows(30, 30, rule)).toEqual([]);
     expect(windows(1300, 300, rule)).toEqual([]);
   });
-  it("keeps the surest of those in one place, in their order", () => {
+  it("keeps the best-scored of overlapping faces, in their order", () => {
     const [doubtful, sure, elsewhere] = [face(0, 10, 0.5), face(1, 10, 0.9), face(40, 10, 0.95)];
     expect(bestOfOverlapping([doubtful, sure, elsewhere], 0.4)).toEqual([sure, elsewhere]);
   });
-  it("gives boxes about points that may be a face's, biggest first", () => {
+  it("returns boxes around likely points, largest first", () => {
     expect(likelyBoxes([face(0, 10, 0.5), face(50, 20, 0.03), face(90, 10, 0.01)], rule)).toEqual([
       [50, 0, 70, 20],
       [0, 0, 10, 10],
@@ -101,13 +101,13 @@ describe("the model's own search", () => {
 });
 
 describe("faces", () => {
-  it("score a half at the middle, and near 1 below it", () => {
+  it("have a score of 0.5 at the middle and near 1 below it", () => {
     const rule = { middle: -3, slope: 5 };
     expect(faceScore([Math.exp(-3), Math.exp(-3)], rule)).toBeCloseTo(0.5);
     expect(faceScore([Math.exp(-4)], rule)).toBeGreaterThan(0.99);
     expect(faceScore([1], null)).toBeNull();
   });
-  it("neither collapse, nor leave the picture, nor jump", () => {
+  it("are rejected if they collapse, leave the picture or jump", () => {
     expect(looksLikeFace([10, 10, 60, 60], 100, 100)).toBe(true);
     expect(looksLikeFace([10, 10, 60, 20], 100, 100)).toBe(false);
     expect(looksLikeFace([80, 10, 130, 60], 100, 100)).toBe(false);
@@ -116,7 +116,7 @@ describe("faces", () => {
     expect(agree(corners, corners)).toBe(true);
     expect(agree(corners, corners.map(([x, y]): Point => [x + 1, y]))).toBe(false);
   });
-  it("are told as predict --json tells them", () => {
+  it("have the JSON of predict --json", () => {
     const face = { box: [0, 0, 1, 2.00049], keypoints: [[0.12345, 1]], uncertainty: [0.5], score: 0.98765 } as const;
     const scheme = { name: "own", point_names: ["nose"], groups: {}, normalizer_points: null };
     expect(JSON.parse(asJson("a.png", 4, 3, scheme, [face]))).toEqual([
@@ -128,14 +128,14 @@ describe("faces", () => {
 });
 
 describe("the One Euro filter", () => {
-  it("leaves the first points, and steadies those that tremble", () => {
+  it("keeps the first points and smooths later ones", () => {
     const filter = new OneEuroFilter();
     expect(filter.next([[5, 5]], 0, 100)).toEqual([[5, 5]]);
     const [[x]] = filter.next([[6, 5]], 33, 100);
     expect(x).toBeGreaterThan(5);
     expect(x).toBeLessThan(6);
   });
-  it("follows what moves on", () => {
+  it("follows constant motion", () => {
     const filter = new OneEuroFilter();
     let last: readonly Point[] = [];
     for (let i = 0; i < 60; i++) last = filter.next([[5 * i, 0]], 33 * i, 100);

@@ -13,12 +13,12 @@ function faceAt(x: number, score: number | null = 1): Face {
   return { box, keypoints, uncertainty: null, score };
 }
 
-/** Stand-ins of the workers that find one face where the test puts it. */
+/** Fake workers with one face at a given position. */
 class OneFace implements Eyes {
   searches = 0;
   x = 20;
   score: number | null = 1;
-  drift = 0; // of the points when they are looked for from another box
+  drift = 0; // shift of the points in predictions from another box
 
   find = async () => ({ boxes: (this.searches++, [faceAt(this.x).box]), ms: 7 });
   follow = async (_: unknown, faces: readonly unknown[]) => ({ faces: faces.map(() => faceAt(this.x, this.score)), spent });
@@ -28,25 +28,25 @@ class OneFace implements Eyes {
   });
 }
 
-/** Runs frames 40 ms apart; the faces of each. */
+/** Processes frames 40 ms apart; returns the number of faces in each. */
 async function run(tracker: Tracker, frames: number, from = 0): Promise<number[]> {
   const counts: number[] = [];
   for (let i = from; i < from + frames; i++) {
     counts.push((await tracker.next(frame, 40 * i)).faces.length);
-    await Promise.resolve(); // lets a search end
+    await Promise.resolve(); // lets a detection end
   }
   return counts;
 }
 
 describe("Tracker", () => {
-  it("finds a face a frame after the search, and then searches once a second", async () => {
+  it("adds a face one frame after its detection, then detects once a second", async () => {
     const eyes = new OneFace();
     const counts = await run(new Tracker(eyes, 0.5), 51);
     expect(counts.slice(0, 1)).toEqual([0]);
     expect(counts.slice(3)).toEqual(counts.slice(3).map(() => 1));
     expect(eyes.searches).toBeLessThanOrEqual(4);
   });
-  it("loses a face that the model does not call one, and finds it again", async () => {
+  it("drops a face with a low score and finds it again", async () => {
     const eyes = new OneFace();
     const tracker = new Tracker(eyes, 0.5);
     await run(tracker, 5);
@@ -55,7 +55,7 @@ describe("Tracker", () => {
     eyes.score = 1;
     expect((await run(tracker, 5, 10)).at(-1)).toBe(1);
   });
-  it("looks again, about where its points are now, before it loses one", async () => {
+  it("predicts again around the current points before it drops a face", async () => {
     const eyes = new OneFace();
     const tracker = new Tracker(eyes, 0.5);
     await run(tracker, 5);
@@ -64,7 +64,7 @@ describe("Tracker", () => {
     expect(await run(tracker, 3, 5)).toEqual([1, 1, 1]);
     expect(looks[1]).toEqual([faceAt(25).keypoints]);
   });
-  it("loses a face that jumps, and finds it where it is", async () => {
+  it("drops a face that jumps and finds it at its new position", async () => {
     const eyes = new OneFace();
     const tracker = new Tracker(eyes, 0.5);
     await run(tracker, 5);
@@ -73,14 +73,14 @@ describe("Tracker", () => {
     const { faces } = await tracker.next(frame, 1000);
     expect(faces[0].keypoints[0][0]).toBeCloseTo(120);
   });
-  it("looks twice at faces that have no score", async () => {
+  it("predicts faces without a score twice", async () => {
     const eyes = new OneFace();
     [eyes.score, eyes.drift] = [null, 10];
     expect(await run(new Tracker(eyes, 0.5), 8)).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
     eyes.drift = 0;
     expect((await run(new Tracker(eyes, 0.5), 8)).at(-1)).toBe(1);
   });
-  it("tells a search that failed", async () => {
+  it("reports a failed detection", async () => {
     const eyes = new OneFace();
     eyes.find = () => Promise.reject(new Error("no cascades"));
     await expect(run(new Tracker(eyes, 0.5), 5)).rejects.toThrow("no cascades");
