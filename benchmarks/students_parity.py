@@ -50,7 +50,7 @@ SMALL_HW = {
 }
 """The smallest inputs, about, that each network takes; square ones where the loss has a unit in pixels."""
 STEPS, EARLY_STEPS, BATCH_SIZE, KEYPOINTS = 10, 5, 16, 3
-PICTURE_SEED = 3  # with these no ReLU and no max pool of the first step is so near its kink that rounding decides it
+PICTURE_SEED = 3  # with these, rounding decides no ReLU and no max pool in the first step
 TRAIN_SIDE = 112  # frames and crops are halved, so that a training takes minutes
 Arrays = dict[str, np.ndarray]
 
@@ -58,13 +58,13 @@ Arrays = dict[str, np.ndarray]
 class TorchAdam(Adam):
     """Adam with the epsilon of PyTorch, added after the bias correction of the second moment; Keras adds it before.
 
-    The difference matters to tiny gradients of the first steps alone, and so to a comparison of digits.
+    The difference affects only very small gradients of the first steps, which this comparison includes.
     """
 
     epsilon: float
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Moves one variable; eagerly, because the epsilon is another one in every step."""
+        """Updates one variable; eagerly, because the epsilon changes in every step."""
         given: float = self.epsilon
         self.epsilon = given * np.sqrt(1 - self.beta_2 ** (int(self.iterations) + 1))
         super().update_step(gradient, variable, learning_rate)
@@ -149,7 +149,7 @@ def _by_layer(model: keras.Model, gradients: Sequence[Any]) -> Arrays:
 
 
 def torch_numbers(python: str, work: str, job: dict[str, Any], arrays: Arrays) -> Arrays:
-    """Does a job of ``students_torch.py`` in another Python."""
+    """Runs a job of ``students_torch.py`` in another Python."""
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
         np.savez(given, allow_pickle=False, job=json.dumps({"threads": 2, "seed": 0, **job}), **arrays)
@@ -159,7 +159,7 @@ def torch_numbers(python: str, work: str, job: dict[str, Any], arrays: Arrays) -
 
 
 def job_of(recipe: Recipe, num_keypoints: int, size_hw: tuple[int, int]) -> dict[str, Any]:
-    """What PyTorch must know of a recipe."""
+    """The parameters of a recipe for ``students_torch.py``."""
     optimization = recipe.optimization
     return {
         "network": recipe.name,
@@ -186,7 +186,8 @@ def differences(ours: Arrays, theirs: Arrays) -> tuple[float, float, float, floa
     gradients = []
     for kernel in (name for name in theirs if name.endswith("/0")):
         parts = [kernel, f"{kernel[:-1]}1"]
-        greatest = max(np.abs(theirs[part]).max() for part in parts)  # before batch normalisation, biases have none
+        # Biases before batch normalisation have no gradient.
+        greatest = max(np.abs(theirs[part]).max() for part in parts)
         gradients += [np.abs(ours[part] - theirs[part]).max() / greatest for part in parts]
     of_losses = np.abs(ours["losses"] - theirs["losses"]) / theirs["losses"]
     outputs = np.abs(ours["outputs"] - theirs["outputs"]).max()
@@ -194,7 +195,7 @@ def differences(ours: Arrays, theirs: Arrays) -> tuple[float, float, float, floa
 
 
 def compare(name: str, python: str) -> tuple[Arrays, Arrays]:
-    """Our numbers and PyTorch's, from the same weights and pictures."""
+    """The values of Keras and of PyTorch for the same weights and pictures."""
     model, loss, recipe = small_student(name)
     images, targets = seeded_batches(SMALL_HW[name])
     job = job_of(recipe, KEYPOINTS, SMALL_HW[name])
@@ -204,13 +205,13 @@ def compare(name: str, python: str) -> tuple[Arrays, Arrays]:
 
 
 def golden(theirs: Arrays) -> dict[str, Any]:
-    """PyTorch's numbers for the tests: outputs of two pictures, the norm of each gradient, all losses."""
+    """PyTorch's values for the tests: outputs for two pictures, the norm of each gradient, all losses."""
     norms = {name: float(np.linalg.norm(value.astype(np.float64))) for name, value in theirs.items() if "/" in name}
     return {"outputs": theirs["outputs"][:2].tolist(), "gradient_norms": norms, "losses": theirs["losses"].tolist()}
 
 
 def halved(recipe: Recipe) -> Recipe:
-    """The recipe on pictures of half the side; those of the IMM recipes are small already."""
+    """The recipe for pictures of half the size; those of the IMM recipes are already small."""
     if recipe.crop.around == "image":
         return recipe
     side = None if recipe.image_side is None else recipe.image_side // 2

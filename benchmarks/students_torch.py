@@ -1,6 +1,6 @@
-"""The networks of the five student projects in PyTorch: what ``benchmarks/students_parity.py`` compares with.
+"""The networks of the five student projects in PyTorch, for ``benchmarks/students_parity.py``.
 
-Reads arrays and a job from a ``.npz`` file, writes arrays to another. Needs torch and NumPy, nothing of kpdetect.
+Reads arrays and a job from a ``.npz`` file, writes arrays to another. Needs torch and NumPy, but not kpdetect.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Hidden:
 
 @dataclass(frozen=True)
 class Network:
-    """A chain of layers, and how it takes pixels.
+    """A chain of layers and its input scaling.
 
     Attributes:
         convolutions: The first layers.
@@ -124,8 +124,9 @@ def build(network: Network, num_keypoints: int, size_hw: Sequence[int], channels
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight)
     layers["linear"] = nn.Linear(units, 2 * num_keypoints)
-    model = nn.Sequential(layers).train()  # building ran it once in evaluation, which batch statistics ignore
-    model.flat_chw = tuple(flat.shape[1:])  # what the first linear layer flattens
+    # The network ran once in evaluation mode, which does not change running statistics.
+    model = nn.Sequential(layers).train()
+    model.flat_chw = tuple(flat.shape[1:])  # the input of the first linear layer
     return model
 
 
@@ -203,7 +204,7 @@ class Student:
             self.optimizer = torch.optim.Adam(self.model.parameters(), job["learning_rate"])
 
     def pixels(self, images: np.ndarray) -> torch.Tensor:
-        """Pictures (B, H, W, C) of 0-255 as the network takes them."""
+        """Pictures (B, H, W, C) of 0-255 as input of the network."""
         scaled = images.astype(np.float32) / 255 + self.network.pixel_offset
         return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32))
 
@@ -270,7 +271,7 @@ def train(job: dict[str, Any], arrays: Arrays) -> Arrays:
 
 
 def main() -> None:
-    """Does the job of a file."""
+    """Runs the job of a file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", choices=("compare", "train"))
     parser.add_argument("input", type=Path, help=".npz of arrays; 'job' is JSON")

@@ -38,7 +38,7 @@ from kpdetect.training.faces import load_faces
 HERE = Path(__file__).resolve().parent
 INSTALL = 'python -m venv peer && peer/bin/pip install torch==2.13.0 numpy "opencv-python-headless<5"'
 OURS, OURS_FLOAT32, THEIRS = "kpdetect", "kpdetect, float32", "PyTorch"
-BATCHES_AT_HAND = 16  # drawn before an epoch is timed, because a pipeline has some ready
+BATCHES_AT_HAND = 16  # read before an epoch is timed, because a pipeline prefetches some
 STEPS_BEFORE = 4  # batches that a `DataLoader` of two workers has ready
 SAMPLE_SECONDS = 0.5
 
@@ -49,7 +49,7 @@ class Subject:
 
     Attributes:
         name: Its name in the table.
-        process: Reads requests and writes answers, one line each.
+        process: Reads requests and writes replies, one line each.
         ready_seconds: From its start to its first answer.
         description: The first answer: the network, its size and precision.
         rates: Images per second of each turn, by the operation.
@@ -170,7 +170,7 @@ def measure(network: str, data: str, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_faces(faces, Path(folder) / "faces.json")
         first_steps = [first_step_seconds(network, data, Path(folder) / "run") for _ in range(options.starts)]
-        python = options.torch_python if os.path.isfile(faces.paths[0]) else None  # drawn faces are not files
+        python = options.torch_python if os.path.isfile(faces.paths[0]) else None  # synthetic faces are not files
         with subjects_of(network, data, Path(folder) / "faces.json", python) as subjects:
             take_turns(subjects, options)
     print_table(network, len(faces), subjects, first_steps, peaks)

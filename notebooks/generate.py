@@ -1,4 +1,4 @@
-"""Makes the notebooks from their scripts: runs them on drawn faces and keeps what their cells print and show.
+"""Generates the notebooks from their scripts: runs them on synthetic faces and keeps the outputs of cells.
 
 From the root of the repository: ``python notebooks/generate.py``, or ``python notebooks/generate.py 2 3`` for some.
 """
@@ -46,10 +46,10 @@ def notebook_of(script: Path) -> NotebookNode:
 
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """Runs a notebook on drawn faces, with the kpdetect of this checkout.
+    """Runs a notebook on synthetic faces, with the kpdetect of this checkout.
 
     Args:
-        notebook: As `notebook_of` gives it; changed in place.
+        notebook: The result of `notebook_of`; changed in place.
         folder: The working folder, which gets `out/` and `runs/`.
 
     Returns:
@@ -59,7 +59,7 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
         CellExecutionError: A cell failed.
     """
     environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent)}
-    environment.pop("KPDETECT_DATA", None)  # outputs must never show a photograph of real data
+    environment.pop("KPDETECT_DATA", None)  # outputs must not show photographs of published data
     resources = {"metadata": {"path": str(folder)}}
     # Of a progress bar, only its last state is kept.
     client = NotebookClient(notebook, timeout=CELL_SECONDS, resources=resources, coalesce_streams=True)

@@ -267,7 +267,7 @@ def test_an_existing_folder_is_overwritten_only_on_request(folder) -> None:
     assert (folder / SPEC_FILE).read_bytes() == before
 
 
-def test_overwriting_replaces_the_whole_folder(tmp_path) -> None:
+def test_overwriting_replaces_the_folder(tmp_path) -> None:
     target = small_bundle(tmp_path / "b")
     (target / "stale.tflite").write_text("of the older model")
     save_bundle(small_model(small_spec(), seed=1), small_spec(), target, overwrite=True)

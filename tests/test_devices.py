@@ -55,7 +55,7 @@ def test_deterministic_training_is_bit_reproducible(losses: list[list[float]]) -
 @pytest.mark.parametrize(
     ("flags", "expected"), [("fpu avx512f avx512_bf16", True), ("fpu amx_bf16", True), ("fpu avx2", False)]
 )
-def test_a_processor_tells_whether_it_supports_bfloat16(flags: str, expected: bool, tmp_path: Path) -> None:
+def test_bfloat16_support_of_the_processor_is_detected(flags: str, expected: bool, tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
     assert devices.supports_bfloat16(tmp_path / "cpuinfo") is expected
     assert not devices.supports_bfloat16(tmp_path / "nothing")

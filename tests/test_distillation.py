@@ -55,7 +55,7 @@ def in_the_photograph(relative: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 class TestDistillLabels:
     @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
-    def test_labels_lie_between_their_own_and_the_teachers(self, share):
+    def test_labels_are_between_the_original_and_those_of_the_teachers(self, share):
         own = faces()
         given = distill_labels(own, [Teacher()], Distillation(("teacher",), share))
         marks = in_the_photograph(SYMMETRIC, own.boxes)

@@ -17,11 +17,11 @@ RUNS = {"labels": 400, "pictures": 400, "arrays": 80, "models": 200, "commands":
 
 @pytest.mark.slow
 @pytest.mark.parametrize("surface", RUNS)
-def test_no_input_ends_in_anything_but_a_result_or_an_error_of_the_package(surface) -> None:
+def test_every_input_gives_a_result_or_an_error_of_the_package(surface) -> None:
     outcome = fuzz.fuzz(surface, RUNS[surface], seed=20)
     assert outcome.failures == []
     assert outcome.runs == RUNS[surface]
-    assert 0 < outcome.accepted < RUNS[surface]  # the sound examples are read, and not everything is
+    assert 0 < outcome.accepted < RUNS[surface]  # the valid examples are read, but not every input
 
 
 def test_every_surface_is_run() -> None:
@@ -58,7 +58,7 @@ def _start(folder: Path):
 EXAMPLES = [b"sound", b"exception", b"error", b"crash", b"sound"]
 
 
-def test_exceptions_and_crashes_are_failures_and_the_run_goes_on(tmp_path, monkeypatch) -> None:
+def test_exceptions_and_crashes_are_failures_and_the_run_continues(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(SURFACES, "own", Surface("a surface with faults", lambda folder: EXAMPLES, _start))
     monkeypatch.setattr(fuzz.multiprocessing, "get_context", _forking)  # a new process would not know the surface
     outcome = fuzz.fuzz("own", 5, seed=0, out=tmp_path)

@@ -1,4 +1,4 @@
-"""Model files are input: damaged and hostile ones are errors of the package, and do not crash, read or fill memory."""
+"""Damaged and hostile model files are errors of the package, without crashes, file access or memory exhaustion."""
 
 import dataclasses
 import importlib
@@ -27,7 +27,7 @@ from kpdetect.modelfile.bundle import HALF_WEIGHTS_FILE, WEIGHTS_FILE, add_half_
 from kpdetect.modelfile.onnx_check import onnx_metadata
 from kpdetect.modelfile.spec import SPEC_FILE, Spec
 
-# Keras 3.15 reads its own variables in a way that NumPy 2 will drop; it happens inside Keras.
+# Keras 3.15 reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 PACKAGED = bundle.shipped_model()
@@ -153,7 +153,7 @@ def signature(output: int) -> Callable[[Any], None]:
     return change
 
 
-def test_a_whole_model_passes() -> None:
+def test_a_valid_model_passes() -> None:
     check_tflite(tiny_model(lambda model: None), "a.tflite")
 
 
@@ -280,7 +280,7 @@ def test_weights_in_another_file_are_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("keep", [1, 3, 1000, 1_000_000])
-def test_a_cut_onnx_file_is_an_error(keep, tmp_path) -> None:
+def test_a_truncated_onnx_file_is_an_error(keep, tmp_path) -> None:
     (tmp_path / "a.onnx").write_bytes((PACKAGED / "compact.onnx").read_bytes()[:keep])
     with pytest.raises(KpdetectError, match=r"a\.onnx: not a valid ONNX model"):
         runtime.load(tmp_path / "a.onnx")
@@ -293,7 +293,7 @@ def test_the_metadata_are_those_that_onnx_reads() -> None:
     assert {key: value.decode() for key, value in onnx_metadata(PACKAGED / "compact.onnx").items()} == expected
 
 
-def test_graphs_that_are_nested_deep_are_refused(tmp_path) -> None:
+def test_deeply_nested_graphs_are_refused(tmp_path) -> None:
     message = b""
     for _ in range(40):  # an attribute with a graph, in a node, in a graph
         for number in (6, 5, 1):
@@ -314,7 +314,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def renewed(folder: Path, name: str = WEIGHTS_FILE, **changes: Any) -> Path:
-    """The folder with the sha256 of its file in its spec: its author is who changed it."""
+    """Updates the sha256 in the spec of a folder, as an attacker would."""
     spec = dataclasses.replace(bundle.read_spec(folder), **changes)
     bundle.write_spec(dataclasses.replace(spec, files={**spec.files, name: file_record(folder / name)}), folder)
     return folder
@@ -361,7 +361,7 @@ def test_compressed_arrays_are_refused(small, tmp_path) -> None:
 # --- untrusted files --------------------------------------------------------------------------------------------------
 
 
-def test_a_sound_file_is_loaded_after_the_trial() -> None:
+def test_a_valid_file_is_loaded_after_the_trial() -> None:
     model = runtime.load(PACKAGED / "compact_int8.tflite", untrusted=True)
     assert model(np.zeros((2, 160, 160, 1), np.uint8)).shape == (2, 68, 2)
 

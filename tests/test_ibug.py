@@ -126,7 +126,7 @@ class TestPts:
         faces = read_ibug(str(tmp_path), skip_bad_rows=True)
         assert (len(faces), faces.skipped) == (1, 1)
 
-    def test_all_problems_come_at_once(self, tmp_path):
+    def test_all_errors_are_reported_together(self, tmp_path):
         put_pts(tmp_path, "a", ["x 1", "2", *bare(points())[2:]])
         put_pts(tmp_path, "b", bare(points()))
         (tmp_path / "b.png").unlink()

@@ -372,7 +372,7 @@ class TestHeadTransform:
     def test_a_frontal_head_has_no_rotation(self):
         np.testing.assert_allclose(measures.head_transform(turned(0)).matrix[:3, :3], np.eye(3), atol=0.05)
 
-    def test_the_axes_of_a_turned_head(self):
+    def test_the_axes_of_a_rotated_head(self):
         axes = measures.head_axes(turned(30))
         assert axes[0, 0] == pytest.approx(100 * np.cos(np.deg2rad(30)), abs=5)
         assert axes[0, 2] == pytest.approx(100 * np.sin(np.deg2rad(30)), abs=12)  # the nose points to the right

@@ -39,7 +39,7 @@ def test_the_normalizer_is_the_box_size_without_a_pair_of_points():
     assert nme_per_face(FACE, OFF, ALL, BOXED) == pytest.approx([15 / 3 / np.sqrt(40 * 10)])
 
 
-def test_one_point_is_normalised_by_the_crop_and_needs_it():
+def test_one_point_is_normalised_by_the_crop_width_which_is_required():
     true, predicted, visible = FACE[:, :1], OFF[:, :1], ALL[:, :1]
     assert nme_per_face(true, predicted, visible, NOSE, crop_width=80) == pytest.approx([5 / 80])
     with pytest.raises(KpdetectError, match=mentions(NOSE.name, "crop")):

@@ -1,4 +1,4 @@
-"""The metadata of the model card, which model hubs read: its errors are those of ``results.csv``."""
+"""The metadata of the model card for model hubs: its errors equal ``results.csv``."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATASETS = {"ibug-300w": "ibug:helen+ibug:lfpw", "youtube-faces": "youtube-faces"}
 
 
-def test_the_metadata_hold_the_errors_of_the_results() -> None:
+def test_the_metadata_contain_the_errors_of_the_results() -> None:
     text = (ROOT / "exported_models" / SHIPPED_MODELS[0].folder / "README.md").read_text(encoding="utf-8")
     metadata = yaml.safe_load(text.split("---\n")[1])
     assert (metadata["library_name"], metadata["pipeline_tag"]) == ("kpdetect", "keypoint-detection")

@@ -457,7 +457,7 @@ class TestBatch:
         assert [len(faces) for faces in found] == [2, 2, 2]
         assert [len(batch) for batch in model.batches] == [6]
 
-    def test_no_images_give_no_faces(self):
+    def test_an_empty_batch_gives_no_faces(self):
         assert Predictor(ConstantModel()).batch([]) == []
 
     def test_boxes_for_another_number_of_images_are_an_error(self):

@@ -84,7 +84,7 @@ def test_published_faces_are_almost_mirror_symmetric(shared_data, data):
     assert np.linalg.norm(mirrored(mean, faces.schema) - mean, axis=1).max() < 0.1
 
 
-def test_a_single_point_is_its_own_scheme():
+def test_a_single_point_is_a_scheme():
     nose = IMM58.subset(["nose_tip"])
     assert nose.point_names == ("nose_tip",)
     assert nose.flip_permutation == (0,)

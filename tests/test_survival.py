@@ -49,7 +49,7 @@ def weights_of(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.slow
-def test_a_run_stopped_at_random_times_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
+def test_a_run_stopped_at_random_times_and_resumed_has_the_same_weights(tmp_path: Path) -> None:
     """SIGTERM, SIGKILL (`KILLS` times) and SIGINT; with one thread the weights are bit-identical.
 
     The stopped run has its cache in a file, which is built once.

@@ -104,7 +104,7 @@ def test_faces_vary_and_leave_room_for_a_crop():
     assert (boxes[:, :2].std(axis=0) > 0.04).all()
 
 
-def test_the_mean_face_is_its_own_mirror_image():
+def test_the_mean_face_is_mirror_symmetric():
     mean = face_shape().mean
     np.testing.assert_array_equal(mean[SWAP] * [-1, 1], mean)
     unit = mean_shape()

@@ -192,7 +192,7 @@ def test_patience_starts_at_the_unfreezing(tmp_path: Path) -> None:
     assert not EpochCheckpoint(None, progress, tmp_path / "h.csv", 3, patience_start=2).out_of_patience
 
 
-def test_an_optimizer_has_the_same_state_whatever_is_frozen() -> None:
+def test_the_optimizer_state_is_independent_of_frozen_layers() -> None:
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_float16")  # wraps the optimizer in a LossScaleOptimizer
     try:
@@ -244,7 +244,7 @@ def test_a_run_cannot_be_its_own_source(bundle: Path) -> None:
         load_source(dataclasses.replace(tiny(), start=Start(init_from=str(bundle))), bundle)
 
 
-def test_imagenet_weights_fill_the_backbone_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagenet_weights_fill_the_backbone_only(monkeypatch: pytest.MonkeyPatch) -> None:
     real = keras.applications.MobileNetV3Small
 
     def random_weights(input_shape: tuple[int, int, int], alpha: float, include_top: bool, weights: str) -> keras.Model:

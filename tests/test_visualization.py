@@ -168,7 +168,7 @@ class TestReports:
         assert green[1] > 1.3 * green[0] > 0
 
     @pytest.mark.parametrize("epochs", [1, 2, 3, 8, 101])
-    def test_epochs_are_whole_and_the_legend_covers_no_panel(self, epochs, tmp_path, monkeypatch):
+    def test_epoch_ticks_are_integers_and_the_legend_covers_no_panel(self, epochs, tmp_path, monkeypatch):
         figures = []
         monkeypatch.setattr(curves, "save_figure", lambda figure, path: figures.append(figure))
         values = np.linspace(2, 1, epochs)

@@ -10,7 +10,7 @@ _DOCTEST = re.compile(r"(?:^>>> .*\n?)(?:^(?!$).*\n?)*", re.MULTILINE)
 
 
 class FencedDoctests(griffe.Extension):
-    """Fences the doctests that stand outside of a section; those in an ``Examples`` section already are code."""
+    """Fences doctests outside of a section; those in an ``Examples`` section are code already."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Changes the docstring of an object."""

@@ -2,12 +2,12 @@
 
     python tools/fuzz.py SURFACE --runs N --seed S [--seconds T] [--first I] [--out FOLDER]
 
-Each run makes one input: a sound example that is mutated at random, the same for the same seed and number. A run may
+Each run makes one input: a valid example that is mutated at random, the same for the same seed and number. A run may
 end with a result or with a `KpdetectError`. Failures are any other exception, a crash, a run of more than a minute, and
 a process that needs more than 1 GB for one input. Runs happen in a child process; after a crash it is started again.
 Failing inputs are written to ``--out``, and the exit status is 1 if there are any.
 
-Where atheris is installed, ``--atheris`` runs the surface under its coverage-guided engine in this process instead.
+If atheris is installed, ``--atheris`` runs the surface under its coverage-guided engine in this process instead.
 """
 
 import argparse
@@ -34,17 +34,17 @@ from tools.fuzz_mutations import mutate
 from tools.fuzz_surfaces import SURFACES
 
 SECONDS_PER_RUN = 60
-MAX_GROWTH_BYTES = 1 << 30  # of a process's peak memory by one input
+MAX_GROWTH_BYTES = 1 << 30  # increase of a process's peak memory by one input
 SHOWN_FAILURES = 20
 
 
 @dataclass
 class Outcome:
-    """What the runs of a surface gave.
+    """The results of the runs of a surface.
 
     Attributes:
         runs: Inputs that were tried.
-        accepted: How many were read without an error.
+        accepted: Number of inputs that were read without an error.
         failures: Number of the input and what happened.
         peak_bytes: Greatest resident memory of a child process.
         seconds: Duration.
@@ -68,7 +68,7 @@ class Outcome:
 
 
 def example(seeds: list[bytes], seed: int, number: int) -> bytes:
-    """Returns input `number` of a seed: the first ones are the sound examples, the others are mutated."""
+    """Returns input `number` of a seed: the first ones are the valid examples, the others are mutated."""
     if number < len(seeds):
         return seeds[number]
     random = np.random.default_rng((seed, number))

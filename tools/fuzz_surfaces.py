@@ -1,4 +1,4 @@
-"""The surfaces of ``tools/fuzz.py``: for each kind of input its sound examples, and the function that reads one."""
+"""The surfaces of ``tools/fuzz.py``: for each kind of input its valid examples, and the function that reads one."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ class Surface:
 
     Attributes:
         description: What it is.
-        seeds: Returns sound examples; it may write to the folder.
+        seeds: Returns valid examples; it may write to the folder.
         start: Prepares the folder and returns the function that reads an input.
     """
 
@@ -237,7 +237,7 @@ MODEL_KINDS = ("a.tflite", "a.onnx", "spec.json", "zip")
 
 
 def _model_seeds(folder: Path) -> list[bytes]:
-    """Small files; those of the package are megabytes of weights, where a changed byte changes nothing else."""
+    """Small files; in those of the package, most bytes are weights, whose changes have little effect."""
     spec = (SEEDS / "spec.json").read_bytes()
     seeds = [bytes([2]) + spec, bytes([3]) + _zipped(spec)]
     for file in sorted(SEEDS.iterdir()):
@@ -337,7 +337,7 @@ def _start_commands(folder: Path) -> Run:
         return int(importlib.import_module("kpdetect.__main__").main(words))
 
     def run(data: bytes) -> None:
-        # Mutated words are never paths that lead out of the folder; the words of the vocabulary are none either.
+        # Mutated words, like those of the vocabulary, are never paths outside the folder.
         random = np.random.default_rng(list(data[-64:]) or [0])
         words = [word.decode("utf-8", "surrogateescape").replace("/", "_") for word in data[1:].split(b"\0")][:30]
         for _ in range(int(random.integers(0, 4))):
@@ -352,7 +352,7 @@ def _start_commands(folder: Path) -> Run:
         with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
             try:
                 status = run_command(lambda argv: execute(words))
-            except SystemExit as stop:  # argparse ends the process
+            except SystemExit as stop:  # argparse exits
                 status = stop.code if isinstance(stop.code, int) else 1
         if status not in (0, 1, 2, 3):
             raise AssertionError(f"status {status}")

@@ -3,7 +3,7 @@
     python tools/results_tables.py           # rewrites the documents
     python tools/results_tables.py --check   # changes nothing; exits with 1 and names what is out of date
 
-A document marks the place of a table, or of a single figure, with HTML comments. What stands between them is replaced:
+A document marks the place of a table, or of a single figure, with HTML comments. The text between them is replaced:
 
     <!-- table: readme -->
     <!-- /table -->
@@ -117,7 +117,7 @@ def readme_table(rows: Sequence[ResultRow]) -> str:
 
 
 def accuracy_table(rows: Sequence[ResultRow]) -> str:
-    """All that was measured of the file that `Predictor` runs."""
+    """All measurements of the file that `Predictor` runs."""
     errors = ("plain, %", "mirrored, %", "centred, %", "point-centred, %", "AUC@8", "FR@8, %")
     return _table(("data", "split", "boxes", "faces", "not found", *errors), _shipped(rows, INT8))
 
@@ -143,7 +143,7 @@ def recipes_table(rows: Sequence[ResultRow]) -> str:
 
 
 def all_table(rows: Sequence[ResultRow]) -> str:
-    """Every row of the file, with what the other tables leave out."""
+    """Every row of the file, with the columns that the other tables omit."""
     head = ("model", "file", "data", "split", "boxes", "normaliser", "plain, %", "median, %", "MACs, M", "seed", "date")
     return _table(head, rows)
 
@@ -158,7 +158,7 @@ TABLES: dict[str, Callable[[Sequence[ResultRow]], str]] = {
 
 
 def rewritten(page: str, rows: Sequence[ResultRow]) -> str:
-    """A page with all of its marked tables and figures made anew.
+    """A page with its marked tables and figures regenerated.
 
     Raises:
         KpdetectError: A mark names an unknown table, row or field.

@@ -56,7 +56,7 @@ def _pair(name: str, weight: float) -> dict[str, float]:
 
 
 DRAWINGS = {
-    # The eyes give the place and the mouth the rotation. A perspective warp would take a narrow mouth for a rotation.
+    # The eyes define the position and the mouth the rotation. A perspective warp would fit a narrow mouth by rotating.
     "sunglasses": Drawing(
         sunglasses.draw,
         "affine",
@@ -73,7 +73,7 @@ DRAWINGS = {
         depth=hat.DEPTH,
         shorten=hat.WALL,
     ),
-    # Nose and lip give the place whatever the expression; the eyes give the size, because a smile widens the mouth.
+    # Nose and lip define the position for every expression; the eyes define the size, because a smile widens the mouth.
     "moustache": Drawing(
         moustache.draw,
         "affine",
