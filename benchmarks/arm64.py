@@ -82,7 +82,7 @@ def unpack(folder: Path, architecture: str, packages: str, mirror: list[str]) ->
 
 
 def drawn_crops(file: Path) -> np.ndarray:
-    """Crops (50, H, W, C) float32 of drawn faces, as the spec of a file describes them."""
+    """Crops (50, H, W, C) float32 of synthetic faces, as described by the spec of a file."""
     spec = read_spec(file)
     return evaluation_crops(load(f"synthetic:{CROPS}"), spec.crop, spec.channels)[0].astype(np.float32)
 

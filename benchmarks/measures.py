@@ -30,7 +30,7 @@ CLOSED_LABEL, OPEN_LABEL = 0.12, 0.22  # labelled eyes are closed below the firs
 
 
 def drawn_faces(count: int, size: int) -> list[Face]:
-    """Drawn faces on pictures of `size` pixels."""
+    """Synthetic faces on pictures of `size` pixels."""
     points = [np.asarray(place_face(0, index).points * size, np.float32) for index in range(count)]
     return [Face(one, IBUG68) for one in points]
 

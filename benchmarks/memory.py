@@ -61,7 +61,7 @@ def repeat(source: Path, folder: Path, count: int) -> None:
 
 @dataclass
 class Training:
-    """A training in a process of its own.
+    """A training in a separate process.
 
     Attributes:
         faces: The size of its data set.

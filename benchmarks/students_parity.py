@@ -48,7 +48,7 @@ SMALL_HW = {
     "imm-full": (40, 48),
     "ibug-large": (40, 40),
 }
-"""The smallest inputs, about, that each network takes; square ones where the loss has a unit in pixels."""
+"""About the smallest input of each network; square if the loss has a unit in pixels."""
 STEPS, EARLY_STEPS, BATCH_SIZE, KEYPOINTS = 10, 5, 16, 3
 PICTURE_SEED = 3  # with these, rounding decides no ReLU and no max pool in the first step
 TRAIN_SIDE = 112  # frames and crops are halved, so that a training takes minutes

@@ -52,7 +52,7 @@ Way = Callable[[int], tuple[float, float]]
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn face (side, side, 3), its keypoints (68, 2), its opacity, and the background."""
+    """A synthetic face (side, side, 3), its keypoints (68, 2), its opacity, and the background."""
 
     picture: Pixels
     keypoints: Floats

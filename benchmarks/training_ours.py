@@ -1,4 +1,4 @@
-"""The parts of a training with kpdetect; ``benchmarks/training.py`` runs it in a process of its own.
+"""The parts of a training with kpdetect; ``benchmarks/training.py`` runs it in a separate process.
 
 It uses the same parts as ``kpdetect train``: the recipe's cache, batches, network, loss and optimizer, and Keras' `fit`
 with its callbacks.

@@ -17,7 +17,7 @@ SQUARE = KeypointSchema(
     flip_permutation=(1, 0, 3, 2),
     normalizer_points=(0, 1),
 )
-"""The corners of a square, whose sides swap as a face's do."""
+"""The corners of a square, with left and right sides like a face."""
 
 COMPACT = {"widths": [8, 8, 12, 16], "blocks": [1, 1, 1]}
 

@@ -154,7 +154,7 @@ def test_workers_alternate_and_statistics_equal_the_values_by_hand():
     assert [row.median_ms for row in rows] == pytest.approx([2, 3, 8, 12])
     assert [row.images_per_second for row in rows] == pytest.approx([500, 1000 / 3, 500, 1000 / 3])
     assert [row.peak_bytes for row in rows] == [20, 20, 30, 30]
-    # The 95th percentile of 19 times 2 and once 1000 lies 0.05 of the way from the 19th to the 20th.
+    # The 95th percentile of 19 values of 2 and one of 1000 is 0.05 of the way from the 19th to the 20th.
     assert rows[0].p95_ms == pytest.approx(2 + 0.05 * 998)
     assert rows[1].p95_ms == pytest.approx(3)
 

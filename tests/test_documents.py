@@ -42,7 +42,7 @@ PAGES = sorted(
 PARSED_ONLY = ("train", "tune", "export", "benchmark", "label")
 OTHER_PROGRAMS = ("pip ", "git ", "cd ", "python -m pytest", "ruff ", "mypy", "mkdocs ", "python tools/")
 HISTORY = ("docs/development/compact.md", "docs/development/training.md", "CHANGELOG.md")
-"""Documents of how things came to be; their figures are not those of the shipped model."""
+"""Documents of the development; their figures are not those of the shipped model."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 

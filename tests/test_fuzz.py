@@ -60,7 +60,7 @@ EXAMPLES = [b"sound", b"exception", b"error", b"crash", b"sound"]
 
 def test_exceptions_and_crashes_are_failures_and_the_run_continues(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(SURFACES, "own", Surface("a surface with faults", lambda folder: EXAMPLES, _start))
-    monkeypatch.setattr(fuzz.multiprocessing, "get_context", _forking)  # a new process would not know the surface
+    monkeypatch.setattr(fuzz.multiprocessing, "get_context", _forking)  # the surface is not registered in a new process
     outcome = fuzz.fuzz("own", 5, seed=0, out=tmp_path)
     assert [index for index, _ in outcome.failures] == [1, 3]
     assert outcome.failures[0][1].startswith("ValueError: test_fuzz.py:")

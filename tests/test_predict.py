@@ -195,7 +195,7 @@ class TestPredictor:
         boxes = [(*corner, *corner + share * np.float32([width, height])) for share in (1, scale)]
         one, other = model(PHOTO, boxes)
         np.testing.assert_allclose(other.uncertainty, one.uncertainty * scale, rtol=1e-4)
-        assert other.score == pytest.approx(one.score)  # of the crop, whatever its size
+        assert other.score == pytest.approx(one.score)  # relative to the crop
 
     def test_the_score_falls_with_the_uncertainty_and_is_one_half_at_the_middle(self):
         photo = PHOTO.copy()

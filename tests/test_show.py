@@ -53,7 +53,7 @@ def own_faces(points: np.ndarray, visible: np.ndarray | None = None, schema: Key
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small untrained network for the 68 points of drawn faces."""
+    """A small untrained network for the 68 points of synthetic faces."""
     from kpdetect import models
 
     options = {"widths": [4, 4, 8, 8], "blocks": [1, 1, 1]}

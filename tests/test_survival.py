@@ -306,7 +306,7 @@ def test_non_finite_weights_are_not_saved(model: keras.Model, tmp_path: Path) ->
 
 @pytest.fixture
 def partly_broken(tmp_path: Path) -> Path:
-    """Twelve drawn faces of twelve subjects; photographs 3 and 10 are truncated."""
+    """Twelve synthetic faces of twelve subjects; photographs 3 and 10 are truncated."""
     faces = load("synthetic:12")
     names = ["image", *(f"{point}_{axis}" for point in ("a", "b", "c") for axis in "xy"), "subject"]
     lines = [",".join(names)]

@@ -1,4 +1,4 @@
-"""Training end to end on drawn faces, with small networks and few steps."""
+"""Training end to end on synthetic faces, with small networks and few steps."""
 
 import csv
 import dataclasses

@@ -68,7 +68,7 @@ def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with three points (drawn faces have 68) and random batch-norm statistics."""
+    """A bundle with three points (synthetic faces have 68) and random batch-norm statistics."""
     folder = tmp_path_factory.mktemp("bundles") / "three_points"
     save_bundle(small_model(TINY_SPEC), TINY_SPEC, folder)
     return folder

@@ -19,7 +19,7 @@ from kpdetect.predict import Predictor, main
 
 CELL = 8  # stride of the finest of YuNet's three levels in pixels
 FIVE = np.array([[-2.0, -2.0], [2.0, -2.0], [0.5, 0.0], [-1.5, 2.0], [1.5, 2.0]])
-"""Where the stand-in's faces have their points, in cells from the cell that sees them."""
+"""Points of the fake network's faces, in cells relative to the cell that detects them."""
 
 
 def stand_in(path, of_yunet=True):

@@ -302,7 +302,7 @@ EXAMPLES = (
     "benchmark\0--runs\0000",
 )  # fmt: skip
 PARSED_ONLY = ("train", "tune", "label", "track", "benchmark", "export")
-"""Commands of which the options alone are read: they take minutes, start processes or open cameras."""
+"""Commands whose options are only parsed: they take minutes, start processes or open cameras."""
 
 
 def _command_seeds(folder: Path) -> list[bytes]:

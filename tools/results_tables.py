@@ -24,7 +24,7 @@ from kpdetect.evaluation.results import ResultRow, read_rows
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "exported_models" / "results.csv"
 DOCUMENTS = ("README.md", "docs/**/*.md", "exported_models/*/README.md", "notebooks/README.md")
-"""Where tables and figures may stand, as globs from the root of the repository."""
+"""Documents that may contain tables and figures, as globs from the root of the repository."""
 
 SHIPPED = "compact"
 INT8 = "compact_int8.tflite"

@@ -13,7 +13,7 @@ WALL = (-1.92, -1.36)
 """Heights between the lid and the flower; they may be left out."""
 
 TILT_DEG = 4.0
-"""The hat is drawn upright and worn tilted, so that rows of its wall can be left out."""
+"""The hat is drawn upright and placed tilted, so that rows of its wall can be removed."""
 
 PIVOT = (0.0, -0.8)
 

@@ -7,7 +7,7 @@ from tools.filter_drawings.canvas import Canvas, Mask, ellipse, gradient, mirror
 BOX = (-0.92, -0.40, 0.92, 0.46)
 
 HINGE = (0.775, -0.205)
-"""Where the arm of the person's left side begins; the other one mirrors it."""
+"""The start of the arm on the person's left side; the other arm mirrors it."""
 
 ARM_HEIGHT = 0.1
 _ARM_BOX = (0.0, -ARM_HEIGHT / 2, 0.8, ARM_HEIGHT / 2)
