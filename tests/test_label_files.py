@@ -151,6 +151,11 @@ class TestForms:
         assert faces.schema.point_names == tuple(f"p{number}" for number in range(start, start + 3))
         assert faces.keypoints[0].tolist() == POINTS
 
+    def test_the_separator_that_excel_states(self, folder):
+        lines = ["sep=;", HEADER.replace(",", ";"), "faces/a.png;70,0;30,0;40;31;55;50"]
+        assert read_csv(write(folder, *lines)).keypoints[0].tolist() == POINTS
+        assert [problem[:3] for problem in problems_of(write(folder, *lines, "faces/gone.png;1;2;3;4;5;9"))] == [":4:"]
+
     def test_an_index_without_a_header(self, folder):
         assert read_csv(write(folder, "0," + ROW, "1," + ROW)).keypoints[1].tolist() == POINTS
 

@@ -197,6 +197,9 @@ def _delimiter(file: str) -> str:
         )
     if first.lstrip()[:1] == "<":
         raise KpdetectError(f"{file}: expected a CSV file, received XML; read it as dlib:{file} or cvat:{file}")
+    stated = re.fullmatch(r"sep=([,;\t])", first.strip("\r\n "))  # written by Excel
+    if stated is not None:
+        return stated[1]
     unquoted = re.sub(r'"[^"]*"', "", first)
     return max(",;\t", key=unquoted.count)
 
@@ -208,7 +211,8 @@ def _numbered_rows(file: str, delimiter: str) -> Iterator[_NumberedRow]:
             reader = csv.reader(stream, delimiter=delimiter)
             line = 1
             for cells in reader:
-                if any(cell.strip() for cell in cells):  # skip blank lines
+                is_separator_line = line == 1 and cells[:1] == ["sep="]
+                if any(cell.strip() for cell in cells) and not is_separator_line:  # skip blank lines
                     yield line, [cell.strip() for cell in cells]
                 line = reader.line_num + 1  # a quoted cell may extend over several lines
     except (UnicodeDecodeError, csv.Error, OSError) as error:
