@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parent
 CELL_SECONDS = 300  # a longer cell is stopped
 PASSING = re.compile(
     r"[IWEF]\d{4} |WARNING: All log|To enable the following|INFO: Created|training on |kpdetect: looking"
-    r"|.*\d%\||.*\d %, [\d:]+ left"
+    r"|.*\d%\||.*\d %, .*[\d:]+ left"
 )
 """Beginnings of lines of stderr that depend on the machine: messages of C++ libraries and devices, progress bars."""
 
