@@ -379,7 +379,7 @@ def test_an_error_of_the_trial_is_the_error(tmp_path) -> None:
         runtime.load(tmp_path / "a.tflite", untrusted=True)
 
 
-@pytest.mark.parametrize("command", ["predict", "track", "evaluate"])
+@pytest.mark.parametrize("command", ["predict", "track", "label", "evaluate"])
 def test_commands_pass_the_option_on(command, tmp_path, capsys) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"anything")
     bundle.embed_in_saved_model(bundle.read_spec("compact"), tmp_path)
@@ -387,6 +387,7 @@ def test_commands_pass_the_option_on(command, tmp_path, capsys) -> None:
     words = {
         "predict": [str(tmp_path / "a.png"), "--model", str(tmp_path)],
         "track": [str(tmp_path / "a.png"), "--model", str(tmp_path)],
+        "label": [str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--model", str(tmp_path)],
         "evaluate": [str(tmp_path), "--data", "synthetic:2"],
     }[command]
     assert run_command(importlib.import_module(f"kpdetect.{command}").main, [*words, "--untrusted"]) == 2

@@ -33,6 +33,9 @@ class LabelOptions:
     detector: str | None = option(
         None, "the face detector: haar for OpenCV's cascades, or YuNet's ONNX file", metavar="haar|FILE"
     )
+    untrusted: bool = option(
+        False, "the model is from a source that is not trusted: try it in a child process first, refuse SavedModels"
+    )
     mirror: bool = option(False, "average each face with its mirror image: twice the time, slightly more accurate")
     min_score: float = option(0.5, "leave out detected faces with a lower score, 0 to 1; 0 keeps all", metavar="X")
     max_megapixels: float = option(MAX_PIXELS / 1e6, "larger photographs, by their header, are bad")

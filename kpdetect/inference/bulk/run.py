@@ -22,6 +22,7 @@ from kpdetect.inference.bulk.tables import Counts
 from kpdetect.inference.bulk.worker import LabelJob, LabelParts, PartResult, PredictorOptions
 from kpdetect.modelfile.bundle import file_record, shipped_model
 from kpdetect.modelfile.registry import resolve
+from kpdetect.modelfile.runtime import load
 
 FAILED_IN_A_ROW = 3
 """The run ends after this many failed parts in a row: they have a common cause, such as a full disk."""
@@ -46,6 +47,8 @@ def label(options: LabelOptions, engine: Engine) -> int:
     folder = LabelFolder(Path(options.out).absolute())
     parts = find_parts(options.places, options.part, Columns(options.column, options.name_column), folder.path)
     predictor_options = predictor_options_of(options)
+    if options.untrusted and predictor_options.model is not None:
+        load(predictor_options.model, untrusted=True)  # once; the workers load the same file
     predictor_options.predictor()  # so that its errors are reported before a worker starts
     folder.open(settings_of(parts, predictor_options, options.part))
     done = folder.done()
