@@ -5,7 +5,9 @@ import io
 import json
 import os
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +57,7 @@ READERS = (
     ("kaggle", "kaggle.csv", "kaggle:{folder}/kaggle.csv"),
     ("wflw", "wflw.txt", "wflw:{folder}/wflw.txt"),
     ("detected", "any.csv", "{folder}/any.csv"),
+    ("300w-lp", "matlab/face.mat", "300w-lp:{folder}/matlab"),
 )
 YOLO = "path: .\ntrain: images\nval: images\nkpt_shape: [3, 3]\nnames: {0: face}\nflip_idx: [1, 0, 2]\n"
 YOLO_FACE = "0 0.5 0.5 0.4 0.4 0.6 0.4 2 0.4 0.4 2 0.5 0.6 1\n"
@@ -102,7 +105,18 @@ def _label_seeds(folder: Path) -> list[bytes]:
     texts = [csv, csv_boxes, pts, xml, xml2, pts5, asf, frames]
     texts += [coco, YOLO, YOLO_FACE, cvat, labelme, studio, kaggle, wflw, csv]
     kinds = [0, 0, 1, 2, 3, 4, 5, 6, *range(7, 16)]
-    return [bytes([kind]) + text.encode() for kind, text in zip(kinds, texts, strict=True)]
+    seeds = [bytes([kind]) + text.encode() for kind, text in zip(kinds, texts, strict=True)]
+    return [*seeds, bytes([len(READERS) - 1]) + _matlab(np.array(points, np.float64).T)]
+
+
+def _matlab(points: np.ndarray) -> bytes:
+    """A MATLAB file of version 5 with the array ``pt2d``, which is compressed."""
+    data = points.tobytes(order="F")
+    matrix = struct.pack("<8I", 6, 8, 6, 0, 5, 8, *points.shape)  # flags (class double) and dimensions
+    matrix += struct.pack("<HH4sII", 1, 4, b"pt2d", 9, len(data)) + data
+    variable = zlib.compress(struct.pack("<II", 14, len(matrix)) + matrix)
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H2s", 0x0100, b"IM")
+    return header + struct.pack("<II", 15, len(variable)) + variable
 
 
 def _start_labels(folder: Path) -> Run:
@@ -111,7 +125,7 @@ def _start_labels(folder: Path) -> Run:
 
     picture = np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)
     places = ("face.png", "labels/face.png", "points/face.png", "imm/07-3f.jpg", "yolo/images/face.png")
-    for name in (*places, "labelme/face.png"):
+    for name in (*places, "labelme/face.png", "matlab/face.png"):
         write_image(folder / name, picture)
     for name, text in (("sound.yaml", YOLO), ("data.yaml", YOLO), ("labels/face.txt", YOLO_FACE)):
         (folder / "yolo" / name).parent.mkdir(exist_ok=True)
