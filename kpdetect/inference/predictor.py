@@ -193,17 +193,20 @@ class Predictor:
             )
         spec = self.model.spec
 
+        # Detect.
         candidates = []
         for image, given in zip(images, boxes_of_images, strict=True):
             pixels = read_photograph(image, bgr)
             if given is not None:
-                own_boxes = boxes_within(given, pixels)
+                face_boxes = boxes_within(given, pixels)
             elif spec.crop.around == "face":
-                own_boxes = largest_first(cut_boxes(as_boxes(self._detect_function()(pixels)), pixels))
+                face_boxes = largest_first(cut_boxes(as_boxes(self._detect_function()(pixels)), pixels))
             if spec.crop.around == "image":  # one face a picture, or one for each box that was given
-                count = 1 if given is None else len(own_boxes)
-                own_boxes = np.tile(image_box(size_hw(pixels)), (count, 1))
-            candidates.append(Candidates(to_channels(pixels, spec.channels), own_boxes, given is None))
+                count = 1 if given is None else len(face_boxes)
+                face_boxes = np.tile(image_box(size_hw(pixels)), (count, 1))
+            candidates.append(Candidates(to_channels(pixels, spec.channels), face_boxes, given is None))
+
+        # Crop, infer and refine; filter.
         results = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
 
         # If the detector found no face, look for large ones: windows first, then crops around the keypoints in them.
@@ -222,13 +225,15 @@ class Predictor:
         if not owners:
             return [[] for _ in candidates]
         spec, swap = self.model.spec, self._flip_permutation
+
+        # Crop and infer.
         boxes = np.concatenate([one.boxes for one in candidates])
         matrices = spec.crop.matrix(boxes)
-
         crops = crop(owners, matrices, spec)
         prediction = self.model.predict(crops if swap is None else with_mirrored(crops))
         keypoints, uncertainty = to_photographs(prediction, matrices, spec, swap)
 
+        # Refine: predict again from upright crops around the first keypoints.
         wanted = [one.detected if self._second_look is None else self._second_look for one in owners]
         again = np.flatnonzero(np.array(wanted) & spans_area(keypoints, spec))
         if len(again):
@@ -246,13 +251,12 @@ class Predictor:
         """Leaves out false detections and second detections of one face; the largest face comes first."""
         if not candidates.detected:
             return Result(faces, 0)
-        kept = faces
+        rejected = 0
         if self.model.spec.face_score is not None:
-            kept = [face for face in faces if score_of(face) >= self._min_score]
-        rejected = len(faces) - len(kept)
-        if self.model.spec.face_score is not None:
-            kept = [kept[i] for i in sorted(suppress(kept))]
-        return Result(sorted(kept, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2]))), rejected)
+            likely = [face for face in faces if score_of(face) >= self._min_score]
+            rejected = len(faces) - len(likely)
+            faces = [likely[i] for i in sorted(suppress(likely))]
+        return Result(sorted(faces, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2]))), rejected)
 
     @property
     def _judges(self) -> bool:
