@@ -31,6 +31,7 @@ from kpdetect.inference import inputs
 from kpdetect.inference import predictor as predictor_module
 from kpdetect.inference.inputs import chip_targets, drawing_targets, list_images
 from kpdetect.modelfile.runtime import Prediction
+from kpdetect.modelfile.runtime import load as load_model
 from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
 
@@ -342,6 +343,13 @@ class TestPredictor:
             assert other.model is not first.model
         assert Predictor(ConstantModel(), untrusted=True).__reduce__()[1][-1] is True  # also in the other process
         assert len(pickle.dumps(first)) < 1000
+
+    def test_a_loaded_model_is_pickled_as_its_file(self):
+        model = load_model("compact-160-v1", threads=2)
+        first, second = Predictor(model), pickle.loads(pickle.dumps(Predictor(model)))
+        crops = np.zeros((1, *model.spec.input_shape), np.uint8)
+        np.testing.assert_array_equal(second.model.predict(crops).keypoints, first.model.predict(crops).keypoints)
+        assert second.model == dataclasses.replace(model, _run=second.model._run)
 
     def test_a_face_is_pickled_and_copied(self):
         (face,) = Predictor(TellingModel(FACE_SCORE), no_detector)(PHOTO, boxes=[(40, 30, 60, 50)])

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +42,8 @@ class Runtime:
     """A loaded model, called with a batch of crops.
 
     It may be called from several threads: TFLite's interpreter runs one batch at a time behind a lock, the other
-    runtimes have locks of their own. For more speed, give `load` more threads, or load one `Runtime` per thread.
+    runtimes have locks of their own. For more speed, give `load` more threads, or load one `Runtime` per thread. It is
+    pickled as the arguments of `load`.
 
     Attributes:
         spec: The model's description.
@@ -60,6 +61,12 @@ class Runtime:
     path: Path
     bytes: int
     _run: Run = field(repr=False)
+    _arguments: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        if not self._arguments:
+            raise TypeError("cannot pickle a Runtime that was not made by load()")
+        return load, self._arguments
 
     def __call__(self, crops: npt.ArrayLike) -> Floats:
         """Returns the points of `predict` alone, (B, K, 2)."""
@@ -132,8 +139,10 @@ def load(path: PathLike, threads: int = 1, untrusted: bool = False) -> Runtime:
         try_in_child(source, kind)
     spec = read_spec(source)
     if kind == "bundle":
-        return _load_bundle(source, spec, threads)
-    return Runtime(spec, source, size_of(source), _LOADERS[kind](source, threads, spec))
+        runtime = _load_bundle(source, spec, threads)
+    else:
+        runtime = Runtime(spec, source, size_of(source), _LOADERS[kind](source, threads, spec))
+    return replace(runtime, _arguments=(source.absolute(), threads, untrusted))
 
 
 def _load_bundle(folder: Path, spec: Spec, threads: int) -> Runtime:
