@@ -35,7 +35,7 @@ class CutDetector:
 
     def __call__(self, image_rgb: Pixels) -> bool:
         """Whether a frame (H, W, 3) uint8 is the first one after a cut."""
-        step = max(1, min(image_rgb.shape[:2]) // 128)  # every `step`-th pixel is enough for a thumbnail
+        step = max(1, min(image_rgb.shape[:2]) // 64)  # every `step`-th pixel is enough for a thumbnail
         few = np.ascontiguousarray(image_rgb[::step, ::step])
         thumbnail = np.asarray(cv2.resize(few, THUMBNAIL_WH, interpolation=cv2.INTER_AREA), np.float32)
         last, self._last = self._last, thumbnail
