@@ -129,6 +129,8 @@ class TestCoco:
             (coco(annotations=5), "annotations"),
             (coco(annotations=[]), "annotations"),
             (coco(categories=[{"id": 2, "keypoints": "abc"}]), "names"),
+            (coco(categories=[{"id": [2], "keypoints": ["a"]}], annotations=[{"category_id": {}}]), "category"),
+            (coco(categories=[{"id": 2, "keypoints": list("abc"), "skeleton": [[1, 1e999]]}]), "skeleton"),
             (coco(categories=[{"id": 2, "keypoints": ["a", "a", "b"]}]), "unique"),
             (coco(categories=[{"id": 2, "keypoints": ["a", "b", "c"], "skeleton": [[1, 9]]}]), "outside 0..2"),
         ],

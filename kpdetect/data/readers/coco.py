@@ -43,7 +43,11 @@ def read_coco(file: str, skip_bad_rows: bool = False) -> Annotations:
     if not annotations:
         raise KpdetectError(f"{file}: expected annotations with keypoints, found none")
     schema, category_ids = _schema(document, annotations, file)
-    used = [item for item in annotations if not category_ids or item.get("category_id") in category_ids]
+    used = [
+        item
+        for item in annotations
+        if not category_ids or (_is_key(item.get("category_id")) and item["category_id"] in category_ids)
+    ]
     if not used:
         raise KpdetectError(f"{file}: expected annotations with keypoints, found none of {len(annotations)}")
     faces = [_face(file, item, images, schema) for item in used]
@@ -58,7 +62,7 @@ def _schema(document: Any, annotations: list[Mapping[str, Any]], file: str) -> t
     """Returns the schema, and the ids of the categories that have its points (empty for all annotations)."""
     categories = members(document, "categories", file) if "categories" in document else []
     used = {item["category_id"] for item in annotations if _is_key(item.get("category_id"))}
-    found = [item for item in categories if item.get("keypoints") and item.get("id") in used]
+    found = [item for item in categories if item.get("keypoints") and _is_key(item.get("id")) and item["id"] in used]
     kinds = {str(item["keypoints"]) for item in found}
     if len(kinds) > 1:
         names = ", ".join(str(item.get("name")) for item in found)
@@ -74,7 +78,7 @@ def _schema(document: Any, annotations: list[Mapping[str, Any]], file: str) -> t
     skeleton = found[0].get("skeleton") or []
     try:
         edges = tuple((int(first) - 1, int(second) - 1) for first, second in skeleton)  # counted from 1
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise KpdetectError(f"{file}: expected the category's skeleton as pairs of numbers from 1") from error
     return known_or_user_schema(tuple(names), edges), {item["id"] for item in found}
 
