@@ -229,7 +229,7 @@ def _no_match(source: Source, spec: Spec, shapes: dict[str, list[tuple[int, ...]
 def _print_transfer(name: str, count: int, new: list[str], freeze_epochs: int) -> None:
     more = f" and {len(new) - MAX_LISTED_LAYERS} more" if len(new) > MAX_LISTED_LAYERS else ""
     listed = f"randomly initialised: {', '.join(new[:MAX_LISTED_LAYERS])}{more}" if new else "all layers match"
-    print(f"{name}: copied {count} of {count + len(new)} layers; {listed}", file=sys.stderr)
+    print(f"{name}: {count} of {count + len(new)} layers copied; {listed}", file=sys.stderr)
     if freeze_epochs and new:
         epochs = f"{freeze_epochs} epochs" if freeze_epochs > 1 else "epoch"
         print(f"the copied layers are frozen for the first {epochs}", file=sys.stderr)
