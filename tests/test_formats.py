@@ -133,6 +133,8 @@ class TestCoco:
             (coco(categories=[{"id": 2, "keypoints": list("abc"), "skeleton": [[1, 1e999]]}]), "skeleton"),
             (coco(categories=[{"id": 2, "keypoints": ["a", "a", "b"]}]), "unique"),
             (coco(categories=[{"id": 2, "keypoints": ["a", "b", "c"], "skeleton": [[1, 9]]}]), "outside 0..2"),
+            # Found by tools/fuzz.py, surface labels:
+            (coco(categories=[{"id": 2, "keypoints": ["a", "b", "c"], "skeleton": [[1, 1e309]]}]), "skeleton"),
         ],
     )
     def test_files_that_are_no_coco_are_errors(self, folder, text, part):
