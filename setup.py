@@ -55,6 +55,7 @@ TEST = [
     "pillow>=10",  # examples/minimal_litert.py
     "playwright>=1.50",  # the page in a real Chromium; the browser is the system's
     "pytest>=8",
+    "pytest-xdist>=3.6",  # the tests run in two processes
     "ruff>=0.12",
     "supervision>=0.31",  # Face.to_supervision
     "types-tqdm",

@@ -61,7 +61,7 @@ class EvaluateOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``evaluate``."""
-    example = "python -m kpdetect.evaluate runs/compact --data youtube-faces:DIR --split val --out report"
+    example = "python -m kpdetect.evaluate runs/compact-112 --data youtube-faces:DIR --split val --out report"
     options = parse_options(EvaluateOptions, argv, "evaluate", example)
     spec = bundle.read_spec(options.model)
     if options.boxes != "truth" and spec.crop.around == "image":

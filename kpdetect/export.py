@@ -233,8 +233,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if any(word.partition("=")[0] == "--inspect" for word in words):
         return _inspect(words)
     example = (
-        "python -m kpdetect.export runs/compact --out exported\n"
-        "  python -m kpdetect.export runs/compact --out exported --quantize none,int8 --representative ibug:DIR\n"
+        "python -m kpdetect.export runs/compact-112 --out exported\n"
+        "  python -m kpdetect.export runs/compact-112 --out exported --quantize none,int8 --representative ibug:DIR\n"
         "  python -m kpdetect.export --inspect exported/compact.tflite --draw points.png"
     )
     options = parse_options(ExportOptions, argv, "export", example)

@@ -235,11 +235,11 @@ PICTURES = {
     "keypoints": Picture(KeypointsOptions, draw_keypoints, "--data csv:faces.csv --count 6"),
     "scheme": Picture(SchemeOptions, draw_scheme, "--scheme ibug68"),
     "transforms": Picture(TransformsOptions, draw_transforms, "--recipe compact --count 4"),
-    "curves": Picture(CurvesOptions, draw_curves, "runs/compact"),
-    "predictions": Picture(PredictionsOptions, draw_predictions, "--model runs/compact --data csv:faces.csv"),
-    "kernels": Picture(KernelsOptions, draw_kernels, "--model runs/compact"),
-    "feature-maps": Picture(FeatureMapsOptions, draw_feature_maps, "--model runs/compact --image photo.jpg"),
-    "errors": Picture(ErrorsOptions, draw_errors, "--model runs/compact --data csv:faces.csv"),
+    "curves": Picture(CurvesOptions, draw_curves, "runs/compact-112"),
+    "predictions": Picture(PredictionsOptions, draw_predictions, "--model runs/compact-112 --data csv:faces.csv"),
+    "kernels": Picture(KernelsOptions, draw_kernels, "--model runs/compact-112"),
+    "feature-maps": Picture(FeatureMapsOptions, draw_feature_maps, "--model runs/compact-112 --image photo.jpg"),
+    "errors": Picture(ErrorsOptions, draw_errors, "--model runs/compact-112 --data csv:faces.csv"),
 }
 
 

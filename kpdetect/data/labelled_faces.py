@@ -77,7 +77,7 @@ def read_history(run: str) -> dict[str, list[float]]:
     """Reads the metrics of a training per epoch.
 
     Example:
-        ``read_history("runs/compact")["val_nme"][-1]`` is the last epoch's validation error.
+        ``read_history("runs/compact-112")["val_nme"][-1]`` is the last epoch's validation error.
 
     Args:
         run: A run folder, or its ``history.csv``.

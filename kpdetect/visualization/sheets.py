@@ -64,7 +64,7 @@ def prediction_sheet(
 
     Example:
         ```python
-        made = predictions_of("runs/compact", faces, "val", count=20)
+        made = predictions_of("runs/compact-112", faces, "val", count=20)
         prediction_sheet(made.crops, made.true_px, made.predicted_px, made.per_face, "predictions.png")
         ```
     """
