@@ -14,7 +14,16 @@ from kpdetect.data import synthetic
 from kpdetect.filters import load_filter
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARIES = {"docs_examples", "docs_hooks", "moustache", "canvas", "hat", "sunglasses"}
+LIBRARIES = {
+    "canvas",
+    "docs_examples",
+    "docs_hooks",
+    "fuzz_mutations",
+    "fuzz_surfaces",
+    "hat",
+    "moustache",
+    "sunglasses",
+}
 """Modules that are imported and not run."""
 
 NEEDS = {"training_torch": "torch", "students_torch": "torch"}
