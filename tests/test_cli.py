@@ -100,6 +100,17 @@ def test_an_unexpected_error_keeps_its_traceback():
         run_command(main, [])
 
 
+def test_a_name_that_the_system_rejects_is_one_line(capsys):
+    assert run_command(front.main, ["evaluate", "a" * 300, "--data", "synthetic:2"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+    def read(_: object) -> int:
+        return len(Path("b" * 300).read_bytes())
+
+    assert run_command(read) == 2
+    assert lines_with(capsys.readouterr().err, "kpdetect:", "b" * 300)
+
+
 def test_front_door(capsys):
     assert front.main(["--version"]) == 0
     assert front.main([]) == 0

@@ -99,7 +99,7 @@ def command_line(options: Any, command: str) -> str:
 def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status.
 
-    A `KpdetectError` is printed to stderr as one line without a traceback.
+    A `KpdetectError`, or an error of the system about a file, is printed to stderr as one line without a traceback.
 
     >>> run_command(lambda argv: 0, [])
     0
@@ -109,7 +109,7 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
         argv: The words after the command's name; None reads ``sys.argv``.
 
     Returns:
-        The status of `main`; 2 for a `KpdetectError` or a full disk, 130 after Ctrl-C, 143 after SIGTERM.
+        The status of `main`; 2 for a `KpdetectError` or an error about a file, 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
         return main(argv)
@@ -117,10 +117,11 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
         print(f"kpdetect: {_printable_lines(error)}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno not in DISK_FULL and error.filename is None:
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"kpdetect: {place}cannot be written: {error.strerror}. Free space and try again", file=sys.stderr)
+        place = "" if error.filename is None else f"{printable(str(error.filename))}: "
+        advice = "cannot be written: {}. Free space and try again" if error.errno in DISK_FULL else "{}"
+        print(f"kpdetect: {place}{advice.format(error.strerror)}", file=sys.stderr)
         return 2
     except Interrupted as stop:
         print(f"kpdetect: {_printable_lines(stop)}", file=sys.stderr)

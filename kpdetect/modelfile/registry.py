@@ -65,7 +65,7 @@ def resolve(model: PathLike) -> Path:
     True
     """
     path = Path(model)
-    if path.exists():
+    if os.path.exists(path):  # false, not an error, for a name that the system does not accept
         return path
     text = os.fspath(model)
     for shipped in SHIPPED_MODELS:
