@@ -16,7 +16,7 @@ from kpdetect.core.images import cv2
 from kpdetect.core.options import parse_options, run_command
 from kpdetect.modelfile.registry import SHIPPED_MODELS
 
-BASE = ("numpy", "opencv-python", "opencv-python-headless", "ai-edge-litert", "imagesize", "tqdm")
+BASE = ("numpy", "opencv-python", "opencv-python-headless", "ai-edge-litert", "tqdm")
 RUNTIMES = ("tensorflow", "keras", "onnxruntime", "jax")
 
 
