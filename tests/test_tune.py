@@ -176,7 +176,7 @@ class TestPlan:
             (["learning_rate=0.1..0.01"], ["LOW..HIGH"]),
             (["learning_rate=1e-4..1e-2"], ["learning_rate", "--random"]),
             (["learning-rate=1e-4", "learning_rate=1e-3"], ["--grid", "learning_rate=1e-3"]),
-            (["lerning_rate=1e-4"], ["lerning_rate"]),
+            (["lerning_rate=1e-4"], ["lerning_rate", "learning_rate"]),
             (["batch_size=16,many"], ["batch_size", "int", "many"]),
             (["batch_size=16,0"], ["batch-size", "1", "0"]),
             (["optimizer=adam,adams"], ["adams", "adam"]),

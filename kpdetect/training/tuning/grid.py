@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kpdetect.core.errors import KpdetectError, unknown_name
-from kpdetect.recipes import TrainOptions, choose_recipe, overrides
+from kpdetect.recipes import Recipe, TrainOptions, choose_recipe, overrides
 
 OUTPUT_OPTIONS = ("out", "cache", "tensorboard", "checkpoint_every", "resume", "overwrite")
 SPLIT_OPTIONS = ("val_fraction", "val_subjects", "test_fraction")
@@ -135,9 +135,15 @@ def with_settings(base: TrainOptions, settings: Settings) -> TrainOptions:
         settings: Values by name, as text.
 
     Raises:
-        KpdetectError: A value has another type than its option, or is not among its choices.
+        KpdetectError: A name is neither an option nor a field of a recipe, or a value has another type than its option,
+            or is not among its choices.
     """
     hints = typing.get_type_hints(TrainOptions)
+    fields = {field.name for field in dataclasses.fields(Recipe)}
+    for name in settings:
+        if name not in hints and name.partition(".")[0] not in fields:
+            known = fields | hints.keys() - set(FIXED_OPTIONS)
+            raise unknown_name("option of train or field of a recipe", name, known)
     options = {
         name: overrides.read_value(name, value, hints[name]) for name, value in settings.items() if name in hints
     }
