@@ -147,6 +147,9 @@ def with_image_boxes(annotations: Annotations) -> Annotations:
 
     Raises:
         DataError: Images cannot be read; the error lists all of them.
+
+    Example:
+        ``with_image_boxes(load("imm:DIR")).boxes_around`` is ``image``.
     """
     boxes: dict[str, Floats] = {}
     problems: list[str] = []
@@ -171,6 +174,9 @@ def drop_unlabelled(annotations: Annotations, purpose: str) -> Annotations:
 
     Raises:
         KpdetectError: No face has a visible point.
+
+    Example:
+        ``faces = drop_unlabelled(load("ibug:FILE.xml"), "train")``
     """
     has_points = annotations.visible.any(axis=1)
     if not has_points.any():

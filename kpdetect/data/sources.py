@@ -32,6 +32,9 @@ class Source:
     Attributes:
         place: What follows ``KIND:``, for error messages; in brackets if it is optional.
         read: Reads ``(place, skip_bad_rows)``.
+
+    Example:
+        ``SOURCES["csv"].place`` is ``FILE``.
     """
 
     place: str

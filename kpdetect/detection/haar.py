@@ -22,6 +22,9 @@ class Cascade:
         shift_xy: From the square's centre to the box's, in sides of the square.
         size_wh: The box's width and height, in sides of the square.
         mirrored: Whether it runs on the mirrored picture.
+
+    Example:
+        ``CASCADES[0].file`` is the name of a file in OpenCV's package.
     """
 
     file: str
@@ -153,6 +156,9 @@ def cascade_path(file: str) -> str:
 
     Raises:
         KpdetectError: This OpenCV has no Haar cascades.
+
+    Example:
+        ``cascade_path("haarcascade_frontalface_alt2.xml")``
     """
     if not (hasattr(cv2, "CascadeClassifier") and hasattr(cv2, "data")):
         raise KpdetectError(

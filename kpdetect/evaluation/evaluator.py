@@ -281,6 +281,9 @@ def box_jitter_curve(
 
     Returns:
         ``shift`` and ``scale``, each a list of (box error as a fraction of the box, mean error as a fraction).
+
+    Example:
+        ``box_jitter_curve(model, faces, model.spec)["shift"][0]`` is (0.0, the error with exact boxes).
     """
     random = np.random.default_rng(seed)
     rows = random.permutation(len(annotations))[:JITTER_FACES]

@@ -50,6 +50,9 @@ class Kind:
             mean says more than the greatest difference, which is that of the most uncertain point. None: the greatest
             difference is compared with the user's ``--tolerance-px``.
         on_faces: The file is compared on the calibration set instead of on waves and noise.
+
+    Example:
+        ``FORMATS["tflite"]["int8"].on_faces`` is true.
     """
 
     write: Writer

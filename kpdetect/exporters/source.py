@@ -21,6 +21,9 @@ class CalibrationSet:
     Attributes:
         crops: (N, H, W, C) uint8.
         data: Names of the data sets.
+
+    Example:
+        ``CalibrationSet(crops, "csv:faces.csv")``, as `kpdetect.exporters.calibration_set` makes it.
     """
 
     crops: Pixels
@@ -36,6 +39,9 @@ class Source:
         spec: Its description.
         calibration_set: Required by ``int8`` files; otherwise None.
         batch: Batch size of the file; None leaves it free.
+
+    Example:
+        ``Source(model, spec)`` is exported with a free batch size.
     """
 
     model: "keras.Model"

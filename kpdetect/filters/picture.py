@@ -43,6 +43,9 @@ class Arm:
         hinge: The pixel (x, y) of the filter's picture.
         end: The name of the point of the face. An arm whose point is hidden behind the filter is not drawn.
         width: The height of the arm's picture in pixels of the filter's picture.
+
+    Example:
+        ``load_filter("sunglasses").arms`` has two.
     """
 
     levels: tuple[Pixels, ...]
@@ -59,6 +62,9 @@ class Inside:
     Attributes:
         group: The group of points that form the contour, such as ``jaw``.
         middle: The column of the picture that divides it into halves.
+
+    Example:
+        ``load_filter("moustache").inside.group`` is the contour of the jaw.
     """
 
     group: str

@@ -85,6 +85,9 @@ def check_measurable(schema: KeypointSchema) -> None:
 
     Raises:
         KpdetectError: It has not.
+
+    Example:
+        ``check_measurable(IBUG68)`` raises nothing.
     """
     if all(missing_points(schema, needed) for needed, _ in _MEASURES.values()):
         raise KpdetectError(

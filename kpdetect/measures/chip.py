@@ -81,5 +81,8 @@ def check_chips(schema: KeypointSchema) -> None:
 
     Raises:
         KpdetectError: It lacks some.
+
+    Example:
+        ``check_chips(IBUG68)`` raises nothing.
     """
     check_points(schema, _EYE_CORNERS, "the face chip")

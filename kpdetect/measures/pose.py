@@ -176,6 +176,9 @@ def head_axes(face: Face) -> Doubles:
 
     Raises:
         KpdetectError: The scheme lacks some of these points, or they are on a line.
+
+    Example:
+        ``head_axes(Predictor()("photo.jpg")[0])``
     """
     seen = points_of(face, tuple(MEAN_FACE), "head axes")
     turn, scale = _scaled_rotation(np.array(list(MEAN_FACE.values())) * _TO_OPENCV, seen)

@@ -130,6 +130,9 @@ def load(path: PathLike, threads: int = 1, untrusted: bool = False) -> Runtime:
     Raises:
         KpdetectError: The path is no model, is damaged, or contains no spec.
         MissingExtra: The file needs a package that is not installed.
+
+    Example:
+        ``load("compact")(crops)`` has the keypoints (B, 68, 2), relative to the crops.
     """
     if threads < 1:
         raise KpdetectError(f"threads: expected 1 or more, received {threads}")

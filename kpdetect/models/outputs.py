@@ -27,7 +27,11 @@ class JoinOutputs(keras.layers.Layer):  # type: ignore[misc]  # keras tells no t
 
 
 def named_outputs(model: keras.Model) -> dict[str, Tensor]:
-    """The output tensors of a network by name: ``keypoints`` and, if it has that output, ``uncertainty``."""
+    """The output tensors of a network by name: ``keypoints`` and, if it has that output, ``uncertainty``.
+
+    Example:
+        ``named_outputs(model)["keypoints"].shape`` is (None, 68, 2).
+    """
     output = model.output
     return dict(output) if isinstance(output, Mapping) else {OUTPUT_NAME: output}
 
@@ -35,6 +39,9 @@ def named_outputs(model: keras.Model) -> dict[str, Tensor]:
 def for_training(model: keras.Model) -> keras.Model:
     """The network for `fit`, with shared weights: it outputs (B, K, 2), or (B, K, 3) with the uncertainty as the third
     value.
+
+    Example:
+        ``for_training(build("compact", 68, (112, 112, 1))).output_shape`` is (None, 68, 3).
     """
     outputs = named_outputs(model)
     if UNCERTAINTY_NAME not in outputs:
@@ -44,7 +51,11 @@ def for_training(model: keras.Model) -> keras.Model:
 
 
 def split_joined(predicted: Any) -> dict[str, Any]:
-    """Predictions of a network, or of its version for training, by name: splits (B, K, 3) into two arrays."""
+    """Predictions of a network, or of its version for training, by name: splits (B, K, 3) into two arrays.
+
+    Example:
+        ``split_joined(model.predict(crops))["keypoints"]``
+    """
     if isinstance(predicted, Mapping):
         return dict(predicted)
     if predicted.shape[-1] == 2:

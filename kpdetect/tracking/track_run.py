@@ -116,6 +116,9 @@ def open_source(options: TrackOptions) -> Video:
 
     Raises:
         KpdetectError: There is no such video, no display for ``--show``, or a file cannot be written.
+
+    Example:
+        ``video = open_source(TrackOptions("clip.mp4"))``
     """
     options.tracker_options()
     if options.out is not None:
@@ -145,6 +148,9 @@ def track_video(video: Video, tracker: Tracker, options: TrackOptions, draw: Dra
 
     Raises:
         KpdetectError: No frame could be decoded, or a file cannot be written.
+
+    Example:
+        ``track_video(video, Tracker(predict, detect), options, draw)``
     """
     summary = TrackSummary()
     with_numbers = not options.filter if options.numbers is None else options.numbers

@@ -68,6 +68,9 @@ class TrackedFace:
         id: Its number, from 1; the same in every frame, and no other face's.
         face: The face with smoothed keypoints.
         raw_keypoints: (K, 2) float32, the keypoints as the model predicted them, in pixels.
+
+    Example:
+        ``[(one.id, one.face.box) for one in tracker(frame.pixels, frame.time_s)]``
     """
 
     id: int

@@ -56,6 +56,9 @@ class Frame:
         index: Its index from 0; broken frames are counted.
         time_s: Its time in seconds since the first frame: the container's time of a file, the clock of a camera.
         pixels: (H, W, 3) uint8 RGB, with the container's rotation applied.
+
+    Example:
+        ``frame.time_s`` is the time in the container, not index / rate.
     """
 
     index: int

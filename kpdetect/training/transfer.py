@@ -35,6 +35,9 @@ class Source:
         terms: Terms of those data sets.
         split: The split rule it was trained with; None if not recorded, empty if it was trained without labelled faces.
         identity: Name and sha256, by which ``--resume`` recognises the same weights.
+
+    Example:
+        ``load_source(recipe, folder).weights["stem"]``
     """
 
     name: str

@@ -68,6 +68,9 @@ def check_target(path: PathLike) -> None:
     Raises:
         MissingExtra: Matplotlib is not installed.
         KpdetectError: The suffix is not that of a known format, or the path is a folder.
+
+    Example:
+        ``check_target("curves.png")`` raises nothing.
     """
     _need_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -20,6 +20,9 @@ def first_convolution(model: "keras.Model") -> "keras.layers.Conv2D":
 
     Raises:
         KpdetectError: The network has no convolution, or its first one does not take 1 or 3 channels.
+
+    Example:
+        ``first_convolution(model).kernel.shape`` is (height, width, channels, kernels).
     """
     import keras
 
@@ -38,6 +41,9 @@ def feature_maps_of(model: "keras.Model", crop: Pixels) -> Floats:
 
     Returns:
         (h, w, N) float32, one map per kernel.
+
+    Example:
+        ``feature_maps_of(model, crop)[..., 0]`` is the map of the first kernel.
     """
     import keras
 

@@ -89,6 +89,9 @@ class Batch:
         visible: (B, K) float32, 1 or 0.
         extent_hw: (B, 2), height and width of each image; the array is black beyond them.
         boxes: (B, 4) float32, face boxes (x0, y0, x1, y1) in pixels of the images.
+
+    Example:
+        ``Batch(images, keypoints, visible, extent_hw, boxes)``, as `kpdetect.data.pipeline.batches.gather` makes it.
     """
 
     images: Tensor
@@ -105,6 +108,9 @@ class DrawnAugmentation:
     Attributes:
         matrix: (B, 3, 3) float32, the composed spatial transforms, from pixels of the images to pixels of the result.
         parameters: The parameters of each photometric transform.
+
+    Example:
+        ``draw_augmentation(…).shard(0, 2)`` has the parameters of rows 0, 2, 4, …
     """
 
     matrix: Tensor
@@ -190,6 +196,9 @@ def apply_augmentation(
 
     Returns:
         images, keypoints and visible as from `augment`.
+
+    Example:
+        ``images, keypoints, visible = apply_augmentation(batch, transforms, IBUG68, (112, 112), drawn)``
     """
     matrix, swap = drawn.matrix, schema.flip_permutation
     images = apply_all(_photometric(transforms), warp(batch.images, matrix, size_hw), drawn.parameters)
@@ -210,6 +219,9 @@ def check_transforms(transforms: Sequence[Transform], schema: KeypointSchema) ->
 
     Raises:
         KpdetectError: An object is not a transform, or a flip is given for a schema without a flip permutation.
+
+    Example:
+        ``check_transforms([CenterCrop((112, 112)), RandomFlip()], IBUG68)`` raises nothing.
     """
     for transform in transforms:
         if not isinstance(transform, SpatialTransform | PhotometricTransform):

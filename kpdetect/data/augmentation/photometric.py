@@ -38,6 +38,9 @@ class PhotometricTransform(Protocol):
 
             def apply(self, images, parameters):
                 return tf.where(parameters, 255 - images, images)
+
+    Example:
+        `Gamma` and `Blur` are photometric transforms.
     """
 
     def draw_parameters(self, count: int, seed: Tensor) -> Parameters:
@@ -53,6 +56,9 @@ class Brightness:
 
     Attributes:
         amount: The value is uniform in [-amount, amount], in grey levels of 255.
+
+    Example:
+        ``Brightness(40.0)`` adds -40 to 40.
     """
 
     amount: float
@@ -72,6 +78,9 @@ class Contrast:
 
     Attributes:
         amount: The factor is uniform in [1 - amount, 1 + amount].
+
+    Example:
+        ``Contrast(0.3)`` multiplies by a factor around 1.
     """
 
     amount: float
@@ -91,6 +100,9 @@ class Gamma:
 
     Attributes:
         amount: The exponent is log-uniform in [1 / (1 + amount), 1 + amount].
+
+    Example:
+        ``Gamma(0.5)``
     """
 
     amount: float
@@ -112,6 +124,9 @@ class Color:
         saturation: In [0, 1]. The difference of each colour from grey is multiplied by a factor that is uniform in
             [1 - saturation, 1 + saturation]; a factor of 0 gives a grey image.
         tint: In [0, 1]. Red, green and blue are each multiplied by a factor that is uniform in [1 - tint, 1 + tint].
+
+    Example:
+        ``Color(saturation=0.3, tint=10.0)``
     """
 
     saturation: float = 0.0
@@ -141,6 +156,9 @@ class Blur:
     Attributes:
         probability: Expected share of blurred images, in [0, 1].
         max_sigma: The standard deviation is uniform in [max_sigma / 4, max_sigma], in pixels.
+
+    Example:
+        ``Blur(0.25, max_sigma=2.0)`` blurs a quarter of the images.
     """
 
     probability: float
@@ -169,6 +187,9 @@ class Noise:
 
     Attributes:
         max_std: The standard deviation is uniform in [0, max_std], in grey levels of 255.
+
+    Example:
+        ``Noise(8.0)``
     """
 
     max_std: float
@@ -193,6 +214,9 @@ class CutOut:
         probability: Share of images with a rectangle, in [0, 1].
         max_side: Height and width of the rectangle are each uniform in [max_side / 4, max_side], relative to the
             image.
+
+    Example:
+        ``CutOut(0.3, max_side=0.4)`` covers a part of 30 % of the images.
     """
 
     probability: float
@@ -221,6 +245,9 @@ class Normalize:
     Attributes:
         mean: One number for all channels, or one per channel, in grey levels of 255.
         std: As `mean`.
+
+    Example:
+        ``Normalize(127.5, 127.5)`` maps pixels to [-1, 1].
     """
 
     mean: float | tuple[float, ...]

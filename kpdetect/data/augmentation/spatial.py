@@ -25,6 +25,9 @@ class Frame:
         matrix: (B, 3, 3) float32, from pixels of the original images to pixels of this frame.
         extent_hw: (B, 2) float32, height and width of each image in this frame.
         boxes: (B, 4) float32, face boxes (x0, y0, x1, y1) in pixels of the original images.
+
+    Example:
+        ``RandomRotation(10.0)`` multiplies ``Frame.matrix`` by a rotation.
     """
 
     matrix: Tensor
@@ -54,6 +57,9 @@ class SpatialTransform(Protocol):
 
             def draw(self, frame, seed):
                 return frame.then(translation(tf.fill(tf.shape(frame.extent_hw), self.pixels)))
+
+    Example:
+        `RandomRotation` and `RandomFlip` are spatial transforms.
     """
 
     def draw(self, frame: Frame, seed: Tensor) -> Frame:
@@ -90,6 +96,9 @@ class Rescale:
 
     Attributes:
         size: The length of the shorter side in pixels, which keeps the aspect ratio, or (height, width).
+
+    Example:
+        ``Rescale(250)`` makes the shorter side 250 pixels.
     """
 
     size: int | tuple[int, int]
@@ -110,6 +119,9 @@ class CenterCrop:
 
     Attributes:
         size_hw: (height, width) of the crop in pixels.
+
+    Example:
+        ``CenterCrop((112, 112))``
     """
 
     size_hw: tuple[int, int]
@@ -126,6 +138,9 @@ class RandomCrop:
 
     Attributes:
         size_hw: (height, width) of the crop in pixels.
+
+    Example:
+        ``RandomCrop((224, 224))``
     """
 
     size_hw: tuple[int, int]
@@ -147,6 +162,9 @@ class CropToBox:
         margin: Side of the crop over the longer side of the box.
         shift: Shifts are uniform in [-shift, shift], relative to the width and the height of the box.
         scale: The size of the box is multiplied by a factor that is uniform in [1 - scale, 1 + scale].
+
+    Example:
+        ``CropToBox((112, 112), margin=1.2, shift=0.05, scale=0.1)``
     """
 
     size_hw: tuple[int, int]
@@ -172,6 +190,9 @@ class RandomRotation:
 
     Attributes:
         std_deg: Standard deviation of the angle, which is normally distributed around 0, in degrees.
+
+    Example:
+        ``RandomRotation(15.0)`` has a standard deviation of 15 degrees.
     """
 
     std_deg: float
@@ -188,6 +209,9 @@ class RandomScale:
 
     Attributes:
         amount: In [0, 1]. The factor is uniform in [1 - amount, 1 + amount].
+
+    Example:
+        ``RandomScale(0.2)``
     """
 
     amount: float
@@ -210,6 +234,9 @@ class RandomStretch:
 
     Attributes:
         amount: In [0, 1]. The factor is log-uniform in [1, 1 + amount].
+
+    Example:
+        ``RandomStretch(0.1)``
     """
 
     amount: float
@@ -231,6 +258,9 @@ class RandomShift:
 
     Attributes:
         amount: Shifts are uniform in [-amount, amount], relative to the width and the height of the image.
+
+    Example:
+        ``RandomShift(0.05)``
     """
 
     amount: float
@@ -247,6 +277,9 @@ class RandomFlip:
 
     Attributes:
         probability: Share of mirrored images, in [0, 1].
+
+    Example:
+        ``RandomFlip(probability=0.5)`` mirrors half of the images.
     """
 
     probability: float = 0.5

@@ -51,6 +51,9 @@ class BatchOptions:
         seed: Determines the order of the faces and the augmentation.
         start_step: The number of the first batch, so that training can resume where it stopped.
         share: The rows of each batch that this process makes.
+
+    Example:
+        ``BatchOptions((112, 112), batch_size=64, seed=1)``
     """
 
     size_hw: tuple[int, int]

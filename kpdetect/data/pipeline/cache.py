@@ -43,6 +43,9 @@ class FaceCache:
         extents_hw: (N, 2) float32, the part of the canvas that the photograph covers; the rest is black.
         boxes: (N, 4) float32, the face boxes (x0, y0, x1, y1) in pixels of the canvas.
         rows: (N,) int64, the row of each face in the annotations.
+
+    Example:
+        ``len(cache)`` is the number of faces, ``cache.images[0]`` the first canvas.
     """
 
     images: Pixels
@@ -113,6 +116,9 @@ def build_cache(
     Raises:
         DataError: Images cannot be read, or boxes have no area; all of them are listed.
         KpdetectError: The pictures do not fit into memory or onto the disk, or no face is left.
+
+    Example:
+        ``cache = build_cache(load("synthetic:100"), FaceFraming(CropRule((112, 112), 1.2)), channels=1)``
     """
     if not len(annotations):
         raise KpdetectError(f"'{annotations.name}': no face to cache")

@@ -12,7 +12,11 @@ from kpdetect.core.geometry import CropRule, Matrix, translation
 
 
 class Framing(Protocol):
-    """Places a photograph on the canvas that is cached."""
+    """Places a photograph on the canvas that is cached.
+
+    Example:
+        ``FaceFraming(CropRule((112, 112), 1.2))`` and ``ImageFraming(250, (224, 224))`` are framings.
+    """
 
     @property
     def size_hw(self) -> tuple[int, int] | None:

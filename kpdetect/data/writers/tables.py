@@ -49,6 +49,9 @@ def to_dataframe(annotations: Annotations) -> Any:
 
     Raises:
         MissingExtra: pandas is not installed.
+
+    Example:
+        ``to_dataframe(load("csv:faces.csv"))["nose_x"].mean()``
     """
     try:
         import pandas

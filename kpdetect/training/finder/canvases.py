@@ -38,6 +38,9 @@ class Portrait:
         levels: The grey photograph (h, w) uint8 and three halvings of it, so that small copies are antialiased.
         keypoints: (K, 2) in pixels of the first level.
         box: (4,) tight box of the keypoints, (x0, y0, x1, y1).
+
+    Example:
+        ``portraits_of(load("synthetic:8"))[0].box``
     """
 
     levels: tuple[Pixels, ...]
@@ -57,6 +60,9 @@ class Canvas:
     Attributes:
         picture: (side, side) uint8 grey.
         boxes: (N, 4) float32, tight boxes of the faces' keypoints, in pixels.
+
+    Example:
+        ``draw_canvas(portraits, np.random.default_rng(0)).boxes`` has a row per face.
     """
 
     picture: Pixels
@@ -102,6 +108,9 @@ def draw_canvas(portraits: list[Portrait], rng: np.random.Generator, side: int =
         portraits: Faces and backgrounds to combine.
         rng: Random generator.
         side: Side of the canvas in pixels.
+
+    Example:
+        ``canvas = draw_canvas(portraits_of(load("synthetic:8")), np.random.default_rng(0), side=256)``
     """
     picture = _background(portraits, rng, side)
     for _ in range(rng.integers(MAX_PIECES + 1)):
