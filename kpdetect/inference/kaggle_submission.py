@@ -33,8 +33,8 @@ def kaggle_submission(keypoints: npt.ArrayLike, schema: KeypointSchema, lookup_f
     Args:
         keypoints: (N, K, 2) in pixels, of the images 1 to N.
         schema: The schema of the points, which has the names of the competition.
-        lookup_file: The competition's table ``RowId,ImageId,FeatureName``, which says which coordinates are wanted and
-            in which order. Without one, all coordinates are numbered image by image.
+        lookup_file: The competition's table ``RowId,ImageId,FeatureName``, which lists the required coordinates
+            in their order. Without one, all coordinates are numbered image by image.
 
     Raises:
         KpdetectError: The table is invalid, or a wanted coordinate is missing; the text names the line.

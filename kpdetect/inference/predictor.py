@@ -323,7 +323,7 @@ def read_photograph(image: Any, bgr: bool = False) -> Pixels:
     """Reads a file, or converts an image (see `Image`), to (H, W, 3) uint8 RGB.
 
     Raises:
-        KpdetectError: It is not a picture; the message says what it is.
+        KpdetectError: It is not a picture; the message describes what was received.
     """
     if image is None:
         raise KpdetectError(
