@@ -187,7 +187,7 @@ class TestCsv:
             (["photo,a_x,a_y"], "", ()),
             (["photo,a_x,a_y,b_x", GOOD], ":1", ("b_y", "NAME_x", "NAME_y")),
             (["photo,a_y,a_x,b_y", GOOD], ":1", ("b_x",)),
-            (["photo,a_x,a_y,age", "a.png,1,2,3"], ":1", ("age",)),
+            (["photo,age", "a.png,3"], ":1", ("age", "NAME_x")),
             (["photo,a_x,a_y,a_x,a_y", GOOD], ":1", ("a_x",)),
             (["photo,a_x,a_y,box_x0,box_x1", GOOD], ":1", ("box_y0", "box_y1")),
             (["photo,subject", "a.png,ann"], "", ("0",)),

@@ -151,6 +151,28 @@ class TestForms:
         assert faces.schema.point_names == tuple(f"p{number}" for number in range(start, start + 3))
         assert faces.keypoints[0].tolist() == POINTS
 
+    @pytest.mark.parametrize(("form", "start"), [("{n}_{axis}", 0), ("{axis}{n}", 1), ("{axis}_{n}", 1)])
+    def test_68_numbered_points_are_those_of_ibug(self, folder, form, start):
+        header = ",".join(form.format(n=number, axis=axis) for number in range(start, start + 68) for axis in "xy")
+        cells = [str(3 + number % 90) if number % 4 < 2 else "" for number in range(136)]  # every second point
+        faces = read_csv(write(folder, f"image,subject,{header}", ",".join(["faces/a.png", "ann", *cells])))
+        assert faces.schema is IBUG68
+        assert faces.visible[0].tolist() == [True, False] * 34
+
+    def test_other_columns_are_ignored_and_named_once(self, folder, caplog):
+        rows = [f"faces/{name}.png,male,70,30,40,31,55,50,2,1" for name in "ab"]
+        faces = read_csv(write(folder, "image,gender," + HEADER.removeprefix("image,") + ",pose,turned", *rows))
+        assert faces.keypoints.tolist() == [POINTS] * 2
+        assert faces.schema.point_names == NAMES
+        (record,) = caplog.records
+        assert record.name.startswith("kpdetect.")
+        assert "gender, pose, turned" in record.getMessage()
+
+    def test_other_columns_beside_numbered_ones(self, folder, caplog):
+        faces = read_csv(write(folder, ",0,1,2,3,age", "faces/a.png,1,2,30,40,7", "faces/b.png,1,2,30,40,8"))
+        assert faces.keypoints.tolist() == [[[1, 2], [30, 40]]] * 2
+        assert "age" in caplog.text
+
     def test_the_separator_that_excel_states(self, folder):
         lines = ["sep=;", HEADER.replace(",", ";"), "faces/a.png;70,0;30,0;40;31;55;50"]
         assert read_csv(write(folder, *lines)).keypoints[0].tolist() == POINTS

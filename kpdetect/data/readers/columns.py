@@ -1,5 +1,6 @@
 """Finds the meaning of the columns of a CSV file of points, from its header or from the number of columns."""
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _POINT_COLUMNS = (
     (re.compile(r"(?P<axis>[xyv])[_.\- ](?P<name>.+)", re.IGNORECASE), "{axis}_{name}"),  # x_nose
     (re.compile(r"(?P<name>.*[a-z0-9])(?P<axis>[XYV])"), "{name}{axis}"),  # noseX
 )
+_LOG = logging.getLogger(__name__)
 _FILE_NAME = re.compile(r".+\.\w{1,5}")
 _SMALL_INTEGER = re.compile(r"[0-9]{1,9}")
 
@@ -54,6 +56,7 @@ class Columns:
         subject: Index of the subject's column, or None.
         box: Indices of the four columns of the face box, or empty.
         box_has_size: The box is x, y, width and height, and not x0, y0, x1 and y1.
+        ignored: Names of the columns that have no meaning here, such as ``gender``.
     """
 
     header: tuple[str, ...]
@@ -64,6 +67,7 @@ class Columns:
     subject: int | None = None
     box: tuple[int, ...] = ()
     box_has_size: bool = False
+    ignored: tuple[str, ...] = ()
 
 
 def is_header(first_row: list[str], folder: str) -> bool:
@@ -107,7 +111,7 @@ def columns_without_header(first_row: list[str], where: str, folder: str) -> Col
 
 
 def columns_of_header(header: list[str], where: str, first_row: list[str], folder: str) -> Columns:
-    """Returns the columns of a file with a header.
+    """Returns the columns of a file with a header. One log message names the columns that are ignored.
 
     Args:
         header: The first row; the name of the first column is free.
@@ -116,7 +120,7 @@ def columns_of_header(header: list[str], where: str, first_row: list[str], folde
         folder: Folder of the file, to which paths are relative.
 
     Raises:
-        KpdetectError: A column is missing, unknown or repeated.
+        KpdetectError: A column is missing or repeated, or there are no points.
     """
     names, lower = tuple(header), [name.lower() for name in header]
     named_path = next((index for index, name in enumerate(lower) if name in PATH_NAMES), 0)
@@ -130,13 +134,22 @@ def columns_of_header(header: list[str], where: str, first_row: list[str], folde
     box, box_has_size = _box_columns(place, where)
     subject = place.get(SUBJECT_COLUMN)
     taken = {*box, subject, place.get(SCORE_COLUMN)}
-    points = [index for index in own if index not in taken]
-    if points and all(_SMALL_INTEGER.fullmatch(names[index]) for index in points):
+    others = [index for index in own if index not in taken]
+    points = [index for index in others if _point_column(names[index]) is not None]
+    if points:
+        found = _named(names, path, points, where)
+    else:
+        points = [index for index in others if _SMALL_INTEGER.fullmatch(names[index])]
+        if not points:
+            received = ", ".join(["0 columns of points", *(f"'{names[index]}'" for index in others)])
+            raise KpdetectError(f"{where}: {_EXPECTED}; received {received}")
         _check_counting([names[index] for index in points], where)
         found = _unnamed(names, path, points, where)
-    else:
-        found = _named(names, path, points, where)
-    return Columns(names, found.schema, found.xy, path, found.visibility, subject, box, box_has_size)
+    ignored = tuple(names[index] or "(no name)" for index in others if index not in points)
+    if ignored:
+        shown = ", ".join(ignored[:8]) + (f" and {len(ignored) - 8} more" if len(ignored) > 8 else "")
+        _LOG.warning("%s: ignored the column%s %s", where, "s" * (len(ignored) > 1), shown)
+    return Columns(names, found.schema, found.xy, path, found.visibility, subject, box, box_has_size, ignored)
 
 
 def _counts(names: list[str]) -> bool:
@@ -172,15 +185,19 @@ def _unnamed(header: tuple[str, ...], path: int, points: list[int], where: str) 
     return Columns(header, schema, tuple(points), path)
 
 
+def _point_column(name: str) -> tuple[re.Match[str], str] | None:
+    """Returns the point and axis in a column's name, and the form of the name; None for any other column."""
+    matches = ((pattern.fullmatch(name), form) for pattern, form in _POINT_COLUMNS)
+    return next(((match, form) for match, form in matches if match), None)
+
+
 def _named(names: tuple[str, ...], path: int, points: list[int], where: str) -> Columns:
     """Returns the schema and the columns of the named points, in the order in which they first occur."""
     place: dict[tuple[str, str], int] = {}
     form_of: dict[str, str] = {}
     for index in points:
-        matches = ((pattern.fullmatch(names[index]), form) for pattern, form in _POINT_COLUMNS)
-        match, form = next(((match, form) for match, form in matches if match), (None, ""))
-        if match is None:
-            raise KpdetectError(f"{where}: unknown column '{names[index]}': {_EXPECTED}")
+        match, form = _point_column(names[index]) or (None, "")
+        assert match is not None  # the caller chose the columns
         place[match["name"], match["axis"].lower()] = index
         form_of.setdefault(match["name"], form)
     missing = [
@@ -191,14 +208,13 @@ def _named(names: tuple[str, ...], path: int, points: list[int], where: str) -> 
     ]
     if missing:
         raise KpdetectError(f"{where}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}: {_EXPECTED}")
-    if not form_of:
-        raise KpdetectError(f"{where}: {_EXPECTED}; received 0 columns after the path")
     xy = tuple(place[name, axis] for name in form_of for axis in "xy")
     flagged = [name for name in form_of if (name, "v") in place]
     if flagged and len(flagged) < len(form_of):
         raise KpdetectError(f"{where}: expected a visibility column of every point or of none, received {flagged}")
     point_names = [f"p{name}" if form == _POINT_COLUMNS[0][1] else name for name, form in form_of.items()]
-    schema = IBUG68 if tuple(point_names) == IBUG68.point_names else user_schema(point_names)
+    is_ibug = tuple(point_names) == IBUG68.point_names or (len(form_of) == IBUG68.num_keypoints and _counts([*form_of]))
+    schema = IBUG68 if is_ibug else user_schema(point_names)
     return Columns(names, schema, xy, path, tuple(place[name, "v"] for name in flagged))
 
 

@@ -80,15 +80,16 @@ def read_csv(file: str, skip_bad_rows: bool = False) -> Annotations:
     The first column is the path of the image, absolute or relative to the CSV file's folder. x and y of each point
     follow, in pixels; a pair of empty cells is a point that is not labelled. A header names the points
     (``nose_x,nose_y,…``, ``x1,y1,…``, ``x_nose,y_nose`` or ``noseX,noseY``) or numbers the columns (``0,1,2,…``). 68
-    points without names are those of iBUG; other points without names are called p0, p1, …. A header may also have
-    these columns:
+    points without names, or numbered as ``0_x`` to ``67_y`` or ``x1`` to ``y68``, are those of iBUG; other points
+    without names are called p0, p1, …. A header may also have these columns:
 
     - ``subject``: splits keep it together; by default each path is a subject.
     - ``nose_v`` or ``v1`` for each point: its visibility as in COCO, where 0 is not labelled.
     - ``box_x0,box_y0,box_x1,box_y1`` (or ``x0,y0,x1,y1`` beside named points, ``xmin,…``, or
       ``box_x,box_y,box_w,box_h``): the face box. By default it is the tight box of the visible points, or the whole
       image if there is one point.
-    - ``score``, which ``kpdetect predict --csv`` writes, is ignored.
+    - ``score``, which ``kpdetect predict --csv`` writes, is ignored. So are other columns, such as ``gender``; a log
+      message names them.
 
     Cells are separated by commas, semicolons (then numbers may have decimal commas) or tabs. An index column, as pandas
     writes it, is skipped, and backslashes in paths are read as slashes where that finds the file. ``nan``, ``null`` and
