@@ -76,6 +76,12 @@ class ExportOptions:
         "greatest accepted difference from Keras, in pixels of the crop; fp16, int8 and dynamic have bounds of their "
         "own, unless this is greater",
     )
+    batch: tuple[str, ...] = option(
+        ("free",),
+        "batch sizes of TFLite files, one file each: free (any number of crops), or a number such as 1 (all shapes are "
+        "fixed, as phones and browsers need; NAME_b1.tflite)",
+        metavar="LIST",
+    )
     overwrite: bool = option(False, "replace the bundle in --out; other files in it are kept")
 
 
@@ -143,6 +149,7 @@ class _File:
 
     format: str
     quantization: str
+    batch: int | None = None  # free
 
     @property
     def kind(self) -> Kind:
@@ -153,7 +160,8 @@ class _File:
         """Its name in the bundle."""
         if self.format in FOLDERS:
             return self.format
-        return f"{stem}{'' if self.quantization == 'none' else f'_{self.quantization}'}.{self.format}"
+        quantization = "" if self.quantization == "none" else f"_{self.quantization}"
+        return f"{stem}{quantization}{'' if self.batch is None else f'_b{self.batch}'}.{self.format}"
 
 
 def export_model(
@@ -164,11 +172,13 @@ def export_model(
     overwrite: bool = False,
     quantization: Quantization = Quantization(),
     name: str | None = None,
+    batch: Sequence[int | None] = (None,),
 ) -> Spec:
     """Writes a bundle with its model in other formats, atomically.
 
     In every file the input is ``image``, (B, H, W, C) of raw pixels 0-255, float32 (``int8``: uint8), and the output is
-    ``keypoints``, (B, K, 2) float32 relative to the crop. B is free, but 1 in ``web``. Every file contains the spec.
+    ``keypoints``, (B, K, 2) float32 relative to the crop. B is free, but 1 in ``web``, and as `batch` says in TFLite
+    files. Every file contains the spec.
 
     Args:
         bundle_folder: A bundle with weights, or the name of a packaged model.
@@ -180,6 +190,8 @@ def export_model(
         overwrite: Replace the bundle in `out`.
         quantization: Numeric formats.
         name: Name of the files; default: that of the run folder, or of the model.
+        batch: Batch sizes of TFLite files, one file each; None is free. Files of a fixed batch are called
+            ``NAME_b1.tflite``: LiteRT's C API, which apps use, and LiteRT.js need fixed shapes.
 
     Returns:
         The spec as written; its ``files`` contain each file's ``max_difference_px`` and ``mean_difference_px``.
@@ -196,7 +208,7 @@ def export_model(
         runtime.load("exported/mine.tflite")
         ```
     """
-    files = _chosen_files(formats, quantization)
+    files = _chosen_files(formats, quantization, batch)
     spec, _ = bundle.checked_weights(bundle_folder)  # a wrong path is reported before TensorFlow takes seconds to start
     stem = _file_stem(bundle_folder, spec, name)
     _check_out(resolve(bundle_folder), Path(out), overwrite)
@@ -249,6 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.overwrite,
             Quantization(options.quantize, options.representative),
             options.name,
+            _batch_sizes(options.batch),
         )
     except FilesRefused as error:
         exported, refusal = error.spec, error
@@ -278,8 +291,23 @@ def _inspect(words: Sequence[str]) -> int:
     return 0
 
 
-def _chosen_files(formats: Sequence[str], quantization: Quantization) -> list[_File]:
+def _batch_sizes(words: Sequence[str]) -> list[int | None]:
+    """Returns the values of ``--batch``; None for a free batch."""
+    for word in words:
+        if word != "free" and not re.fullmatch(r"[1-9]\d{0,3}", word):
+            raise KpdetectError(f"--batch: expected 'free' or a number from 1 to 9999, received '{word}'")
+    return [None if word == "free" else int(word) for word in words]
+
+
+def _chosen_files(
+    formats: Sequence[str], quantization: Quantization, batch: Sequence[int | None] = (None,)
+) -> list[_File]:
     """Returns the files in the order in which the bundle lists them; it runs the first TFLite file."""
+    if not batch:
+        raise KpdetectError("batch: expected 'free' or a number, received none")
+    fixed = [size for size in batch if size is not None]
+    if fixed and "tflite" not in formats:
+        raise KpdetectError(f"--batch {fixed[0]}: is for tflite, received --formats {','.join(formats)}")
     for name in formats:
         if name not in FORMATS:
             raise unknown_name("format", name, FORMATS)
@@ -290,7 +318,8 @@ def _chosen_files(formats: Sequence[str], quantization: Quantization) -> list[_F
     for name, kinds in FORMATS.items():
         if name in formats:
             ways = [way for way in dict.fromkeys(quantization.ways) if way in kinds]
-            files += [_File(name, way) for way in ways or ["none"]]
+            sizes = list(dict.fromkeys(batch)) if name == "tflite" else [None]
+            files += [_File(name, way, size) for size in sizes for way in ways or ["none"]]
     for way in quantization.ways:
         if way != "none" and way not in [file.quantization for file in files]:
             able = [name for name, kinds in FORMATS.items() if way in kinds]
@@ -352,7 +381,7 @@ def _write_all(
         reserve_space(folder, _size_estimate(source), path.name)
         try:
             with quietly(f"writing {path.name}"):
-                kind.write(source, path)
+                kind.write(dataclasses.replace(source, batch=file.batch), path)
             with quietly(f"comparing {path.name} with Keras"):
                 difference = (faces if kind.on_faces and faces else probes).compare(path)
             check_difference(path.name, difference, kind, tolerance_px)
@@ -364,7 +393,7 @@ def _write_all(
                 raise
             raise disk_full(folder, path.name, error) from error
         else:
-            records |= _records(path, folder, difference)
+            records |= _records(path, folder, difference, file.batch)
     return records, refused
 
 
@@ -394,11 +423,12 @@ def _file_stem(bundle_folder: PathLike, spec: Spec, name: str | None) -> str:
     return re.sub(r"[^\w.-]+", "_", called).strip(".") or "model"
 
 
-def _records(path: Path, folder: Path, difference: Difference) -> dict[str, FileRecord]:
+def _records(path: Path, folder: Path, difference: Difference, batch: int | None) -> dict[str, FileRecord]:
     """Returns the records of a file, or of all files of a folder; that of the model has the difference from Keras."""
     differences = difference.greatest_px, difference.mean_px
     if path.is_file():
-        return {path.name: bundle.file_record(path, differences)}
+        record = bundle.file_record(path, differences)
+        return {path.name: record if batch is None else {**record, "batch": batch}}
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return {
         file.relative_to(folder).as_posix(): bundle.file_record(

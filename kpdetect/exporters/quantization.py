@@ -52,13 +52,15 @@ def write_int8(source: Source, path: Path) -> None:
     calibration set is subtracted (as Nagel et al. do per layer, *Data-Free Quantization Through Weight Equalization and
     Bias Correction*, arXiv:1906.04721).
 
+    A file of a fixed batch has the ranges of the file of a free one, which are measured on batches.
+
     Raises:
         KpdetectError: There is no calibration set, or an op has no built-in kernel.
     """
     faces = source.calibration_set
     if faces is None:
         raise KpdetectError("int8: needs faces to measure its ranges on; name a data set with --representative")
-    ranges = _write_int8(source, faces, path)
+    ranges = _write_int8(dataclasses.replace(source, batch=None), faces, path)
     moved = runtime.load(path).predict(faces.crops).keypoints - _points(source.model, faces.crops)
     corrected = dataclasses.replace(source, model=_with_points_moved(source.model, -moved.mean(axis=0)))
     _write_int8(corrected, faces, path, ranges)

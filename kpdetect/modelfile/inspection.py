@@ -156,7 +156,9 @@ def _file_rows(spec: Spec) -> Iterator[tuple[str, str]]:
     for name, record in spec.files.items():
         greatest, mean = record["max_difference_px"], record.get("mean_difference_px")
         off = "" if greatest is None else f", difference from Keras {greatest:.2g} px at most"
-        yield "file", f"{name}: {record['bytes']} bytes{off}" + ("" if mean is None else f", {mean:.2g} px mean")
+        batch = f", batch of {record['batch']}" if "batch" in record else ""
+        mean_off = "" if mean is None else f", {mean:.2g} px mean"
+        yield "file", f"{name}: {record['bytes']} bytes{batch}{off}{mean_off}"
 
 
 def _graph_rows(graph: Graph) -> Iterator[tuple[str, str]]:

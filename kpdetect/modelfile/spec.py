@@ -49,12 +49,14 @@ class FileRecord(TypedDict):
         max_difference_px: Greatest difference from Keras at export, in pixels of the crop (relative for an uncertainty
             above one pixel); None for a file that was not compared.
         mean_difference_px: Mean of the same differences.
+        batch: The number of crops that the file takes at once; absent if it is free.
     """
 
     sha256: str
     bytes: int
     max_difference_px: float | None
     mean_difference_px: NotRequired[float | None]
+    batch: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -355,6 +357,8 @@ def _check_file_record(name: str, record: Any) -> None:
         difference = record.get(key)
         if difference is not None and not (isinstance(difference, int | float) and math.isfinite(difference)):
             raise _mismatch(f"{where}.{key}", "a number or null", difference)
+    if "batch" in record and _must_be(f"{where}.batch", record["batch"], int) < 1:
+        raise _mismatch(f"{where}.batch", "a number from 1", record["batch"])
 
 
 def _mismatch(name: str, expected: str, received: Any) -> KpdetectError:
