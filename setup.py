@@ -21,6 +21,10 @@ TRAIN = [
     "pandas>=2.2",  # Annotations.from_dataframe and to_dataframe
     "pyyaml>=6",  # reads YOLO's data.yaml
 ]
+GPU = [
+    "tensorflow[and-cuda]>=2.20; platform_system == 'Linux'",  # CUDA and cuDNN for GPUs of NVIDIA
+    *TRAIN,
+]
 JAX = [
     "jax>=0.10",  # Keras' other backend, for several machines; on processors: GPUs and TPUs need a jaxlib of their own
 ]
@@ -52,6 +56,7 @@ TEST = [
     "pycocotools>=2.0.8",  # reads what `kpdetect convert` writes
     "hypothesis>=6",  # properties of the geometry
     "mypy>=1.15",
+    "opencv-python<5",  # the tests of Haar cascades; those of OpenCV 5 are a session of noxfile.py
     "pillow>=10",  # examples/minimal_litert.py
     "playwright>=1.50",  # the page in a real Chromium; the browser is the system's
     "pytest>=8",
@@ -87,13 +92,14 @@ setup(
     # Inference alone.
     install_requires=[
         "numpy>=1.26",
-        "opencv-python>=4.10,<5",  # decodes, crops, finds faces; 5.0 has no CascadeClassifier
+        "opencv-python>=4.10",  # decodes and crops; `--detector haar` needs 4.x, since 5.0 has no CascadeClassifier
         "ai-edge-litert>=2.0",  # runs .tflite files
         "tqdm>=4.66",  # progress bars
     ],
     extras_require={
         "onnx": ONNX,
         "train": TRAIN,
+        "gpu": GPU,
         "jax": [*TRAIN, *JAX],
         "label": LABEL,
         "heif": HEIF,

@@ -53,6 +53,7 @@ class EvaluateOptions:
     results: str | None = option(None, "results file (CSV) to add the row to", metavar="FILE")
     box_jitter: bool = option(True, "also evaluate with wrong boxes; takes several times as long")
     threads: int = option(1, "threads of the model's runtime")
+    device: str | None = option(None, "where the model runs: cpu, gpu, or gpu:1 for the second GPU", metavar="NAME")
     skip_bad_rows: bool = option(False, "skip invalid rows and report their number")
     untrusted: bool = option(
         False, "the model is from a source that is not trusted: try it in a child process first, refuse SavedModels"
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = match_annotations(spec, drop_unlabelled(load(options.data, options.skip_bad_rows), "evaluate"))
     annotations, split = choose_split(known, spec, options.split)
     with quietly(f"loading {options.model}"):
-        model = runtime.load(options.model, threads=options.threads, untrusted=options.untrusted)
+        model = runtime.load(options.model, options.threads, options.untrusted, options.device)
         model(np.zeros((1, *model.spec.input_shape), np.uint8))  # runtimes print about the machine on the first call
     measured, faces = _measure(model, annotations, options.boxes)
     row = result_row(model.spec, model.path.name, faces, measured, split, options.boxes, model.bytes)

@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         mirror=options.mirror,
         min_score=options.min_score,
         untrusted=options.untrusted,
+        device=options.device,
     )
     return prediction_run.predict_photographs(predictor, tasks, options)
 

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(TrackOptions, argv, "track", examples)
     draw = _make_draw(options.filter)
     video = open_source(options)
-    predictor = Predictor(options.model, threads=options.threads, untrusted=options.untrusted)
+    predictor = Predictor(options.model, threads=options.threads, untrusted=options.untrusted, device=options.device)
     tracker = Tracker(predictor, _detector(predictor, options), options.tracker_options())
     return track_video(video, tracker, options, draw)
 

@@ -38,7 +38,7 @@ quick = settings(max_examples=40, deadline=None)
 
 
 @pytest.fixture(scope="module")
-def detector() -> HaarDetector:
+def detector(cascades) -> HaarDetector:
     return HaarDetector()
 
 
@@ -258,10 +258,11 @@ class TestDetector:
             HaarDetector(min_face, min_votes)
 
     def test_an_opencv_without_cascades_is_an_error_with_the_install_command(self, monkeypatch):
-        monkeypatch.delattr(haar.cv2, "CascadeClassifier")
+        monkeypatch.delattr(haar.cv2, "CascadeClassifier", raising=False)
         with pytest.raises(KpdetectError, match=r"opencv-python>=4\.10,<5"):
             HaarDetector()
 
+    @pytest.mark.usefixtures("cascades")
     def test_votes_are_scaled_back_to_the_photograph(self, monkeypatch):
         """The fake classifier returns the whole working image, including its border."""
 

@@ -1,8 +1,10 @@
-"""Opens LiteRT interpreters: the file is verified first, and LiteRT's note about its delegate is not printed."""
+"""Opens TFLite files with LiteRT, for the processor or a GPU: the file is verified first, and notes are not printed."""
 
 import base64
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,52 @@ def open_interpreter(path: Path, threads: int) -> Any:
         KpdetectError: The file is damaged; see `kpdetect.core.tflite_check`.
         ValueError: LiteRT rejects the file.
     """
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise KpdetectError(f"{path}: expected at most {MAX_FILE_BYTES} bytes, received {path.stat().st_size}")
-    check_tflite(path.read_bytes(), str(path))
+    _check_file(path)
     from ai_edge_litert.interpreter import Interpreter
 
     _delegate_note.hide()
     return Interpreter(model_path=os.fspath(path), num_threads=threads)
+
+
+def open_on_gpu(path: Path) -> tuple[Any, list[Any], list[Any]]:
+    """Compiles a TFLite file for the GPU, which LiteRT reaches through Vulkan, Metal or Direct3D.
+
+    Numbers are float32, since 16 bits are too coarse for the decoding of heatmaps.
+
+    Args:
+        path: The file.
+
+    Returns:
+        LiteRT's ``CompiledModel``, its input buffers and its output buffers, after a first run.
+
+    Raises:
+        KpdetectError: The file is damaged, or there is no GPU that LiteRT can use, or it cannot run the model.
+    """
+    _check_file(path)
+    try:
+        from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+        from ai_edge_litert.options import GpuOptions, Options
+    except ImportError as error:
+        raise KpdetectError(f'{path}: device gpu: needs a newer LiteRT: pip install "ai-edge-litert>=2.1"') from error
+    options = Options(HardwareAccelerator.GPU, gpu_options=GpuOptions(enforce_f32=True))
+    try:
+        with _delegate_note.redirection(b""):  # LiteRT prints each step
+            model = CompiledModel.from_file(os.fspath(path), options=options)
+            inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
+            model.run_by_index(0, inputs, outputs)
+            return model, inputs, outputs
+    except (RuntimeError, ValueError) as error:
+        raise KpdetectError(
+            f"{path}: device gpu: LiteRT finds no GPU with Vulkan, Metal or Direct3D, or cannot run this model on it; "
+            "an .onnx file with onnxruntime-gpu needs CUDA instead"
+        ) from error
+
+
+def _check_file(path: Path) -> None:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise KpdetectError(f"{path}: expected at most {MAX_FILE_BYTES} bytes, received {path.stat().st_size}")
+    check_tflite(path.read_bytes(), str(path))
 
 
 class _DelegateNote:
@@ -58,6 +99,12 @@ class _DelegateNote:
     def renew(self) -> None:
         """Replaces the lock: two threads that redirect stderr at once could leave it redirected."""
         self._lock = threading.Lock()
+
+    @contextmanager
+    def redirection(self, *texts: bytes) -> Iterator[None]:
+        """As `stderr_without`, for one thread at a time."""
+        with self._lock, stderr_without(*texts):
+            yield
 
     def hide(self) -> None:
         """Makes LiteRT print it to nowhere."""

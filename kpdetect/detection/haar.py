@@ -162,8 +162,8 @@ def cascade_path(file: str) -> str:
     """
     if not (hasattr(cv2, "CascadeClassifier") and hasattr(cv2, "data")):
         raise KpdetectError(
-            f"OpenCV {cv2.__version__} has no Haar cascades; expected 4.10 or later, below 5: "
-            'pip install "opencv-python>=4.10,<5"'
+            f"OpenCV {cv2.__version__} has no Haar cascades, which the detector 'haar' needs; expected 4.10 or later, "
+            'below 5: pip install "opencv-python>=4.10,<5"'
         )
     return os.path.join(cv2.data.haarcascades, file)  # type: ignore[attr-defined]  # missing in OpenCV's stubs
 

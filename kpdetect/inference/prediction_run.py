@@ -77,6 +77,7 @@ class PredictOptions:
     max_megapixels: float = option(MAX_PIXELS / 1e6, "refuse larger photographs, by their header, before decoding")
     skip_bad_rows: bool = option(False, "with --data: leave out bad rows")
     threads: int = option(1, "threads of the model's runtime; one is enough for single faces")
+    device: str | None = option(None, "where the model runs: cpu, gpu, or gpu:1 for the second GPU", metavar="NAME")
     untrusted: bool = option(
         False, "the model is from a source that is not trusted: try it in a child process first, refuse SavedModels"
     )

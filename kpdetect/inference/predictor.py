@@ -28,6 +28,7 @@ from kpdetect.detection import (
     scan,
 )
 from kpdetect.modelfile.bundle import shipped_model
+from kpdetect.modelfile.devices import Provider
 from kpdetect.modelfile.runtime import Prediction, load
 from kpdetect.modelfile.spec import Spec, face_scores
 
@@ -76,10 +77,13 @@ class Predictor:
         min_score: Detected faces with a lower `Face.score`, in [0, 1], are left out; 0 keeps all. Boxes of your own,
             and faces of models without a score, are kept.
         untrusted: The model is from a source that is not trusted; see `kpdetect.modelfile.runtime.load`.
+        device: Where the model runs: ``"cpu"``, ``"gpu"``, or ``"gpu:1"`` for the second GPU; see
+            `kpdetect.modelfile.devices`. The detector runs on the processor.
+        providers: For an ``.onnx`` file, ONNX Runtime's execution providers, instead of a device.
 
     Raises:
-        KpdetectError: There is no such model or detector, `mirror` is used with a schema without left and right, or
-            `min_score` is not in [0, 1].
+        KpdetectError: There is no such model, detector or device, `mirror` is used with a schema without left and
+            right, or `min_score` is not in [0, 1].
         MissingExtra: The model needs a package that is not installed.
 
     Example:
@@ -98,12 +102,27 @@ class Predictor:
         second_look: bool | None = None,
         min_score: float = FACE_SCORE,
         untrusted: bool = False,
+        device: str | None = None,
+        providers: Sequence[Provider] = (),
     ) -> None:
         if not 0 <= min_score <= 1:
             raise KpdetectError(f"min_score: expected 0 to 1, received {min_score}")
-        self._arguments = (model, detector, threads, mirror, second_look, min_score, untrusted)
+        self._arguments = (
+            model,
+            detector,
+            threads,
+            mirror,
+            second_look,
+            min_score,
+            untrusted,
+            device,
+            tuple(providers),
+        )
         if model is None or isinstance(model, str | os.PathLike):
-            self.model: Model = load(shipped_model() if model is None else model, threads=threads, untrusted=untrusted)
+            source = shipped_model() if model is None else model
+            self.model: Model = load(source, threads, untrusted, device, providers)
+        elif device is not None or providers:
+            raise KpdetectError("device and providers are for a model's path; this model is loaded already")
         else:
             self.model = model
         self._flip_permutation = self.model.spec.schema.flip_permutation if mirror else None

@@ -1,5 +1,6 @@
 """Runs a model file as one function, crops to points. TensorFlow is imported only for files that need it."""
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,17 @@ import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.fork import abandon, renew_after_fork
-from kpdetect.core.litert import open_interpreter
+from kpdetect.core.litert import open_interpreter, open_on_gpu
 from kpdetect.core.quiet import start_tensorflow_quietly
 from kpdetect.modelfile.bundle import checked_file, checked_weights, load_bundle, model_kind, read_spec
+from kpdetect.modelfile.devices import (
+    Placement,
+    Provider,
+    check_no_providers,
+    check_started,
+    keras_scope,
+    onnx_providers,
+)
 from kpdetect.modelfile.registry import PathLike, resolve
 from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
 from kpdetect.modelfile.trial import try_in_child
@@ -116,7 +125,13 @@ class Runtime:
         return crops
 
 
-def load(path: PathLike, threads: int = 1, untrusted: bool = False) -> Runtime:
+def load(
+    path: PathLike,
+    threads: int = 1,
+    untrusted: bool = False,
+    device: str | None = None,
+    providers: Sequence[Provider] = (),
+) -> Runtime:
     """Loads any model file that contains its ``spec.json``.
 
     Args:
@@ -126,37 +141,43 @@ def load(path: PathLike, threads: int = 1, untrusted: bool = False) -> Runtime:
         threads: Number of threads per batch in TFLite and ONNX; TensorFlow has its own setting.
         untrusted: The file is from a source that is not trusted. It is first loaded and run in a child process with
             limits of time and memory, and SavedModels, which may read and write files, are refused.
+        device: ``cpu``, ``gpu``, or ``gpu:1`` for the second GPU. None is the processor for TFLite and ONNX, and the
+            choice of TensorFlow for a ``.keras`` file, a SavedModel or weights. See `kpdetect.modelfile.devices`.
+        providers: For ONNX, execution providers in order of preference, instead of a device: names, or pairs of a name
+            and its options. A bundle then runs its first ONNX file.
 
     Raises:
-        KpdetectError: The path is no model, is damaged, or contains no spec.
+        KpdetectError: The path is no model, is damaged, or contains no spec, or the device does not exist.
         MissingExtra: The file needs a package that is not installed.
 
     Example:
         ``load("compact")(crops)`` has the keypoints (B, 68, 2), relative to the crops.
     """
-    if threads < 1:
-        raise KpdetectError(f"threads: expected 1 or more, received {threads}")
+    placement = Placement(threads, device, tuple(providers))
     source = resolve(path)
     kind = model_kind(source)
     if untrusted:
         try_in_child(source, kind)
     spec = read_spec(source)
     if kind == "bundle":
-        runtime = _load_bundle(source, spec, threads)
+        runtime = _load_bundle(source, spec, placement)
     else:
-        runtime = Runtime(spec, source, size_of(source), _LOADERS[kind](source, threads, spec))
-    return replace(runtime, _arguments=(source.absolute(), threads, untrusted))
+        runtime = Runtime(spec, source, size_of(source), _LOADERS[kind](source, placement, spec))
+    return replace(runtime, _arguments=(source.absolute(), threads, untrusted, device, placement.providers))
 
 
-def _load_bundle(folder: Path, spec: Spec, threads: int) -> Runtime:
+def _load_bundle(folder: Path, spec: Spec, placement: Placement) -> Runtime:
+    wanted = "onnx" if placement.providers else "tflite"
     for name in spec.files:
-        if name.endswith(".tflite") and (folder / name).is_file():
+        if name.endswith(f".{wanted}") and (folder / name).is_file():
             file = checked_file(folder, spec, name)
-            return Runtime(spec, file, size_of(file), _load_tflite(file, threads, spec))
+            return Runtime(spec, file, size_of(file), _LOADERS[wanted](file, placement, spec))
+    check_no_providers(placement, folder)
     start_tensorflow_quietly()
-    model, spec = load_bundle(folder)
+    with keras_scope(placement, folder):
+        model, spec = load_bundle(folder)
     _, weights = checked_weights(folder)
-    return Runtime(spec, weights, size_of(weights), _keras_function(model))
+    return Runtime(spec, weights, size_of(weights), _keras_function(model, placement, weights))
 
 
 class _TFLite:
@@ -234,23 +255,80 @@ def _outputs_of(interpreter: Any) -> dict[str, int]:
     return found
 
 
-def _load_tflite(path: Path, threads: int, spec: Spec) -> Run:
-    model = _TFLite(path, threads, spec)
+class _TFLiteOnGPU:
+    """A TFLite file on a GPU, which runs one crop at a time: LiteRT compiles a model for one batch size."""
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        self._path, self._spec = path, spec
+        self.renew()
+        self._open()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Drops the compiled model, which the next call opens again, and makes a new lock."""
+        abandon(getattr(self, "_model", None))
+        self._model: Any = None
+        self._lock = threading.Lock()
+
+    def _open(self) -> None:
+        path = self._path
+        model, *self._buffers = open_on_gpu(path)
+        signatures = model.get_signature_list()
+        if len(signatures) != 1:
+            raise KpdetectError(
+                f"{path}: device gpu: expected one signature, received {', '.join(signatures) or 'none'}"
+            )
+        ((key, names),) = signatures.items()
+        _check_names(path, names["inputs"], names["outputs"])
+        image = model.get_input_tensor_details(key)[INPUT_NAME]
+        _check_shape(path, INPUT_NAME, image["shape"], self._spec.input_shape)
+        outputs = model.get_output_tensor_details(key)
+        self.batch = int(image["shape"][0])
+        self._dtype = np.dtype(image["dtype"])
+        self._outputs = [(name, tuple(outputs[name]["shape"])) for name in names["outputs"]]
+        self._model = model
+
+    def __call__(self, crops: Crops) -> Outputs:
+        with self._lock:
+            try:
+                if self._model is None:
+                    self._open()
+                (image,), outputs = self._buffers
+                image.write(_as_type(crops, self._dtype))
+                self._model.run_by_index(0, [image], outputs)
+                return {
+                    name: buffer.read(math.prod(shape), np.float32).reshape(shape)
+                    for (name, shape), buffer in zip(self._outputs, outputs, strict=True)
+                }
+            except (ValueError, RuntimeError) as error:
+                raise KpdetectError(f"{self._path}: cannot run a batch of {len(crops)}: {_line(error)}") from error
+
+
+def _load_tflite(path: Path, placement: Placement, spec: Spec) -> Run:
+    check_no_providers(placement, path)
+    if placement.gpu is not None:
+        if placement.gpu:
+            raise KpdetectError(f"{path}: device '{placement.device}': LiteRT chooses the GPU itself; expected 'gpu'")
+        on_gpu = _TFLiteOnGPU(path, spec)
+        return _in_pieces(on_gpu, on_gpu.batch)
+    model = _TFLite(path, placement.threads, spec)
     return _in_pieces(model, model.fixed_batch)
 
 
-def _load_onnx(path: Path, threads: int, spec: Spec) -> Run:
+def _load_onnx(path: Path, placement: Placement, spec: Spec) -> Run:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise MissingExtra("onnxruntime", "onnx", f"{path}: running an ONNX model") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = placement.threads, 1
     options.log_severity_level = 4  # the exceptions have the same messages
+    chosen = onnx_providers(placement, onnxruntime.get_available_providers(), path)
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, options, providers=chosen)
     except Exception as error:  # onnxruntime's exceptions have no other common base class
         raise KpdetectError(f"{path}: not a valid ONNX model: {_line(error)}") from error
+    check_started(path, chosen, session.get_providers())
     inputs, outputs = [x.name for x in session.get_inputs()], [x.name for x in session.get_outputs()]
     _check_names(path, inputs, outputs)
     _check_shape(path, INPUT_NAME, session.get_inputs()[0].shape, spec.input_shape)
@@ -269,15 +347,19 @@ def _load_onnx(path: Path, threads: int, spec: Spec) -> Run:
     return _in_pieces(run, batch if isinstance(batch, int) else None)
 
 
-def _load_saved_model(path: Path, threads: int, spec: Spec) -> Run:
+def _load_saved_model(path: Path, placement: Placement, spec: Spec) -> Run:
+    check_no_providers(placement, path)
     start_tensorflow_quietly()
     try:
         import tensorflow as tf
     except ModuleNotFoundError as error:
         raise MissingExtra("tensorflow", "train", f"{path}: running a SavedModel") from error
     try:
-        loaded = tf.saved_model.load(str(path))
+        with keras_scope(placement, path):
+            loaded = tf.saved_model.load(str(path))
         serve = loaded.signatures["serving_default"]
+    except KpdetectError:
+        raise
     except Exception as error:  # TensorFlow's exceptions have no other common base class
         raise KpdetectError(
             f"{path}: expected a SavedModel with a signature 'serving_default': {_line(error)}"
@@ -287,13 +369,15 @@ def _load_saved_model(path: Path, threads: int, spec: Spec) -> Run:
     _check_shape(path, INPUT_NAME, inputs[INPUT_NAME].shape, spec.input_shape)
 
     def run(crops: Crops, keep: Any = loaded) -> Outputs:  # `keep` keeps the variables alive
-        outputs = serve(**{INPUT_NAME: tf.constant(_as_type(crops, np.float32))})
+        with keras_scope(placement, path):
+            outputs = serve(**{INPUT_NAME: tf.constant(_as_type(crops, np.float32))})
         return {name: np.asarray(tensor) for name, tensor in outputs.items()}
 
     return run
 
 
-def _load_keras(path: Path, threads: int, spec: Spec) -> Run:
+def _load_keras(path: Path, placement: Placement, spec: Spec) -> Run:
+    check_no_providers(placement, path)
     start_tensorflow_quietly()
     try:
         import keras
@@ -302,25 +386,27 @@ def _load_keras(path: Path, threads: int, spec: Spec) -> Run:
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "keras", "train", f"{path}: running a Keras model") from error
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with keras_scope(placement, path):
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
         _check_shape(path, INPUT_NAME, model.input_shape, spec.input_shape)
-        return _keras_function(model)
+        return _keras_function(model, placement, path)
     except KpdetectError:
         raise
     except Exception as error:  # Keras raises many kinds on a damaged file
         raise KpdetectError(f"{path}: not a Keras model that can be loaded safely: {_line(error)}") from error
 
 
-def _keras_function(model: Any) -> Run:
+def _keras_function(model: Any, placement: Placement, path: Path) -> Run:
     def run(crops: Crops) -> Outputs:
-        outputs = model(_as_type(crops, np.float32), training=False)
+        with keras_scope(placement, path):
+            outputs = model(_as_type(crops, np.float32), training=False)
         named = outputs if isinstance(outputs, Mapping) else {OUTPUT_NAME: outputs}
         return {name: np.asarray(tensor) for name, tensor in named.items()}
 
     return run
 
 
-_LOADERS: dict[str, Callable[[Path, int, Spec], Run]] = {
+_LOADERS: dict[str, Callable[[Path, Placement, Spec], Run]] = {
     "tflite": _load_tflite,
     "onnx": _load_onnx,
     "saved_model": _load_saved_model,

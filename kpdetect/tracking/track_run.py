@@ -69,6 +69,7 @@ class TrackOptions:
     )
     detect_every: int = option(_TRACKER.detect_every, "frames between two detections of new faces", metavar="N")
     threads: int = option(1, "threads of the model's runtime; one is enough for single faces")
+    device: str | None = option(None, "where the model runs: cpu, gpu, or gpu:1 for the second GPU", metavar="NAME")
     untrusted: bool = option(
         False, "the model is from a source that is not trusted: try it in a child process first, refuse SavedModels"
     )

@@ -36,6 +36,9 @@ class LabelOptions:
     untrusted: bool = option(
         False, "the model is from a source that is not trusted: try it in a child process first, refuse SavedModels"
     )
+    device: str | None = option(
+        None, "where the model runs: cpu or gpu; the workers share the GPUs of the machine or cluster", metavar="NAME"
+    )
     mirror: bool = option(False, "average each face with its mirror image: twice the time, slightly more accurate")
     min_score: float = option(0.5, "leave out detected faces with a lower score, 0 to 1; 0 keeps all", metavar="X")
     max_megapixels: float = option(MAX_PIXELS / 1e6, "larger photographs, by their header, are bad")
@@ -60,6 +63,10 @@ def check_options(options: LabelOptions) -> None:
     for name in ("workers", "batch", "part"):
         if getattr(options, name) < 1:
             raise KpdetectError(f"--{name}: expected 1 or more, received {getattr(options, name)}")
+    if options.device not in (None, "cpu", "gpu"):
+        raise KpdetectError(
+            f"--device: expected cpu or gpu, received '{options.device}'; Ray chooses among several GPUs"
+        )
     if not options.max_megapixels > 0:
         raise KpdetectError(f"--max-megapixels: expected more than 0, received {options.max_megapixels}")
     for module, package in (("pyarrow", "PyArrow"), ("ray", "Ray")):

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def label(options: LabelOptions, engine: Engine) -> int:
     predictor_options = predictor_options_of(options)
     if options.untrusted and predictor_options.model is not None:
         load(predictor_options.model, untrusted=True)  # once; the workers load the same file
-    predictor_options.predictor()  # so that its errors are reported before a worker starts
+    # Its errors are reported before a worker starts. This machine may lack the GPUs of a cluster.
+    replace(predictor_options, device=None if options.address else options.device).predictor()
     folder.open(settings_of(parts, predictor_options, options.part))
     done = folder.done()
     missing = [(number, part) for number, part in enumerate(parts) if number not in done]
@@ -73,18 +74,18 @@ def predictor_options_of(options: LabelOptions) -> PredictorOptions:
     """The options of the predictor, with absolute paths, since workers may start in other folders."""
     model = None if options.model is None else os.path.abspath(resolve(options.model))
     detector = None if options.detector is None else os.path.abspath(options.detector)
-    return PredictorOptions(model, detector, options.mirror, options.min_score, options.max_megapixels)
+    return PredictorOptions(model, detector, options.mirror, options.min_score, options.max_megapixels, options.device)
 
 
 def settings_of(parts: Sequence[Part], options: PredictorOptions, part_size: int) -> dict[str, Any]:
-    """Everything that the labels depend on; not the number of workers, nor that of photographs in a batch."""
+    """Everything that the labels depend on; not the workers, their device, nor the number of photographs in a batch."""
     photographs = {"photographs": sum(map(len, parts)), "list_sha256": fingerprint(parts), "part": part_size}
     model = shipped_model() if options.model is None else Path(options.model)
     files = {
         "model_sha256": sha256_of(model),
         "detector_sha256": None if options.detector is None else sha256_of(Path(options.detector)),
     }
-    others = {name: value for name, value in asdict(options).items() if name not in ("model", "detector")}
+    others = {name: value for name, value in asdict(options).items() if name not in ("model", "detector", "device")}
     return {"kpdetect": __version__, **photographs, **files, **others}
 
 

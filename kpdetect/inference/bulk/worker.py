@@ -27,6 +27,7 @@ class PredictorOptions:
         mirror: Average each face with its mirror image.
         min_score: Detected faces with a lower score are left out.
         max_megapixels: Larger photographs are bad.
+        device: Where the model runs: ``cpu``, ``gpu``, or None for the default of its runtime.
     """
 
     model: str | None
@@ -34,6 +35,7 @@ class PredictorOptions:
     mirror: bool
     min_score: float
     max_megapixels: float
+    device: str | None = None
 
     def predictor(self) -> Predictor:
         """Makes a predictor with these options.
@@ -41,7 +43,7 @@ class PredictorOptions:
         Raises:
             KpdetectError: An option is wrong, or a file is not a model.
         """
-        return Predictor(self.model, self.detector, mirror=self.mirror, min_score=self.min_score)
+        return Predictor(self.model, self.detector, mirror=self.mirror, min_score=self.min_score, device=self.device)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Workers that are processes of Ray, on this machine or a cluster; one that dies is replaced."""
 
 import logging
+import math
 import os
 import shutil
 import socket
 import tempfile
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,8 @@ def label_parts(parts: Sequence[tuple[int, Part]], job: LabelJob, workers: int) 
         job: How to predict, and where the labels go.
         workers: The number of workers.
     """
-    new_worker = ray.remote(num_cpus=1)(_Worker)
+    gpus = gpu_share(workers, ray.cluster_resources()) if job.options.device == "gpu" else 0.0
+    new_worker = ray.remote(num_cpus=1, num_gpus=gpus)(_Worker)
     waiting, deaths = deque(parts), Counter[int]()
     running: dict[Any, tuple[Any, int, Part]] = {}
     idle: list[Any] = []
@@ -140,6 +142,29 @@ def label_parts(parts: Sequence[tuple[int, Part]], job: LabelJob, workers: int) 
                 waiting.append((number, part))
                 continue
         yield result
+
+
+def gpu_share(workers: int, resources: Mapping[str, float]) -> float:
+    """Returns the part of a GPU that each worker gets, at most one whole GPU.
+
+    >>> gpu_share(8, {"CPU": 16.0, "GPU": 2.0})
+    0.25
+
+    Args:
+        workers: The number of workers.
+        resources: Result of ``ray.cluster_resources()``.
+
+    Raises:
+        KpdetectError: Ray knows no GPU, so that its workers would wait for one forever.
+    """
+    gpus = int(resources.get("GPU", 0))
+    if not gpus:
+        raise KpdetectError(
+            "--device gpu: Ray finds no GPU; it knows those of NVIDIA, AMD and Intel, with their drivers"
+        )
+    if workers <= gpus:
+        return 1.0
+    return math.floor(10_000 / math.ceil(workers / gpus)) / 10_000  # Ray counts ten-thousandths
 
 
 def _check_reachable(address: str) -> None:
