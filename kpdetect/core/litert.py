@@ -4,7 +4,7 @@ import base64
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +69,15 @@ def open_on_gpu(path: Path) -> tuple[Any, list[Any], list[Any]]:
     except ImportError as error:
         raise KpdetectError(f'{path}: device gpu: needs a newer LiteRT: pip install "ai-edge-litert>=2.1"') from error
     options = Options(HardwareAccelerator.GPU, gpu_options=GpuOptions(enforce_f32=True))
-    try:
-        with _delegate_note.redirection(b""):  # LiteRT prints each step
-            model = CompiledModel.from_file(os.fspath(path), options=options)
-            inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
-            model.run_by_index(0, inputs, outputs)
-            return model, inputs, outputs
-    except (RuntimeError, ValueError) as error:
-        raise KpdetectError(
-            f"{path}: device gpu: LiteRT finds no GPU with Vulkan, Metal or Direct3D, or cannot run this model on it; "
-            "an .onnx file with onnxruntime-gpu needs CUDA instead"
-        ) from error
+    with _delegate_note.redirection(b""), suppress(RuntimeError, ValueError):  # LiteRT prints each step
+        model = CompiledModel.from_file(os.fspath(path), options=options)
+        inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
+        model.run_by_index(0, inputs, outputs)
+        return model, inputs, outputs
+    raise KpdetectError(
+        f"{path}: device gpu: LiteRT finds no GPU with Vulkan, Metal or Direct3D, or cannot run this model on it; "
+        "an .onnx file with onnxruntime-gpu needs CUDA instead"
+    )
 
 
 def _check_file(path: Path) -> None:
