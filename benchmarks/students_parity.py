@@ -31,11 +31,11 @@ from kpdetect.core.geometry import CropRule, to_pixels
 from kpdetect.data.pipeline import BatchOptions, open_cache, training_batches
 from kpdetect.evaluation.metrics import nme_per_face
 from kpdetect.models import losses
+from kpdetect.models.optimizers import Adam
 from kpdetect.recipes import Recipe, TrainOptions, choose_recipe
 from kpdetect.training.compile import build_optimizer
 from kpdetect.training.faces import load_faces
 from kpdetect.training.feeding import framing_of, transforms_of, validation_batches
-from kpdetect.training.optimizers import Adam
 
 HERE = Path(__file__).resolve().parent
 STUDENTS = ("fourconv", "batchnorm", "twoconv", "naimish", "imm-nose", "imm-full", "ibug-large")

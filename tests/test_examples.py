@@ -3,6 +3,7 @@
 import ast
 import csv
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -85,3 +86,31 @@ def test_a_model_of_custom_points_is_trained_and_used(tmp_path, monkeypatch, cap
     module.main([str(write_csv(tmp_path, 24)), str(photo), "--epochs", "1", "--out", str(tmp_path / "mine")])
     assert "'nose_tip': [" in capsys.readouterr().out
     assert (read_image(tmp_path / "mine" / "photo.png") != read_image(photo)).any()
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "mlflow"])
+def test_trackers_get_the_figures_of_each_epoch(tracker, monkeypatch):
+    """The tracker is a stand-in that records its calls; a training calls ``fit`` once per stage."""
+    import keras
+
+    calls = []
+
+    class Recorder(ModuleType):
+        def __getattr__(self, name):
+            def called(*arguments, **options):
+                calls.append((name, arguments, options))
+                return self
+
+            return called
+
+    monkeypatch.setitem(sys.modules, tracker, Recorder(tracker))
+    report = example(f"log_to_{tracker}").Report()
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.25), "mse")
+    pictures, labels = np.ones((4, 2)), np.ones((4, 1))
+    model.fit(pictures, labels, callbacks=[report], epochs=1, verbose=0)
+    model.fit(pictures, labels, callbacks=[report], epochs=2, initial_epoch=1, verbose=0)
+    sent = [(arguments[0], options) for name, arguments, options in calls if name in ("log", "log_metrics")]
+    assert [options["step"] for _, options in sent] == [1, 2]
+    assert all(figures["learning_rate"] == 0.25 and figures["loss"] > 0 for figures, _ in sent)
+    assert [name for name, *_ in calls].count({"wandb": "init", "mlflow": "start_run"}[tracker]) == 1

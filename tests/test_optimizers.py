@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kpdetect.models import optimizers
 from kpdetect.recipes import Optimization
-from kpdetect.training import optimizers
 from kpdetect.training.compile import build_optimizer
 
 

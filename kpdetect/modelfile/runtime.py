@@ -23,6 +23,7 @@ from kpdetect.modelfile.devices import (
     keras_scope,
     onnx_providers,
 )
+from kpdetect.modelfile.keras_models import load_keras_file
 from kpdetect.modelfile.registry import PathLike, resolve
 from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
 from kpdetect.modelfile.trial import try_in_child
@@ -378,22 +379,13 @@ def _load_saved_model(path: Path, placement: Placement, spec: Spec) -> Run:
 
 def _load_keras(path: Path, placement: Placement, spec: Spec) -> Run:
     check_no_providers(placement, path)
-    start_tensorflow_quietly()
+    with keras_scope(placement, path):
+        model = load_keras_file(path)
     try:
-        import keras
-
-        import kpdetect.models  # noqa: F401 - registers this package's layers
-    except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "keras", "train", f"{path}: running a Keras model") from error
-    try:
-        with keras_scope(placement, path):
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
         _check_shape(path, INPUT_NAME, model.input_shape, spec.input_shape)
-        return _keras_function(model, placement, path)
-    except KpdetectError:
-        raise
-    except Exception as error:  # Keras raises many kinds on a damaged file
-        raise KpdetectError(f"{path}: not a Keras model that can be loaded safely: {_line(error)}") from error
+    except (AttributeError, TypeError) as error:  # several inputs, or none
+        raise KpdetectError(f"{path}: expected a Keras model of one input '{INPUT_NAME}': {_line(error)}") from error
+    return _keras_function(model, placement, path)
 
 
 def _keras_function(model: Any, placement: Placement, path: Path) -> Run:

@@ -6,6 +6,7 @@ relative to the crop; their output is a dict with both names. A name and JSON-se
 the same network again, so a saved model stores only its weights.
 """
 
+import importlib
 import inspect
 import os
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ import keras
 
 from kpdetect.core.errors import KpdetectError, unknown_name
 from kpdetect.core.references import import_reference
+from kpdetect.models import losses, metrics_keras, optimizers  # noqa: F401 - registers them with Keras
 from kpdetect.models.compact import compact
 from kpdetect.models.cost import count_macs, count_parameters
 from kpdetect.models.efficientnet import efficientnet
@@ -38,6 +40,7 @@ __all__ = [
     "count_macs",
     "count_parameters",
     "for_training",
+    "from_preset",
     "named_outputs",
     "register_architecture",
     "split_joined",
@@ -136,6 +139,13 @@ def register_architecture(name: str) -> Callable[[Builder], Builder]:
         return builder
 
     return register
+
+
+def __getattr__(name: str) -> Any:
+    """`kpdetect.modelfile.keras_models.from_preset` by the name under which Keras users look for it, on first use."""
+    if name == "from_preset":  # modelfile is above this package
+        return importlib.import_module("kpdetect.modelfile.keras_models").from_preset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _import_trusted(name: str) -> None:

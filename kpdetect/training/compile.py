@@ -9,8 +9,8 @@ from kpdetect.core.errors import unknown_name
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.models import losses
 from kpdetect.models.metrics_keras import NormalizedMeanError
+from kpdetect.models.optimizers import Adam, AdamW, OffsetSchedule
 from kpdetect.recipes import Optimization, Recipe
-from kpdetect.training.optimizers import Adam, AdamW
 
 OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "sgd": keras.optimizers.SGD}
 
@@ -106,26 +106,3 @@ def _learning_rate(settings: Optimization, total_steps: int) -> Any:
         warmup_target=settings.learning_rate if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
-
-
-class OffsetSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras has no types
-    """A learning-rate schedule that starts at a later step.
-
-    Adam corrects the bias of its running means by its own step count. When layers are unfrozen the optimizer restarts
-    and its count returns to zero; only the schedule continues.
-
-    Args:
-        schedule: The whole schedule.
-        first_step: Step of `schedule` that the optimizer's step 0 corresponds to.
-    """
-
-    def __init__(self, schedule: Any, first_step: int) -> None:
-        self.schedule, self.first_step = schedule, first_step
-
-    def __call__(self, step: Any) -> Any:
-        """The learning rate at the optimizer's step."""
-        return self.schedule(step + self.first_step)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        return {"schedule": self.schedule, "first_step": self.first_step}

@@ -1,4 +1,4 @@
-"""Adam and AdamW of Keras, with the update as one fused TensorFlow op."""
+"""Adam and AdamW of Keras with the update as one fused TensorFlow op, and a learning-rate schedule that starts late."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from keras import ops
 Tensor = Any  # a Keras tensor of the running backend
 
 
+@keras.saving.register_keras_serializable(package="kpdetect")
 class Adam(keras.optimizers.Adam):  # type: ignore[misc]  # keras has no types
     """Keras' Adam (arXiv:1412.6980) with the same state and, up to rounding, the same updates.
 
@@ -26,6 +27,7 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]  # keras has no types
             super().update_step(gradient, variable, learning_rate)
 
 
+@keras.saving.register_keras_serializable(package="kpdetect")
 class AdamW(keras.optimizers.AdamW):  # type: ignore[misc]  # keras has no types
     """Keras' AdamW (arXiv:1711.05101) with the fused update of `Adam`; weight decay is unchanged.
 
@@ -39,6 +41,42 @@ class AdamW(keras.optimizers.AdamW):  # type: ignore[misc]  # keras has no types
             apply_adam(self, gradient, variable, learning_rate)
         else:
             super().update_step(gradient, variable, learning_rate)
+
+
+@keras.saving.register_keras_serializable(package="kpdetect")
+class OffsetSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras has no types
+    """A learning-rate schedule that starts at a later step.
+
+    Adam corrects the bias of its running means by its own step count. When layers are unfrozen the optimizer restarts
+    and its count returns to zero; only the schedule continues.
+
+    Args:
+        schedule: The whole schedule.
+        first_step: Step of `schedule` that the optimizer's step 0 corresponds to.
+
+    Example:
+        >>> float(OffsetSchedule(keras.optimizers.schedules.CosineDecay(1.0, 10), first_step=10)(0))
+        0.0
+    """
+
+    def __init__(self, schedule: Any, first_step: int) -> None:
+        self.schedule, self.first_step = schedule, first_step
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate at the optimizer's step."""
+        return self.schedule(step + self.first_step)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {
+            "schedule": keras.saving.serialize_keras_object(self.schedule),
+            "first_step": self.first_step,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "OffsetSchedule":
+        """The schedule that `get_config` described."""
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["first_step"])
 
 
 def apply_adam(optimizer: Any, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
