@@ -113,7 +113,7 @@ class Report:
             jitter=box_jitter_curve(model, faces, spec) if box_jitter else {},
             slices=slice_errors(faces, measured),
             reliability=measure_uncertainty(model.predict, faces, spec).reliability() if spec.uncertainty else [],
-            face_score=face_score_rates(model.predict, faces, spec) if spec.face_score is not None else None,
+            face_score=face_score_rates(model.predict, faces, spec) if spec.judges_faces else None,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _detector(predictor: Predictor, options: TrackOptions) -> Detector:
     _check_box_of_points(spec.schema)
     if spec.crop.around == "image":
         return _whole_picture
-    return make_detector(options.detector, spec.face_score is not None, options.min_face)
+    return make_detector(options.detector, spec.judges_faces, options.min_face)
 
 
 def _check_box_of_points(schema: KeypointSchema) -> None:

@@ -47,8 +47,11 @@ def expected(folder):
 
 
 def assert_marks(given, expected, rows=slice(None), tolerance=TOLERANCE) -> None:
-    """Compares points and uncertainties with their types and shapes."""
+    """Compares all outputs with their types and shapes; this model has no score and no visibility."""
     for array, right in zip(given, expected, strict=True):
+        if right is None:
+            assert array is None
+            continue
         assert array.dtype == np.float32
         assert array.shape == right[rows].shape
         np.testing.assert_allclose(array, right[rows], rtol=0, atol=tolerance)
@@ -75,7 +78,7 @@ def test_uint8_and_float32_give_the_same(folder, expected, kind) -> None:
 def test_changed_outputs_do_not_affect_later_predictions(folder, expected, kind) -> None:
     crops, marks = expected
     model = runtime.load(folder / kind)
-    for array in model.predict(crops):
+    for array in model.predict(crops)[:2]:
         array[1:3] = 7  # like a second look
     assert_marks(model.predict(crops), marks)
 

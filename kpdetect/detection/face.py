@@ -16,6 +16,9 @@ from kpdetect.core.schema import KeypointSchema
 FACE_SCORE = 0.5
 """The default threshold of `Face.score`: a detected box with a lower score is not a face."""
 
+SEEN = 0.5
+"""The threshold of `Face.visible`, to which the visibility of the packaged models is calibrated."""
+
 CONFIDENT_ERROR = 0.08
 """The error that `Face.keypoint_confidence` refers to, relative to the scheme's normaliser, as in FR@8."""
 
@@ -42,12 +45,23 @@ FACE_JSON_SCHEMA: dict[str, Any] = {
         "keypoints": _list_of(_list_of(_NUMBER, 2)),
         "uncertainty": _or_null(_list_of({"type": "number", "minimum": 0})),
         "keypoint_confidence": _or_null(_list_of(_SHARE)),
+        "visibility": _or_null(_list_of(_SHARE)),
     },
-    "required": ["box", "detection_box", "score", "names", "keypoints", "uncertainty", "keypoint_confidence"],
+    "required": [
+        "box",
+        "detection_box",
+        "score",
+        "names",
+        "keypoints",
+        "uncertainty",
+        "keypoint_confidence",
+        "visibility",
+    ],
     "additionalProperties": False,
 }
-"""The JSON Schema of `Face.to_dict`. The lists ``names``, ``keypoints``, ``uncertainty`` and ``keypoint_confidence``
-are equally long. Coordinates are in pixels of the photograph after its EXIF rotation; boxes are (x0, y0, x1, y1)."""
+"""The JSON Schema of `Face.to_dict`. The lists ``names``, ``keypoints``, ``uncertainty``, ``keypoint_confidence`` and
+``visibility`` are equally long. Coordinates are in pixels of the photograph after its EXIF rotation; boxes are
+(x0, y0, x1, y1)."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,12 +72,13 @@ class Face:
         keypoints: (K, 2) float32 (x, y), in pixels of the photograph after its EXIF rotation; pixel centres are
             integers.
         schema: The names of the K keypoints, their groups, and what their error is divided by.
-        score: The probability that this is a face, in [0, 1], derived from the uncertainty; None if the model has no
-            score.
+        score: The probability that this is a face, in [0, 1]; None if the model has no score.
         uncertainty: (K,) float32, the expected error of each keypoint in pixels of the photograph; None if the model
             does not estimate it.
         detection_box: (4,) float32 (x0, y0, x1, y1), the box that the keypoints were predicted from: the detector's, or
             the caller's; None if there was none. `box` is the tight box of the keypoints.
+        visibility: (K,) float32, the probability of each keypoint that it is seen, and not hidden by a mask, a hand,
+            hair or the head itself; None if the model does not estimate it. See `visible`.
 
     Raises:
         KpdetectError: The shape of an array does not fit the schema.
@@ -80,6 +95,7 @@ class Face:
     score: float | None = None
     uncertainty: Floats | None = None
     detection_box: Floats | None = None
+    visibility: Floats | None = None
 
     def __post_init__(self) -> None:
         count = self.schema.num_keypoints
@@ -87,6 +103,7 @@ class Face:
             ("keypoints", self.keypoints, (count, 2)),
             ("an uncertainty", self.uncertainty, (count,)),
             ("a detection box", self.detection_box, (4,)),
+            ("a visibility", self.visibility, (count,)),
         )
         for name, array, expected in arrays:
             if array is not None and np.shape(array) != expected:
@@ -99,6 +116,14 @@ class Face:
     def box(self) -> Floats:
         """The tight box of the keypoints: (4,) float32 (x0, y0, x1, y1) in pixels of the photograph."""
         return tight_box(self.keypoints)
+
+    @property
+    def visible(self) -> npt.NDArray[np.bool_] | None:
+        """Which keypoints (K,) are seen: a `visibility` of at least `SEEN`. The place of the others is a guess.
+
+        None if the model does not estimate the visibility.
+        """
+        return None if self.visibility is None else np.asarray(self.visibility >= SEEN)
 
     @property
     def keypoint_confidence(self) -> Floats | None:
@@ -211,8 +236,8 @@ class Face:
 
         Returns:
             ``box`` and ``detection_box`` as (x0, y0, x1, y1), ``keypoints`` as (x, y) in the order of ``names``, and
-            ``uncertainty``, in pixels with three decimals; ``score`` and ``keypoint_confidence`` with four.
-            ``detection_box``, ``score``, ``uncertainty`` and ``keypoint_confidence`` are None if the face has none.
+            ``uncertainty``, in pixels with three decimals; ``score``, ``keypoint_confidence`` and ``visibility`` with
+            four. What the face does not have is None.
         """
 
         def rounded(values: Floats | None, decimals: int = 3) -> Any:
@@ -226,6 +251,7 @@ class Face:
             "keypoints": rounded(self.keypoints),
             "uncertainty": rounded(self.uncertainty),
             "keypoint_confidence": rounded(self.keypoint_confidence, 4),
+            "visibility": rounded(self.visibility, 4),
         }
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@ A model's ``uncertainty`` is the expected error of each point (see `kpdetect.mod
 held out of training it should equal the measured error in the mean, and it should be large on crops without a face.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,11 +132,8 @@ def uncertainty_errors(
 def predict_with_uncertainty(predict: PredictUncertainty, crops: npt.NDArray[np.uint8]) -> Prediction:
     """Runs a model over many crops in batches."""
     parts = [predict(crops[start : start + BATCH_SIZE]) for start in range(0, len(crops), BATCH_SIZE)]
-    uncertainty = [part.uncertainty for part in parts if part.uncertainty is not None]
-    return Prediction(
-        np.concatenate([part.keypoints for part in parts]),
-        np.concatenate(uncertainty) if len(uncertainty) == len(parts) else None,
-    )
+    columns = zip(*parts, strict=True)  # keypoints, uncertainty, score, visibility
+    return Prediction(*(None if any(part is None for part in column) else np.concatenate(column) for column in columns))
 
 
 def background_crops(annotations: Annotations, spec: Spec, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -227,24 +224,27 @@ def face_score_rates(predict: PredictUncertainty, annotations: Annotations, spec
     Args:
         predict: The model; see `PredictUncertainty`.
         annotations: Labelled faces; at least one.
-        spec: The model's description, with a ``face_score``.
+        spec: The description of a model with a face score.
 
     Raises:
         KpdetectError: The model has no face score.
     """
-    if spec.face_score is None:
-        raise KpdetectError(f"model '{spec.recipe}': spec.json has no face_score")
+    if not spec.judges_faces:
+        raise KpdetectError(f"model '{spec.recipe}': has neither an output 'score' nor a face_score in spec.json")
     faces, background = evaluation_crops(annotations, spec.crop, spec.channels)[0], background_crops(annotations, spec)
     return FaceScoreRates(
-        faces=_share_above(predict, faces, spec.face_score),
-        background=_share_above(predict, background, spec.face_score) if len(background) else None,
+        faces=_share_above(predict, faces, spec),
+        background=_share_above(predict, background, spec) if len(background) else None,
         num_background=len(background),
     )
 
 
-def _share_above(predict: PredictUncertainty, crops: npt.NDArray[np.uint8], face_score: Mapping[str, float]) -> float:
-    uncertainty = predict_with_uncertainty(predict, crops).uncertainty
-    return 0.0 if uncertainty is None else float((face_scores(uncertainty, face_score) >= 0.5).mean())
+def _share_above(predict: PredictUncertainty, crops: npt.NDArray[np.uint8], spec: Spec) -> float:
+    prediction = predict_with_uncertainty(predict, crops)
+    score = prediction.score
+    if score is None and prediction.uncertainty is not None and spec.face_score is not None:
+        score = face_scores(prediction.uncertainty, spec.face_score)
+    return 0.0 if score is None else float((score >= 0.5).mean())
 
 
 def reliability_table(rows: list[Reliability], normaliser: str) -> str:

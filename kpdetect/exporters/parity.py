@@ -14,7 +14,7 @@ from kpdetect.core.geometry import Floats
 from kpdetect.core.images import Pixels
 from kpdetect.exporters import Kind, Source
 from kpdetect.modelfile import runtime
-from kpdetect.modelfile.spec import OUTPUT_NAME, UNCERTAINTY_NAME
+from kpdetect.modelfile.spec import OUTPUT_NAME, SCORE_NAME, UNCERTAINTY_NAME, VISIBILITY_NAME, Spec
 
 NUM_PROBES = 32
 PROBE_BATCHES = (NUM_PROBES, 1, 16)  # several, to detect a batch size that is fixed inside the graph
@@ -32,7 +32,8 @@ class Difference:
     crop, and rounding of its fifth digit would exceed any difference of the points.
 
     Attributes:
-        greatest_px: Greatest difference over all pictures, coordinates and uncertainties.
+        greatest_px: Greatest difference over all pictures and outputs. A probability counts as one pixel: a difference
+            of 0.01 in a score or a visibility as 0.01 pixels.
         mean_px: Mean of the same differences.
     """
 
@@ -46,7 +47,7 @@ class KerasReference:
 
     Attributes:
         crops: (N, H, W, C) uint8.
-        expected: (N, K, 2), relative, or (N, K, 3) with the uncertainty.
+        expected: (N, K, C), as of `all_outputs`.
     """
 
     crops: Pixels
@@ -83,11 +84,20 @@ def check_difference(name: str, found: Difference, kind: Kind, tolerance_px: flo
 
 
 def all_outputs(outputs: Any) -> npt.NDArray[np.float32]:
-    """Returns all outputs of a model as one array: (N, K, 2), or (N, K, 3) with the uncertainty."""
+    """Returns all outputs of a model as one array (N, K, C).
+
+    C is 2 for the keypoints, and 1 more for each of uncertainty, visibility and score; the score is repeated for each
+    point.
+    """
     from kpdetect import models
 
     named = {name: np.asarray(tensor) for name, tensor in models.split_joined(outputs).items()}
-    parts = [named[OUTPUT_NAME], *(named[name][..., None] for name in named if name == UNCERTAINTY_NAME)]
+    keypoints = named[OUTPUT_NAME]
+    parts = [keypoints]
+    for name in (UNCERTAINTY_NAME, VISIBILITY_NAME, SCORE_NAME):
+        if name in named:
+            values = named[name].reshape(len(keypoints), -1, 1)
+            parts.append(np.broadcast_to(values, (*keypoints.shape[:2], 1)))
     return np.concatenate(parts, axis=-1)
 
 
@@ -116,28 +126,28 @@ def difference(model: runtime.Runtime, crops: Pixels, expected_relative: Floats)
     Args:
         model: The file in its own runtime.
         crops: (N, H, W, C).
-        expected_relative: Keras' outputs for them: (N, K, 2), or (N, K, 3) with the uncertainty.
+        expected_relative: Keras' outputs for them, (N, K, C), as of `all_outputs`.
 
     Returns:
         Infinite if an output is not finite.
     """
     height, width = model.spec.crop.size_hw
-    units = (width, height, max(width, height))[: expected_relative.shape[-1]]
-    expected_px = expected_relative * np.asarray(units, np.float32)
+    uncertainties = [float(max(width, height))] * model.spec.uncertainty
+    probabilities = [1.0] * (model.spec.visibility + model.spec.score)
+    units = np.array([width, height, *uncertainties, *probabilities], np.float32)
+    expected_px = expected_relative * units
     unit_px = np.ones_like(expected_px)
     unit_px[..., 2:] = np.maximum(expected_px[..., 2:], 1)  # uncertainties
     found = []
     for size in (len(crops), *PROBE_BATCHES):
-        off = np.abs(all_outputs(_named(model.predict(crops[:size]))) * units - expected_px[:size]) / unit_px[:size]
+        outputs = all_outputs(_named(model.predict(crops[:size]), model.spec))
+        off = np.abs(outputs * units - expected_px[:size]) / unit_px[:size]
         found.append(np.nan_to_num(off, nan=np.inf))
     return Difference(max(float(off.max()) for off in found), float(found[0].mean()))
 
 
-def _named(prediction: runtime.Prediction) -> dict[str, Floats]:
-    named = {OUTPUT_NAME: prediction.keypoints}
-    if prediction.uncertainty is None:
-        return named
-    return {**named, UNCERTAINTY_NAME: prediction.uncertainty}
+def _named(prediction: runtime.Prediction, spec: Spec) -> dict[str, Floats]:
+    return {name: getattr(prediction, name) for name in spec.outputs}
 
 
 @contextmanager

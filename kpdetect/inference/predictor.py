@@ -52,7 +52,7 @@ class Model(Protocol):
         """The model's description: its schema, crop rule and channels."""
 
     def predict(self, crops: npt.NDArray[np.uint8], /) -> Prediction:
-        """Predicts crops (B, H, W, C) uint8: keypoints (B, K, 2) relative to the crop, and uncertainties (B, K)."""
+        """Predicts crops (B, H, W, C) uint8: keypoints (B, K, 2) relative to the crop, and the further outputs."""
 
 
 class Predictor:
@@ -249,21 +249,22 @@ class Predictor:
         boxes = np.concatenate([one.boxes for one in candidates])
         matrices = spec.crop.matrix(boxes)
         crops = crop(owners, matrices, spec)
-        prediction = self.model.predict(crops if swap is None else with_mirrored(crops))
-        keypoints, uncertainty = to_photographs(prediction, matrices, spec, swap)
+        output = self.model.predict(crops if swap is None else with_mirrored(crops))
+        prediction = to_photographs(output, matrices, spec, swap)
 
         # Refine: predict again from upright crops around the first keypoints.
         wanted = [one.detected if self._second_look is None else self._second_look for one in owners]
-        again = np.flatnonzero(np.array(wanted) & spans_area(keypoints, spec))
+        again = np.flatnonzero(np.array(wanted) & spans_area(prediction.keypoints, spec))
         if len(again):
-            matrices[again] = spec.crop.upright_matrix(keypoints[again], eye_directions(keypoints[again], spec))
+            keypoints = prediction.keypoints[again]
+            matrices[again] = spec.crop.upright_matrix(keypoints, eye_directions(keypoints, spec))
             crops = crop([owners[i] for i in again], matrices[again], spec)
-            prediction = self.model.predict(crops if swap is None else with_mirrored(crops))
-            keypoints[again], refined = to_photographs(prediction, matrices[again], spec, swap)
-            if uncertainty is not None and refined is not None:
-                uncertainty[again] = refined
+            output = self.model.predict(crops if swap is None else with_mirrored(crops))
+            for first, refined in zip(prediction, to_photographs(output, matrices[again], spec, swap), strict=True):
+                if first is not None and refined is not None:
+                    first[again] = refined
 
-        faces = iter(as_faces(boxes, keypoints, uncertainty, matrices, spec))
+        faces = iter(as_faces(boxes, prediction, matrices, spec))
         return [[next(faces) for _ in one.boxes] for one in candidates]
 
     def _filter(self, candidates: Candidates, faces: list[Face]) -> Result:
@@ -271,7 +272,7 @@ class Predictor:
         if not candidates.detected:
             return Result(faces, 0)
         rejected = 0
-        if self.model.spec.face_score is not None:
+        if self.model.spec.judges_faces:
             likely = [face for face in faces if score_of(face) >= self._min_score]
             rejected = len(faces) - len(likely)
             faces = [likely[i] for i in sorted(suppress(likely))]
@@ -280,7 +281,7 @@ class Predictor:
     @property
     def _judges(self) -> bool:
         """Whether the model's score rejects false detections, so that the detector's threshold can be lower."""
-        return self.model.spec.face_score is not None and self._min_score >= FACE_SCORE
+        return self.model.spec.judges_faces and self._min_score >= FACE_SCORE
 
     @property
     def _scans(self) -> bool:
@@ -476,7 +477,7 @@ def with_mirrored(crops: Pixels) -> Pixels:
 
 def to_photographs(
     prediction: Prediction, matrices: Matrix, spec: Spec, flip_permutation: Sequence[int] | None = None
-) -> tuple[Floats, Floats | None]:
+) -> Prediction:
     """Converts a model's prediction of crops to the photographs' coordinates.
 
     Args:
@@ -486,20 +487,33 @@ def to_photographs(
         flip_permutation: The schema's left-right permutation if the second half is mirrored, otherwise None.
 
     Returns:
-        Keypoints (N, K, 2) in pixels of the photographs, and uncertainties (N, K) relative to the crop, or None.
+        The prediction of N crops with keypoints in pixels of the photographs; uncertainties stay relative to the crop.
 
     Raises:
         KpdetectError: A number is not finite.
     """
-    relative, uncertainty = prediction
-    if not np.isfinite(relative).all() or not (uncertainty is None or np.isfinite(uncertainty).all()):
+    if not all(array is None or np.isfinite(array).all() for array in prediction):
         raise KpdetectError("model: expected finite numbers, received NaN or infinity; the weights are damaged")
     if flip_permutation is not None:
-        count, swap = len(matrices), list(flip_permutation)
-        relative = np.asarray((relative[:count] + mirrored_relative(relative[count:], swap)) / 2, np.float32)
-        if uncertainty is not None:
-            uncertainty = np.asarray((uncertainty[:count] + uncertainty[count:, swap]) / 2, np.float32)
-    return apply_matrix(invert(matrices), to_pixels(relative, spec.crop.size_hw)), uncertainty
+        prediction = mean_of_mirrored(prediction, list(flip_permutation))
+    relative = to_pixels(prediction.keypoints, spec.crop.size_hw)
+    return prediction._replace(keypoints=apply_matrix(invert(matrices), relative))
+
+
+def mean_of_mirrored(prediction: Prediction, swap: list[int]) -> Prediction:
+    """The mean of the predictions of N crops and of their N mirror images, which follow them; of N crops."""
+    count = len(prediction.keypoints) // 2
+    plain, mirrored = (
+        Prediction(*(None if x is None else x[part] for x in prediction)) for part in (slice(count), slice(count, None))
+    )
+    swapped = Prediction(
+        mirrored_relative(mirrored.keypoints, swap),
+        None if mirrored.uncertainty is None else mirrored.uncertainty[:, swap],
+        mirrored.score,
+        None if mirrored.visibility is None else mirrored.visibility[:, swap],
+    )
+    pairs = zip(plain, swapped, strict=True)
+    return Prediction(*(None if a is None or b is None else np.asarray((a + b) / 2, np.float32) for a, b in pairs))
 
 
 def spans_area(keypoints: Floats, spec: Spec) -> npt.NDArray[np.bool_]:
@@ -521,23 +535,31 @@ def eye_directions(keypoints: Floats, spec: Spec) -> Floats:
     return np.where(across[:, :1] < 0, -across, across)
 
 
-def as_faces(boxes: Floats, keypoints: Floats, uncertainty: Floats | None, matrices: Matrix, spec: Spec) -> list[Face]:
+def as_faces(boxes: Floats, prediction: Prediction, matrices: Matrix, spec: Spec) -> list[Face]:
     """Makes the results.
 
     Args:
         boxes: (N, 4), what the keypoints were predicted from.
-        keypoints: (N, K, 2) in pixels of the photographs.
-        uncertainty: (N, K) relative to the crop, or None.
+        prediction: Of N crops; the keypoints in pixels of the photographs.
         matrices: (N, 3, 3), photograph to crop.
         spec: The model's description.
     """
-    if uncertainty is None:
-        return [Face(points, spec.schema, detection_box=box) for points, box in zip(keypoints, boxes, strict=True)]
+    keypoints, uncertainty, score, visibility = prediction
+    if score is None and uncertainty is not None and spec.face_score is not None:
+        score = face_scores(uncertainty, spec.face_score)
     crop_sides_px = max(spec.crop.size_hw) / np.sqrt(np.linalg.det(matrices[:, :2, :2]))
-    errors_px = np.asarray(uncertainty * crop_sides_px[:, None], np.float32)
-    scores = [None] * len(boxes) if spec.face_score is None else face_scores(uncertainty, spec.face_score).tolist()
-    results = zip(keypoints, scores, errors_px, boxes, strict=True)
-    return [Face(points, spec.schema, score, errors, box) for points, score, errors, box in results]
+    errors_px = None if uncertainty is None else np.asarray(uncertainty * crop_sides_px[:, None], np.float32)
+    return [
+        Face(
+            keypoints[i],
+            spec.schema,
+            None if score is None else float(score[i]),
+            None if errors_px is None else errors_px[i],
+            box,
+            None if visibility is None else visibility[i],
+        )
+        for i, box in enumerate(boxes)
+    ]
 
 
 def suppress(faces: Sequence[Face]) -> npt.NDArray[np.int64]:

@@ -21,8 +21,10 @@ from kpdetect.modelfile.registry import SHIPPED_MODELS, PathLike, resolve
 from kpdetect.modelfile.spec import (
     MAX_SPEC_BYTES,
     OUTPUT_NAME,
+    SCORE_NAME,
     SPEC_FILE,
     UNCERTAINTY_NAME,
+    VISIBILITY_NAME,
     FileRecord,
     Spec,  # exported as bundle.Spec
 )
@@ -77,6 +79,8 @@ def write_bundle(model: "keras.Model", spec: Spec, folder: PathLike) -> Spec:
         files={WEIGHTS_FILE: file_record(weights)},
         kpdetect_version=__version__,
         uncertainty=UNCERTAINTY_NAME in outputs,
+        score=SCORE_NAME in outputs,
+        visibility=VISIBILITY_NAME in outputs,
     )
     write_spec(written, folder)
     return written
@@ -87,7 +91,7 @@ def save_bundle(model: "keras.Model", spec: Spec, folder: PathLike, overwrite: b
 
     Args:
         model: The model that `kpdetect.models.build` built for `spec`.
-        spec: Its description; ``files``, ``kpdetect_version`` and ``uncertainty`` are set here.
+        spec: Its description; ``files``, ``kpdetect_version`` and the outputs are set here.
         folder: The folder to create.
         overwrite: Replace an existing folder with everything in it.
 

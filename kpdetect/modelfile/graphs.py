@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.litert import open_interpreter
-from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
+from kpdetect.modelfile.spec import INPUT_NAME, Spec
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,9 @@ def _saved_model(path: Path, spec: Spec) -> Graph:
 
 
 def _from_spec(path: Path, spec: Spec) -> Graph:
-    outputs: Sequence[Tensor] = [Tensor(OUTPUT_NAME, "float32", (None, spec.num_keypoints, 2))]
-    if spec.uncertainty:
-        outputs = [*outputs, Tensor(UNCERTAINTY_NAME, "float32", (None, spec.num_keypoints))]
+    outputs = tuple(Tensor(name, "float32", (None, *shape)) for name, shape in spec.outputs.items())
     image = Tensor(INPUT_NAME, spec.input_dtype, (None, *spec.input_shape))
-    return Graph((Signature("", (image,), tuple(outputs)),))
+    return Graph((Signature("", (image,), outputs),))
 
 
 _READERS: dict[str, Callable[[Path, Spec], Graph]] = {

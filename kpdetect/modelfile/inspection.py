@@ -17,7 +17,9 @@ from kpdetect.modelfile.registry import SHIPPED_MODELS, PathLike, ShippedModel, 
 from kpdetect.modelfile.spec import OUTPUT_NAME, RANGES_FROM, Spec
 from kpdetect.modelfile.spec_text import (
     FACE_SCORE_TEXT,
+    SCORE_TEXT,
     UNCERTAINTY_TEXT,
+    VISIBILITY_TEXT,
     describe_crop,
     describe_input,
     describe_output,
@@ -109,7 +111,11 @@ def _spec_rows(spec: Spec) -> Iterator[tuple[str, str]]:
     yield OUTPUT_NAME, describe_output(spec.crop)
     if spec.uncertainty:
         yield "uncertainty", UNCERTAINTY_TEXT
-    if spec.face_score is not None:
+    if spec.score:
+        yield "score", SCORE_TEXT
+    if spec.visibility:
+        yield "visibility", VISIBILITY_TEXT
+    if spec.face_score is not None and not spec.score:
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in spec.face_score.items())
         yield "face score", f"{FACE_SCORE_TEXT} Here {numbers}."
     yield "trained on", ", ".join(spec.data) or "not recorded"

@@ -25,7 +25,7 @@ from kpdetect.modelfile.devices import (
 )
 from kpdetect.modelfile.keras_models import load_keras_file
 from kpdetect.modelfile.registry import PathLike, resolve
-from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, UNCERTAINTY_NAME, Spec
+from kpdetect.modelfile.spec import INPUT_NAME, OUTPUT_NAME, Spec
 from kpdetect.modelfile.trial import try_in_child
 
 Crops = npt.NDArray[Any]  # uint8 or float32
@@ -41,10 +41,14 @@ class Prediction(NamedTuple):
         keypoints: (B, K, 2) float32 as (x, y) relative to the crop: ``(pixel + 0.5) / size``.
         uncertainty: (B, K) float32, the expected error of each point, relative to the crop; None for a model without
             it.
+        score: (B,) float32, the probability that the crop contains a face; None for a model without it.
+        visibility: (B, K) float32, the probability of each point that it is seen; None for a model without it.
     """
 
     keypoints: Floats
-    uncertainty: Floats | None
+    uncertainty: Floats | None = None
+    score: Floats | None = None
+    visibility: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -89,18 +93,17 @@ class Runtime:
             crops: (B, H, W, C) of the spec's shape, uint8 or float32, raw pixels 0-255; B may be 0.
 
         Returns:
-            The points, and their uncertainty if the spec has one.
+            The points, and the further outputs that the spec has.
 
         Raises:
             KpdetectError: The shape or the type differs.
         """
         batch = self._check(np.asarray(crops))
         outputs = self._run(batch) if len(batch) else {}
-        count, num_keypoints = len(batch), self.spec.num_keypoints
-        keypoints = self._checked_output(outputs, OUTPUT_NAME, (count, num_keypoints, 2))
-        if not self.spec.uncertainty:
-            return Prediction(keypoints, None)
-        return Prediction(keypoints, self._checked_output(outputs, UNCERTAINTY_NAME, (count, num_keypoints)))
+        found = {
+            name: self._checked_output(outputs, name, (len(batch), *shape)) for name, shape in self.spec.outputs.items()
+        }
+        return Prediction(**found)
 
     def _checked_output(self, outputs: Outputs, name: str, shape: tuple[int, ...]) -> Floats:
         if not shape[0]:
@@ -208,8 +211,8 @@ class _TFLite:
         _check_shape(path, INPUT_NAME, shape, spec.input_shape)
         details = {int(detail["index"]): detail for detail in self._interpreter.get_output_details()}
         for name, index in self._outputs.items():
-            if len(details[index]["shape_signature"]) > 0:
-                _check_shape(path, name, details[index]["shape_signature"], _output_shape(name, spec))
+            if name in spec.outputs and len(details[index]["shape_signature"]) > 0:
+                _check_shape(path, name, details[index]["shape_signature"], spec.outputs[name])
         batch = int(shape[0])
         self.fixed_batch = batch if batch > 0 else None
         renew_after_fork(self)
@@ -334,8 +337,8 @@ def _load_onnx(path: Path, placement: Placement, spec: Spec) -> Run:
     _check_names(path, inputs, outputs)
     _check_shape(path, INPUT_NAME, session.get_inputs()[0].shape, spec.input_shape)
     for output in session.get_outputs():
-        if output.name in (OUTPUT_NAME, UNCERTAINTY_NAME):
-            _check_shape(path, output.name, output.shape, _output_shape(output.name, spec))
+        if output.name in spec.outputs:
+            _check_shape(path, output.name, output.shape, spec.outputs[output.name])
 
     def run(crops: Crops) -> Outputs:
         try:
@@ -430,11 +433,6 @@ def _in_pieces(run: Run, size: int | None) -> Run:
         return {name: np.concatenate([piece[name] for piece in pieces])[: len(crops)] for name in pieces[0]}
 
     return run_pieces
-
-
-def _output_shape(name: str, spec: Spec) -> tuple[int, ...]:
-    """Returns the shape of an output without the batch."""
-    return (spec.num_keypoints, 2) if name == OUTPUT_NAME else (spec.num_keypoints,)
 
 
 def _check_shape(path: Path, name: str, received: Any, expected: tuple[int, ...]) -> None:

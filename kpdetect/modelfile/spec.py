@@ -16,7 +16,9 @@ from kpdetect.core.geometry import CropRule
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.modelfile.spec_text import (
     FACE_SCORE_TEXT,
+    SCORE_TEXT,
     UNCERTAINTY_TEXT,
+    VISIBILITY_TEXT,
     describe_crop,
     describe_input,
     describe_output,
@@ -31,6 +33,7 @@ RANGES_FROM = "ranges_from"
 """Key of `Spec.extra` that names the faces on which an ``int8`` file measured its ranges."""
 INPUT_NAME, OUTPUT_NAME = "image", "keypoints"  # names in every exported file
 UNCERTAINTY_NAME = "uncertainty"  # the second output of models with uncertainty
+SCORE_NAME, VISIBILITY_NAME = "score", "visibility"  # further outputs of models with these heads
 
 _INPUT_TYPES = ("float32", "uint8")
 _COLORS = {1: "grey", 3: "RGB"}
@@ -76,7 +79,10 @@ class Spec:
         files: The other files of the bundle, by POSIX path relative to it.
         kpdetect_version: The version that wrote it.
         uncertainty: Whether the model has an output ``uncertainty``, the expected error of each point.
-        face_score: Parameters ``middle`` and ``slope`` of `face_scores`; None without a face score.
+        score: Whether the model has an output ``score``, the probability that a crop contains a face.
+        visibility: Whether the model has an output ``visibility``, the probability of each point that it is seen.
+        face_score: Parameters ``middle`` and ``slope`` of `face_scores`, for models without the output ``score``; None
+            without a face score.
         extra: Anything else, plain JSON.
         input_dtype: Type of the pixels that this file takes: ``float32`` or ``uint8``.
 
@@ -102,6 +108,8 @@ class Spec:
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     kpdetect_version: str = __version__
     uncertainty: bool = False
+    score: bool = False
+    visibility: bool = False
     face_score: Mapping[str, float] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     input_dtype: str = "float32"
@@ -136,11 +144,29 @@ class Spec:
                 raise _mismatch("errors", f"rows that name {', '.join(_ERROR_ROW_KEYS)}", f"one without {missing}")
         for name, record in self.files.items():
             _check_file_record(name, record)
-        _must_be("uncertainty", self.uncertainty, bool)
+        for name in ("uncertainty", "score", "visibility"):
+            _must_be(name, getattr(self, name), bool)
         _ = self.mean_target  # raises where it is wrong
         if self.face_score is not None:
             for name in ("middle", "slope"):
                 _must_be(f"face_score.{name}", self.face_score.get(name), float)
+
+    @property
+    def judges_faces(self) -> bool:
+        """Whether the model has a face score: as an output, or derived from its uncertainty."""
+        return self.score or self.face_score is not None
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """The names of the model's outputs, and their shapes without the batch."""
+        count = self.num_keypoints
+        shapes = {
+            OUTPUT_NAME: (count, 2),
+            UNCERTAINTY_NAME: (count,) if self.uncertainty else None,
+            SCORE_NAME: () if self.score else None,
+            VISIBILITY_NAME: (count,) if self.visibility else None,
+        }
+        return {name: shape for name, shape in shapes.items() if shape is not None}
 
     @property
     def split_rule(self) -> Mapping[str, Any]:
@@ -220,7 +246,9 @@ def _document(spec: Spec) -> dict[str, Any]:
             "shape": [None, spec.num_keypoints, 2],
             "description": describe_output(spec.crop),
         },
-        "uncertainty": _uncertainty(spec) if spec.uncertainty else None,
+        "uncertainty": _further_output(UNCERTAINTY_NAME, spec, UNCERTAINTY_TEXT),
+        "score": _further_output(SCORE_NAME, spec, SCORE_TEXT),
+        "visibility": _further_output(VISIBILITY_NAME, spec, VISIBILITY_TEXT),
         "face_score": None if spec.face_score is None else {**spec.face_score, "description": FACE_SCORE_TEXT},
         "schema": spec.schema.to_dict(),
         "data": list(spec.data),
@@ -245,7 +273,9 @@ def _from_document(document: dict[str, Any]) -> Spec:
         errors=tuple(_at(document, "errors", list)),
         files=_at(document, "files", dict),
         kpdetect_version=_at(document, "kpdetect_version", str),
-        uncertainty=bool(document.get("uncertainty")),
+        uncertainty=bool(document.get(UNCERTAINTY_NAME)),
+        score=bool(document.get(SCORE_NAME)),  # older files have neither of these two
+        visibility=bool(document.get(VISIBILITY_NAME)),
         face_score=_face_score(document),
         extra=_at(document, "extra", dict),
     )
@@ -271,12 +301,10 @@ def _parse(text: str | bytes) -> dict[str, Any]:
     return document
 
 
-def _uncertainty(spec: Spec) -> dict[str, Any]:
-    return {
-        "name": UNCERTAINTY_NAME,
-        "shape": [None, spec.num_keypoints],
-        "description": UNCERTAINTY_TEXT,
-    }
+def _further_output(name: str, spec: Spec, description: str) -> dict[str, Any] | None:
+    if name not in spec.outputs:
+        return None
+    return {"name": name, "shape": [None, *spec.outputs[name]], "description": description}
 
 
 def face_scores(uncertainty: npt.NDArray[np.float32], face_score: Mapping[str, float]) -> npt.NDArray[np.float32]:

@@ -45,6 +45,16 @@ UNCERTAINTY_TEXT = (
     "in the order of the points."
 )
 
+SCORE_TEXT = (
+    "Probability that the crop contains a face, float32: from 0.5 on it is taken for one. Faces that are covered, in "
+    "profile or turned have high scores too."
+)
+
+VISIBILITY_TEXT = (
+    "Probability of each point that it is seen, and not hidden by a mask, a hand, hair, another object or the head "
+    "itself, float32, in the order of the points; from 0.5 on a point is taken for seen."
+)
+
 FACE_SCORE_TEXT = (
     "1 / (1 + exp(slope * (ln m - middle))), where m is the mean uncertainty of a crop: near 1 for a face, near 0 for "
     "a crop without a face."

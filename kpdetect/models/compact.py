@@ -8,9 +8,18 @@ from collections.abc import Sequence
 
 import keras
 
-from kpdetect.core.errors import KpdetectError
+from kpdetect.core.errors import KpdetectError, unknown_name
+from kpdetect.models.heads import face_score, point_visibility
 from kpdetect.models.heatmaps import summed_heatmaps
-from kpdetect.models.layers import OUTPUT_NAME, UNCERTAINTY_NAME, ExpectedError, SoftArgmax, image_input
+from kpdetect.models.layers import (
+    OUTPUT_NAME,
+    SCORE_NAME,
+    UNCERTAINTY_NAME,
+    VISIBILITY_NAME,
+    ExpectedError,
+    SoftArgmax,
+    image_input,
+)
 from kpdetect.models.residual import convolution, halving_block, pad, residual_block
 
 
@@ -19,6 +28,7 @@ def compact(
     input_shape: tuple[int, int, int],
     widths: Sequence[int] = (24, 32, 64, 128),
     blocks: Sequence[int] = (1, 2, 3),
+    heads: Sequence[str] = (),
 ) -> keras.Model:
     """A residual network down to stride 16 and up to 8, heatmaps at strides 8 and 4, and soft-argmax over their sum.
 
@@ -39,15 +49,19 @@ def compact(
         input_shape: (height, width, channels); height and width are multiples of 16.
         widths: Channels at strides 2, 4, 8 and 16.
         blocks: Residual blocks at strides 4, 8 and 16, at least one each. The first one halves the size.
+        heads: Further outputs: ``score`` (B,), the probability that the crop contains a face, and ``visibility``
+            (B, K), the probability of each keypoint that it is seen (`kpdetect.models.heads`). They need training data
+            of their own, see ``tools/train_compact.py``.
 
     Returns:
         A model from raw pixels (B, H, W, C) to a dict of ``keypoints`` (B, K, 2), relative to the crop, in (0, 1), and
         ``uncertainty`` (B, K), the expected error of each keypoint relative to the crop; both float32.
 
     Raises:
-        KpdetectError: Height or width is not a multiple of 16, or `widths` or `blocks` has a wrong length or value.
+        KpdetectError: Height or width is not a multiple of 16, `widths` or `blocks` has a wrong length or value, or a
+            head does not exist.
     """
-    _check(input_shape, widths, blocks)
+    _check(input_shape, widths, blocks, heads)
     image, x = image_input(input_shape)
     x = convolution(pad(x), widths[0], 4, "stem", strides=2)
     levels = []
@@ -59,11 +73,17 @@ def compact(
     fine, middle, deep = levels
     heatmaps = summed_heatmaps(fine, middle, deep, widths[2], num_keypoints)
     keypoints, spread = SoftArgmax(spread=True, name="soft_argmax")(heatmaps)
-    uncertainty = ExpectedError(name="expected_error")(spread)
-    return keras.Model(image, {OUTPUT_NAME: keypoints, UNCERTAINTY_NAME: uncertainty}, name="compact")
+    outputs = {OUTPUT_NAME: keypoints, UNCERTAINTY_NAME: ExpectedError(name="expected_error")(spread)}
+    if SCORE_NAME in heads:
+        outputs[SCORE_NAME] = face_score(deep)
+    if VISIBILITY_NAME in heads:
+        outputs[VISIBILITY_NAME] = point_visibility(deep, spread)
+    return keras.Model(image, outputs, name="compact")
 
 
-def _check(input_shape: tuple[int, int, int], widths: Sequence[int], blocks: Sequence[int]) -> None:
+def _check(
+    input_shape: tuple[int, int, int], widths: Sequence[int], blocks: Sequence[int], heads: Sequence[str]
+) -> None:
     height, width, _ = input_shape
     if height % 16 or width % 16:
         raise KpdetectError(f"compact: expected a height and width that are multiples of 16, received {height}x{width}")
@@ -72,3 +92,6 @@ def _check(input_shape: tuple[int, int, int], widths: Sequence[int], blocks: Seq
             f"compact: expected 4 positive widths and 3 positive numbers of blocks, received {list(widths)} and "
             f"{list(blocks)}"
         )
+    for head in heads:
+        if head not in (SCORE_NAME, VISIBILITY_NAME):
+            raise unknown_name("head", head, [SCORE_NAME, VISIBILITY_NAME])

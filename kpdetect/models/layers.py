@@ -15,6 +15,8 @@ Tensor = Any  # a tensor of the Keras backend
 INPUT_NAME = "image"
 OUTPUT_NAME = "keypoints"
 UNCERTAINTY_NAME = "uncertainty"
+SCORE_NAME = "score"
+VISIBILITY_NAME = "visibility"
 
 VARIANCE_FLOOR = 1e-6  # relative to the crop, squared; keeps the gradient of the square root finite
 USUAL_SPREAD, USUAL_ERROR = 0.03, 0.015  # relative to the crop

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kpdetect.core.errors import KpdetectError
 from kpdetect.models.layers import OUTPUT_NAME, UNCERTAINTY_NAME, Tensor
 
 
@@ -40,10 +41,19 @@ def for_training(model: keras.Model) -> keras.Model:
     """The network for `fit`, with shared weights: it outputs (B, K, 2), or (B, K, 3) with the uncertainty as the third
     value.
 
+    Raises:
+        KpdetectError: The network has heads that labels of keypoints do not train.
+
     Example:
         ``for_training(build("compact", 68, (112, 112, 1))).output_shape`` is (None, 68, 3).
     """
     outputs = named_outputs(model)
+    heads = [name for name in outputs if name not in (OUTPUT_NAME, UNCERTAINTY_NAME)]
+    if heads:
+        raise KpdetectError(
+            f"{model.name}: expected a network that predicts keypoints, received the heads {', '.join(heads)}, which "
+            "need labels of their own: leave out architecture_options.heads"
+        )
     if UNCERTAINTY_NAME not in outputs:
         return model
     joined = JoinOutputs(name="joined")(outputs[OUTPUT_NAME], outputs[UNCERTAINTY_NAME])

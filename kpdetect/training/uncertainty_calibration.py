@@ -20,7 +20,7 @@ from kpdetect.evaluation.uncertainty import (
     uncertainty_errors,
 )
 from kpdetect.modelfile.runtime import Prediction
-from kpdetect.modelfile.spec import OUTPUT_NAME, UNCERTAINTY_NAME, Spec
+from kpdetect.modelfile.spec import Spec
 
 MIN_CROPS = 20  # least number of face crops, and of background crops, to fit a face score
 RELIABLE_CROPS = 200  # with fewer a face score is unreliable; with 200, a rate of 5 % has a standard error of 1.5 %
@@ -32,7 +32,7 @@ def predict_function_of(network: keras.Model) -> PredictUncertainty:
     def predict(crops: npt.NDArray[np.uint8]) -> Prediction:
         named = models.split_joined(network.predict_on_batch(crops))
         arrays = {name: np.asarray(array, np.float32) for name, array in named.items()}
-        return Prediction(arrays[OUTPUT_NAME], arrays.get(UNCERTAINTY_NAME))
+        return Prediction(**arrays)
 
     return predict
 
@@ -55,7 +55,7 @@ class ValidationPredictions:
         """The same predictions with the uncertainty multiplied by `factors` (K,)."""
         uncertainty = self.output.uncertainty
         scaled = None if uncertainty is None else np.asarray(uncertainty * factors, np.float32)
-        return dataclasses.replace(self, output=Prediction(self.output.keypoints, scaled))
+        return dataclasses.replace(self, output=self.output._replace(uncertainty=scaled))
 
 
 def predict_faces(network: keras.Model, faces: Annotations, spec: Spec) -> ValidationPredictions:
@@ -73,7 +73,8 @@ def calibrate(network: keras.Model, val: Annotations, spec: Spec) -> Spec:
         spec: The network's spec.
 
     Returns:
-        The spec with ``uncertainty`` and ``face_score``; unchanged if the network predicts no uncertainty.
+        The spec with ``uncertainty`` and, unless the network outputs a score, ``face_score``; unchanged if the network
+        predicts no uncertainty.
 
     Example:
         >>> network, spec = load_bundle("runs/first")  # doctest: +SKIP
@@ -92,6 +93,8 @@ def calibrate_predictions(
     factors = uncertainty_errors(predictions.output, predictions.truth, val, spec).factors()
     layer.calibrate(factors)
     predictions, spec = predictions.calibrated(factors), dataclasses.replace(spec, uncertainty=True)
+    if predictions.output.score is not None:  # a learned score needs no formula
+        return predictions, spec
     background = background_crops(val, spec)
     if min(len(predictions.crops), len(background)) < MIN_CROPS:
         print(
