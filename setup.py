@@ -34,6 +34,7 @@ LABEL = [
 ]
 HEIF = ["pillow-heif>=1.0"]  # HEIC photographs of phones
 VIDEO = ["av>=14"]  # PyAV: H.264, sound and frame times in written videos
+HUB = ["huggingface_hub>=1.0"]  # hf://user/name wherever a model is, and publish
 NOTEBOOKS = [
     *TRAIN,
     "jupytext>=1.16",  # a notebook is a script; this makes the one of the other
@@ -53,6 +54,7 @@ TEST = [
     *JAX,
     *HEIF,
     *VIDEO,
+    *HUB,
     "pycocotools>=2.0.8",  # reads what `kpdetect convert` writes
     "hypothesis>=6",  # properties of the geometry
     "mypy>=1.15",
@@ -104,6 +106,7 @@ setup(
         "label": LABEL,
         "heif": HEIF,
         "video": VIDEO,
+        "hub": HUB,
         "notebooks": NOTEBOOKS,
         "docs": DOCS,
         "test": TEST,

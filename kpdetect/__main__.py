@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "measure a model on labelled faces",
     "convert": "write labelled faces in another format: CSV, COCO, YOLO or dlib's XML",
     "export": "write SavedModel, TFLite and ONNX files, each compared with Keras",
+    "publish": "upload a model to the Hugging Face hub",
     "benchmark": "compare the speed of model files, also with dlib and MediaPipe",
     "show": "draw labelled faces, augmentations, learning curves, predictions and feature maps",
     "predict": "find faces and their keypoints in photographs or in a data set",

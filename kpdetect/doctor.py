@@ -46,6 +46,7 @@ EXTRAS = (
     Extra("gpu", ("tensorflow", "nvidia"), "training on GPUs of NVIDIA"),
     Extra("label", ("ray", "pyarrow"), "label"),
     Extra("jax", ("jax",), "training on several machines"),
+    Extra("hub", ("huggingface_hub",), "models of the Hugging Face hub, publish"),
     Extra("heif", ("pillow_heif",), "HEIC photographs"),
     Extra("video", ("av",), "H.264, sound and frame times in videos that track writes"),
 )

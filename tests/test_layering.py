@@ -32,6 +32,7 @@ COMMANDS = (
     "evaluate",
     "convert",
     "export",
+    "publish",
     "benchmark",
     "show",
     "predict",

@@ -51,15 +51,16 @@ SHIPPED_MODELS = (
 
 
 def resolve(model: PathLike) -> Path:
-    """Returns the path of a model that is given as a path or as the name of a packaged model.
+    """Returns the path of a model that is given as a path, a packaged model's name or an address of the hub.
 
-    A path that exists is returned as it is, also if a packaged model has the same name.
+    A path that exists is returned as it is, also if a packaged model has the same name. A model of the hub is
+    downloaded, see `kpdetect.modelfile.hub.fetch`.
 
     Args:
-        model: A path, or a name or alias of `SHIPPED_MODELS`.
+        model: A path, a name or alias of `SHIPPED_MODELS`, or ``hf://user/name[@revision]``.
 
     Raises:
-        KpdetectError: There is no such path and no packaged model of that name.
+        KpdetectError: There is no such path and no packaged model of that name, or it cannot be downloaded.
 
     >>> resolve("compact") == resolve("compact-160-v1")
     True
@@ -68,6 +69,10 @@ def resolve(model: PathLike) -> Path:
     if os.path.exists(path):  # false, not an error, for a name that the system does not accept
         return path
     text = os.fspath(model)
+    if text.startswith("hf:/"):
+        from kpdetect.modelfile.hub import fetch  # which needs the readers of this package
+
+        return fetch(text)
     for shipped in SHIPPED_MODELS:
         if text in (shipped.name, shipped.alias):
             return shipped.path
