@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from kpdetect import Predictor, draw_faces
 from kpdetect.core.images import read_image, write_image
+from kpdetect.core.log import show_messages
 from kpdetect.recipes import TrainOptions
 from kpdetect.training import train
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", default="runs/mine", help="folder of the model (default: %(default)s)")
     options = parser.parse_args(argv)
 
+    show_messages()  # of the training
     folder = train(TrainOptions(data=f"csv:{options.csv}", epochs=options.epochs, out=options.out, overwrite=True))
     image = read_image(options.photo)
     faces = Predictor(folder)(image)

@@ -32,9 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_folder(Path(options.out or f"runs/{recipe.name}"), options)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
     with quietly("starting TensorFlow"):
-        from kpdetect.training import train  # takes seconds, so only after the options are checked
+        from kpdetect.training.run import run_training  # takes seconds, so only after the options are checked
 
-    train(options)
+    report = run_training(options).report
+    if report:
+        print(report)
     return 0
 
 

@@ -32,6 +32,7 @@ from skimage.data import astronaut
 
 from kpdetect import models, visualization
 from kpdetect.core.images import write_image
+from kpdetect.core.log import show_messages
 from kpdetect.data import load, split_by_rule
 from kpdetect.data.labelled_faces import mean_layout, read_history, select_evenly
 from kpdetect.evaluation.evaluator import evaluate
@@ -43,6 +44,7 @@ from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training import train
 
 SPEC = f"youtube-faces:{os.environ['KPDETECT_DATA']}/youtube_faces" if os.getenv("KPDETECT_DATA") else "synthetic:400"
+show_messages()  # of the training
 
 # %% [markdown]
 # ## Define

@@ -30,6 +30,7 @@ from IPython.display import Image
 
 from kpdetect import models, visualization
 from kpdetect.core.geometry import CropRule
+from kpdetect.core.log import show_messages
 from kpdetect.data import load
 from kpdetect.data.labelled_faces import crop_faces, mean_layout, read_history, select_evenly
 from kpdetect.evaluation.predictions import predictions_of
@@ -39,6 +40,7 @@ from kpdetect.training import train
 from kpdetect.training.augmentation_preview import transform_rows
 
 SPEC = f"imm:{os.environ['KPDETECT_DATA']}/imm_face_db" if os.getenv("KPDETECT_DATA") else "synthetic:200"
+show_messages()  # of the training
 # %%
 faces = load(SPEC)
 print(f"{faces.name}: {len(faces)} faces of {len(np.unique(faces.subjects))} people, scheme {faces.schema.name}")

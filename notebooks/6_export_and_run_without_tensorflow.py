@@ -35,6 +35,7 @@ from IPython.display import Image
 
 from kpdetect import visualization
 from kpdetect.core.geometry import to_pixels
+from kpdetect.core.log import show_messages
 from kpdetect.data import load, split_by_rule
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.data.labelled_faces import select_evenly
@@ -46,6 +47,7 @@ from kpdetect.recipes import TrainOptions
 from kpdetect.training import train
 
 SPEC = f"youtube-faces:{os.environ['KPDETECT_DATA']}/youtube_faces" if os.getenv("KPDETECT_DATA") else "synthetic:400"
+show_messages()  # of the training
 
 # %% [markdown]
 # ## A model to export

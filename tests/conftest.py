@@ -6,6 +6,14 @@ from pathlib import Path
 import pytest
 from small_models import small_bundle, small_face_spec
 
+from kpdetect.core.log import show_messages
+
+
+@pytest.fixture(autouse=True)
+def _messages_on_stderr() -> None:
+    """Prints the library's messages in every test as the commands do, so that their text can be checked."""
+    show_messages()
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -17,7 +17,6 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from kpdetect.training.optimizers import AdamW
 
 from kpdetect import models
 from kpdetect.core.geometry import CropRule, Floats, apply_matrix, mirrored_relative, to_relative
@@ -27,6 +26,7 @@ from kpdetect.modelfile import bundle
 from kpdetect.modelfile.spec import Spec
 from kpdetect.models.heads import SCORE_LOGIT, VISIBILITY_LOGIT
 from kpdetect.models.losses import Wing
+from kpdetect.models.optimizers import AdamW
 from kpdetect.models.outputs import JoinOutputs
 from tools.compact_batches import SWAP, Batches, Settings
 

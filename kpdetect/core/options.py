@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import inspect
+import logging
 import os
 import shlex
 import sys
@@ -15,7 +16,10 @@ from typing import Any, TypeVar
 
 from kpdetect.core.atomic_write import DISK_FULL
 from kpdetect.core.errors import Interrupted, KpdetectError
+from kpdetect.core.log import show_messages
 from kpdetect.core.text import printable
+
+_LOG = logging.getLogger(__name__)
 
 Options = TypeVar("Options")
 
@@ -52,7 +56,7 @@ def option(
 
 
 def parse_options(cls: type[Options], argv: Sequence[str] | None, command: str, example: str) -> Options:
-    """Parses a command line into an options dataclass.
+    """Parses a command line into an options dataclass, and prints kpdetect's log messages from now on.
 
     The docstring of the dataclass is the command's description. Fields may be ``str``, ``int``, ``float``, ``bool``
     (a flag), one of these ``| None``, or ``tuple[str, ...]`` (comma-separated; several words if it is positional or
@@ -67,6 +71,7 @@ def parse_options(cls: type[Options], argv: Sequence[str] | None, command: str, 
     Returns:
         An instance of `cls`. Invalid arguments end the process with status 2, as `argparse` does.
     """
+    show_messages()
     parser = argparse.ArgumentParser(
         prog=f"kpdetect {command}",
         description=inspect.getdoc(cls),
@@ -138,7 +143,7 @@ def _printable_lines(error: BaseException) -> str:
 
 @contextmanager
 def quietly(step: str = "") -> Iterator[None]:
-    """Prints `step` to stderr, if there is one, and suppresses what C++ libraries write to stderr in the block.
+    """Logs `step`, if there is one, and suppresses what C++ libraries write to stderr in the block.
 
     If the block fails with anything but a `KpdetectError`, the suppressed output is printed.
 
@@ -146,7 +151,7 @@ def quietly(step: str = "") -> Iterator[None]:
         ``with quietly("starting TensorFlow"): import tensorflow``
     """
     if step:
-        print(f"kpdetect: {printable(step)}", file=sys.stderr, flush=True)
+        _LOG.info(f"{step} …")
     sys.stderr.flush()
     stderr_copy = os.dup(2)
     with tempfile.TemporaryFile() as suppressed:

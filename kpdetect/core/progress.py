@@ -1,9 +1,12 @@
-"""Progress of long loops on stderr: a bar on a terminal, else a line for each tenth."""
+"""Progress of long loops: a bar on a terminal, else a log message for each tenth."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
+
+_LOG = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -12,7 +15,7 @@ SECONDS_BETWEEN_LINES = 2.0
 
 
 class TenthLines:
-    """Prints a line for each finished tenth of a loop, at most one per `SECONDS_BETWEEN_LINES`.
+    """Logs a line for each finished tenth of a loop, at most one per `SECONDS_BETWEEN_LINES`.
 
     Args:
         label: Start of each line.
@@ -21,7 +24,7 @@ class TenthLines:
 
     Example:
         >>> lines = TenthLines("caching", total=1000)
-        >>> lines.update(100)  # prints a line on stderr if two seconds have passed
+        >>> lines.update(100)  # logs a line if two seconds have passed
     """
 
     def __init__(self, label: str, total: int, done: int = 0) -> None:
@@ -30,7 +33,7 @@ class TenthLines:
         self.started = self.printed = time.monotonic()
 
     def update(self, done: int, details: str = "") -> None:
-        """Prints a line if another tenth is done.
+        """Logs a line if another tenth is done.
 
         Args:
             done: Number of finished steps.
@@ -42,7 +45,7 @@ class TenthLines:
         self.tenth, self.printed = tenth, now
         left = round((now - self.started) / (done - self.first) * (self.total - done))
         details = f"{details}, " if details else ""
-        print(f"{self.label}: {10 * tenth} %, {details}{left // 60}:{left % 60:02d} left", file=sys.stderr, flush=True)
+        _LOG.info(f"{self.label}: {10 * tenth} %, {details}{left // 60}:{left % 60:02d} left")
 
 
 def progress(items: Iterable[Item], label: str, total: int | None = None, unit: str = "image") -> Iterator[Item]:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import hashlib
+import logging
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,8 @@ from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import Floats, image_box
 from kpdetect.core.images import read_image
 from kpdetect.core.schema import KeypointSchema
+
+_LOG = logging.getLogger(__name__)
 
 ReadImage = Callable[[str], npt.NDArray[np.uint8]]
 
@@ -166,7 +168,7 @@ def with_image_boxes(annotations: Annotations) -> Annotations:
 
 
 def drop_unlabelled(annotations: Annotations, purpose: str) -> Annotations:
-    """Returns the faces with at least one visible point, and prints the number of the others to stderr.
+    """Returns the faces with at least one visible point, and logs the number of the others.
 
     Args:
         annotations: Faces with or without labelled points.
@@ -187,7 +189,7 @@ def drop_unlabelled(annotations: Annotations, purpose: str) -> Annotations:
     if has_points.all():
         return annotations
     left_out = int((~has_points).sum())
-    print(f"'{annotations.name}': left out {left_out} of {len(annotations)} faces: no visible point", file=sys.stderr)
+    _LOG.warning(f"'{annotations.name}': left out {left_out} of {len(annotations)} faces: no visible point")
     return annotations.take(has_points)
 
 

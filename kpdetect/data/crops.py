@@ -1,7 +1,7 @@
 """Decodes the photographs of a data set in threads, each once, and cuts the crops for evaluation."""
 
+import logging
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +14,8 @@ from kpdetect.core.geometry import CropRule, Floats, Matrix, apply_matrix, to_re
 from kpdetect.core.images import Pixels, as_rgb, warp_crop
 from kpdetect.core.progress import progress
 from kpdetect.data.annotations import Annotations
+
+_LOG = logging.getLogger(__name__)
 
 Visit = Callable[[int, Pixels], None]
 """A function of a row and its photograph, (H, W, 3) uint8 RGB."""
@@ -116,7 +118,7 @@ def _named(path: str, error: KpdetectError) -> str:
 
 
 def readable(annotations: Annotations, workers: int | None = None) -> Annotations:
-    """The faces whose photographs can be read. Those that cannot are listed and counted on stderr.
+    """The faces whose photographs can be read. Those that cannot are logged.
 
     Raises:
         DataError: No photograph can be read.
@@ -126,7 +128,7 @@ def readable(annotations: Annotations, workers: int | None = None) -> Annotation
 
 
 def good_rows(annotations: Annotations, problems: Mapping[int, str]) -> npt.NDArray[np.int64]:
-    """The rows without problems. The problems of the others are listed and counted on stderr.
+    """The rows without problems. The problems of the others are logged.
 
     Raises:
         DataError: No row is left.
@@ -136,7 +138,7 @@ def good_rows(annotations: Annotations, problems: Mapping[int, str]) -> npt.NDAr
         raise DataError(texts)
     if problems:
         lines = [f"'{annotations.name}': skipped {len(problems)} of {len(annotations)} faces:", *texts]
-        print("\n  ".join(lines), file=sys.stderr)
+        _LOG.warning("\n  ".join(lines))
     return np.setdiff1d(np.arange(len(annotations)), list(problems)).astype(np.int64)
 
 

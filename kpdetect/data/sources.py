@@ -1,8 +1,8 @@
 """Loads labelled faces from the SPEC of a command line: ``youtube-faces:DIR``, ``ibug:PLACE``, ``csv:FILE``, …"""
 
+import logging
 import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ from kpdetect.data.readers.lp300w import read_300w_lp
 from kpdetect.data.readers.tabular import read_csv, read_youtube_faces
 from kpdetect.data.readers.wflw import read_wflw
 from kpdetect.data.readers.yolo import SPLITS, read_yolo
+
+_LOG = logging.getLogger(__name__)
 
 SYNTHETIC_COUNT = 1000  # faces if no number is given: rendered in seconds, and enough for a first training
 
@@ -85,7 +87,7 @@ def load_sets(spec: str, skip_bad_rows: bool = False) -> list[Annotations]:
     problems: list[str] = []
     for kind, place, part in _parts_of(spec):
         if not part.startswith(f"{kind}:") and part != kind:
-            print(f"{part}: read as {kind}:{place}", file=sys.stderr)
+            _LOG.info(f"{part}: read as {kind}:{place}")
         try:
             sets.append(SOURCES[kind].read(place, skip_bad_rows))
         except DataError as error:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, apply_matrix, horizontal_flip, intersection_over_union, to_pixels
 from kpdetect.core.images import Pixels, as_rgb
+from kpdetect.core.progress import progress
 from kpdetect.data import Annotations
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.detection import Face
@@ -86,7 +86,7 @@ def _found(find_faces: FindFaces, annotations: Annotations, mirrored: bool) -> _
         annotations.boxes.copy(), np.full_like(annotations.keypoints, np.nan), np.zeros(len(annotations), bool)
     )
     label = "detecting, mirrored" if mirrored else "detecting"
-    for path in tqdm(np.unique(annotations.paths).tolist(), label, unit="photo", disable=None):
+    for path in progress(np.unique(annotations.paths).tolist(), label, unit="photo"):
         rows = np.flatnonzero(annotations.paths == path)
         faces = _faces_of(as_rgb(annotations.read(path)), find_faces, mirrored)
         boxes = np.reshape([_detected_box(face) for face in faces], (-1, 4))

@@ -1,6 +1,6 @@
 """Result rows, tables and pictures of an evaluation, and the warning about constant predictions."""
 
-import sys
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from kpdetect.evaluation.evaluator import Evaluation
 from kpdetect.evaluation.metrics import LIMIT, cumulative_error_curve, summary
 from kpdetect.evaluation.results import ResultRow, today
 from kpdetect.modelfile.spec import Spec
+
+_LOG = logging.getLogger(__name__)
 
 WORST_FACES = 10
 SHEET_FACES = 24
@@ -122,10 +124,9 @@ def warn_of_mean_face(measured: Evaluation) -> None:
         return
     spread = shape_spread(measured.predicted_px[whole]) / max(shape_spread(measured.true_px[whole]), 1e-9)
     if spread < MEAN_FACE_SPREAD:
-        print(
-            f"warning: all predictions are nearly the same shape (they vary {100 * spread:.0f} % as much as the "
-            "labels): the network learned the mean face; train longer, or try another --learning-rate",
-            file=sys.stderr,
+        _LOG.warning(
+            f"all predictions are nearly the same shape (they vary {100 * spread:.0f} % as much as the "
+            "labels): the network learned the mean face; train longer, or try another --learning-rate"
         )
 
 

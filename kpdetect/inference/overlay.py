@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable, Sequence
 
 from kpdetect.core.errors import KpdetectError
@@ -11,6 +11,8 @@ from kpdetect.core.schema import KeypointSchema
 from kpdetect.detection import Face
 from kpdetect.filters import SHIPPED, apply_filters, load_filter
 from kpdetect.visualization import draw_faces
+
+_LOG = logging.getLogger(__name__)
 
 Draw = Callable[[Pixels, Sequence[Face]], Pixels]
 """A function from a photograph (H, W, 3) and its faces to a copy with a drawing."""
@@ -49,7 +51,7 @@ def make_draw(filters: Sequence[str], draw_points: bool, schema: KeypointSchema)
         missing = sorted(set(one.anchors) - set(one.check_scheme(schema)))
         if missing and one.name not in SHIPPED:
             points = ", ".join(missing)
-            print(f"warning: filter '{one.name}': scheme '{schema.name}' lacks {points}; left out", file=sys.stderr)
+            _LOG.warning(f"filter '{one.name}': scheme '{schema.name}' lacks {points}; left out")
 
     def draw(image_rgb: Pixels, faces: Sequence[Face]) -> Pixels:
         filtered = apply_filters(image_rgb, faces, loaded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +26,8 @@ from kpdetect.inference.outputs import PhotoResult, as_json, as_json_lines, face
 from kpdetect.inference.overlay import Draw, check_drawing_options, make_draw
 from kpdetect.inference.predictor import Predictor
 from kpdetect.measures import check_chips, check_measurable, face_chip, measure
+
+_LOG = logging.getLogger(__name__)
 
 JSON_LINES = ".jsonl"
 
@@ -139,7 +142,7 @@ def predict_photographs(predictor: Predictor, tasks: TaskList, options: PredictO
         check_chips(schema)
     draw = make_draw(options.filter, options.draw_points, schema)
     for note in tasks.notes:
-        print(f"kpdetect: {printable(note)}", file=sys.stderr)
+        _LOG.warning(note)
     json_file = None if options.json == "-" else options.json
     # Files are opened before the prediction, so that an unwritable folder is reported at once. The competition's CSV is
     # the outermost: if it cannot be written because a face is missing, the others are written all the same.
@@ -183,7 +186,7 @@ def check_schema(schema: KeypointSchema, tasks: TaskList, options: PredictOption
         name = "--competition-csv" if options.competition_csv is not None else "--kaggle-submission"
         raise KpdetectError(f"{name}: {difference}; use a model of the data set's schema")
     if not set(schema.point_names) <= set(tasks.schema.point_names):
-        print(f"warning: {difference}: its crops may be too wide or too tight", file=sys.stderr)
+        _LOG.warning(f"{difference}: its crops may be too wide or too tight")
 
 
 def keypoints_of_rows(results: Sequence[PhotoResult], tasks: TaskList, schema: KeypointSchema) -> Floats:
@@ -199,10 +202,9 @@ def warn_of_names(results: Sequence[PhotoResult], csv_file: str) -> None:
     """Warns of photographs whose names are escaped in a CSV, which cannot be found by them."""
     names = [result.task.path for result in results if not is_utf8(result.task.path)]
     if names:
-        print(
-            f"warning: {csv_file}: {len(names)} file names are not UTF-8 and are escaped, such as "
-            f"{printable(names[0])}; rename the files to use the CSV as a data set",
-            file=sys.stderr,
+        _LOG.warning(
+            f"{csv_file}: {len(names)} file names are not UTF-8 and are escaped, such as "
+            f"{names[0]}; rename the files to use the CSV as a data set"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import Pixels
 from kpdetect.core.options import option
+from kpdetect.core.progress import TenthLines
 from kpdetect.core.signals import stop_on_signals
 from kpdetect.core.text import printable
 from kpdetect.detection import Face
@@ -23,6 +25,8 @@ from kpdetect.tracking.smoothing import OneEuroOptions
 from kpdetect.tracking.tracker import TrackedFace, Tracker, TrackerOptions
 from kpdetect.tracking.video import Frame, Video, check_video_target, open_video, video_writer, writes_h264
 from kpdetect.tracking.window import Window, check_display, draw_numbers
+
+_LOG = logging.getLogger(__name__)
 
 Draw = Callable[[Pixels, Sequence[Face]], Pixels]
 """A function from a frame (H, W, 3) and its faces to a copy with a drawing."""
@@ -161,7 +165,7 @@ def track_video(video: Video, tracker: Tracker, options: TrackOptions, draw: Dra
         write = None
         if options.out is not None:
             if not writes_h264(options.out):
-                print(_WRITTEN_BY_OPENCV.format(path=options.out), file=sys.stderr)
+                _LOG.warning(_WRITTEN_BY_OPENCV.format(path=options.out))
             sound_of = None if video.live or not os.path.isfile(options.video) else options.video
             write = stack.enter_context(video_writer(options.out, video.rate, sound_of))
         window = stack.enter_context(Window(video.name)) if options.show else None
@@ -189,7 +193,7 @@ def track_video(video: Video, tracker: Tracker, options: TrackOptions, draw: Dra
 
 
 _WRITTEN_BY_OPENCV = (
-    "kpdetect: {path}: written by OpenCV, without sound, at a constant frame rate, and not as H.264, which browsers "
+    "{path}: written by OpenCV, without sound, at a constant frame rate, and not as H.264, which browsers "
     "need; for these install PyAV (pip install av) and write .mp4, .mov or .mkv"
 )
 
@@ -218,9 +222,17 @@ def _print(line: str, target: TextIO) -> bool:
 
 
 def _with_progress(video: Video) -> Iterator[Frame]:
+    """Yields the frames and shows the progress, as a bar on a terminal, else as lines; frames may be left out."""
+    if not sys.stderr.isatty():
+        lines = TenthLines(f"tracking {video.name}", video.count or 0)
+        for frame in video:
+            yield frame
+            if video.count:
+                lines.update(frame.index + 1)
+        return
     from tqdm import tqdm  # here, since the library itself needs no progress bar
 
-    with tqdm(total=video.count, unit="frame", file=sys.stderr, disable=None) as bar:
+    with tqdm(total=video.count, unit="frame", file=sys.stderr) as bar:
         for frame in video:
             yield frame
             bar.update(frame.index + 1 - bar.n)

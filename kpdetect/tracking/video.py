@@ -7,8 +7,8 @@ writer has MPEG-4 Part 2, which browsers do not play, a constant frame rate and 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +25,8 @@ from kpdetect.core.errors import KpdetectError, unknown_name
 from kpdetect.core.images import Pixels, cv2
 from kpdetect.core.options import quietly
 from kpdetect.core.text import is_utf8
+
+_LOG = logging.getLogger(__name__)
 
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 """The codecs of OpenCV's writer. Its FFmpeg always has them, and no H.264 encoder."""
@@ -351,7 +353,7 @@ class _Sound:
         codec = self._stream.codec_context.name
         if codec not in container.supported_codecs:
             suffix = Path(self._name).suffix
-            print(f"kpdetect: {self._name}: left out the sound, since {suffix} cannot contain {codec}", file=sys.stderr)
+            _LOG.warning(f"{self._name}: left out the sound, since {suffix} cannot contain {codec}")
             return
         self._target = container.add_stream_from_template(self._stream)
         self._packets = self._container.demux(self._stream)

@@ -1,8 +1,8 @@
 """Keras callbacks of a training: checkpoints, history, early stopping, and a stop at non-finite losses."""
 
+import logging
 import math
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import Interrupted
 from kpdetect.core.progress import TenthLines
 from kpdetect.training.checkpoints import MONITORED, Arrays, Checkpoints, Progress, add_to_metrics, not_finite
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_STEPS = 100
 """Default number of steps between two checkpoints within an epoch: some tens of seconds of work."""
@@ -54,7 +56,7 @@ class EpochCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # keras 
         self.checkpoints.save(self.model, self.progress, is_best=improved)
         self.write_history()
         if self.out_of_patience:
-            print(f"no better validation NME for {self.patience} epochs: stopping early", file=sys.stderr)
+            _LOG.info(f"no better validation NME for {self.patience} epochs: stopping early")
             self.model.stop_training = True
 
     def write_history(self) -> None:
@@ -143,7 +145,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):  # type: ignore[misc]  # kera
 
 
 class ProgressLines(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
-    """Prints a line to stderr after each tenth of an epoch, for logs; terminals show Keras' progress bar instead.
+    """Logs a line after each tenth of an epoch, for logs; terminals show Keras' progress bar instead.
 
     Args:
         epoch_steps: Steps of a whole epoch.

@@ -1,10 +1,10 @@
 """Checkpoints of a training on disk, from which ``--resume`` continues."""
 
 import json
+import logging
 import math
 import os
 import shutil
-import sys
 import time
 import zipfile
 from dataclasses import dataclass, field
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError
 from kpdetect.training.checks import changed_settings, resume_error
+
+_LOG = logging.getLogger(__name__)
 
 MONITORED = "val_nme"
 """The logged figure that selects the best epoch."""
@@ -156,7 +158,7 @@ class Checkpoints:
                 found.append((state["progress"]["epoch"], state["progress"].get("step", 0), file))
             except KpdetectError as error:
                 damaged = error
-                print(f"{error}; skipped", file=sys.stderr)
+                _LOG.warning(f"{error}; skipped")
         if damaged and not found:
             raise damaged
         return max(found)[2] if found else None

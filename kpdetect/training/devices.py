@@ -1,8 +1,8 @@
 """Devices, number formats and determinism of a training."""
 
 import contextlib
+import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from kpdetect.core.keras_backend import BACKENDS, JAX, running_backend
 from kpdetect.core.options import quietly
 from kpdetect.recipes import TrainOptions
 from kpdetect.training.distributed.processes import ALONE, Place
+
+_LOG = logging.getLogger(__name__)
 
 DETERMINISTIC_OPS = "--xla_gpu_deterministic_ops=true"
 
@@ -55,7 +57,7 @@ def prepare_devices(options: TrainOptions, place: Place = ALONE) -> Devices:
     with quietly("looking for GPUs"):
         kind, count = _accelerators()
     where = f"{count} {kind}{'s' * (count > 1)}" if count else f"the CPU, {os.cpu_count()} cores"
-    print(f"training on {where}, {_description(options, place)}", file=sys.stderr)
+    _LOG.info(f"training on {where}, {_description(options, place)}")
     return _spread_by_jax() if running_backend() == JAX else _spread_by_tensorflow(count)
 
 

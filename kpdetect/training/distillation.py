@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import sys
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -16,6 +16,8 @@ from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.evaluator import check_scheme, mirrored_predictions, predict_batches
 from kpdetect.modelfile import runtime
 from kpdetect.recipes import Distillation, Recipe
+
+_LOG = logging.getLogger(__name__)
 
 Relabel = Callable[[Annotations], Annotations]
 CROPS_AT_ONCE = 512  # limits memory
@@ -72,7 +74,7 @@ def distill_labels(
     mixed = np.asarray((1 - distillation.share) * labels + distillation.share * targets, np.float32)
     names = ", ".join(str(teacher.path) for teacher in teachers)
     percent = f"{100 * distillation.share:g} %"
-    print(f"{names}: {percent} of the labels of {len(annotations)} faces of {annotations.name}", file=sys.stderr)
+    _LOG.info(f"{names}: {percent} of the labels of {len(annotations)} faces of {annotations.name}")
     return dataclasses.replace(annotations, keypoints=mixed)
 
 

@@ -1,7 +1,7 @@
 """Loads the faces of a training: reads the data, holds out validation faces, changes labels, adds morphed faces."""
 
 import dataclasses
-import sys
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from kpdetect.data import (
 from kpdetect.data.crops import readable
 from kpdetect.recipes import Recipe, TrainOptions
 from kpdetect.training.distillation import relabelling
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,11 @@ def load_faces(options: TrainOptions, recipe: Recipe) -> FaceSplit:
         faces = FaceSplit(train, val, "val by subject (checkpoint chosen on it)", rule)
     for part, rows in (("train", faces.train), ("validate", faces.val)):
         subjects = len(np.unique(rows.subjects))
-        print(f"{part:8} {len(rows)} faces of {subjects} subjects: {rows.name}", file=sys.stderr)
+        _LOG.info(f"{part:8} {len(rows)} faces of {subjects} subjects: {rows.name}")
     if faces.train.schema.name not in SCHEMAS:
-        print(f"points   {faces.train.schema.num_keypoints}: {describe_flip(faces.train.schema)}", file=sys.stderr)
+        _LOG.info(f"points   {faces.train.schema.num_keypoints}: {describe_flip(faces.train.schema)}")
     if faces.train.skipped:
-        print(f"skipped {faces.train.skipped} bad rows", file=sys.stderr)
+        _LOG.info(f"skipped {faces.train.skipped} bad rows")
     return dataclasses.replace(faces, train=with_morphed_faces(recipe, faces.train, options.seed))
 
 
@@ -110,7 +112,7 @@ def with_morphed_faces(recipe: Recipe, train: Annotations, seed: int) -> Annotat
         morphed = morphed_faces(train, count, seed)
     except KpdetectError as error:
         raise KpdetectError(f"{error}; --set augmentation.morphed=0 trains without morphed faces") from error
-    print(f"morphed  {count} faces, each between two training faces", file=sys.stderr)
+    _LOG.info(f"morphed  {count} faces, each between two training faces")
     return dataclasses.replace(concatenate([train, morphed]), name=train.name)
 
 

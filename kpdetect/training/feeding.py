@@ -1,6 +1,6 @@
 """Turns a recipe into pipeline settings: how photographs are cached, augmented and validated on."""
 
-import sys
+import logging
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +31,8 @@ from kpdetect.data.pipeline import ALL_ROWS, FaceCache, FaceFraming, Framing, Im
 from kpdetect.data.pipeline.batches import without_rewriting
 from kpdetect.recipes import Recipe
 
+_LOG = logging.getLogger(__name__)
+
 
 def framing_of(recipe: Recipe) -> Framing:
     """What the cache stores of each photograph: the face with its surroundings, or the whole picture, rescaled."""
@@ -50,7 +52,7 @@ def transforms_of(recipe: Recipe, schema: KeypointSchema) -> tuple[Transform, ..
     vary, size_hw = recipe.augmentation, recipe.crop.size_hw
     flip = vary.flip and schema.flip_permutation is not None
     if vary.flip and not flip:
-        print(f"flips are off: scheme '{schema.name}' has no left-right pairs", file=sys.stderr)
+        _LOG.info(f"flips are off: scheme '{schema.name}' has no left-right pairs")
     choices: list[tuple[float, Transform]] = [
         (1.0, CenterCrop(size_hw) if recipe.image_side is None else RandomCrop(size_hw)),
         (vary.scale, RandomScale(vary.scale)),

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ from kpdetect.training.faces import FaceSplit
 from kpdetect.training.feeding import framing_of, mean_target, transforms_of, validation_batches
 from kpdetect.training.tensorboard import PredictionPictures
 from kpdetect.training.transfer import TransferredLayers
+
+_LOG = logging.getLogger(__name__)
 
 
 def fit(
@@ -92,7 +95,7 @@ def fit(
     progress = Progress()
     if newest is not None:
         progress = checkpoints.progress(newest)
-        print(f"resuming after {progress}", file=sys.stderr)
+        _LOG.info(f"resuming after {progress}")
     epoch_checkpoint = EpochCheckpoint(
         checkpoints, progress, folder / "history.csv", recipe.patience, patience_start=transferred.freeze_epochs
     )

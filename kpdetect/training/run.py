@@ -3,9 +3,11 @@
 import dataclasses
 import importlib.util
 import json
+import logging
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -39,9 +41,26 @@ from kpdetect.training.transfer import (
 )
 from kpdetect.training.uncertainty_calibration import calibrate_predictions, predict_faces, predict_function_of
 
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The result of a training.
+
+    Attributes:
+        folder: The run folder.
+        report: Errors on the validation faces, and the files, as text; empty in a process that writes no files.
+    """
+
+    folder: Path
+    report: str = ""
+
 
 def train(options: TrainOptions, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Path:
     """Trains a model, measures it on its validation faces and writes a run folder, which is also a bundle.
+
+    The progress and the result are log messages; `kpdetect.core.log.show_messages` prints them, as the command does.
 
     Args:
         options: The options of ``kpdetect train``.
@@ -59,6 +78,14 @@ def train(options: TrainOptions, callbacks: Sequence[keras.callbacks.Callback] =
         >>> folder = train(TrainOptions(data="synthetic:200", epochs=1, out="runs/first"))  # doctest: +SKIP
         >>> Predictor(folder)("photo.jpg")  # doctest: +SKIP
     """
+    result = run_training(options, callbacks)
+    if result.report:
+        _LOG.info(result.report)
+    return result.folder
+
+
+def run_training(options: TrainOptions, callbacks: Sequence[keras.callbacks.Callback] = ()) -> TrainingResult:
+    """Like `train`, and also returns the report that the command prints."""
     enable_determinism(options)
     with joined(options) as processes:
         recipe = choose_recipe(options)
@@ -88,9 +115,9 @@ def train(options: TrainOptions, callbacks: Sequence[keras.callbacks.Callback] =
         keras.utils.set_random_seed(options.seed)
         network, progress, mean_label = fit(options, recipe, spec, transferred, faces, folder, processes, callbacks)
 
-    if processes.place.first:
-        measure_and_write(network, progress, mean_label, faces, spec, folder)
-    return folder
+    if not processes.place.first:
+        return TrainingResult(folder)
+    return TrainingResult(folder, measure_and_write(network, progress, mean_label, faces, spec, folder))
 
 
 def _load_callback(reference: str) -> keras.callbacks.Callback:
@@ -132,8 +159,12 @@ def make_spec(options: TrainOptions, recipe: Recipe, faces: FaceSplit) -> Spec:
 
 def measure_and_write(
     network: keras.Model, progress: Progress, mean_label: Floats, faces: FaceSplit, spec: Spec, folder: Path
-) -> None:
-    """Measures a trained network on its validation faces; writes the bundle, the result row and the pictures."""
+) -> str:
+    """Measures a trained network on its validation faces; writes the bundle, the result row and the pictures.
+
+    Returns:
+        The report.
+    """
     predictions, spec = calibrate_predictions(predict_faces(network, faces.val, spec), network, faces.val, spec)
     size = {"parameters": models.count_parameters(network), "macs": models.count_macs(network)}
     learned = {"epochs": progress.best_epoch, "mean_target": mean_label.round(5).tolist()}
@@ -162,11 +193,10 @@ def measure_and_write(
     write_rows(folder / RESULT_FILE, [row])
     pictures = write_training_pictures(progress.history, measured, faces.val.schema, folder)
 
-    print(row.sentence())
-    print(region_table(measured.regions))
+    lines = [row.sentence(), region_table(measured.regions)]
     if spec.uncertainty:
         judged = uncertainty_errors(predictions.output, predictions.truth, faces.val, spec)
-        print(reliability_table(judged.reliability(), row.normaliser))
+        lines.append(reliability_table(judged.reliability(), row.normaliser))
     warn_of_mean_face(measured)
-    for file in (folder / WEIGHTS_FILE, folder / "history.csv", folder / RESULT_FILE, *pictures):
-        print(f"  {file}")
+    files = (folder / WEIGHTS_FILE, folder / "history.csv", folder / RESULT_FILE, *pictures)
+    return "\n".join([*lines, *(f"  {file}" for file in files)])

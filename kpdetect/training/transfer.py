@@ -1,7 +1,7 @@
 """Transfer learning: copies layers from a source model, freezes them at first, and records their provenance."""
 
 import dataclasses
-import sys
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ from kpdetect.modelfile import bundle
 from kpdetect.modelfile.registry import resolve
 from kpdetect.modelfile.spec import Spec
 from kpdetect.recipes import Recipe
+
+_LOG = logging.getLogger(__name__)
 
 MAX_LISTED_LAYERS = 6  # randomly initialised layers named in the message; a new head has fewer
 IMAGENET_TERMS = "ImageNet (weights under Apache 2.0): the pictures are for non-commercial research."
@@ -232,12 +234,12 @@ def _no_match(source: Source, spec: Spec, shapes: dict[str, list[tuple[int, ...]
 def _print_transfer(name: str, count: int, new: list[str], freeze_epochs: int) -> None:
     more = f" and {len(new) - MAX_LISTED_LAYERS} more" if len(new) > MAX_LISTED_LAYERS else ""
     listed = f"randomly initialised: {', '.join(new[:MAX_LISTED_LAYERS])}{more}" if new else "all layers match"
-    print(f"{name}: {count} of {count + len(new)} layers copied; {listed}", file=sys.stderr)
+    _LOG.info(f"{name}: {count} of {count + len(new)} layers copied; {listed}")
     if freeze_epochs and new:
         epochs = f"{freeze_epochs} epochs" if freeze_epochs > 1 else "epoch"
-        print(f"the copied layers are frozen for the first {epochs}", file=sys.stderr)
+        _LOG.info(f"the copied layers are frozen for the first {epochs}")
     elif freeze_epochs:
-        print("no layer is frozen, because all were copied and nothing would be trained", file=sys.stderr)
+        _LOG.info("no layer is frozen, because all were copied and nothing would be trained")
 
 
 def describe_teachers(recipe: Recipe) -> Source | None:
@@ -299,10 +301,9 @@ def may_overlap_validation(source: Source | None, val_data: str, split: Mapping[
         return False
     if split and source.split == split:
         return False
-    print(
+    _LOG.warning(
         f"{source.name}: was trained on {val_data} with another split. Some validation faces may be among its training "
-        "faces, and the errors measured on them too low. Use the --seed and --val-fraction it was trained with.",
-        file=sys.stderr,
+        "faces, and the errors measured on them too low. Use the --seed and --val-fraction it was trained with."
     )
     return True
 

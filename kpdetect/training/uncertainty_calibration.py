@@ -1,7 +1,7 @@
 """Calibrates the predicted uncertainty of a trained network on validation faces, and fits its face score."""
 
 import dataclasses
-import sys
+import logging
 from dataclasses import dataclass
 
 import keras
@@ -21,6 +21,8 @@ from kpdetect.evaluation.uncertainty import (
 )
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
+
+_LOG = logging.getLogger(__name__)
 
 MIN_CROPS = 20  # least number of face crops, and of background crops, to fit a face score
 RELIABLE_CROPS = 200  # with fewer a face score is unreliable; with 200, a rate of 5 % has a standard error of 1.5 %
@@ -97,17 +99,15 @@ def calibrate_predictions(
         return predictions, spec
     background = background_crops(val, spec)
     if min(len(predictions.crops), len(background)) < MIN_CROPS:
-        print(
+        _LOG.warning(
             f"no face score: it needs {MIN_CROPS} validation faces and {MIN_CROPS} crops of background, found "
-            f"{len(predictions.crops)} and {len(background)}",
-            file=sys.stderr,
+            f"{len(predictions.crops)} and {len(background)}"
         )
         return predictions, spec
     if min(len(predictions.crops), len(background)) < RELIABLE_CROPS:
-        print(
-            f"warning: the face score is unreliable, fitted on only {len(predictions.crops)} validation faces and "
-            f"{len(background)} crops of background: use {RELIABLE_CROPS} validation faces or more",
-            file=sys.stderr,
+        _LOG.warning(
+            f"the face score is unreliable, fitted on only {len(predictions.crops)} validation faces and "
+            f"{len(background)} crops of background: use {RELIABLE_CROPS} validation faces or more"
         )
     outputs = predictions.output, predict_with_uncertainty(predict_function_of(network), background)
     uncertainties = [output.uncertainty for output in outputs if output.uncertainty is not None]

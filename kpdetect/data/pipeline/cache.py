@@ -78,7 +78,7 @@ def open_cache(
         framing: The part of each photograph that is kept.
         channels: 1 for grey, 3 for RGB.
         folder: The cache folder. None keeps the pictures in memory.
-        skip_bad: Continue without images that cannot be read, and list them on stderr.
+        skip_bad: Continue without images that cannot be read, and log them.
 
     Raises:
         DataError: See `build_cache`.
@@ -101,7 +101,7 @@ def build_cache(
     workers: int | None = None,
     skip_bad: bool = False,
 ) -> FaceCache:
-    """Decodes and crops every face once, with a progress bar on stderr.
+    """Decodes and crops every face once, with a progress bar.
 
     Args:
         annotations: Labelled faces.

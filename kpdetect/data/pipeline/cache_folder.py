@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+import logging
 import os
-import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from kpdetect.core.geometry import Floats, Matrix
 from kpdetect.core.images import Pixels
 from kpdetect.data.annotations import Annotations
 from kpdetect.data.pipeline.framing import Framing
+
+_LOG = logging.getLogger(__name__)
 
 FORMAT = 3
 """Increased whenever the same photograph would give another canvas, or the layout of the folder changes."""
@@ -130,7 +132,7 @@ def read_canvases(folder: Path) -> tuple[Canvases, Origin]:
 
 
 def reusable_canvases(folder: Path, origin: Origin, allow_missing: bool) -> Canvases | None:
-    """Opens a cache folder if it was made from the same photographs in the same way; reports the decision on stderr.
+    """Opens a cache folder if it was made from the same photographs in the same way; logs the decision.
 
     Args:
         folder: The cache folder; it does not need to exist.
@@ -153,9 +155,9 @@ def reusable_canvases(folder: Path, origin: Origin, allow_missing: bool) -> Canv
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
         reason = "is not a complete cache of this version"
     if reason:
-        print(f"{folder}: {reason}; building it again", file=sys.stderr)
+        _LOG.warning(f"{folder}: {reason}; building it again")
         return None
-    print(f"{folder}: using {len(canvases.rows)} cached faces", file=sys.stderr)
+    _LOG.info(f"{folder}: using {len(canvases.rows)} cached faces")
     return canvases
 
 

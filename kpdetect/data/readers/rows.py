@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
+import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import splitext
@@ -17,6 +17,8 @@ from kpdetect.core.geometry import Floats, image_box, tight_box
 from kpdetect.core.images import HEIF_SUFFIXES, IMAGE_SUFFIXES, image_size, read_image
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.data.annotations import Annotations
+
+_LOG = logging.getLogger(__name__)
 
 LARGEST_COORDINATE = 1e6  # pixels; larger than any image, and float32 still resolves 1/16 pixel there
 
@@ -181,14 +183,14 @@ MAX_OUTSIDE = 3
 
 
 def drop_missing_values(faces: Sequence[LabelledFace | Problems], name: str) -> list[LabelledFace | Problems]:
-    """Replaces ``-1,-1`` and ``0,0`` by NaN where a set repeats exactly that pair, and prints it once to stderr."""
+    """Replaces ``-1,-1`` and ``0,0`` by NaN where a set repeats exactly that pair, and logs it once."""
     good = [face for face in faces if isinstance(face, LabelledFace)]
     repeated = []
     for value in MISSING_VALUES:
         count = sum(int((face.points == value).all(axis=-1).sum()) for face in good)
         if count > 1:
             repeated.append(value)
-            print(f"{name}: {count} points at {value:g},{value:g} are read as not labelled", file=sys.stderr)
+            _LOG.warning(f"{name}: {count} points at {value:g},{value:g} are read as not labelled")
     if not repeated:
         return list(faces)
 

@@ -1,6 +1,7 @@
 """The command ``label``: gives the missing parts to workers and prints a summary."""
 
 import hashlib
+import logging
 import os
 import sys
 import time
@@ -23,6 +24,8 @@ from kpdetect.inference.bulk.worker import LabelJob, LabelParts, PartResult, Pre
 from kpdetect.modelfile.bundle import file_record, shipped_model
 from kpdetect.modelfile.registry import resolve
 from kpdetect.modelfile.runtime import load
+
+_LOG = logging.getLogger(__name__)
 
 FAILED_IN_A_ROW = 3
 """The run ends after this many failed parts in a row: they have a common cause, such as a full disk."""
@@ -62,10 +65,7 @@ def label(options: LabelOptions, engine: Engine) -> int:
             now, failed = sum_results(results, before.photographs, sum(map(len, parts)))
     print(printable(summary(before, now, time.perf_counter() - begun, folder)))
     if failed:
-        print(
-            f"kpdetect: {failed} of {len(parts)} parts failed; run the same command again to retry them",
-            file=sys.stderr,
-        )
+        _LOG.warning(f"{failed} of {len(parts)} parts failed; run the same command again to retry them")
     total = before + now
     return 2 if failed or total.errors == total.photographs else 0
 

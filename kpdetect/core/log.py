@@ -1,0 +1,44 @@
+"""The messages of kpdetect: loggers below ``kpdetect``, and the handler with which its commands print them.
+
+Modules log with ``logging.getLogger(__name__)``. A program that uses kpdetect decides what happens to the messages; by
+default Python prints warnings to stderr. Commands call `show_messages`.
+"""
+
+import logging
+import sys
+
+from kpdetect.core.text import printable
+
+NAME = "kpdetect"
+
+
+class StderrHandler(logging.Handler):
+    """Prints messages to the stderr of the moment, which progress bars and tests replace. Warnings are marked.
+
+    Example:
+        ``logging.getLogger("kpdetect").addHandler(StderrHandler())``
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a message; file names in it are safe to print."""
+        try:
+            mark = "warning: " if record.levelno >= logging.WARNING else ""
+            text = "\n".join(printable(line) for line in self.format(record).split("\n"))
+            print(f"{mark}{text}", file=sys.stderr, flush=True)
+        except Exception:  # as in logging's own handlers: a message never ends a program
+            self.handleError(record)
+
+
+def show_messages(level: int = logging.INFO) -> None:
+    """Prints kpdetect's messages to stderr, as its commands do. Further calls only change the level.
+
+    Args:
+        level: The lowest level that is shown, such as ``logging.WARNING``.
+
+    Example:
+        >>> show_messages()
+    """
+    logger = logging.getLogger(NAME)
+    if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
+        logger.addHandler(StderrHandler())
+    logger.setLevel(level)
