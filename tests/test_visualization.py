@@ -79,6 +79,18 @@ class TestFaces:
         with_lines = visualization.draw_faces(photo, own)
         np.testing.assert_array_equal(with_lines, visualization.draw_faces(photo, own, contours=False))
 
+    def test_the_edges_of_a_scheme_are_drawn(self):
+        photo = np.zeros((100, 100, 3), np.uint8)
+        points = np.float32([[20, 20], [80, 20], [50, 80]])
+        skeleton = user_schema(["left_eye", "right_eye", "nose"], edges=[(0, 2), (1, 2)])
+        drawn = visualization.draw_faces(photo, [Face(points, skeleton)], points=False, boxes=False)
+        for (x0, y0), (x1, y1) in ((points[0], points[2]), (points[1], points[2])):
+            assert drawn[round((y0 + y1) / 2), round((x0 + x1) / 2)].any()
+        assert not drawn[20, 50].any()  # the eyes are not connected
+        part = skeleton.subset(["nose", "left_eye"])
+        assert visualization.contour_edges(part) == ((1, 0),)
+        assert visualization.draw_faces(photo, [Face(points[[2, 0]], part)], points=False, boxes=False).any()
+
     def test_colours_and_sizes_are_options(self):
         photo, own = np.zeros((500, 500, 3), np.uint8), [face([0, 0, 9, 9], [[50, 50], [450, 450]])]
         red = visualization.draw_faces(photo, own, point_rgb=(255, 0, 0), box_rgb=(0, 0, 255), point_size=0.05)

@@ -1,4 +1,4 @@
-"""The lines between neighbouring keypoints: jaw, eyebrows, eyes, nose and lips of the schemes that have them."""
+"""The lines between neighbouring keypoints: the edges of a scheme, or jaw, eyebrows, eyes, nose and lips."""
 
 from kpdetect.core.schema import SCHEMAS, KeypointSchema
 
@@ -9,8 +9,8 @@ _CLOSED = frozenset({"right_eye", "left_eye", "outer_lip", "inner_lip"})
 def contour_edges(schema: KeypointSchema) -> tuple[tuple[int, int], ...]:
     """Pairs of keypoints that are neighbours on a contour of the face.
 
-    An edge is kept in a subset of a scheme where both of its points are. Schemes other than ``ibug68`` and ``imm58``
-    have no contours.
+    An edge is kept in a subset of a scheme where both of its points are. Schemes with ``edges`` of their own, such as the
+    skeleton of a COCO file, have these; of the others, only `SCHEMAS` have contours.
 
     Args:
         schema: A scheme, or a subset of one, as `KeypointSchema.subset` returns it.
@@ -23,7 +23,11 @@ def contour_edges(schema: KeypointSchema) -> tuple[tuple[int, int], ...]:
     ((0, 1),)
     >>> contour_edges(user_schema(["left_eye", "right_eye"]))
     ()
+    >>> contour_edges(user_schema(["left_eye", "right_eye"], edges=[(0, 1)]))
+    ((0, 1),)
     """
+    if schema.edges:
+        return schema.edges
     base = SCHEMAS.get(schema.name.partition("(")[0])
     if base is None:
         return ()

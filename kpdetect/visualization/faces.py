@@ -57,7 +57,8 @@ def draw_faces(
         image_rgb: (H, W, 3) uint8, the photograph in whose pixels the faces are given.
         faces: Faces as `Predictor` returns them.
         points: Draw the keypoints.
-        contours: Draw lines along jaw, eyebrows, eyes, nose and lips, for schemes that have them (`contour_edges`).
+        contours: Draw the edges of the scheme, such as the skeleton of a COCO file, or lines along jaw, eyebrows, eyes,
+            nose and lips, for schemes that have them (`contour_edges`).
         boxes: Draw the tight box of each face's keypoints; for a scheme of one point, ``face.detection_box``.
         point_rgb: Colour of the keypoints, 0 to 255.
         contour_rgb: Colour of the contours.
