@@ -1,155 +1,140 @@
-"""Builds the browser page from its sources with npm and adds the files that it reads.
+"""The files of the page for browsers: the built page, the model, the face finder, and the settings that they share.
 
-The sources are in ``kpdetect/web``. The built page is 30 MB (10 MB in a wheel), so it is not packaged: the first export
-builds it and stores it in the user's cache (``XDG_CACHE_HOME``, by default ``~/.cache``), named by the sources' digest.
+The sources are in ``web`` of the repository; ``web/build.mjs`` builds them into ``web/built``, which is packaged as
+``kpdetect/_web``. Neither Node.js nor TensorFlow is needed here.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
-import shutil
-import subprocess
-import tempfile
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kpdetect import detection
-from kpdetect.core.assets import PACKAGE
-from kpdetect.core.atomic_write import atomic_folder
+from kpdetect.core.assets import PACKAGE, packaged_file
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.images import Pixels, write_image
-from kpdetect.data import synthetic
-from kpdetect.detection import boxes, haar, scan
+from kpdetect.detection import finder, scan
+from kpdetect.exporters.fixed_shape import with_fixed_shape
 from kpdetect.filters import load_filter
 from kpdetect.measures import MEAN_FACE
+from kpdetect.modelfile.spec import SPEC_FILE, Spec
 
 WEB = "web"
-MODEL_FILE = "model.tflite"
+MODEL_FILE, GPU_MODEL_FILE, FINDER_FILE, SETTINGS_FILE = (
+    "model.tflite",
+    "model_webgpu.tflite",
+    "finder.tflite",
+    "settings.json",
+)
+FINDER_SIDE = 256  # of the packaged file of fixed size; the page changes it for each picture
 
-SOURCES = PACKAGE / "web"
-NOT_SOURCES = ("node_modules", "dist")  # left by npm in a checkout
-OLDEST_NODE = (20, 19)  # required by Vite
-EXAMPLE_FACES, EXAMPLE_SIZE = ((7, 5), (7, 11)), 480  # seed and index; the detector finds both
 
-
-def write_page(folder: Path) -> None:
-    """Writes the static folder of the page, without `MODEL_FILE` and its ``spec.json``.
-
-    Args:
-        folder: The folder to create.
+def built_page() -> Path:
+    """Returns the folder of the built page, without a model.
 
     Raises:
-        KpdetectError: The page cannot be built, or OpenCV has no Haar cascades.
+        KpdetectError: It is not part of this installation.
     """
-    shutil.copytree(built_page(), folder)
-    filters = _filters(folder / "filters")
+    places = (PACKAGE / "_web", PACKAGE.parent / "web" / "built")
+    for place in places:
+        if (place / "index.html").is_file():
+            return place
+    raise KpdetectError(
+        f"the page for browsers is not part of this installation of kpdetect (looked in "
+        f"{', '.join(map(str, places))}); reinstall kpdetect, or build it with 'node web/build.mjs'"
+    )
+
+
+def page_files(spec: Spec, models: Mapping[str, Path]) -> dict[str, bytes | Path]:
+    """Returns all files of a page by their names in its folder: paths, or contents that are made here.
+
+    Example:
+        ``page_files(spec, {"wasm": Path("mine_b1.tflite")})["settings.json"]``
+
+    Args:
+        spec: The model's description.
+        models: TFLite files of batch 1 by accelerator: ``wasm``, and perhaps ``webgpu``, which needs float weights.
+
+    Raises:
+        KpdetectError: The page or the face finder is not part of this installation.
+    """
+    page = built_page()
+    files: dict[str, bytes | Path] = {
+        path.relative_to(page).as_posix(): path for path in sorted(page.rglob("*")) if path.is_file()
+    }
+    files[MODEL_FILE] = models["wasm"]
+    names = {"wasm": MODEL_FILE}
+    if "webgpu" in models:
+        same = models["webgpu"] == models["wasm"]
+        names["webgpu"] = MODEL_FILE if same else GPU_MODEL_FILE
+        files[names["webgpu"]] = models["webgpu"]
+    detects = spec.crop.around == "face"
+    if detects:
+        files[FINDER_FILE] = fixed_finder()
+    filters, pictures = _filters()
+    files |= {f"filters/{name}": path for name, path in pictures.items()}
+    files[SPEC_FILE] = spec.to_json().encode()
     settings = {
-        "detector": _detector(folder / "cascades"),
-        "scan": _scan(),
+        "models": names,
+        "finder": FINDER_FILE if detects else None,
+        "bytes": {name: _size(content) for name, content in files.items() if name.endswith((".tflite", ".gz"))},
+        "detector": finder_settings(),
+        "scan": scan_settings(),
         "min_score": detection.FACE_SCORE,
         "filters": filters,
         "mean_face": dict(MEAN_FACE),
     }
-    (folder / "page.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    write_image(folder / "example.png", example())
+    files[SETTINGS_FILE] = (json.dumps(settings, indent=2) + "\n").encode()
+    return files
 
 
-def built_page() -> Path:
-    """Returns the folder of the built page without a model, from the cache or built now (npm downloads 90 MB).
-
-    Raises:
-        KpdetectError: Node.js is missing or too old, or npm failed.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kept = cache / "kpdetect" / f"page-{_digest()}"
-    if not (kept / "index.html").is_file():
-        _build(kept)
-    return kept
-
-
-def npm_path(built: Path) -> str:
-    """Returns the path of npm after a check of Node.js' version.
-
-    Args:
-        built: Folder that may be copied from another machine instead; named in the error.
+def write_page(folder: Path, spec: Spec, model: Path) -> None:
+    """Writes the files of a page into a folder that may have `model` in it already.
 
     Raises:
-        KpdetectError: Node.js or npm is missing or too old.
+        KpdetectError: The page or the face finder is not part of this installation.
     """
-    npm, node = shutil.which("npm"), shutil.which("node")
-    oldest = ".".join(map(str, OLDEST_NODE))
-    fix = f"install Node.js {oldest} or later, or copy {built} from a machine that has exported a page"
-    if npm is None or node is None:
-        raise KpdetectError(f"format 'web': node and npm are needed to build the page, and are not on the PATH; {fix}")
-    version = _run([node, "--version"], Path.cwd()).strip()
-    if tuple(int(part) for part in version.lstrip("v").split(".")[:2]) < OLDEST_NODE:
-        raise KpdetectError(f"format 'web': expected Node.js {oldest} or later, received {version}; {fix}")
-    return npm
+    for name, content in page_files(spec, {"wasm": model, "webgpu": model}).items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if content != target:
+            target.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
 
-def example() -> Pixels:
-    """Returns a picture of synthetic faces to try the page with: (H, W, 3) uint8 RGB."""
-    return np.hstack([synthetic.render(seed, index, EXAMPLE_SIZE)[0] for seed, index in EXAMPLE_FACES])
+def fixed_finder() -> bytes:
+    """Returns the packaged face finder with a fixed input of 256 x 256 pixels.
+
+    Raises:
+        KpdetectError: It is not part of this installation.
+    """
+    hint = "use a model of whole pictures"
+    try:
+        return packaged_file("finder", f"finder_{FINDER_SIDE}.tflite", hint).read_bytes()
+    except KpdetectError:
+        path = packaged_file("finder", finder.FINDER_FILE, hint)
+    return with_fixed_shape(path.read_bytes(), (1, FINDER_SIDE, FINDER_SIDE, 1), path.name)
 
 
-def _build(target: Path) -> None:
-    npm = npm_path(target)
-    with tempfile.TemporaryDirectory() as passing:
-        work = Path(passing) / WEB  # a copy, because the folder of an installed package may be read-only
-        shutil.copytree(SOURCES, work, ignore=shutil.ignore_patterns(*NOT_SOURCES))
-        _run([npm, "ci", "--omit=dev", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"], work)
-        _run([npm, "run", "build"], work)
-        with atomic_folder(target, overwrite=True) as folder:
-            shutil.copytree(work / "dist", folder, dirs_exist_ok=True)
-
-
-def _run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if done.returncode != 0:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line.lower()]
-        message = " / ".join(lines[:3]) or f"exit status {done.returncode}"
-        raise KpdetectError(
-            f"format 'web': {' '.join(command[1:3])} failed: {message}; the first build needs a network"
-        )
-    return done.stdout
-
-
-def _digest() -> str:
-    """Returns a digest of the sources, which names the built page."""
-    digest = hashlib.sha256()
-    for path in sorted(_sources()):
-        digest.update(path.relative_to(SOURCES).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-def _sources() -> list[Path]:
-    tops = [path for path in SOURCES.iterdir() if path.name not in NOT_SOURCES]
-    return [file for top in tops for file in (top.rglob("*") if top.is_dir() else [top]) if file.is_file()]
-
-
-def _detector(folder: Path) -> dict[str, Any]:
-    """Copies the cascades' files and returns the parameters of `kpdetect.detection.HaarDetector`."""
-    folder.mkdir()
-    for file in {cascade.file for cascade in detection.CASCADES}:
-        shutil.copyfile(detection.cascade_path(file), folder / file)
+def finder_settings() -> dict[str, float]:
+    """Returns the constants of `kpdetect.detection.FaceFinder`."""
     return {
-        "cascades": [dataclasses.asdict(cascade) for cascade in detection.CASCADES],
-        "smallest_window": haar.SMALLEST_WINDOW,
-        "smallest_face": haar.SMALLEST_FACE,
-        "border": haar.BORDER,
-        "same_face": boxes.FUSED,
-        "inside": boxes.CONTAINED,
-        "min_votes": haar.MIN_VOTES,
-        "judged_votes": haar.JUDGED_VOTES,
+        "cell": finder.CELL,
+        "size_unit": finder.SIZE_UNIT,
+        "stride": finder.STRIDE,
+        "smallest_seen": finder.SMALLEST_SEEN,
+        "smallest_face": finder.SMALLEST_FACE,
+        "last_level": finder.LAST_LEVEL,
+        "gap": finder.GAP,
+        "min_face": finder.MIN_FACE,
+        "min_score": finder.MIN_SCORE,
+        "judged_score": finder.JUDGED_SCORE,
     }
 
 
-def _scan() -> dict[str, Any]:
-    """Returns the parameters of the search with the landmark model, `kpdetect.detection.scan`."""
+def scan_settings() -> dict[str, Any]:
+    """Returns the constants of the search with the landmark model, `kpdetect.detection.scan`."""
     return {
         "sides": scan.SIDES,
         "step": scan.STEP,
@@ -160,15 +145,18 @@ def _scan() -> dict[str, Any]:
     }
 
 
-def _filters(folder: Path) -> list[dict[str, Any]]:
-    """Copies the pictures of the packaged filters and returns their descriptions."""
-    folder.mkdir()
-    found = []
-    with resources.as_file(resources.files("kpdetect.filters").joinpath("pictures")) as pictures:
-        for path in sorted(pictures.glob("*.json")):
+def _filters() -> tuple[list[dict[str, Any]], dict[str, Path]]:
+    """Returns the descriptions of the packaged filters, and their pictures by name."""
+    found, pictures = [], {}
+    with resources.as_file(resources.files("kpdetect.filters").joinpath("pictures")) as folder:
+        for path in sorted(folder.glob("*.json")):
             description = json.loads(path.read_text(encoding="utf-8"))
-            for picture in (description["picture"], *(arm["picture"] for arm in description.get("arms", ()))):
-                shutil.copyfile(pictures / picture, folder / picture)
+            for name in (description["picture"], *(arm["picture"] for arm in description.get("arms", ()))):
+                pictures[name] = folder / name
             one = load_filter(path.stem)
             found.append({"name": path.stem, **description, "drawn": one.drawn, "outer_rows": one.outer_rows})
-    return found
+    return found, pictures
+
+
+def _size(content: bytes | Path) -> int:
+    return len(content) if isinstance(content, bytes) else os.stat(content).st_size
