@@ -68,6 +68,7 @@ TEST = [
     "types-tqdm",
 ]
 SHIPPED = {f"kpdetect._{folder}": f"exported_models/{folder}" for folder in ("compact", "finder", "imagenet")}
+SHIPPED["kpdetect._web"] = "web/built"  # the page for browsers, built by web/build.mjs
 
 setup(
     name="kpdetect",
@@ -82,13 +83,13 @@ setup(
     packages=[*find_packages(include=["kpdetect", "kpdetect.*"]), *SHIPPED],
     package_dir=SHIPPED,
     package_data={
-        # The page's sources; built, it would be larger than all the rest (see kpdetect/exporters/web_page.py).
-        "kpdetect": ["py.typed", "web/*.*", "web/.npmrc", "web/src/*", "web/tests/*"],
+        "kpdetect": ["py.typed"],
         "kpdetect.data": ["label_alignment.json"],
         "kpdetect.data.synthetic": ["face_shape.json"],
         "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],
-        "kpdetect._compact": ["compact_int8.tflite", "model.weights_fp16.npz", "spec.json"],
-        "kpdetect._finder": ["finder.tflite"],
+        "kpdetect._web": ["*.*", "litert/*", "samples/*"],
+        "kpdetect._compact": ["compact_int8.tflite", "compact_int8_b1.tflite", "model.weights_fp16.npz", "spec.json"],
+        "kpdetect._finder": ["finder.tflite", "finder_256.tflite"],
         "kpdetect._imagenet": ["efficientnet_lite0.npz"],
     },
     # Inference alone.

@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "find faces and their keypoints in photographs or in a data set",
     "label": "predict millions of photographs on many workers, into Parquet; can be resumed",
     "track": "follow the faces of a video or a camera, each with its own number",
+    "web": "serve the page that finds faces in the browser, with photographs, videos and the camera",
     "doctor": "print versions, devices, codecs and extras, for bug reports",
 }
 

@@ -184,7 +184,7 @@ def export_model(
         bundle_folder: A bundle with weights, or the name of a packaged model.
         out: The folder to write: ``model.weights.h5``, ``spec.json``, ``saved_model/``, ``NAME.tflite``, ``NAME.onnx``.
         formats: Any of ``saved_model``, ``tflite``, ``onnx``, ``keras`` and ``web``, the static folder ``web/`` of a
-            page for browsers (see `kpdetect.exporters.web_page`), which needs Node.js the first time.
+            page for browsers (see `kpdetect.exporters.web_page`).
         tolerance_px: Greatest accepted difference from Keras, in pixels of the crop; quantized files have bounds of
             their own (`kpdetect.exporters.FORMATS`), unless this is greater.
         overwrite: Replace the bundle in `out`.
@@ -217,8 +217,7 @@ def export_model(
         require_tensorflow("export", "kpdetect export")
         _import_packages(files)
     if any(file.format == web_page.WEB for file in files):
-        with quietly("building the page for browsers"):
-            web_page.built_page()
+        web_page.built_page()  # an incomplete installation is reported now
     with quietly(f"reading {bundle_folder}"):
         model, spec = bundle.load_bundle(bundle_folder)
     faces = quantization.faces(spec)
@@ -273,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"px, mean {mean:.2g} px"
             )
     if any(Path(name).parts[0] == web_page.WEB for name in exported.files):
-        print(f"open the page: python -m http.server --directory {Path(options.out) / web_page.WEB}")
+        print(f"open the page: kpdetect web --model {Path(options.out) / web_page.WEB} --open")
     if refusal is None:
         return 0
     for line in str(refusal).splitlines():

@@ -38,6 +38,7 @@ COMMANDS = (
     "predict",
     "track",
     "label",
+    "web",
     "doctor",
     "__main__",
 )

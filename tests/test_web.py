@@ -1,36 +1,33 @@
-"""The web page in Chromium: the same points as in Python, messages, and no requests to other hosts."""
+"""The web page in Chromium: the same faces as in Python, messages, and no requests to other hosts."""
 
 import dataclasses
 import functools
-import http.server
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from messages import mentions
 from small_models import small_model, small_spec
 
-from kpdetect.core.errors import KpdetectError
-from kpdetect.core.geometry import CropRule
+from kpdetect.core.geometry import CropRule, intersection_over_union
 from kpdetect.core.images import read_image, write_image
 from kpdetect.core.schema import IBUG68
-from kpdetect.data import synthetic
-from kpdetect.detection import Face, HaarDetector
-from kpdetect.detection.haar import JUDGED_VOTES
+from kpdetect.data import load, synthetic
+from kpdetect.detection import Face
 from kpdetect.export import export_model
-from kpdetect.exporters import web_page
+from kpdetect.exporters.web_server import files_to_serve, make_server
 from kpdetect.filters import apply_filters
+from kpdetect.measures import measure
 from kpdetect.modelfile import bundle, runtime
 from kpdetect.predict import Predictor
 
@@ -40,7 +37,7 @@ if ON_CI:  # a skip could be overlooked there
 else:
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 expect = playwright.expect
-PATIENCE_MS = 60_000  # the first detection loads and compiles 13 MB
+PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)  # for each wait, also on a busy machine
 
 pytestmark = [
@@ -51,7 +48,9 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "exported_models" / "compact"
-FLOATS = SHIPPED / "compact.tflite"  # the page computes in float32, `Predictor()` in int8
+SOURCES = ROOT / "web"
+PACKAGE = SOURCES / "package"
+AXE = PACKAGE / "node_modules" / "axe-core" / "axe.min.js"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync"]
 TOLERANCE_PX = 0.5  # of the crop
@@ -70,41 +69,33 @@ def chromium() -> str:
     return missing("no Chromium on the PATH: apt-get install chromium")
 
 
-@pytest.fixture(scope="session")
-def npm() -> str:
-    try:
-        return web_page.npm_path(Path("the built page"))
-    except KpdetectError as error:
-        return missing(str(error))
-
-
 @pytest.fixture(scope="module")
-def page_folder(npm: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page_folder(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the shipped model."""
     out = tmp_path_factory.mktemp("page") / "out"
     export_model(SHIPPED, out, formats=("web",))
     return out / "web"
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder without log output; some systems lack the MIME type of .wasm."""
+@pytest.fixture(scope="module")
+def python(page_folder: Path) -> Predictor:
+    """The page's own file in Python."""
+    return Predictor(page_folder / "model.tflite")
 
-    extensions_map: ClassVar[dict[str, str]] = {
-        **http.server.SimpleHTTPRequestHandler.extensions_map,
-        ".wasm": "application/wasm",
-    }
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Writes no log."""
+def serve(folder: Path) -> tuple[Any, str]:
+    """Starts a server of a page's folder; returns it and its address."""
+    server = make_server(files_to_serve(folder), "localhost", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"http://localhost:{server.server_address[1]}/"
 
 
 @pytest.fixture(scope="module")
 def address(page_folder: Path) -> Iterator[str]:
-    """The address at which localhost serves the pages."""
-    handler = functools.partial(Handler, directory=str(page_folder.parent))
-    with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://localhost:{server.server_address[1]}/"
+    """The address at which localhost serves the page."""
+    server, where = serve(page_folder)
+    with server:
+        yield where
         server.shutdown()
 
 
@@ -144,23 +135,24 @@ class Visits:
     asked: list[str] = dataclasses.field(default_factory=list)
     mistakes: list[str] = dataclasses.field(default_factory=list)
 
-    def open(self, browser: Any, folder: str = "web", **options: Any) -> Any:
-        """Opens a page in a new context and waits until its model is loaded."""
-        context = browser.new_context(**options)
+    def open(self, browser: Any, address: str | None = None, **options: Any) -> Any:
+        """Opens a page in a new context and waits until its first sample is marked."""
+        context = browser.new_context(**{"locale": "en-GB", "service_workers": "block", **options})
         context.set_default_timeout(PATIENCE_MS)
         self.contexts.append(context)
         context.on("request", lambda request: self.asked.append(request.url))
         page = context.new_page()
         page.on("pageerror", lambda error: self.mistakes.append(str(error)))
-        page.goto(f"{self.address}{folder}/")
-        expect(page.locator("#status")).to_contain_text(re.compile("photograph", re.I))  # loading has ended
+        page.goto(address or self.address)
+        expect(page.locator("#status")).to_have_text(re.compile(r"\b\d+ faces?|No face"))
+        expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
         return page
 
     def end(self) -> None:
         for context in self.contexts:
             context.close()
         assert not self.mistakes
-        assert not [url for url in self.asked if not url.startswith((self.address, "blob:", "data:"))]
+        assert not [url for url in self.asked if not url.startswith(("http://localhost:", "blob:", "data:"))]
 
 
 @pytest.fixture
@@ -173,32 +165,34 @@ def visits(address: str) -> Iterator[Visits]:
 
 @pytest.fixture(scope="module")
 def page(browser: Any, address: str) -> Iterator[Any]:
-    """A page shared by all tests that detect faces: the detector takes seconds to load."""
+    """A page shared by most tests."""
     opened = Visits(address)
-    shared = opened.open(browser)
-    assert not [url for url in opened.asked if "opencv" in url]  # 13 MB, loaded on demand
-    yield shared
-    # Requests of workers are recorded too, so `end` checks them.
-    assert {"opencv.js", "haarcascade_profileface.xml"} <= {url.rsplit("/", 1)[1] for url in opened.asked}
+    yield opened.open(browser)
     opened.end()
 
 
-def open_picture(page: Any, path: Path) -> None:
-    page.set_input_files("#file", path)
+def open_picture(page: Any, *paths: Path) -> None:
+    page.set_input_files("#file", list(paths))
+    expect(page.locator("#items li").last.locator(".badge")).to_have_text(re.compile(r"\d"))
     expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
 
 
-def saved_points(page: Any) -> dict[str, Any]:
-    expect(page.locator("#save-points")).to_be_enabled()
+def saved(page: Any, kind: str = "json") -> str:
+    expect(page.locator(f"#save-{kind}")).to_be_enabled()
     with page.expect_download() as download:
-        page.click("#save-points")
-    (report,) = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
-    return dict(report)
+        page.evaluate(f"document.querySelector('#save-{kind}').click()")
+    return Path(download.value.path()).read_text(encoding="utf-8")
 
 
 def faces_of(report: dict[str, Any]) -> list[Face]:
     return [
-        Face(np.array(face["keypoints"], np.float32), IBUG68, face["score"], None, np.array(face["box"], np.float32))
+        Face(
+            np.array(face["keypoints"], np.float32),
+            IBUG68,
+            face["score"],
+            np.array(face["uncertainty"], np.float32),
+            np.array(face["detection_box"], np.float32),
+        )
         for face in report["faces"]
     ]
 
@@ -210,23 +204,29 @@ def crop_pixels_apart(first: Face, second: Face) -> float:
     return float(np.linalg.norm(first.keypoints - second.keypoints, axis=1).max() * crop.size_hw[0] / side)
 
 
-def assert_equals_python(page: Any, path: Path) -> list[Face]:
+def assert_equals_python(page: Any, python: Predictor, path: Path, tolerance_px: float = TOLERANCE_PX) -> list[Face]:
+    """The page finds the faces that Python finds, and in its boxes, predicts the points that Python predicts."""
     open_picture(page, path)
-    faces = faces_of(saved_points(page))
-    expected = Predictor(FLOATS, second_look=True)(path, boxes=[face.detection_box for face in faces])
-    for face, same in zip(faces, expected, strict=True):
-        assert crop_pixels_apart(face, same) < TOLERANCE_PX
-        assert face.score == pytest.approx(same.score, abs=0.02)
+    faces = faces_of(json.loads(saved(page))[0])
+    expected = python(path)
+    assert len(faces) == len(expected)
+    overlap = intersection_over_union([face.box for face in faces], [face.box for face in expected])
+    assert (overlap.max(axis=1) > 0.9).all()
+    again = Predictor(python.model, second_look=True)(path, boxes=[face.detection_box for face in faces])
+    for face, same in zip(faces, again, strict=True):
+        assert crop_pixels_apart(face, same) < tolerance_px
+        assert face.score == pytest.approx(same.score, abs=0.03)
     return faces
 
 
-@pytest.fixture
-def drawn(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image with two synthetic faces of different sizes."""
     small = synthetic.render(7, 5, 300)[0]
     picture = np.hstack([synthetic.render(7, 23, 512)[0], np.pad(small, ((106, 106), (0, 0), (0, 0)), "edge")])
-    write_image(tmp_path / "drawn.png", picture)
-    return tmp_path / "drawn.png"
+    path = tmp_path_factory.mktemp("drawn") / "drawn.png"
+    write_image(path, picture)
+    return path
 
 
 def test_the_folder_is_complete_and_part_of_the_bundle(page_folder: Path) -> None:
@@ -239,92 +239,120 @@ def test_the_folder_is_complete_and_part_of_the_bundle(page_folder: Path) -> Non
     assert not list(page_folder.rglob("*.map"))
 
 
-def test_points_and_boxes_equal_python(page: Any, drawn: Path) -> None:
-    faces = assert_equals_python(page, drawn)
-    expect(page.locator("#status")).to_have_text(re.compile(r"\b2\b"))
-    boxes = HaarDetector(min_votes=JUDGED_VOTES)(read_image(drawn))
-    for face in faces:
-        # OpenCV.js and OpenCV may differ by a step of a cascade's window.
-        assert np.abs(boxes - face.detection_box).max(axis=1).min() < 0.05 * np.ptp(face.detection_box[[0, 2]])
-    assert page.locator("#time-model").inner_text().endswith(" ms")
+def test_the_sample_is_marked_when_the_page_opens(page: Any) -> None:
+    assert page.locator("#face-list li").count() >= 5
+    assert page.locator("#canvas").get_attribute("aria-label").startswith("Drawn group")
 
 
-def test_points_equal_python_on_photographs(page: Any, shared_data: Path) -> None:
-    """One has faces of 30 pixels, the other an EXIF orientation."""
-    for name, count in (("group.jpg", 6), ("portrait_exif.jpg", 1)):
-        assert len(assert_equals_python(page, shared_data / "photos" / name)) >= count
+def test_faces_and_points_equal_python(page: Any, python: Predictor, drawn: Path) -> None:
+    assert len(assert_equals_python(page, python, drawn)) == 2
 
 
-def test_a_face_that_no_cascade_finds_is_found_by_the_model(page: Any, tmp_path: Path) -> None:
-    """Cascades detect upright faces only; the model scans the whole image, as in Python."""
-    tilt = cv2.getRotationMatrix2D((150, 150), 30, 1.0)
-    tilted = cv2.warpAffine(synthetic.render(7, 0, 300)[0], tilt, (300, 300), borderMode=cv2.BORDER_REPLICATE)
-    picture = np.pad(tilted, ((30, 30), (50, 50), (0, 0)), "edge")
-    assert not len(HaarDetector(min_votes=JUDGED_VOTES)(picture))
-    write_image(tmp_path / "tilted.png", picture)
-    (face,) = assert_equals_python(page, tmp_path / "tilted.png")
-    (expected,) = Predictor(FLOATS, detector="haar")(picture)
-    assert crop_pixels_apart(face, expected) < TOLERANCE_PX
+def test_faces_and_points_equal_python_on_photographs(page: Any, python: Predictor, shared_data: Path) -> None:
+    """One has eight faces, the smallest of 23 pixels; another is of 3 megapixels."""
+    for name, least in (("group.jpg", 8), ("the_beatles.jpg", 4), ("obamas.jpg", 2), ("portrait.jpg", 1)):
+        assert len(assert_equals_python(page, python, shared_data / "photos" / name)) >= least
 
 
-def test_exif_orientation_is_applied(page: Any, tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(page: Any, python: Predictor, tmp_path: Path) -> None:
     image, _ = synthetic.render(7, 11, 400)
     turned = cv2.imencode(".jpg", cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)[..., ::-1])[1].tobytes()
     orientation_6 = bytes.fromhex("ffe1002245786966000049492a000800000001001201030001000000060000000000000000")
     (tmp_path / "turned.jpg").write_bytes(turned[:2] + orientation_6[:36] + turned[2:])
     assert np.abs(read_image(tmp_path / "turned.jpg").astype(int) - image).mean() < 5
-    assert len(assert_equals_python(page, tmp_path / "turned.jpg")) == 1
+    assert len(assert_equals_python(page, python, tmp_path / "turned.jpg")) == 1
+
+
+def test_measures_equal_python(page: Any, drawn: Path) -> None:
+    open_picture(page, drawn)
+    (report,) = json.loads(saved(page))
+    for described, face in zip(report["faces"], faces_of(report), strict=True):
+        received, expected = described["measures"], measure(face)
+        for name in ("eye_openness", "mouth_openness", "smile", "eyes_closed"):
+            assert received[name] == pytest.approx(expected[name], abs=1e-3)
+        assert received["head_pose"] == pytest.approx(expected["head_pose"], abs=0.1)
 
 
 def test_filters_equal_python(page: Any, drawn: Path) -> None:
     open_picture(page, drawn)
-    page.uncheck("#points")
-    for name in ("hat", "moustache", "sunglasses"):
-        page.check(f"input[value={name}]")
+    names = ("hat", "moustache", "sunglasses")
+    for button in (*(f"[value={name}]" for name in names), "#show-points", "#show-contours"):
+        page.click(button)
     with page.expect_download() as download:
-        page.click("#save-picture")
-    for name in ("hat", "moustache", "sunglasses"):
-        page.uncheck(f"input[value={name}]")
-    page.check("#points")  # restores the page for the next test
+        page.click("#save")
+    for button in (*(f"[value={name}]" for name in names), "#show-points", "#show-contours"):
+        page.click(button)  # restores the page for the next test
     shown = read_image(download.value.path()).astype(int)
-    faces = faces_of(saved_points(page))
-    expected = apply_filters(read_image(drawn), faces, ["hat", "moustache", "sunglasses"]).astype(int)
+    faces = faces_of(json.loads(saved(page))[0])
+    expected = apply_filters(read_image(drawn), faces, list(names)).astype(int)
     assert np.abs(read_image(drawn) - expected).mean() > 10  # the filters cover a part of the picture
     assert np.abs(shown - expected).mean() < 1
 
 
+def test_several_pictures_are_saved_in_formats_that_python_reads(page: Any, tmp_path: Path) -> None:
+    pictures = []
+    for index in (11, 12, 23):
+        pictures.append(tmp_path / f"{index}.png")
+        write_image(pictures[-1], synthetic.render(7, index, 300)[0])
+    open_picture(page, *pictures)
+    names = {Path(one["image"]).name for one in json.loads(saved(page))}
+    assert {path.name for path in pictures} <= names
+    for kind, spec in (("csv", "csv:faces.csv"), ("coco", "coco:faces.json")):
+        text = saved(page, kind)
+        if kind == "csv":
+            rows = text.splitlines()
+            text = (
+                "\n".join([rows[0], *(row for row in rows if row.split(",")[0] in {p.name for p in pictures})]) + "\n"
+            )
+        else:
+            document = json.loads(text)
+            kept = {one["id"] for one in document["images"] if one["file_name"] in {p.name for p in pictures}}
+            document["images"] = [one for one in document["images"] if one["id"] in kept]
+            document["annotations"] = [one for one in document["annotations"] if one["image_id"] in kept]
+            text = json.dumps(document)
+        (tmp_path / spec.partition(":")[2]).write_text(text, encoding="utf-8")
+        read = load(spec.replace(":", f":{tmp_path}/"))
+        assert len(read) == 3
+        assert read.schema.num_keypoints == 68
+
+
 def test_messages_for_an_invalid_image_and_for_no_face(page: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
-    open_picture(page, tmp_path / "notes.png")
+    page.set_input_files("#file", tmp_path / "notes.png")
     expect(page.locator("#alert")).to_contain_text("notes.png")
     write_image(tmp_path / "grey.png", np.full((200, 300, 3), 128, np.uint8))
     open_picture(page, tmp_path / "grey.png")
-    expect(page.locator("#status")).to_contain_text(re.compile(r"\bno face", re.I))
+    expect(page.locator("#status")).to_contain_text(re.compile(r"no face", re.I))
     expect(page.locator("#alert")).to_be_empty()
-    expect(page.locator("#save-points")).to_be_disabled()
 
 
-def test_a_dropped_file_is_opened(page: Any) -> None:
+def test_dropped_files_are_opened(page: Any) -> None:
+    before = page.locator("#items li").count()
     page.evaluate(
         """async () => {
             const data = new DataTransfer();
-            data.items.add(new File([await (await fetch("example.png")).blob()], "dropped.png"));
+            const blob = await (await fetch("samples/tilted.jpg")).blob();
+            for (const name of ["one.jpg", "two.jpg"]) data.items.add(new File([blob], name, { type: "image/jpeg" }));
             document.dispatchEvent(new DragEvent("drop", { dataTransfer: data, cancelable: true }));
         }"""
     )
-    label = re.compile(r"dropped\.png.*\b2\b")
-    expect(page.locator("#canvas")).to_have_attribute("aria-label", label)
+    expect(page.locator("#items li")).to_have_count(before + 2)
+    expect(page.locator("#items li").last.locator(".badge")).to_have_text("1")
 
 
-def test_faces_of_the_camera_are_tracked(page: Any, moving_face: tuple[Path, npt.NDArray[np.float32]]) -> None:
-    page.context.grant_permissions(["camera"])
+def test_faces_of_the_camera_are_tracked(
+    visits: Visits, browser: Any, moving_face: tuple[Path, npt.NDArray[np.float32]]
+) -> None:
+    page = visits.open(browser, permissions=["camera"])
     page.click("#camera")
-    expect(page.locator("#status")).to_have_text(re.compile(r"\b1\b"))
-    shape_expected = moving_face[1] - moving_face[1].mean(axis=0)
+    expect(page.locator("#status")).to_have_text(re.compile(r"\b1 face"))
+    mirrored = moving_face[1] * np.array([-1, 1], np.float32) + np.array([639, 0], np.float32)
+    shape_expected = mirrored[IBUG68.flip_permutation, :]
+    shape_expected = shape_expected - shape_expected.mean(axis=0)
     middles = []
     for _ in range(8):
         page.wait_for_timeout(250)
-        report = saved_points(page)
+        (report,) = json.loads(saved(page))
         assert (report["width"], report["height"]) == (640, 480)
         for face in report["faces"]:
             points = np.array(face["keypoints"])
@@ -333,10 +361,9 @@ def test_faces_of_the_camera_are_tracked(page: Any, moving_face: tuple[Path, npt
             middles.append(points.mean(axis=0)[0])
     assert 5 <= len(middles) <= 8  # one face, which may be lost briefly on a busy machine
     assert np.ptp(middles) > 20  # the points follow the moving face
-    expect(page.locator("#time-frame")).to_contain_text(" ms")
-    page.click("#camera")
-    expect(page.locator("#status")).to_contain_text(re.compile(r"\bcamera\b", re.I))
+    page.click("#photo")  # the photograph stays mirrored, and the camera stops
     expect(page.locator("#camera")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#items li").last.locator(".badge")).to_have_text("1")
 
 
 def test_a_refused_camera_gives_a_message(visits: Visits, browser: Any) -> None:
@@ -352,76 +379,117 @@ def test_a_missing_camera_gives_a_message(visits: Visits, launch: Any) -> None:
         expect(page.locator("#alert")).to_contain_text(re.compile(r"\bno camera\b", re.I))
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-def test_the_page_is_as_wide_as_the_screen(page: Any, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 740})
-    page.click("#example")
-    expect(page.locator("#status")).to_have_text(re.compile(r"\b2\b"))
-    assert page.evaluate("() => document.documentElement.scrollWidth") == width
+def test_the_page_fits_every_screen(page: Any) -> None:
+    for width, height in ((360, 740), (390, 844), (820, 1180), (1440, 900)):
+        page.set_viewport_size({"width": width, "height": height})
+        assert page.evaluate("() => document.documentElement.scrollWidth") == width
+        for button in ("#save", "#share", "#open", "#camera"):
+            box = page.locator(button).bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+            assert box["y"] + box["height"] <= height
+    page.set_viewport_size({"width": 1280, "height": 720})
 
 
 def test_the_page_works_by_keyboard(visits: Visits, browser: Any) -> None:
     page = visits.open(browser)
     page.on("filechooser", lambda chooser: None)  # intercepts the dialogue, which would stay open
-    page.keyboard.press("Tab")
-    expect(page.locator("#open")).to_be_focused()
+    page.focus("#canvas")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#face")).to_be_visible()
+    expect(page.locator("#face-list button").first).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Escape")
+    expect(page.locator("#face")).to_be_hidden()
+    page.keyboard.press("b")
+    expect(page.locator("#show-boxes")).to_have_attribute("aria-pressed", "true")
+    page.focus("#open")
     with page.expect_file_chooser():
         page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
-    expect(page.locator("#example")).to_be_focused()
-    page.keyboard.press("Space")
-    # The label is set as soon as the image is read; detected faces are not tested here.
-    expect(page.locator("#canvas")).to_have_attribute("aria-label", re.compile(r"Example\."))
 
 
-def test_a_model_of_whole_images_with_other_points(visits: Visits, browser: Any, page_folder: Path) -> None:
+def test_the_words_change_with_the_language(visits: Visits, browser: Any) -> None:
+    page = visits.open(browser, locale="de-DE")
+    for language, word in (("de", "Gesicht"), ("fr", "visage"), ("es", "cara"), ("zh", "张脸"), ("en", "face")):
+        page.select_option("#language", language)
+        expect(page.locator("#status")).to_contain_text(word)
+        assert page.evaluate("() => document.documentElement.lang") == language
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_violation(visits: Visits, browser: Any, theme: str) -> None:
+    if not AXE.is_file():
+        missing("no axe-core: run npm ci in web/package")
+    page = visits.open(browser, color_scheme=theme, reduced_motion="reduce")
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 844})
+        for step in ("", "#face-list button", "#grip, #zoom-out"):
+            if step:
+                page.locator(step).locator("visible=true").first.click()
+            page.evaluate(AXE.read_text(encoding="utf-8"))
+            found = page.evaluate(
+                "async () => (await axe.run()).violations.map(({ id, nodes }) => [id, nodes[0].html])"
+            )
+            assert not found
+
+
+def test_the_page_works_offline_after_the_first_visit(visits: Visits, browser: Any) -> None:
+    page = visits.open(browser, service_workers="allow")
+    page.wait_for_function(
+        """async () => {
+            const [name] = await caches.keys();
+            const kept = name ? await (await caches.open(name)).keys() : [];
+            const names = kept.map(({ url }) => url);
+            return ["model.tflite", "finder.tflite", "worker.js", "page.js", ".wasm.gz", "group.jpg", "settings.json"]
+                .every((part) => names.some((one) => one.endsWith(part)));
+        }"""
+    )
+    page.context.set_offline(True)
+    page.reload()
+    expect(page.locator("#status")).to_have_text(re.compile(r"\b\d+ faces"))
+
+
+def test_a_model_of_whole_images_with_other_points(
+    visits: Visits, browser: Any, page_folder: Path, tmp_path: Path
+) -> None:
     """A model of the nose tip: no detector, no score, and no filter with matching anchors."""
-    work = page_folder.parent / "nose"
     spec = dataclasses.replace(small_spec("imm-nose"), crop=CropRule((60, 80), 1.0, around="image"))
-    bundle.save_bundle(small_model(spec), spec, work / "bundle")
-    export_model(work / "bundle", work / "out", formats=("web",))
-    page = visits.open(browser, "nose/out/web")
-    page.click("#example")
-    expect(page.locator("#status")).to_have_text(re.compile(r"\b1\b"))
-    expect(page.locator("#filters")).to_be_hidden()
-    report = saved_points(page)
-    (expected,) = Predictor(work / "out" / "web" / "model.tflite")(web_page.example())
+    bundle.save_bundle(small_model(spec), spec, tmp_path / "bundle")
+    export_model(tmp_path / "bundle", tmp_path / "out", formats=("web",))
+    assert not (tmp_path / "out" / "web" / "finder.tflite").exists()
+    server, address = serve(tmp_path / "out" / "web")
+    with server:
+        page = visits.open(browser, address)
+        expect(page.locator("#status")).to_have_text(re.compile(r"\b1 face"))
+        expect(page.locator("#filters")).to_be_hidden()
+        (report,) = json.loads(saved(page))
+        server.shutdown()
+    sample = read_image(page_folder / "samples" / "group.jpg")
+    (expected,) = Predictor(tmp_path / "out" / "web" / "model.tflite")(sample)
     assert np.abs(np.array(report["faces"][0]["keypoints"]) - expected.keypoints).max() < 0.01 * report["width"]
 
 
-def test_the_typescript_compiles_and_its_tests_pass(npm: str, tmp_path: Path) -> None:
-    work = tmp_path / "web"
-    shutil.copytree(web_page.SOURCES, work, ignore=shutil.ignore_patterns(*web_page.NOT_SOURCES))
-    for command in (
-        ["ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"],
-        ["run", "check"],
-        ["test"],
-    ):
-        done = subprocess.run([npm, *command], cwd=work, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def npm() -> str:
+    """npm, with the packages of web/package installed."""
+    path = shutil.which("npm")
+    if path is None or shutil.which("node") is None:
+        missing("no Node.js on the PATH")
+    if not (PACKAGE / "node_modules" / "esbuild").is_dir():
+        missing("run npm ci --ignore-scripts in web/package")
+    return path
 
 
-def test_without_node_the_error_names_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(KpdetectError, match=mentions("npm", "Node.js 20.19", "page-")):
-        export_model(SHIPPED, tmp_path / "out", formats=("web",))
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("command", ["check", "test"])
+def test_the_typescript_compiles_and_its_tests_pass(npm: str, command: str) -> None:
+    done = subprocess.run([npm, "run", command], cwd=PACKAGE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_an_old_node_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    old = tmp_path / "node"
-    old.write_text("#!/bin/sh\necho v18.19.1\n")
-    old.chmod(0o755)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(shutil, "which", lambda name: str(old))
-    with pytest.raises(KpdetectError, match=mentions("Node.js 20.19", "v18.19.1")):
-        web_page.built_page()
-
-
-def test_a_failing_npm_is_an_error_and_leaves_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(web_page, "npm_path", lambda built: sys.executable)  # which has no command "ci"
-    with pytest.raises(KpdetectError, match=mentions("ci --omit=dev")):
-        web_page.built_page()
-    assert not list(tmp_path.iterdir())
+def test_the_build_is_that_of_the_sources() -> None:
+    """Node.js is not needed for it."""
+    digest = hashlib.sha256()
+    files = [path for folder in ("package/src", "page") for path in (SOURCES / folder).rglob("*") if path.is_file()]
+    for name in sorted(path.relative_to(SOURCES).as_posix() for path in [*files, PACKAGE / "package.json"]):
+        digest.update(name.encode() + b"\0" + (SOURCES / name).read_bytes() + b"\0")
+    recorded = (SOURCES / "built" / "sources.sha256").read_text().strip()
+    assert recorded == digest.hexdigest(), "run: node web/build.mjs"

@@ -5,10 +5,11 @@ scikit-image.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skimage.data import astronaut
+import skimage.data
 
 from kpdetect.core.images import cv2
 from kpdetect.data import synthetic
@@ -43,7 +44,12 @@ def group() -> npt.NDArray[np.uint8]:
 def main() -> None:
     """Writes the samples."""
     SAMPLES.mkdir(parents=True, exist_ok=True)
-    pictures = {"group": group(), "astronaut": np.asarray(astronaut(), np.uint8), "tilted": synthetic.render(*TILTED, 640)[0]}
+    photograph: Any = skimage.data.astronaut
+    pictures = {
+        "group": group(),
+        "astronaut": np.asarray(photograph(), np.uint8),
+        "tilted": synthetic.render(*TILTED, 640)[0],
+    }
     for name, picture in pictures.items():
         encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])[1]
         (SAMPLES / f"{name}.jpg").write_bytes(encoded.tobytes())

@@ -1,4 +1,4 @@
-"""Export to a web page: a static folder with the page and a TFLite file for LiteRT.js."""
+"""Export to a web page: a static folder with the page, a TFLite file for LiteRT.js, and the face finder."""
 
 import dataclasses
 from pathlib import Path
@@ -15,9 +15,14 @@ def write_web(source: Source, path: Path) -> None:
     LiteRT.js rejects a free batch, and returns zeros where a graph computes a shape, so the graph is built for batch 1.
 
     Raises:
-        KpdetectError: The page cannot be built (see `kpdetect.exporters.web_page`), or an op has no built-in kernel.
+        KpdetectError: The page is not part of this installation, or an op has no built-in kernel.
     """
+    path.mkdir()
     model = path / web_page.MODEL_FILE
-    web_page.write_page(path)
     write_tflite(dataclasses.replace(source, batch=1), model, half=True)
-    bundle.write_spec(dataclasses.replace(source.spec, files={model.name: bundle.file_record(model)}), path)
+    spec = dataclasses.replace(source.spec, files={model.name: bundle.file_record(model)})
+    for name, content in web_page.page_files(spec, {"wasm": model, "webgpu": model}).items():
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if content != target:
+            target.write_bytes(content if isinstance(content, bytes) else content.read_bytes())

@@ -4,7 +4,6 @@ The sources are in ``web`` of the repository; ``web/build.mjs`` builds them into
 ``kpdetect/_web``. Neither Node.js nor TensorFlow is needed here.
 """
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -88,19 +87,6 @@ def page_files(spec: Spec, models: Mapping[str, Path]) -> dict[str, bytes | Path
     }
     files[SETTINGS_FILE] = (json.dumps(settings, indent=2) + "\n").encode()
     return files
-
-
-def write_page(folder: Path, spec: Spec, model: Path) -> None:
-    """Writes the files of a page into a folder that may have `model` in it already.
-
-    Raises:
-        KpdetectError: The page or the face finder is not part of this installation.
-    """
-    for name, content in page_files(spec, {"wasm": model, "webgpu": model}).items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if content != target:
-            target.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
 
 def fixed_finder() -> bytes:

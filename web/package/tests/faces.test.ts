@@ -1,17 +1,29 @@
 import { describe, expect, it } from "vitest";
+import { contourEdges } from "../src/contours";
+import { faceScore } from "../src/engine";
+import { group, guessed, keypointConfidence, point, type Face } from "../src/face";
 import { axisTowardsCamera } from "../src/filters";
 import { fitAffine, fitSimilarity, fits } from "../src/fitting";
 import { apply, tightBox, type Matrix, type Point } from "../src/geometry";
-import { faceScore } from "../src/marking";
-import { faceBox, mergeBoxes } from "../src/merging";
+import { orientedMatrix, tightBoxOf } from "../src/oriented";
 import { agree, looksLikeFace, movedOn } from "../src/plausible";
-import { asJson } from "../src/results";
-import { bestOfOverlapping, likelyBoxes, windows } from "../src/scanning";
+import { asCoco, asCsv, asJson } from "../src/results";
+import { windows } from "../src/scanning";
 import { OneEuroFilter } from "../src/smoothing";
-import type { Face } from "../src/spec";
+import { IBUG68 } from "./constants";
 
 const corners: readonly Point[] = [[0, 0], [4, 0], [0, 3], [4, 3]];
 const pairs = (matrix: Matrix) => corners.map((from, i) => ({ from, to: apply(matrix, from), weight: i + 1 }));
+const own = { name: "own", point_names: ["left", "right", "nose"], groups: { eyes: [0, 1] }, normalizer_points: [0, 1] } as const;
+const face: Face = {
+  keypoints: [[0.12345, 1], [100, 1], [50, 60]],
+  schema: own,
+  box: [0.12345, 1, 100, 60],
+  detectionBox: [0, 0, 101, 62],
+  score: 0.98765,
+  uncertainty: [1, 2, 40],
+  visibility: null,
+};
 
 describe("warps of filters", () => {
   it("recover a similarity", () => {
@@ -54,49 +66,34 @@ describe("the axis of a head", () => {
   });
 });
 
-describe("boxes of cascades", () => {
-  const rule = { same_face: 0.35, inside: 0.5 };
-  it("add their votes if they overlap", () => {
-    const found = [[0, 0, 10, 10, 3], [0, 0, 10, 12, 1], [50, 50, 60, 60, 2]];
-    const merged = mergeBoxes(found.map(([a, b, c, d, votes]) => ({ box: [a, b, c, d] as const, votes })), rule);
-    expect(merged.map(({ votes }) => votes)).toEqual([4, 2]);
-    expect(merged[0].box).toEqual([0, 0, 10, 10.5]);
+describe("oriented boxes", () => {
+  it("have the tight box of the mean face's outline", () => {
+    const box = tightBoxOf({ x: 50, y: 50, width: 20, height: 40, roll: Math.PI / 2 });
+    [30, 40, 70, 60].forEach((side, i) => expect(box[i]).toBeCloseTo(side, 6));
   });
-  it("are dropped inside a box with more votes", () => {
-    const found = [{ box: [0, 0, 100, 100], votes: 5 }, { box: [40, 40, 60, 60], votes: 3 }] as const;
-    expect(mergeBoxes(found, rule)).toEqual([{ box: [0, 0, 100, 100], votes: 5 }]);
-  });
-  it("are converted to tight boxes of points", () => {
-    const cascade = { file: "", shift_xy: [0.1, 0.2], size_wh: [0.8, 0.5], mirrored: false } as const;
-    expect(faceBox(cascade, [0, 0, 100, 100])).toEqual([20, 45, 100, 95]);
+  it("are turned upright about their centre", () => {
+    const rule = { size_hw: [40, 40], margin: 1, around: "face" } as const;
+    const matrix = orientedMatrix(rule, { x: 50, y: 60, width: 40, height: 40, roll: Math.PI / 6 });
+    const [x, y] = apply(matrix, [50, 60]);
+    expect(x).toBeCloseTo(19.5, 9);
+    expect(y).toBeCloseTo(19.5, 9);
+    const [u, v] = apply(matrix, [50 + 10 * Math.cos(Math.PI / 6), 60 + 10 * Math.sin(Math.PI / 6)]);
+    expect(u).toBeCloseTo(29.5, 9);
+    expect(v).toBeCloseTo(19.5, 9);
   });
 });
 
-describe("the search with the model", () => {
+describe("the windows for large faces", () => {
   const rule = { sides: [0.6, 0.4], step: 0.4, smallest: 20, longest: 4, same_face: 0.4, least_score: 0.02 };
-  const face = (x: number, side: number, score: number): Face => ({
-    box: [0, 0, 1, 1], keypoints: [[x, 0], [x + side, side]], uncertainty: null, score,
-  });
-
-  it("covers the picture with windows that end at its borders", () => {
+  it("cover the picture and end at its borders", () => {
     const boxes = windows(400, 300, rule);
     expect(boxes).toHaveLength(50);
     expect(boxes[0]).toEqual([-0.5, -0.5, 179.5, 179.5]);
     expect(tightBox(boxes.flatMap(([x0, y0, x1, y1]): Point[] => [[x0, y0], [x1, y1]]))).toEqual([-0.5, -0.5, 399.5, 299.5]);
   });
-  it("skips small and long pictures", () => {
+  it("are none for small and long pictures", () => {
     expect(windows(30, 30, rule)).toEqual([]);
     expect(windows(1300, 300, rule)).toEqual([]);
-  });
-  it("keeps the best-scored of overlapping faces, in their order", () => {
-    const [doubtful, sure, elsewhere] = [face(0, 10, 0.5), face(1, 10, 0.9), face(40, 10, 0.95)];
-    expect(bestOfOverlapping([doubtful, sure, elsewhere], 0.4)).toEqual([sure, elsewhere]);
-  });
-  it("returns boxes around likely points, largest first", () => {
-    expect(likelyBoxes([face(0, 10, 0.5), face(50, 20, 0.03), face(90, 10, 0.01)], rule)).toEqual([
-      [50, 0, 70, 20],
-      [0, 0, 10, 10],
-    ]);
   });
 });
 
@@ -107,6 +104,18 @@ describe("faces", () => {
     expect(faceScore([Math.exp(-4)], rule)).toBeGreaterThan(0.99);
     expect(faceScore([1], null)).toBeNull();
   });
+  it("have points and groups by name", () => {
+    expect(point(face, "nose")).toEqual([50, 60]);
+    expect(group(face, "eyes")).toHaveLength(2);
+    expect(() => point(face, "chin")).toThrow("chin");
+    expect(() => group(face, "mouth")).toThrow("eyes");
+  });
+  it("have guessed points, by their visibility or their uncertainty", () => {
+    expect(keypointConfidence(face)![0]).toBeGreaterThan(0.9);
+    expect(guessed(face)).toEqual([false, false, true]);
+    expect(guessed({ ...face, visibility: [0.9, 0.1, 0.9] })).toEqual([false, true, false]);
+    expect(guessed({ ...face, uncertainty: null })).toEqual([false, false, false]);
+  });
   it("are rejected if they collapse, leave the picture or jump", () => {
     expect(looksLikeFace([10, 10, 60, 60], 100, 100)).toBe(true);
     expect(looksLikeFace([10, 10, 60, 20], 100, 100)).toBe(false);
@@ -116,14 +125,35 @@ describe("faces", () => {
     expect(agree(corners, corners)).toBe(true);
     expect(agree(corners, corners.map(([x, y]): Point => [x + 1, y]))).toBe(false);
   });
-  it("have the JSON of predict --json", () => {
-    const face = { box: [0, 0, 1, 2.00049], keypoints: [[0.12345, 1]], uncertainty: [0.5], score: 0.98765 } as const;
-    const scheme = { name: "own", point_names: ["nose"], groups: {}, normalizer_points: null };
-    expect(JSON.parse(asJson("a.png", 4, 3, scheme, [face]))).toEqual([
-      { image: "a.png", width: 4, height: 3, scheme: "own", faces: [
-        { box: [0, 0, 1, 2], score: 0.9877, names: ["nose"], keypoints: [[0.123, 1]], uncertainty: [0.5] },
-      ] },
-    ]);
+  it("have contours if their scheme is known", () => {
+    expect(contourEdges(own)).toEqual([]);
+    expect(contourEdges(IBUG68)).toContainEqual([41, 36]);
+    expect(contourEdges(IBUG68)).not.toContainEqual([16, 0]);
+  });
+});
+
+describe("results", () => {
+  const results = [{ image: 'a "b".png', width: 120, height: 90, faces: [face] }];
+  it("have the JSON of predict --json --measure", () => {
+    const [{ faces: [described], ...rest }] = JSON.parse(asJson(results, own));
+    expect(rest).toEqual({ image: 'a "b".png', width: 120, height: 90, scheme: "own" });
+    expect(described.box).toEqual([0.123, 1, 100, 60]);
+    expect(described.score).toBe(0.9877);
+    expect(described.keypoints[0]).toEqual([0.123, 1]);
+    expect(described.keypoint_confidence).toHaveLength(3);
+    expect(described.measures.head_pose).toBeNull();
+  });
+  it("have a row per face in the CSV", () => {
+    const [header, row, end] = asCsv(results, own).split("\n");
+    expect(header).toBe("image,left_x,left_y,right_x,right_y,nose_x,nose_y,x0,y0,x1,y1,score");
+    expect(row).toBe('"a ""b"".png",0.123,1.000,100.000,1.000,50.000,60.000,0.123,1.000,100.000,60.000,0.9877');
+    expect(end).toBe("");
+  });
+  it("have one category in COCO", () => {
+    const { images, annotations, categories } = JSON.parse(asCoco(results, own));
+    expect(images).toEqual([{ id: 1, file_name: 'a "b".png', width: 120, height: 90 }]);
+    expect(annotations[0].num_keypoints).toBe(3);
+    expect(categories[0].keypoints).toEqual(own.point_names);
   });
 });
 
@@ -134,11 +164,5 @@ describe("the One Euro filter", () => {
     const [[x]] = filter.next([[6, 5]], 33, 100);
     expect(x).toBeGreaterThan(5);
     expect(x).toBeLessThan(6);
-  });
-  it("follows constant motion", () => {
-    const filter = new OneEuroFilter();
-    let last: readonly Point[] = [];
-    for (let i = 0; i < 60; i++) last = filter.next([[5 * i, 0]], 33 * i, 100);
-    expect(Math.abs(last[0][0] - 5 * 59)).toBeLessThan(5);
   });
 });
