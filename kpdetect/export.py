@@ -21,6 +21,7 @@ from kpdetect.core.keras_backend import require_tensorflow
 from kpdetect.core.options import option, parse_options, quietly, run_command
 from kpdetect.exporters import FORMATS, QUANTIZATIONS, SAVED_MODEL, CalibrationSet, Kind, Source, web_page
 from kpdetect.exporters.calibration_set import calibration_faces
+from kpdetect.exporters.golden import write_golden
 from kpdetect.exporters.parity import (
     NUM_PROBES,
     Difference,
@@ -29,7 +30,7 @@ from kpdetect.exporters.parity import (
     check_difference,
     probe_crops,
 )
-from kpdetect.modelfile import bundle
+from kpdetect.modelfile import bundle, runtime
 from kpdetect.modelfile.disk import FULL, disk_full, reserve_space
 from kpdetect.modelfile.inspection import description, draw_points
 from kpdetect.modelfile.registry import SHIPPED_MODELS, PathLike, resolve
@@ -38,6 +39,7 @@ from kpdetect.modelfile.spec import SPEC_FILE, FileRecord, Spec
 DEFAULT_FORMATS = (SAVED_MODEL, "tflite", "onnx")
 FOLDERS = {SAVED_MODEL: "saved_model.pb", web_page.WEB: web_page.MODEL_FILE}
 """Formats that are a folder of the same name, and the file in it whose record has the difference from Keras."""
+GOLDEN = "golden"
 RUN_FILE = "run.json"  # in every run folder
 STATUS_REFUSED = 3
 SPARE_BYTES = 4 << 20  # beside the weights: graphs, the spec and tables of names
@@ -81,6 +83,10 @@ class ExportOptions:
         "batch sizes of TFLite files, one file each: free (any number of crops), or a number such as 1 (all shapes are "
         "fixed, as phones and browsers need; NAME_b1.tflite)",
         metavar="LIST",
+    )
+    golden: bool = option(
+        False,
+        "also write golden/: drawn photographs with expected points, and numbers for the tests of an app's own code",
     )
     overwrite: bool = option(False, "replace the bundle in --out; other files in it are kept")
 
@@ -173,6 +179,7 @@ def export_model(
     quantization: Quantization = Quantization(),
     name: str | None = None,
     batch: Sequence[int | None] = (None,),
+    golden: bool = False,
 ) -> Spec:
     """Writes a bundle with its model in other formats, atomically.
 
@@ -192,6 +199,7 @@ def export_model(
         name: Name of the files; default: that of the run folder, or of the model.
         batch: Batch sizes of TFLite files, one file each; None is free. Files of a fixed batch are called
             ``NAME_b1.tflite``: LiteRT's C API, which apps use, and LiteRT.js need fixed shapes.
+        golden: Also write ``golden/``, see `kpdetect.exporters.golden`.
 
     Returns:
         The spec as written; its ``files`` contain each file's ``max_difference_px`` and ``mean_difference_px``.
@@ -227,6 +235,9 @@ def export_model(
         records, refused = _write_all(source, files, folder, stem, tolerance_px)
         if not records:
             raise KpdetectError(f"{next(iter(refused.values()))}; nothing was written")
+        if golden:
+            first = next(name for name in records if records[name]["max_difference_px"] is not None)
+            records |= _write_golden(folder, Path(first).parts[0])
         exported = dataclasses.replace(written, files={**written.files, **records})
         bundle.write_spec(exported, folder)
         for file in kept:
@@ -261,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             Quantization(options.quantize, options.representative),
             options.name,
             _batch_sizes(options.batch),
+            options.golden,
         )
     except FilesRefused as error:
         exported, refusal = error.spec, error
@@ -394,6 +406,13 @@ def _write_all(
         else:
             records |= _records(path, folder, difference, file.batch)
     return records, refused
+
+
+def _write_golden(folder: Path, file: str) -> dict[str, FileRecord]:
+    """Writes golden numbers and the points of one of the files; returns their records."""
+    write_golden(runtime.load(folder / file), folder / GOLDEN)
+    written = sorted((folder / GOLDEN).iterdir())
+    return {path.relative_to(folder).as_posix(): bundle.file_record(path) for path in written}
 
 
 def _size_estimate(source: Source) -> int:

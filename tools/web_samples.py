@@ -4,6 +4,7 @@ The group is drawn by `kpdetect.data.synthetic`; the astronaut is NASA's photogr
 scikit-image.
 """
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def group() -> npt.NDArray[np.uint8]:
 
 def main() -> None:
     """Writes the samples."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     SAMPLES.mkdir(parents=True, exist_ok=True)
     photograph: Any = skimage.data.astronaut
     pictures = {

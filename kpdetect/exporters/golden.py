@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kpdetect.core.geometry import CropRule, Floats, Matrix
+from kpdetect.core.geometry import CropRule, Matrix
 from kpdetect.core.images import Pixels, to_channels, warp_crop, write_image
 from kpdetect.core.schema import IBUG68
 from kpdetect.data import synthetic
@@ -110,7 +110,7 @@ def formula_picture(width: int, height: int) -> Pixels:
 
 def _crops(picture: Pixels) -> list[dict[str, Any]]:
     rule = CropRule((CROP_SIDE, CROP_SIDE), MARGIN)
-    points = np.float32([[20, 30], [60, 18], [48, 55], [30, 60]])
+    points = np.asarray([[20, 30], [60, 18], [48, 55], [30, 60]], np.float32)
     across = points[1] - points[0]
     cases: list[tuple[dict[str, Any], Matrix]] = [({"box": list(box)}, rule.matrix(box)) for box in BOXES]
     upright = rule.upright_matrix(points[None], across[None])[0]
@@ -149,7 +149,7 @@ def _cells(values: int) -> dict[str, Any]:
     output[..., ::values] = np.where(random.random((2, 3, 4)) < 0.3, 2, -3) + output[..., ::values]
     case = {"rows": 2, "columns": 3, "values": values, "output": _rounded(output.ravel(), 4), "min_score": 0.5}
     if values == _decoded_values():  # boxes of 5 values; of 7, the tight boxes of oriented ones
-        boxes, scores = finder.decode_cells(np.float32(case["output"]).reshape(output.shape), 0.5)[:2]
+        boxes, scores = finder.decode_cells(np.asarray(case["output"], np.float32).reshape(output.shape), 0.5)[:2]
         case |= {"boxes": _rounded(boxes[:, :4]), "scores": _rounded(scores, 5)}
     return case
 
@@ -166,8 +166,8 @@ def _decoded_values() -> int:
 def _suppression() -> dict[str, Any]:
     random = np.random.default_rng(3)
     centers, sides = random.uniform(0, 100, (14, 2)), random.uniform(20, 50, (14, 1))
-    boxes = np.float32(_rounded(np.concatenate([centers - sides / 2, centers + sides / 2], axis=1)))
-    scores = np.float32(_rounded(random.uniform(0.2, 1, 14)))
+    boxes = np.asarray(_rounded(np.concatenate([centers - sides / 2, centers + sides / 2], axis=1)), np.float32)
+    scores = np.asarray(_rounded(random.uniform(0.2, 1, 14)), np.float32)
     fused, sums = weighted_non_maximum_suppression(boxes, scores)
     return {
         "boxes": _rounded(boxes),
@@ -193,7 +193,7 @@ def _one_euro() -> dict[str, Any]:
 
 def _face_score() -> dict[str, Any]:
     rule = {"middle": -3.0, "slope": 5.0}
-    uncertainty = np.float32([[0.01, 0.02, 0.03], [0.05, 0.05, 0.05], [0.2, 0.3, 0.1]])
+    uncertainty = np.asarray([[0.01, 0.02, 0.03], [0.05, 0.05, 0.05], [0.2, 0.3, 0.1]], np.float32)
     return {
         "rule": rule,
         "uncertainty": _rounded(uncertainty),
@@ -204,7 +204,7 @@ def _face_score() -> dict[str, Any]:
 def _measures() -> list[dict[str, Any]]:
     found = []
     for seed, index in FACES:
-        points: Floats = np.float32(_rounded(synthetic.render(seed, index, 200)[1], 2))
+        points = np.asarray(_rounded(synthetic.render(seed, index, 200)[1], 2), np.float32)
         found.append({"keypoints": _rounded(points, 2), "measures": measure(Face(points, IBUG68))})
     return found
 
