@@ -35,6 +35,7 @@ LABEL = [
 HEIF = ["pillow-heif>=1.0"]  # HEIC photographs of phones
 VIDEO = ["av>=14"]  # PyAV: H.264, sound and frame times in written videos
 HUB = ["huggingface_hub>=1.0"]  # hf://user/name wherever a model is, and publish
+TUNE = ["optuna>=4"]  # tune --random and --search tpe
 NOTEBOOKS = [
     *TRAIN,
     "jupytext>=1.16",  # a notebook is a script; this makes the one of the other
@@ -55,6 +56,7 @@ TEST = [
     *HEIF,
     *VIDEO,
     *HUB,
+    *TUNE,
     "pycocotools>=2.0.8",  # reads what `kpdetect convert` writes
     "hypothesis>=6",  # properties of the geometry
     "mypy>=1.15",
@@ -108,6 +110,7 @@ setup(
         "heif": HEIF,
         "video": VIDEO,
         "hub": HUB,
+        "tune": [*TRAIN, *TUNE],
         "notebooks": NOTEBOOKS,
         "docs": DOCS,
         "test": TEST,

@@ -43,6 +43,7 @@ class Extra:
 EXTRAS = (
     Extra("train", ("tensorflow", "keras", "tf2onnx", "ai_edge_quantizer", "matplotlib"), "train, tune, export, show"),
     Extra("onnx", ("onnxruntime",), ".onnx models"),
+    Extra("tune", ("optuna",), "tune --random and --search tpe"),
     Extra("gpu", ("tensorflow", "nvidia"), "training on GPUs of NVIDIA"),
     Extra("label", ("ray", "pyarrow"), "label"),
     Extra("jax", ("jax",), "training on several machines"),

@@ -12,14 +12,17 @@ from kpdetect import visualization
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.keras_backend import choose_backend
 from kpdetect.core.options import command_line, option, parse_options, quietly, run_command
-from kpdetect.recipes import TrainOptions
+from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training.checks import check_options
-from kpdetect.training.tuning.grid import plan, read_grid, with_settings
+from kpdetect.training.tuning.grid import combinations, read_grid, with_settings
+from kpdetect.training.tuning.study import RANDOM, TPE, Draw, Study, import_optuna
 from kpdetect.training.tuning.trials import (
     DONE,
     FAILED,
+    FINISHED,
     LOG_FILE,
     PLOT_FILE,
+    PRUNED,
     TABLE_FILE,
     SearchLog,
     Trial,
@@ -44,13 +47,21 @@ class TuneOptions(TrainOptions):
 
     grid: tuple[str, ...] = option(
         dataclasses.MISSING,
-        "settings to try: NAME=V1,V2,… or, with --random, NAME=LOW..HIGH (log-uniform if HIGH is 10 times LOW or more)",
+        "settings to try: NAME=V1,V2,… or, with --random or --search tpe, NAME=LOW..HIGH (log-uniform if HIGH is 10 "
+        "times LOW or more)",
         metavar="NAME=VALUES",
         words=True,
     )
-    random: int | None = option(None, "try N random draws, seeded by --seed (default: all combinations)", metavar="N")
+    search: str = option(
+        "grid",
+        "all combinations, random draws, or draws near the best so far (Tree-structured Parzen Estimator)",
+        choices=("grid", RANDOM, TPE),
+    )
+    trials: int = option(20, "number of draws of --search random and tpe, seeded by --seed", metavar="N")
+    random: int | None = option(None, "short for --search random --trials N", metavar="N")
+    prune: bool = option(True, "with --search tpe: stop trials whose error is above the median of earlier ones")
     out: str | None = option(None, "folder of the search (default: runs/tune-RECIPE)", metavar="DIR")
-    resume: bool = option(False, "continue the search in --out; --grid may have more values, --random may be larger")
+    resume: bool = option(False, "continue the search in --out; a grid may have more values, --trials may be larger")
     overwrite: bool = option(False, "remove the search in --out and start a new one")
 
 
@@ -75,27 +86,76 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     base = shared_options(options)
     check_options(base)
-    settings = plan(read_grid(options.grid, base), options.random, options.seed)
+    grid = read_grid(options.grid, base)
+    search, number = (RANDOM, options.random) if options.random is not None else (options.search, options.trials)
+    if number < 1:
+        raise KpdetectError(
+            f"--{'trials' if options.random is None else 'random'}: expected 1 or more, received {number}"
+        )
+    settings = combinations(grid) if search == "grid" else []
+    if search != "grid":
+        import_optuna()
+    recipe = choose_recipe(base)
     choose_backend(options.backend)
     log = open_log(Path(options.out or f"runs/tune-{options.recipe}"), base, options)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
     with quietly("starting TensorFlow"):
-        from kpdetect.training.tuning.attempts import check_losses, run_trial
+        from kpdetect.training.tuning.attempts import check_losses
 
-    trial_options = [with_settings(base, each) for each in settings]
-    check_losses(trial_options)
-    if options.random is not None and len(settings) < options.random:
-        print(f"kpdetect: --random {options.random}: only {len(settings)} different settings exist", file=sys.stderr)
-    for number, (each, one_options) in enumerate(zip(settings, trial_options, strict=True), 1):
-        trial = log.trial_of(each)
-        finished = trial.status in (DONE, FAILED)
-        status = f": {trial.status}" if finished else ""
-        print(f"kpdetect: trial {number} of {len(settings)}, {_words(each)}{status}", file=sys.stderr)
-        if not finished:
-            run_trial(log, trial, one_options)
-            draw_trials(log)
+    if search == "grid":
+        check_losses([with_settings(base, each) for each in settings])
+        for count, each in enumerate(settings, 1):
+            try_settings(log, each, base, f"{count} of {len(settings)}")
+    else:
+        losses = grid.get("loss", ())
+        named = losses if isinstance(losses, tuple) else ()
+        check_losses([base, *(with_settings(base, {"loss": loss}) for loss in named)])
+        prunes = search == TPE and options.prune
+        study = Study(log.folder, grid, search, options.seed, recipe.epochs // 4 if prunes else None)
+        try:
+            draw_settings(log, study, base, number)
+        finally:
+            if not log.trials:  # the first trial could not start
+                study.remove()
     report(log, base)
     return 0 if any(trial.status == DONE for trial in log.ranked()) else 1
+
+
+def try_settings(
+    log: SearchLog, settings: Mapping[str, str], base: TrainOptions, place: str, draw: Draw | None = None
+) -> Trial:
+    """Trains a trial with some settings, unless the log has its result.
+
+    Args:
+        log: The log of the search.
+        settings: Values by name, as text.
+        base: Options that all trials share.
+        place: The trial's number, for the message.
+        draw: Where its errors are reported, in a search by Optuna.
+
+    Returns:
+        The trial with its result.
+    """
+    from kpdetect.training.tuning.attempts import run_trial  # which imports TensorFlow
+
+    trial = log.trial_of(settings)
+    status = f": {trial.status}" if trial.status in FINISHED else ""
+    print(f"kpdetect: trial {place}, {_words(settings)}{status}", file=sys.stderr)
+    if trial.status not in FINISHED:
+        trial = run_trial(log, trial, with_settings(base, settings), draw)
+        draw_trials(log)
+    return trial
+
+
+def draw_settings(log: SearchLog, study: Study, base: TrainOptions, number: int) -> None:
+    """Draws settings and trains their trials, until there are `number` different ones."""
+    while (draw := study.next(number)) is not None:
+        place = f"{int(log.trial_of(draw.settings).name)} of {number}"
+        trial = try_settings(log, draw.settings, base, place, draw)
+        draw.pruned = trial.status == PRUNED
+        study.tell(draw, trial.val_nme)
+    if len(log.trials) < number:
+        print(f"kpdetect: {number} trials: only {len(log.trials)} different settings exist", file=sys.stderr)
 
 
 def shared_options(options: TuneOptions) -> TrainOptions:
@@ -128,7 +188,7 @@ def open_log(folder: Path, base: TrainOptions, options: TuneOptions) -> SearchLo
 
 def draw_trials(log: SearchLog) -> None:
     """Draws the error against the value of each setting."""
-    trials = [trial for trial in log.ranked() if trial.status in (DONE, FAILED)]
+    trials = [trial for trial in log.ranked() if trial.status in FINISHED]
     names = setting_names(trials)
     columns = {name: [trial.settings.get(name, "default") for trial in trials] for name in names}
     errors = [float("nan") if trial.val_nme is None else trial.val_nme for trial in trials]
@@ -140,7 +200,7 @@ def report(log: SearchLog, base: TrainOptions) -> None:
     ranked = log.ranked()
     print(f"{printed_table(ranked)}\n\nNME: {_protocol(ranked)}\n{VALIDATION_NOTE}")
     best = ranked[0]
-    if best.val_nme is None:
+    if best.status != DONE:
         print("\nno trial was completed")
     else:
         command = command_line(with_settings(base, best.settings), "train")

@@ -24,7 +24,7 @@ from kpdetect.modelfile.bundle import load_bundle, read_spec
 from kpdetect.models import ExpectedError
 from kpdetect.recipes import RECIPES, Optimization, TrainOptions, choose_recipe
 from kpdetect.train import main
-from kpdetect.training import distillation
+from kpdetect.training import distillation, train
 from kpdetect.training.callbacks import EpochCheckpoint, StopWhenNotFinite
 from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.compile import build_optimizer
@@ -141,6 +141,20 @@ def test_shapes_that_differ_only_in_position_and_size_have_no_spread() -> None:
 
 
 SMALL = ["--set", "architecture_options.widths=8:8:12:16", "architecture_options.blocks=1:1:1"]
+
+
+@pytest.mark.slow
+def test_a_callback_that_stops_the_training_ends_it(tmp_path: Path) -> None:
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            self.model.stop_training = epoch == 1
+
+    small = ("crop.size_hw=32:32", *SMALL[1:])
+    options = TrainOptions(data="synthetic:12", val_fraction=0.25, batch_size=8, epochs=4, out=str(tmp_path / "run"))
+    folder = train(dataclasses.replace(options, set=small), [Stop()])
+    with (folder / "history.csv").open(encoding="utf-8") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert read_spec(folder).extra["epochs"] <= 2
 
 
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 import csv
 import errno
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +25,8 @@ from kpdetect.recipes import RECIPES, TrainOptions, choose_recipe, overrides
 from kpdetect.training import RESULT_FILE, RUN_FILE
 from kpdetect.training.callbacks import EpochCheckpoint, StopWhenNotFinite
 from kpdetect.training.tuning import attempts
-from kpdetect.training.tuning.grid import ValueRange, plan, read_grid, with_settings
+from kpdetect.training.tuning.grid import ValueRange, combinations, read_grid, with_settings
+from kpdetect.training.tuning.study import Study
 
 BASE = TrainOptions(data="synthetic:24")
 TINY = ["--data", "synthetic:24", "--epochs", "2", "--batch-size", "9", "--val-fraction", "0.25"]
@@ -44,9 +48,10 @@ class FakeTraining:
 
     def __init__(self) -> None:
         self.trained: list[TrainOptions] = []
+        self.epochs: list[int] = []
         self.before: Callable[[TrainOptions], None] = lambda options: None
 
-    def __call__(self, options: TrainOptions) -> Path:
+    def __call__(self, options: TrainOptions, callbacks: Sequence[object] = ()) -> Path:
         recipe, folder = choose_recipe(options), Path(options.out or "")
         if options.data == "synthetic:0":
             raise KpdetectError("no such data")
@@ -55,6 +60,14 @@ class FakeTraining:
         self.before(options)
         self.trained.append(options)
         error = abs(recipe.optimization.learning_rate - 0.01)
+        model = SimpleNamespace(stop_training=False)
+        for epoch in range(recipe.epochs):
+            for callback in callbacks:
+                callback.set_model(model)
+                callback.on_epoch_end(epoch, {"val_nme": error})
+            self.epochs.append(epoch)
+            if model.stop_training:
+                break
         (folder / "history.csv").write_text(f"epoch,val_nme\n1,{error}\n2,{error + 1}\n")
         numbers = (12, 0, 100 * error, None, 0.0, 0.0, 0.0, 0.0, 0.0)
         write_rows(
@@ -140,30 +153,9 @@ class TestWords:
 class TestPlan:
     def test_a_grid_is_every_combination_once(self) -> None:
         grid = read_grid(["learning_rate=1e-3,0.001,3e-4", "loss=wing,l1", "augmentation.scale=0.1,0.2"], BASE)
-        tried = plan(grid, None, 0)
+        tried = combinations(grid)
         assert len(tried) == len({tuple(each.items()) for each in tried}) == 2 * 2 * 2
         assert tried[0] == {"learning_rate": "0.001", "loss": "wing", "augmentation.scale": "0.1"}
-
-    @given(st.integers(1, 12), st.integers(0, 99))
-    @settings(max_examples=20, deadline=None)
-    def test_draws_differ_and_are_reproducible(self, number: int, seed: int) -> None:
-        grid = read_grid(["learning_rate=1e-4..1e-2", "batch_size=8..64", "loss=wing,l1"], BASE)
-        drawn = plan(grid, number, seed)
-        assert len({tuple(each.items()) for each in drawn}) == number
-        assert drawn == plan(grid, number + 3, seed)[:number]
-        for each in drawn:
-            assert 1e-4 <= float(each["learning_rate"]) <= 1e-2
-            assert 8 <= int(each["batch_size"]) <= 64
-
-    def test_random_draws_end_when_all_combinations_are_drawn(self) -> None:
-        assert len(plan(read_grid(["batch_size=8,16", "loss=wing,l1"], BASE), 50, 0)) == 4
-
-    def test_a_wide_range_is_sampled_log_uniformly(self) -> None:
-        grid = read_grid(["learning_rate=1e-4..1e-2", "augmentation.scale=0.1..0.3"], BASE)
-        drawn = plan(grid, 400, 1)
-        assert np.median([float(each["learning_rate"]) for each in drawn]) == pytest.approx(1e-3, rel=0.3)
-        assert np.mean([float(each["augmentation.scale"]) for each in drawn]) == pytest.approx(0.2, abs=0.01)
-        assert not any(span.whole for span in grid.values() if isinstance(span, ValueRange))
 
     def test_options_and_fields_reach_the_recipe(self) -> None:
         options = with_settings(BASE, {"batch_size": "7", "augmentation.scale": "0.5", "loss": "l1"})
@@ -199,6 +191,151 @@ class TestPlan:
 
     def test_seeds_can_vary_with_separate_validation_faces(self) -> None:
         assert read_grid(["seed=1,2"], TrainOptions(data="synthetic:9", val_data="synthetic:5"))
+
+
+def draws(folder: Path, words: list[str], number: int, search: str = "random", seed: int = 0) -> list[dict[str, str]]:
+    """The settings that a study draws if every error is the distance of the learning rate from 0.01."""
+    study, drawn = Study(folder, read_grid(words, BASE), search, seed), []
+    while (draw := study.next(number)) is not None:
+        drawn.append(draw.settings)
+        study.tell(draw, abs(float(draw.settings.get("learning_rate", 0)) - 0.01))
+    return drawn
+
+
+class TestDraws:
+    WORDS: ClassVar = ["learning_rate=1e-4..1e-2", "batch_size=8..64", "loss=wing,l1"]
+
+    @pytest.mark.parametrize("search", ["random", "tpe"])
+    def test_draws_differ_and_are_reproducible(self, tmp_path: Path, search: str) -> None:
+        drawn = draws(tmp_path / "one", self.WORDS, 8, search)
+        assert len({tuple(each.items()) for each in drawn}) == 8
+        assert drawn == draws(tmp_path / "other", self.WORDS, 8, search)
+        assert drawn != draws(tmp_path / "third", self.WORDS, 8, search, seed=1)
+        for each in drawn:
+            assert 1e-4 <= float(each["learning_rate"]) <= 1e-2
+            assert 8 <= int(each["batch_size"]) <= 64
+            assert each["loss"] in ("wing", "l1")
+
+    @pytest.mark.parametrize("search", ["random", "tpe"])
+    def test_a_search_with_more_trials_continues(self, tmp_path: Path, search: str) -> None:
+        whole = draws(tmp_path / "whole", self.WORDS, 7, search)
+        first = draws(tmp_path / "parts", self.WORDS, 4, search)
+        assert [*first, *draws(tmp_path / "parts", self.WORDS, 7, search)] == whole
+
+    def test_an_interrupted_trial_is_drawn_again_and_changes_nothing(self, tmp_path: Path) -> None:
+        whole = draws(tmp_path / "whole", self.WORDS, 4)
+        study = Study(tmp_path / "broken", read_grid(self.WORDS, BASE), "random", 0)
+        study.tell(study.next(4), 1.0)
+        assert study.next(4).settings == whole[1]  # and no result
+        assert draws(tmp_path / "broken", self.WORDS, 4) == whole[1:]
+
+    def test_draws_end_when_all_combinations_are_drawn(self, tmp_path: Path) -> None:
+        assert len(draws(tmp_path, ["batch_size=8,16", "loss=wing,l1"], 50)) == 4
+
+    def test_a_wide_range_is_sampled_log_uniformly(self, tmp_path: Path) -> None:
+        drawn = draws(tmp_path, ["learning_rate=1e-4..1e-2", "augmentation.scale=0.1..0.3"], 60)
+        assert np.median([float(each["learning_rate"]) for each in drawn]) == pytest.approx(1e-3, rel=0.6)
+        assert np.mean([float(each["augmentation.scale"]) for each in drawn]) == pytest.approx(0.2, abs=0.03)
+        assert [ValueRange(low, high, False).log for low, high in ((1, 9.9), (1, 10), (-1, 10))] == [False, True, False]
+
+    def test_tpe_draws_near_the_best(self, tmp_path: Path) -> None:
+        def distance(search: str) -> float:
+            """Median distance of the later draws from the best learning rate, in powers of ten."""
+            drawn = draws(tmp_path / search, ["learning_rate=1e-6..1"], 24, search)[8:]
+            return float(np.median([abs(np.log10(float(each["learning_rate"])) + 2) for each in drawn]))
+
+        assert distance("tpe") < 0.7 * distance("random")
+
+    def test_changed_values_are_an_error(self, tmp_path: Path) -> None:
+        draws(tmp_path, ["loss=wing,l1"], 1)
+        with pytest.raises(KpdetectError, match=mentions("--grid loss", "study.db")):
+            draws(tmp_path, ["loss=wing,mse"], 2)
+
+    def test_another_file_is_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / "study.db").write_text("not a database, but a text of some length" * 9)
+        with pytest.raises(KpdetectError, match=mentions("study.db")):
+            draws(tmp_path, ["loss=wing,l1"], 1)
+
+
+class TestOptunaSearch:
+    GRID: ClassVar = ["--grid", "learning_rate=1e-4..1e-1"]
+
+    @pytest.mark.parametrize("how", [["--random", "5"], ["--search", "random", "--trials", "5"]])
+    def test_random_draws_have_the_same_table(
+        self, fake_training: FakeTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: list[str]
+    ) -> None:
+        assert search(tmp_path, *self.GRID, *how) == 0
+        rows = table(tmp_path)
+        assert [float(row["val_nme"]) for row in rows] == sorted(float(row["val_nme"]) for row in rows)
+        assert {row["status"] for row in rows} == {"done"}
+        assert sorted(row["trial"] for row in rows) == ["001", "002", "003", "004", "005"]
+        assert lines_with(capsys.readouterr().out, f"learning_rate={rows[0]['learning_rate']}")
+        assert read_image(str(tmp_path / "trials.png")).ndim == 3
+        assert search(tmp_path, *self.GRID, "--random", "6", "--resume") == 0
+        assert len(fake_training.trained) == 6
+
+    def test_an_interrupted_search_continues_as_one_that_was_not(
+        self, fake_training: FakeTraining, tmp_path: Path
+    ) -> None:
+        words = [*self.GRID, "--search", "tpe", "--trials", "7", "--no-prune"]
+        assert search(tmp_path / "whole", *words) == 0
+        whole = [options.learning_rate for options in fake_training.trained]
+        fake_training.trained.clear()
+
+        def interrupt(options: TrainOptions) -> None:
+            if options.learning_rate == whole[5] and not options.resume:
+                raise KeyboardInterrupt
+
+        fake_training.before = interrupt
+        assert search(tmp_path / "parts", *words) == 130
+        assert search(tmp_path / "parts", *words, "--resume") == 0
+        assert [options.learning_rate for options in fake_training.trained] == whole
+        assert [options.resume for options in fake_training.trained] == [False] * 5 + [True, False]
+
+    def test_trials_that_fall_behind_are_stopped(
+        self, fake_training: FakeTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = [*self.GRID, "--search", "tpe", "--trials", "14", "--epochs", "8"]
+        assert search(tmp_path, *words) == 0
+        rows = table(tmp_path)
+        pruned = [row for row in rows if row["status"] == "pruned"]
+        assert pruned
+        assert rows[0]["status"] == "done"
+        assert [row["status"] for row in rows] == sorted(row["status"] for row in rows)  # done first
+        assert len(fake_training.epochs) == 8 * (14 - len(pruned)) + 3 * len(pruned)  # a quarter of them is a warm-up
+        assert search(tmp_path, *words, "--resume") == 0
+        assert len(fake_training.trained) == 14
+        assert search(tmp_path / "all", *words, "--no-prune") == 0
+        assert {row["status"] for row in table(tmp_path / "all")} == {"done"}
+
+    def test_a_failed_trial_is_told(self, fake_training: FakeTraining, tmp_path: Path) -> None:
+        def fail(options: TrainOptions) -> None:
+            if options.learning_rate > 0.005:
+                raise KpdetectError("the loss is nan")
+
+        fake_training.before = fail
+        assert search(tmp_path, *self.GRID, "--search", "tpe", "--trials", "8") == 0
+        statuses = [row["status"] for row in table(tmp_path)]
+        assert set(statuses) == {"done", "failed"}
+        assert len(statuses) == 8
+
+    def test_wrong_data_leave_no_files(self, fake_training: FakeTraining, tmp_path: Path) -> None:
+        folder = tmp_path / "search"
+        assert search(folder, "--data", "synthetic:0", *self.GRID, "--random", "3") == 2
+        assert not folder.exists()
+
+    @pytest.mark.parametrize("words", [["--random", "0"], ["--search", "tpe", "--trials", "-1"]])
+    def test_a_number_below_1_is_an_error(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], words) -> None:
+        assert search(tmp_path / "search", *self.GRID, *words) == 2
+        assert lines_with(capsys.readouterr().err, words[-2], words[-1])
+
+    def test_without_optuna_the_error_says_what_to_install(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "optuna", None)
+        assert search(tmp_path / "search", *self.GRID, "--random", "3") == 2
+        assert lines_with(capsys.readouterr().err, "pip install", "tune")
+        assert not (tmp_path / "search").exists()
 
 
 class TestSearch:

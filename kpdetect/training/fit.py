@@ -114,6 +114,7 @@ def fit(
 
         with stop_on_signals() as received:
             signal_number = processes.agreed(received, lambda: progress.epoch * epoch_steps + progress.step)
+            stopped = False
             for stage in transferred.stages(recipe.epochs):
                 # Compile
                 compile_model(
@@ -130,7 +131,7 @@ def fit(
                     metrics = checkpoints.restore(newest, model)
 
                 # Fit: first the rest of an interrupted epoch, then the stage's other epochs
-                while progress.epoch < stage.end and not epoch_checkpoint.out_of_patience:
+                while progress.epoch < stage.end and not (stopped or epoch_checkpoint.out_of_patience):
                     first_step = progress.epoch * epoch_steps + progress.step
                     batch_options = BatchOptions(
                         recipe.crop.size_hw, recipe.batch_size, options.seed, first_step, place.share
@@ -156,6 +157,7 @@ def fit(
                             ],
                             verbose=1 if is_terminal else 2,
                         )
+                    stopped = model.stop_training  # by a callback
         epoch_checkpoint.write_history()  # the process may have been killed between a checkpoint and its line
 
         # Restore the best epoch

@@ -9,8 +9,8 @@ _CLOSED = frozenset({"right_eye", "left_eye", "outer_lip", "inner_lip"})
 def contour_edges(schema: KeypointSchema) -> tuple[tuple[int, int], ...]:
     """Pairs of keypoints that are neighbours on a contour of the face.
 
-    An edge is kept in a subset of a scheme where both of its points are. Schemes with ``edges`` of their own, such as the
-    skeleton of a COCO file, have these; of the others, only `SCHEMAS` have contours.
+    An edge is kept in a subset of a scheme where both of its points are. Schemes with ``edges`` of their own, such as
+    the skeleton of a COCO file, have these; of the others, only `SCHEMAS` have contours.
 
     Args:
         schema: A scheme, or a subset of one, as `KeypointSchema.subset` returns it.

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import math
 import sys
 import time
 import traceback
@@ -17,7 +18,9 @@ from kpdetect.evaluation.results import read_rows
 from kpdetect.models import losses
 from kpdetect.recipes import TrainOptions, choose_recipe
 from kpdetect.training import RESULT_FILE, RUN_FILE, train
-from kpdetect.training.tuning.trials import DONE, FAILED, SearchLog, Trial
+from kpdetect.training.checkpoints import MONITORED
+from kpdetect.training.tuning.study import Draw
+from kpdetect.training.tuning.trials import DONE, FAILED, PRUNED, SearchLog, Trial
 
 
 def check_losses(trial_options: Sequence[TrainOptions]) -> None:
@@ -31,7 +34,25 @@ def check_losses(trial_options: Sequence[TrainOptions]) -> None:
         losses.build(recipe.loss, recipe.loss_unit)
 
 
-def run_trial(log: SearchLog, trial: Trial, options: TrainOptions) -> None:
+class ReportEpochs(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
+    """Reports the validation error of each epoch to a search, which may stop the training.
+
+    Args:
+        draw: The settings of the trial, see `kpdetect.training.tuning.study.Draw`.
+    """
+
+    def __init__(self, draw: Draw) -> None:
+        super().__init__()
+        self.draw = draw
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Reports the error of an epoch."""
+        error = (logs or {}).get(MONITORED)
+        if error is not None and math.isfinite(error) and self.draw.report(epoch, error):
+            self.model.stop_training = True
+
+
+def run_trial(log: SearchLog, trial: Trial, options: TrainOptions, draw: Draw | None = None) -> Trial:
     """Trains or resumes a trial and records its result in the log.
 
     A training that fails after it has started is recorded as failed, and the search continues: its loss became
@@ -41,6 +62,10 @@ def run_trial(log: SearchLog, trial: Trial, options: TrainOptions) -> None:
         log: The log of the search.
         trial: The trial.
         options: Its training options; ``out`` and ``resume`` are set here.
+        draw: Where its errors are reported, in a search by Optuna.
+
+    Returns:
+        The trial with its result.
 
     Raises:
         KpdetectError: The training could not start, because of wrong data, for example, which concerns every trial; or
@@ -52,8 +77,10 @@ def run_trial(log: SearchLog, trial: Trial, options: TrainOptions) -> None:
     keras.utils.clear_session()  # frees memory and resets the dtype policy
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the results of the search
-            train(options)
+            train(options, [ReportEpochs(draw)] if draw is not None else [])
         trial = _measured(trial, folder)
+        if draw is not None and draw.pruned:
+            trial = dataclasses.replace(trial, status=PRUNED)
     except Exception as error:
         if is_disk_full(error):  # concerns every trial, and this one can be resumed
             raise
@@ -63,7 +90,9 @@ def run_trial(log: SearchLog, trial: Trial, options: TrainOptions) -> None:
         trial = dataclasses.replace(trial, status=FAILED, message=_error_line(error))
     finally:
         if (folder / RUN_FILE).exists():  # also after an interruption
-            log.record(dataclasses.replace(trial, seconds=trial.seconds + time.perf_counter() - started))
+            trial = dataclasses.replace(trial, seconds=trial.seconds + time.perf_counter() - started)
+            log.record(trial)
+    return trial
 
 
 def _error_line(error: Exception) -> str:

@@ -1,12 +1,11 @@
-"""The settings that a search tries: all combinations of listed values, or random draws. Imports no TensorFlow."""
+"""The settings that a search tries: lists and ranges of values by name, and all combinations. Imports no TensorFlow."""
 
 import dataclasses
 import itertools
 import math
-import random
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kpdetect.core.errors import KpdetectError, unknown_name
@@ -24,7 +23,6 @@ FIXED_OPTIONS = (
 
 RANGE = re.compile(r"(?P<low>[-+.\de]+?)\.\.(?P<high>[-+.\de]+)", re.IGNORECASE)
 LOG_RATIO = 10  # ranges whose ends differ by this factor or more are sampled log-uniformly
-DRAWS_PER_TRIAL = 100  # attempts to draw settings that were not drawn before
 
 Settings = Mapping[str, str]
 
@@ -47,19 +45,17 @@ class ValueRange:
     high: float
     whole: bool
 
-    def draw(self, generator: random.Random) -> str:
-        """A random value as text, log-uniform if the ends differ by a factor of `LOG_RATIO` or more, else uniform."""
-        if self.low > 0 and self.high >= LOG_RATIO * self.low:
-            value = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
-        else:
-            value = generator.uniform(self.low, self.high)
-        return self._text(value)
+    @property
+    def log(self) -> bool:
+        """Whether it is drawn log-uniformly: its ends differ by a factor of `LOG_RATIO` or more."""
+        return self.low > 0 and self.high >= LOG_RATIO * self.low
 
     def ends(self) -> tuple[str, str]:
         """The smallest and the largest value as text."""
-        return self._text(self.low), self._text(self.high)
+        return self.text(self.low), self.text(self.high)
 
-    def _text(self, value: float) -> str:
+    def text(self, value: float) -> str:
+        """A value as text, with three digits or as a whole number."""
         return str(round(value)) if self.whole else str(float(f"{value:.3g}"))
 
 
@@ -98,33 +94,26 @@ def read_grid(words: Sequence[str], base: TrainOptions) -> dict[str, Values]:
     return grid
 
 
-def plan(grid: Mapping[str, Values], number: int | None, seed: int) -> list[dict[str, str]]:
-    """The settings to try, in order.
+def combinations(grid: Mapping[str, Values]) -> list[dict[str, str]]:
+    """All combinations of the listed values, in order.
 
     Args:
         grid: Values by name.
-        number: Number of different random draws, or None for all combinations. Random search is better than a grid if
-            only few settings matter (Bergstra and Bengio, JMLR 13, 2012). A larger number starts with the same draws.
-        seed: Random seed of the draws.
 
     Raises:
-        KpdetectError: The grid has a range but `number` is None, or `number` is not positive.
+        KpdetectError: The grid has a range.
 
     Example:
-        >>> plan({"batch_size": ("16", "64")}, number=None, seed=0)
+        >>> combinations({"batch_size": ("16", "64")})
         [{'batch_size': '16'}, {'batch_size': '64'}]
     """
-    if number is None:
-        ranges = [name for name, values in grid.items() if isinstance(values, ValueRange)]
-        if ranges:
-            raise KpdetectError(
-                f"--grid {ranges[0]}: a range needs --random N; else list its values, separated by commas"
-            )
-        lists = [values for values in grid.values() if isinstance(values, tuple)]
-        return [dict(zip(grid, values, strict=True)) for values in itertools.product(*lists)]
-    if number < 1:
-        raise KpdetectError(f"--random: expected 1 or more, received {number}")
-    return list(_draw(grid, number, random.Random(seed)))
+    ranges = [name for name, values in grid.items() if isinstance(values, ValueRange)]
+    if ranges:
+        raise KpdetectError(
+            f"--grid {ranges[0]}: a range needs --random N or --search tpe; else list its values, separated by commas"
+        )
+    lists = [values for values in grid.values() if isinstance(values, tuple)]
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*lists)]
 
 
 def with_settings(base: TrainOptions, settings: Settings) -> TrainOptions:
@@ -176,17 +165,3 @@ def _read_values(text: str) -> Values:
     if not low < high:
         raise KpdetectError(f"--grid: expected a range LOW..HIGH of two numbers, received '{text}'")
     return ValueRange(low, high, all(re.fullmatch(r"[-+]?\d+", match[end]) for end in ("low", "high")))
-
-
-def _draw(grid: Mapping[str, Values], number: int, generator: random.Random) -> Iterator[dict[str, str]]:
-    drawn: list[dict[str, str]] = []
-    for _ in range(DRAWS_PER_TRIAL * number):
-        settings = {
-            name: values.draw(generator) if isinstance(values, ValueRange) else generator.choice(values)
-            for name, values in grid.items()
-        }
-        if settings not in drawn:
-            drawn.append(settings)
-            yield settings
-        if len(drawn) == number:
-            return

@@ -16,7 +16,8 @@ from kpdetect.training.checks import changed_settings, resume_error
 from kpdetect.training.tuning.grid import OUTPUT_OPTIONS
 
 LOG_FILE, TABLE_FILE, PLOT_FILE = "search.json", "trials.csv", "trials.png"
-DONE, FAILED, UNFINISHED = "done", "failed", "unfinished"
+DONE, FAILED, PRUNED, UNFINISHED = "done", "failed", "pruned", "unfinished"
+FINISHED = (DONE, FAILED, PRUNED)
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Trial:
     Attributes:
         name: Name of its folder in the search folder.
         settings: Values by name, as text.
-        status: ``done``, ``failed`` or ``unfinished``.
+        status: ``done``, ``failed``, ``pruned`` (stopped early, for it fell behind) or ``unfinished``.
         val_nme: Validation NME in per cent of the normaliser, on the faces that also select the checkpoint.
         epochs: Number of trained epochs.
         best_epoch: Epoch whose weights were saved, counted from 1.
@@ -109,8 +110,12 @@ class SearchLog:
         return Trial(f"{max(numbers, default=0) + 1:03d}", dict(settings))
 
     def ranked(self) -> list[Trial]:
-        """All trials by ascending error; those without an error last."""
-        return sorted(self.trials.values(), key=lambda trial: (trial.val_nme is None, trial.val_nme or 0.0, trial.name))
+        """All trials by ascending error; those that were stopped early, and then those without an error, are last."""
+
+        def order(trial: Trial) -> tuple[bool, bool, float, str]:
+            return trial.val_nme is None, trial.status == PRUNED, trial.val_nme or 0.0, trial.name
+
+        return sorted(self.trials.values(), key=order)
 
 
 def setting_names(trials: Sequence[Trial]) -> list[str]:
@@ -139,6 +144,7 @@ def printed_table(trials: Sequence[Trial]) -> str:
     rows = [["trial", *names, "val NME %", "epochs", "best", "time"]]
     for trial in trials:
         error = trial.status if trial.val_nme is None else f"{trial.val_nme:.2f}"
+        error += " (pruned)" if trial.status == PRUNED else ""
         time = f"{int(trial.seconds) // 60}:{int(trial.seconds) % 60:02d}"
         settings = [trial.settings.get(name, "-") for name in names]
         rows.append([trial.name, *settings, error, _text(trial.epochs), _text(trial.best_epoch), time])
