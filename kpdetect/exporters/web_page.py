@@ -17,6 +17,7 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.detection import finder, scan
 from kpdetect.exporters.fixed_shape import with_fixed_shape
 from kpdetect.filters import load_filter
+from kpdetect.inference import predictor
 from kpdetect.measures import MEAN_FACE
 from kpdetect.modelfile.spec import SPEC_FILE, Spec
 
@@ -26,6 +27,10 @@ MODEL_FILE, GPU_MODEL_FILE, FINDER_FILE, SETTINGS_FILE = (
     "model_webgpu.tflite",
     "finder.tflite",
     "settings.json",
+)
+_DETECTOR = (
+    *("cell", "size_unit", "output_unit", "stride", "smallest_seen", "smallest_face", "last_level", "level_ratio"),
+    *("least_bilinear", "gap", "min_face", "min_score", "judged_score", "max_candidates", "nested"),
 )
 FINDER_SIDE = 256  # of the packaged file of fixed size; the page changes it for each picture
 
@@ -104,19 +109,9 @@ def fixed_finder() -> bytes:
 
 
 def finder_settings() -> dict[str, float]:
-    """Returns the constants of `kpdetect.detection.FaceFinder`."""
-    return {
-        "cell": finder.CELL,
-        "size_unit": finder.SIZE_UNIT,
-        "stride": finder.STRIDE,
-        "smallest_seen": finder.SMALLEST_SEEN,
-        "smallest_face": finder.SMALLEST_FACE,
-        "last_level": finder.LAST_LEVEL,
-        "gap": finder.GAP,
-        "min_face": finder.MIN_FACE,
-        "min_score": finder.MIN_SCORE,
-        "judged_score": finder.JUDGED_SCORE,
-    }
+    """Returns the constants of `kpdetect.detection.FaceFinder`, and those by which `Predictor` filters its faces."""
+    constants = {**vars(finder), **vars(predictor)}
+    return {name: constants[name.upper()] for name in _DETECTOR if name.upper() in constants}
 
 
 def scan_settings() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import { Assets, type Progress } from "./assets";
 import { warpCrop } from "./crop";
-import { decodeCells, mergeDetections, pyramidOf, toPhotograph, type Detection } from "./finder";
+import { decodeCells, mergeDetections, pyramidOf, separate, toPhotograph, type Detection } from "./finder";
 import {
   apply, area, cropMatrix, imageBox, invert, tightBox, toPixels, uprightMatrix, type Box, type Matrix, type Point,
 } from "./geometry";
@@ -11,7 +11,7 @@ import { orientedMatrix } from "./oriented";
 import { toChannels, type Frame, type Plane } from "./pixels";
 import { windows } from "./scanning";
 import type { Settings, Spec } from "./settings";
-import { nonMaximumSuppression, stableBy } from "./suppression";
+import { nonMaximumSuppression, stableBy, withoutContained } from "./suppression";
 import { withInputSize } from "./tflite";
 
 const MAX_OVERHANG = 4; // longer sides of the photograph; boxes that reach further are cut
@@ -120,14 +120,14 @@ export class Engine {
       return { faces, times };
     }
     const start = performance.now();
-    const found = await this.detect(picture, options.minFace ?? this.settings.detector.min_face, minScore);
+    const found = await this.candidates(picture, options.minFace ?? this.settings.detector.min_face, minScore);
     times.detect = performance.now() - start;
     let faces = await this.predictDetections(picture, found, options.secondLook ?? true, times);
     faces = this.filter(faces, minScore);
     if (faces.length === 0 && this.judgesAt(minScore)) {
       const seen = await this.predictBoxes(picture, windows(width, height, this.settings.scan), false, times);
       const likely = seen.filter(({ score }) => (score ?? 1) >= this.settings.scan.least_score);
-      const boxes = distinct(likely).map(({ keypoints }) => tightBox(keypoints));
+      const boxes = distinct(likely, this.settings.detector.nested).map(({ keypoints }) => tightBox(keypoints));
       faces = await this.predictBoxes(picture, stableBy(boxes, (box) => -area(box)), options.secondLook ?? true, times);
       faces = this.filter(faces, minScore);
     }
@@ -143,8 +143,13 @@ export class Engine {
     return faces;
   }
 
-  /** The detector's boxes, largest first. */
-  async detect(picture: Picture, minFace: number, minScore = this.settings.min_score): Promise<Detection[]> {
+  /** The detector's boxes, one for each face, largest first; for the tracker. */
+  async detect(picture: Picture, minFace: number): Promise<Detection[]> {
+    return separate(await this.candidates(picture, minFace, this.settings.min_score));
+  }
+
+  /** What may be a face, for the model to score. */
+  private async candidates(picture: Picture, minFace: number, minScore: number): Promise<Detection[]> {
     const { detector } = this.settings;
     const { width, height } = picture.frame;
     const pyramid = pyramidOf(picture.plane(1), minFace, detector);
@@ -153,7 +158,7 @@ export class Engine {
     const threshold = this.judgesAt(minScore) ? detector.judged_score : detector.min_score;
     const cells = decodeCells(output, pyramid.width / detector.stride, threshold, detector);
     const merged = mergeDetections(toPhotograph(cells, pyramid, width, height));
-    return merged.flatMap((one) => {
+    return merged.slice(0, detector.max_candidates ?? Infinity).flatMap((one) => {
       const box = cutBox(one.box, width, height);
       return box === null ? [] : [{ ...one, box }];
     });
@@ -179,7 +184,9 @@ export class Engine {
   private async predictFrom(picture: Picture, box: Box, matrix: Matrix, again: boolean, times: Times): Promise<RawFace> {
     const first = await this.look(picture, box, matrix, times);
     if (!again || !this.canBeTurned(first.keypoints)) return first;
-    return this.look(picture, box, uprightMatrix(this.spec.crop, first.keypoints, this.acrossEyes(first.keypoints)), times);
+    if (this.judges && (first.score ?? 1) < this.settings.scan.least_score) return first; // it is no face
+    const across = this.acrossEyes(first.keypoints, matrix);
+    return this.look(picture, box, uprightMatrix(this.spec.crop, first.keypoints, across), times);
   }
 
   private async look(picture: Picture, box: Box, matrix: Matrix, times: Times): Promise<RawFace> {
@@ -209,7 +216,8 @@ export class Engine {
   }
 
   private filter(faces: readonly RawFace[], minScore: number): RawFace[] {
-    const likely = this.judges ? distinct(faces.filter(({ score }) => (score ?? 1) >= minScore)) : faces;
+    const { nested } = this.settings.detector;
+    const likely = this.judges ? distinct(faces.filter(({ score }) => (score ?? 1) >= minScore), nested) : faces;
     return stableBy(likely, ({ keypoints }) => -area(tightBox(keypoints)));
   }
 
@@ -237,16 +245,18 @@ export class Engine {
   /** Whether a face's points define a crop, that is, span an area. */
   private canBeTurned(points: readonly Point[]): boolean {
     const [x0, y0, x1, y1] = tightBox(points);
-    return this.spec.crop.around === "face" && Math.min(x1 - x0, y1 - y0) > 1 && Math.hypot(...this.acrossEyes(points)) > 0;
+    const { crop, schema: { normalizer_points: eyes } } = this.spec;
+    const apart = eyes === null || Math.hypot(points[eyes[0]][0] - points[eyes[1]][0], points[eyes[0]][1] - points[eyes[1]][1]) > 0;
+    return crop.around === "face" && Math.min(x1 - x0, y1 - y0) > 1 && apart;
   }
 
-  /** From eye to eye towards the right of the picture, by the two normaliser points; or horizontal. */
-  private acrossEyes(points: readonly Point[]): Point {
+  /** From eye to eye towards the right of the crop, by the two normaliser points; or the crop's x axis. */
+  private acrossEyes(points: readonly Point[], [a, b]: Matrix): Point {
     const { normalizer_points: eyes } = this.spec.schema;
-    if (eyes === null) return [1, 0];
+    if (eyes === null) return [a, b];
     const [first, second] = eyes.map((index) => points[index]);
     const across: Point = [second[0] - first[0], second[1] - first[1]];
-    return across[0] < 0 ? [-across[0], -across[1]] : across;
+    return across[0] * a + across[1] * b < 0 ? [-across[0], -across[1]] : across;
   }
 }
 
@@ -271,10 +281,11 @@ export function faceScore(uncertainty: ArrayLike<number>, rule: Spec["face_score
 }
 
 /** Of several detections of one face, the one of the highest score; the others keep their order. */
-function distinct(faces: readonly RawFace[]): RawFace[] {
-  const boxes = faces.map(({ keypoints }) => tightBox(keypoints));
-  const kept = nonMaximumSuppression(boxes, faces.map(({ score }) => score ?? 1));
-  return faces.filter((_, index) => kept.includes(index));
+function distinct(faces: readonly RawFace[], nested: number | undefined): RawFace[] {
+  const items = faces.map((face) => ({ face, box: tightBox(face.keypoints), score: face.score ?? 1 }));
+  const apart = nonMaximumSuppression(items.map(({ box }) => box), items.map(({ score }) => score)).map((index) => items[index]);
+  const kept = nested === undefined ? apart : withoutContained(apart, nested);
+  return items.filter((item) => kept.includes(item)).map(({ face }) => face);
 }
 
 /** A box that does not reach further than `MAX_OVERHANG` beyond the picture; null if it is entirely outside. */

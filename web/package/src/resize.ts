@@ -8,11 +8,14 @@ interface Span {
   readonly weights: Float32Array;
 }
 
-/** @param plane a picture of one channel */
-export function resizeGrey(plane: Plane, width: number, height: number): Plane {
+/**
+ * @param plane a picture of one channel
+ * @param averages whether each pixel is the mean of those that it covers, or is interpolated between four
+ */
+export function resizeGrey(plane: Plane, width: number, height: number, averages: boolean): Plane {
   if (width === plane.width && height === plane.height) return plane;
-  if (2 * width === plane.width && 2 * height === plane.height) return halved(plane);
-  const spans = width <= plane.width ? areaSpans : linearSpans;
+  if (averages && 2 * width === plane.width && 2 * height === plane.height) return halved(plane);
+  const spans = averages ? areaSpans : linearSpans;
   const columns = spans(plane.width, width);
   const rows = spans(plane.height, height);
   const { data } = plane;

@@ -34,6 +34,16 @@ export interface FinderSettings {
   readonly min_face: number;
   readonly min_score: number;
   readonly judged_score: number;
+  /** What the file's outputs, apart from the logit, are multiplied by; 1 by default. */
+  readonly output_unit?: number;
+  /** Of one level's scale to the next one's, at most; without it each level is half of the one before. */
+  readonly level_ratio?: number;
+  /** Scale from which a level is made by bilinear interpolation; 1 by default. */
+  readonly least_bilinear?: number;
+  /** The greatest number of detections that the model scores. */
+  readonly max_candidates?: number;
+  /** The share of the smaller box's area that two faces have in common at most; without it any. */
+  readonly nested?: number;
 }
 
 /** The constants of kpdetect/detection/scan.py, by their names there. */

@@ -30,18 +30,28 @@ export interface Scored {
 export function weightedNonMaximumSuppression<Item extends Scored>(
   items: readonly Item[], mean: (group: readonly Item[], sum: number) => Item,
 ): Item[] {
+  const averages = overlappingGroups(items).map((group) => mean(group, group.reduce((sum, { score }) => sum + score, 0)));
+  return withoutContained(averages);
+}
+
+/** Groups of overlapping items: the one of the highest score is the first of its group and absorbs the others. */
+export function overlappingGroups<Item extends Scored>(items: readonly Item[]): Item[][] {
   let free = [...items].sort(byScoreThenPlace);
-  const averages: Item[] = [];
+  const groups: Item[][] = [];
   while (free.length > 0) {
     const [first, ...others] = free;
     const near = others.filter(({ box }) => intersectionOverUnion(first.box, box) >= FUSED);
     free = others.filter((one) => !near.includes(one));
-    const group = [first, ...near];
-    averages.push(mean(group, group.reduce((sum, { score }) => sum + score, 0)));
+    groups.push([first, ...near]);
   }
+  return groups;
+}
+
+/** Drops items whose box shares more than a part of its area, or of the other's, with one of a higher score. */
+export function withoutContained<Item extends Scored>(items: readonly Item[], mostContained = CONTAINED): Item[] {
   const kept: Item[] = [];
-  for (const one of stableBy(averages, ({ score }) => -score)) {
-    const apart = ({ box }: Item) => commonArea(one.box, box) <= CONTAINED * Math.min(area(one.box), area(box));
+  for (const one of stableBy(items, ({ score }) => -score)) {
+    const apart = ({ box }: Item) => commonArea(one.box, box) <= mostContained * Math.min(area(one.box), area(box));
     if (kept.every(apart)) kept.push(one);
   }
   return kept;
