@@ -37,7 +37,8 @@ def apart(first: Any, second: Any) -> float:
 )
 def test_committed_numbers_are_those_of_python(path: Path) -> None:
     numbers = json.loads(json.dumps(golden_numbers()))
-    assert apart(json.loads(path.read_text(encoding="utf-8")), numbers) <= 1.0  # grey levels may round otherwise
+    difference = apart(json.loads(path.read_text(encoding="utf-8")), numbers)
+    assert difference <= 1.0, "run: python tools/golden.py"  # grey levels may round otherwise
 
 
 def test_an_export_writes_them_with_photographs_and_points(tmp_path: Path) -> None:

@@ -146,11 +146,19 @@ def _pyramid(width: int, height: int, min_face: float) -> dict[str, Any]:
 def _cells(values: int) -> dict[str, Any]:
     random = np.random.default_rng(values)
     output = random.normal(0, 0.5, (2, 3, 4 * values)).astype(np.float32)
+    output *= getattr(finder, "OUTPUT_UNIT", 1.0) if values == 7 else 1.0
     output[..., ::values] = np.where(random.random((2, 3, 4)) < 0.3, 2, -3) + output[..., ::values]
     case = {"rows": 2, "columns": 3, "values": values, "output": _rounded(output.ravel(), 4), "min_score": 0.5}
-    if values == _decoded_values():  # boxes of 5 values; of 7, the tight boxes of oriented ones
-        boxes, scores = finder.decode_cells(np.asarray(case["output"], np.float32).reshape(output.shape), 0.5)[:2]
-        case |= {"boxes": _rounded(boxes[:, :4]), "scores": _rounded(scores, 5)}
+    if values == _decoded_values():
+        found: Any = finder.decode_cells(np.asarray(case["output"], np.float32).reshape(output.shape), 0.5)
+        if isinstance(found, tuple):
+            case |= {"boxes": _rounded(found[0]), "scores": _rounded(found[1], 5)}
+        else:
+            case |= {
+                "boxes": _rounded(found.boxes),
+                "oriented": _rounded(found.oriented),
+                "scores": _rounded(found.scores, 5),
+            }
     return case
 
 

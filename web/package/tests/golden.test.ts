@@ -54,12 +54,15 @@ describe("golden numbers", () => {
     expect(greatest(some, expected.pixels)).toBeLessThanOrEqual(2);
   });
   it("cells", () => {
-    for (const { columns, values, output, min_score, boxes, scores } of golden.cells) {
+    for (const { columns, values, output, min_score, boxes, oriented, scores } of golden.cells) {
       const found = decodeCells(Float32Array.from(output), columns, min_score, DETECTOR);
       expect(found.every(({ oriented }) => (oriented !== null) === (values === 7))).toBe(true);
       if (boxes === undefined) continue;
       expect(greatest(found.flatMap(({ box }) => box), boxes.flat())).toBeLessThan(1e-3);
       expect(greatest(found.map(({ score }) => score), scores)).toBeLessThan(1e-4);
+      if (oriented === undefined) continue;
+      const numbers = found.map(({ oriented: one }) => one && [one.x, one.y, one.width, one.height, (one.roll * 180) / Math.PI]);
+      expect(greatest(numbers.flatMap((one) => one ?? []), oriented.flat())).toBeLessThan(2e-3);
     }
   });
   it("suppression", () => {
