@@ -37,7 +37,7 @@ if ON_CI:  # a skip could be overlooked there
 else:
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 expect = playwright.expect
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 expect.set_options(timeout=PATIENCE_MS)  # for each wait, also on a busy machine
 
 pytestmark = [

@@ -1,4 +1,4 @@
-"""Writes the golden numbers into the tests of the JavaScript package and of the phones' modules: ``tools/golden.py``."""
+"""Writes the golden numbers into the tests of the JavaScript package and of the modules for phones."""
 
 import argparse
 import json
