@@ -34,6 +34,16 @@ class TestFaces:
         np.testing.assert_allclose(center_of(green[:, :90]), [60, 50], atol=0.3)
         np.testing.assert_allclose(center_of(green[400:]), [460, 50], atol=0.3)
 
+    def test_hidden_points_are_rings(self):
+        photo = np.full((600, 900, 3), 90, np.uint8)
+        points = np.float32([[100, 50], [700, 450]])
+        half_seen = Face(points, SCHEMA, visibility=np.float32([0.9, 0.1]))
+        drawn = visualization.draw_faces(photo, [half_seen], boxes=False, contours=False, point_size=0.05)
+        assert (drawn[50, 100] == visualization.POINT_RGB).all()
+        assert (drawn[450, 700] == 90).all()
+        ring = (drawn[400:500, 650:750] == visualization.POINT_RGB).all(axis=2)
+        np.testing.assert_allclose(center_of(ring), [50, 50], atol=0.5)
+
     def test_the_box_is_the_tight_box_of_the_points(self):
         photo = np.zeros((100, 100, 3), np.uint8)
         drawn = visualization.draw_faces(photo, [face([0, 0, 5, 5], [[10, 20], [90, 80]])], points=False)

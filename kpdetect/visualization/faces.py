@@ -23,6 +23,7 @@ LINE_WIDTH = 0.004
 LARGEST_MARK = 0.1
 
 _RIM_SHARE = 0.25  # of a point's radius; a dark rim keeps points apart from light skin
+_HOLE_SHARE = 0.6  # diameter of the hole of a guessed point
 _SMALLEST_RIMMED = 3.0  # pixels; the rim of a smaller point would cover its colour
 _THINNEST_BOX = 0.75  # pixels
 _CONTOUR_OPACITY = 0.65
@@ -56,7 +57,7 @@ def draw_faces(
     Args:
         image_rgb: (H, W, 3) uint8, the photograph in whose pixels the faces are given.
         faces: Faces as `Predictor` returns them.
-        points: Draw the keypoints.
+        points: Draw the keypoints; those that are hidden (`Face.visible`) as rings, because their place is a guess.
         contours: Draw the edges of the scheme, such as the skeleton of a COCO file, or lines along jaw, eyebrows, eyes,
             nose and lips, for schemes that have them (`contour_edges`).
         boxes: Draw the tight box of each face's keypoints; for a scheme of one point, ``face.detection_box``.
@@ -97,11 +98,15 @@ def draw_faces(
             outline = np.array([[(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]], np.float32)
             sheet.paint(sheet.lines(outline, max(line_width, _THINNEST_BOX / sheet.side)), box_rgb)
         if points:
+            seen = np.ones(len(face.keypoints), bool) if face.visible is None else face.visible
             disc_size = point_size
             if point_size * side >= _SMALLEST_RIMMED:
-                sheet.paint(sheet.discs(face.keypoints, point_size), RIM_RGB, _RIM_OPACITY)
+                sheet.paint(sheet.discs(face.keypoints[seen], point_size), RIM_RGB, _RIM_OPACITY)
                 disc_size *= 1 - _RIM_SHARE
-            sheet.paint(sheet.discs(face.keypoints, disc_size), point_rgb)
+            sheet.paint(sheet.discs(face.keypoints[seen], disc_size), point_rgb)
+            guessed = face.keypoints[~seen]
+            holes = np.minimum(sheet.discs(guessed, _HOLE_SHARE * point_size), sheet.discs(guessed, point_size))
+            sheet.paint(sheet.discs(guessed, point_size) - holes, point_rgb)
     return canvas
 
 
