@@ -21,10 +21,10 @@ from kpdetect.training.uncertainty_calibration import calibrate
 
 WILD = ("wild:cfp", "wild:mtfl", "wild:ages", "wild:portraits", "wild:masks", "wild:scenes")
 WILD_TERMS = (
-    "Celebrities in Frontal-Profile (Sengupta et al., WACV 2016), MTFL (Zhang et al., ECCV 2014), UTKFace (Zhang et "
-    "al., CVPR 2017), RWMFD (Wang et al., arXiv:2003.09093): for research, as far as terms are stated. MEBeauty (Lebedeva "
-    "et al., 2021) and BSDS500 (Arbelaez et al., PAMI 2011): for non-commercial research. Labels of teachers: MediaPipe "
-    "0.10.21, Apache License 2.0."
+    "Celebrities in Frontal-Profile (Sengupta et al., WACV 2016), MTFL (Zhang et al., ECCV 2014), UTKFace (Zhang "
+    "et al., CVPR 2017), RWMFD (Wang et al., arXiv:2003.09093): for research, as far as terms are stated. "
+    "MEBeauty (Lebedeva et al., 2021) and BSDS500 (Arbelaez et al., PAMI 2011): for non-commercial research. Labels of "
+    "teachers: MediaPipe 0.10.21, Apache License 2.0."
 )
 """Sets and terms beside those of the model that the training started from."""
 

@@ -202,7 +202,7 @@ def _by_lids(points: Floats, weight: Floats) -> np.ndarray:
         eyes.append((np.linalg.norm(top - bottom, axis=1) + np.linalg.norm(high - low, axis=1)) / (2 * width))
     shut = (np.maximum(*eyes) < 0.2) & (weight[:, 36:48] > 0).all(axis=1)
     chances = np.where(shut, 4.0, 1.0)
-    return chances / chances.sum()
+    return np.asarray(chances / chances.sum())
 
 
 def _placement(
@@ -251,8 +251,9 @@ def _cut_border(crop: Pixels, rng: np.random.Generator) -> None:
     view[...] = 0
 
 
-def degrade(crop: Pixels, rng: np.random.Generator) -> Pixels:
+def degrade(picture: Pixels, rng: np.random.Generator) -> Pixels:
     """Random size, blur, gamma, contrast, brightness, noise and compression."""
+    crop: Any = picture
     side = len(crop)
     if rng.random() < 0.22:
         small = int(np.exp(rng.uniform(np.log(22), np.log(120))))
@@ -269,10 +270,8 @@ def degrade(crop: Pixels, rng: np.random.Generator) -> Pixels:
     values = (values - 0.5) * rng.uniform(0.5, 1.3) + 0.5 + rng.normal(0, 0.08)
     crop = cv2.LUT(crop, np.clip(255 * values, 0, 255).astype(np.uint8))
     if rng.random() < 0.3:
-        noise = np.empty(crop.shape, np.int16)
-        cv2.randn(noise, 0, float(rng.uniform(1, 11)))
-        crop = cv2.add(crop.astype(np.int16), noise)
-        crop = np.clip(crop, 0, 255).astype(np.uint8)
+        noise = rng.standard_normal(crop.shape, np.float32) * np.float32(rng.uniform(1, 11))
+        crop = np.clip(crop + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.15:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 85))]
         crop = cv2.imdecode(cv2.imencode(".jpg", crop, quality)[1], cv2.IMREAD_GRAYSCALE)

@@ -157,7 +157,7 @@ def main() -> None:
     arguments = parser.parse_args()
     examples = [*labelled(arguments.data), *wild(arguments.data, arguments.labels)]
     names = ("group", "picture", "points", "weight", "seen", "five", "box", "validation")
-    arrays = {name: np.stack([getattr(one, name) for one in examples]) for name in names}
+    arrays: dict[str, Any] = {name: np.stack([getattr(one, name) for one in examples]) for name in names}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(arguments.out, **arrays)
     groups, counts = np.unique([f"{e.group}{' val' * e.validation}" for e in examples], return_counts=True)

@@ -14,6 +14,7 @@ Apache License 2.0 (Lugaresi et al., arXiv:1906.08172; Kartynnik et al., arXiv:1
 
 import argparse
 import csv
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -210,9 +211,9 @@ class Labeller:
         from kpdetect.core.images import read_image
 
         faces = self._model(read_image(self._data / row["image"]))
-        found = []
-        for points in ([self._mesh(mesh) for mesh in row["mesh"]], [face.keypoints.astype(float) for face in faces]):
-            found.append(min(((distance(one), one) for one in points), key=lambda pair: pair[0], default=(9.0, None)))
+        found: list[Any] = []
+        for teacher in ([self._mesh(mesh) for mesh in row["mesh"]], [face.keypoints.astype(float) for face in faces]):
+            found.append(min(((distance(one), one) for one in teacher), key=lambda pair: pair[0], default=(9.0, None)))
         (mesh_off, mesh), (model_off, model) = found
         if mesh is not None and model is not None:
             apart = np.linalg.norm(mesh - model, axis=1).mean() / side(tight(model))
@@ -248,7 +249,7 @@ class Labeller:
         five = five_points(self._data / "wild" / "mtfl" / "labels.csv")
         for row in rows_of(self._labels, "mtfl"):
             labelled = five[row["image"].removeprefix("wild/mtfl/")]
-            face = self.both(row, lambda points, own=labelled: off_five(points, own), AGREEMENT)
+            face = self.both(row, functools.partial(off_five, five=labelled), AGREEMENT)
             empty = {"image": row["image"], "box": None, "points": None, "agree": False, "source": ""}
             yield {**(face or empty), "five": labelled.tolist()}
 

@@ -13,7 +13,8 @@ from kpdetect.core.geometry import Floats
 from kpdetect.core.images import Pixels, cv2
 
 Bools = npt.NDArray[np.bool_]
-Draw = Callable[[Pixels, Floats, Sequence[Pixels], np.random.Generator], Bools]
+Draw = Callable[[Pixels, Floats, Sequence[Pixels], np.random.Generator], Floats]
+"""Draws an object on a picture (H, W), in place, and returns its opacity (H, W)."""
 
 COVERED = 0.5  # share of an object's opacity from which a point under it counts as hidden
 
@@ -46,7 +47,7 @@ def draw_object(
     return hidden_points(shape, keypoints)
 
 
-def hidden_points(opacity: npt.NDArray[np.float32], keypoints: Floats) -> Bools:
+def hidden_points(opacity: Floats, keypoints: Floats) -> Bools:
     """Which points (K,) lie under an object of the given opacity (H, W); points outside the picture do not.
 
     Example:
@@ -60,7 +61,7 @@ def hidden_points(opacity: npt.NDArray[np.float32], keypoints: Floats) -> Bools:
     return np.asarray(found & within)
 
 
-def _mask(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Bools:
+def _mask(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Floats:
     """A medical mask: along the jaw and over the nose, at a random height, with folds or a seam."""
     top = points[28] + (points[29] - points[28]) * rng.uniform(-0.6, 2.6)
     if rng.random() < 0.08:  # worn below the nose
@@ -87,7 +88,7 @@ def _mask(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.r
     return opacity
 
 
-def _scarf(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Bools:
+def _scarf(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Floats:
     """A scarf or a collar: everything below a line through the mouth, nose or chin, beyond the face's sides."""
     across = points[16] - points[0]
     down = points[8] - points[27]
@@ -98,9 +99,9 @@ def _scarf(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.
     return _filled(picture, outline, _fill(picture, textures, rng), rng)
 
 
-def _sunglasses(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Bools:
+def _sunglasses(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Floats:
     """Dark glasses: a polygon or an ellipse over each eye, with a bridge and arms."""
-    opacity = np.zeros(picture.shape, np.float32)
+    opacity: Floats = np.zeros(picture.shape, np.float32)
     width = float(np.linalg.norm(points[45] - points[36]))
     shade, strength = int(rng.integers(0, 70)), float(rng.uniform(0.85, 1.0))
     angle = float(np.degrees(np.arctan2(*(points[45] - points[36])[::-1])))
@@ -108,16 +109,15 @@ def _sunglasses(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng
     for eye in (points[36:42], points[42:48]):
         shape = np.zeros(picture.shape, np.uint8)
         cv2.ellipse(shape, _pixel(eye.mean(axis=0)), _size(axes), angle, 0, 360, 255, -1, cv2.LINE_AA)
-        opacity = np.maximum(opacity, shape.astype(np.float32) / 255 * strength)
+        opacity = np.asarray(np.maximum(opacity, shape / np.float32(255) * np.float32(strength)), np.float32)
     _blend(picture, opacity, np.full(picture.shape, shade, np.uint8))
     for ends in ((points[39], points[42]), (points[36], points[0]), (points[45], points[16])):
         cv2.line(picture, _pixel(ends[0]), _pixel(ends[1]), shade, max(round(width * 0.04), 1), cv2.LINE_AA)
     return opacity
 
 
-def _hand(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Bools:
+def _hand(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Floats:
     """A hand: three or four fingers of skin, as thick lines from beside the face, on the palm's ellipse."""
-    opacity = np.zeros(picture.shape, np.float32)
     side = float(np.linalg.norm(points[16] - points[0]))
     target = points[int(rng.integers(len(points)))] + rng.normal(0, 0.1, 2) * side
     angle = rng.uniform(0, 2 * np.pi)
@@ -126,24 +126,24 @@ def _hand(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.r
     thick = side * rng.uniform(0.09, 0.15)
     skin = int(np.clip(np.median(picture[_inside(picture, points)]) + rng.normal(0, 25), 10, 245))
     shape = np.zeros(picture.shape, np.uint8)
-    shades = np.full(picture.shape, skin, np.float32)
+    shades: Floats = np.full(picture.shape, skin, np.float32)
     for finger in range(int(rng.integers(3, 5))):
         start = target + beside * thick * 1.02 * (finger - 1.5)
         end = start + along * side * rng.uniform(0.5, 0.9)
         own = np.zeros(picture.shape, np.uint8)
         cv2.line(own, _pixel(start), _pixel(end), 255, max(round(thick), 1), cv2.LINE_AA)
         edge = cv2.GaussianBlur(own, (0, 0), max(thick * 0.2, 0.5)).astype(np.float32) / 255
-        shades = np.where(own > 0, skin * (0.55 + 0.45 * edge), shades)
+        shades = np.asarray(np.where(own > 0, skin * (0.55 + 0.45 * edge), shades), np.float32)
         shape = np.maximum(shape, own)
     palm = target + along * side * 0.95
     cv2.ellipse(shape, _pixel(palm), _size((thick * 2.6, thick * 2.4)), np.degrees(angle), 0, 360, 255, -1, cv2.LINE_AA)
-    opacity = shape.astype(np.float32) / 255
+    opacity = np.asarray(shape / np.float32(255), np.float32)
     shades += rng.normal(0, 3, picture.shape).astype(np.float32)
     _blend(picture, opacity, np.clip(shades, 0, 255).astype(np.uint8))
     return opacity
 
 
-def _piece(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Bools:
+def _piece(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Floats:
     """A random convex piece of another picture, or a plain one, anywhere on the face."""
     side = float(np.ptp(points, axis=0).max())
     center = points[int(rng.integers(len(points)))] + rng.normal(0, 0.15, 2) * side
@@ -154,7 +154,7 @@ def _piece(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.
     return _filled(picture, np.asarray(outline, np.float32), _fill(picture, textures, rng), rng)
 
 
-def _rectangle(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Bools:
+def _rectangle(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Floats:
     """A rectangle, as a phone or a sign held before the face, or the edge of another object."""
     side = float(np.ptp(points, axis=0).max())
     center = points[int(rng.integers(len(points)))] + rng.normal(0, 0.2, 2) * side
@@ -193,21 +193,21 @@ def _fill(picture: Pixels, textures: Sequence[Pixels], rng: np.random.Generator)
     if kind > 0.8:
         fill = fill + rng.uniform(10, 80) * np.sign(np.sin(ramp * rng.uniform(20, 120)))
     fill += rng.normal(0, rng.uniform(0, 6), fill.shape)
-    return np.clip(fill, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(fill, 0, 255), np.uint8)
 
 
-def _filled(picture: Pixels, outline: Floats, fill: Pixels, rng: np.random.Generator) -> Bools:
+def _filled(picture: Pixels, outline: Floats, fill: Pixels, rng: np.random.Generator) -> Floats:
     """Fills a polygon (n, 2), half of the time with soft edges; returns its opacity (H, W)."""
     shape = np.zeros(picture.shape, np.uint8)
     cv2.fillPoly(shape, [np.rint(outline * 8).astype(np.int32)], 255, cv2.LINE_AA, 3)
     if rng.random() < 0.5:
         shape = np.asarray(cv2.GaussianBlur(shape, (0, 0), rng.uniform(0.4, 1.5)), np.uint8)
-    opacity = shape.astype(np.float32) / 255
+    opacity = np.asarray(shape / np.float32(255), np.float32)
     _blend(picture, opacity, fill)
     return opacity
 
 
-def _blend(picture: Pixels, opacity: npt.NDArray[np.float32], fill: Pixels) -> None:
+def _blend(picture: Pixels, opacity: Floats, fill: Pixels) -> None:
     picture[...] = np.rint(picture * (1 - opacity) + fill * opacity).astype(np.uint8)
 
 

@@ -132,8 +132,13 @@ def uncertainty_errors(
 def predict_with_uncertainty(predict: PredictUncertainty, crops: npt.NDArray[np.uint8]) -> Prediction:
     """Runs a model over many crops in batches."""
     parts = [predict(crops[start : start + BATCH_SIZE]) for start in range(0, len(crops), BATCH_SIZE)]
-    columns = zip(*parts, strict=True)  # keypoints, uncertainty, score, visibility
-    return Prediction(*(None if any(part is None for part in column) else np.concatenate(column) for column in columns))
+
+    def joined(name: str) -> npt.NDArray[np.float32] | None:
+        arrays = [getattr(part, name) for part in parts]
+        return None if any(array is None for array in arrays) else np.concatenate(arrays)
+
+    keypoints = np.concatenate([part.keypoints for part in parts])
+    return Prediction(keypoints, joined("uncertainty"), joined("score"), joined("visibility"))
 
 
 def background_crops(annotations: Annotations, spec: Spec, seed: int = 0) -> npt.NDArray[np.uint8]:

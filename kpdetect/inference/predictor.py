@@ -503,17 +503,20 @@ def to_photographs(
 def mean_of_mirrored(prediction: Prediction, swap: list[int]) -> Prediction:
     """The mean of the predictions of N crops and of their N mirror images, which follow them; of N crops."""
     count = len(prediction.keypoints) // 2
-    plain, mirrored = (
-        Prediction(*(None if x is None else x[part] for x in prediction)) for part in (slice(count), slice(count, None))
+
+    def mean(values: Floats | None, per_point: bool) -> Floats | None:
+        if values is None:
+            return None
+        mirrored = values[count:, swap] if per_point else values[count:]
+        return np.asarray((values[:count] + mirrored) / 2, np.float32)
+
+    swapped = mirrored_relative(prediction.keypoints[count:], swap)
+    return Prediction(
+        np.asarray((prediction.keypoints[:count] + swapped) / 2, np.float32),
+        mean(prediction.uncertainty, per_point=True),
+        mean(prediction.score, per_point=False),
+        mean(prediction.visibility, per_point=True),
     )
-    swapped = Prediction(
-        mirrored_relative(mirrored.keypoints, swap),
-        None if mirrored.uncertainty is None else mirrored.uncertainty[:, swap],
-        mirrored.score,
-        None if mirrored.visibility is None else mirrored.visibility[:, swap],
-    )
-    pairs = zip(plain, swapped, strict=True)
-    return Prediction(*(None if a is None or b is None else np.asarray((a + b) / 2, np.float32) for a, b in pairs))
 
 
 def spans_area(keypoints: Floats, spec: Spec) -> npt.NDArray[np.bool_]:
