@@ -137,7 +137,7 @@ class TestRuntimes:
         accelerator = pytest.importorskip("ai_edge_litert.hardware_accelerator")
 
         class Processor:
-            GPU = accelerator.HardwareAccelerator.CPU
+            CPU = GPU = accelerator.HardwareAccelerator.CPU
 
         monkeypatch.setattr(accelerator, "HardwareAccelerator", Processor)
         model = runtime.load(folder / "small.tflite", device="gpu")
