@@ -653,3 +653,45 @@ class TestDetection:
         for wrong in ("csv:gone.csv", "gone.csv", "yolo:gone.yaml:val", "cvs:a", "csv:", ""):
             with pytest.raises(KpdetectError):
                 check_spec(wrong)
+
+
+class TestFilesOfOtherTools:
+    """Files that the tools' own libraries wrote; ``tests/label_files/README.md`` lists the versions."""
+
+    FILES = Path(__file__).parent / "label_files"
+    SECOND = ([20, 30], [8.5, 8.5])
+
+    def assert_two_faces(self, faces: Annotations, folder: Path) -> None:
+        assert faces.schema == user_schema(NAMES)
+        assert faces.visible.tolist() == [[True, True, True], [True, False, True]]
+        np.testing.assert_allclose(faces.keypoints[0], [[70, 30], [40, 31], [55.5, 50.25]], atol=1e-4)
+        np.testing.assert_allclose(faces.keypoints[1, [0, 2]], self.SECOND, atol=1e-4)
+        assert {str(path) for path in faces.paths} == {str(folder / "faces" / "a.png")}
+
+    def test_labelme(self, folder):
+        put(folder, "faces/a.json", (self.FILES / "labelme.json").read_text())
+        self.assert_two_faces(load(f"labelme:{folder}/faces"), folder)
+
+    def test_label_studio(self, folder):
+        file = put(folder, "faces/export.json", (self.FILES / "label_studio.json").read_text())
+        self.assert_two_faces(load(f"label-studio:{file}"), folder)
+        self.assert_two_faces(load(file), folder)  # the kind is detected
+
+    def test_yolo_of_label_studio(self, folder):
+        """With a ``data.yaml`` as ultralytics documents it for pose."""
+        write_image(folder / "set/images/train/0a1b2c3d-a.png", np.zeros((*SIZE_HW, 3), np.uint8))
+        put(folder, "set/labels/train/0a1b2c3d-a.txt", (self.FILES / "label_studio_yolo.txt").read_text())
+        lines = ["path: .", "train: images/train", "val: images/train", "kpt_shape: [3, 3]", "flip_idx: [1, 0, 2]"]
+        lines += ["names:", "  0: face", "kpt_names:", "  0: [left_eye, right_eye, nose]"]
+        faces = load(f"yolo:{put(folder, 'set/data.yaml', chr(10).join(lines))}")
+        assert faces.schema.flip_permutation == (1, 0, 2)
+        assert faces.visible.tolist() == [[True, True, True], [True, False, True]]
+        np.testing.assert_allclose(faces.keypoints[1, [0, 2]], self.SECOND, atol=1e-4)
+
+    def test_coco_of_label_studio(self, folder):
+        """Its image has the path of an upload, and other categories have no points."""
+        file = put(folder, "faces/result.json", (self.FILES / "label_studio_coco.json").read_text())
+        faces = load(f"coco:{file}")
+        assert faces.schema.point_names == NAMES
+        np.testing.assert_allclose(faces.keypoints, [[[21, 30], [40, 32], [9, 9]]], atol=0.51)
+        assert str(faces.paths[0]) == str(folder / "faces" / "a.png")

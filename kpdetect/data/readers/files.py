@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from xml.parsers import expat
@@ -114,8 +115,13 @@ def parse_xml(
         raise KpdetectError(f"{file}: expected a readable file: {error.strerror}") from error
 
 
+_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
+
+
 def find_image(name: Any, folders: Sequence[str]) -> str:
     """Returns the image of a name that a label file states, in the first folder that contains it.
+
+    An image that lies elsewhere is found by its file name, also without the prefix of an upload to Label Studio.
 
     Args:
         name: The stated path, relative or absolute; backslashes are read as slashes.
@@ -126,7 +132,8 @@ def find_image(name: Any, folders: Sequence[str]) -> str:
     """
     if not isinstance(name, str) or not name:
         raise BadRow(f"expected the path of an image, received {str(name)[:40]!r}")
-    places = [name, name.replace("\\", "/"), os.path.basename(name.replace("\\", "/"))]
+    base = os.path.basename(name.replace("\\", "/"))
+    places = [name, name.replace("\\", "/"), base, _UPLOAD_PREFIX.sub("", base, count=1)]
     for place in dict.fromkeys(places):
         for folder in folders:
             path = os.path.normpath(os.path.join(folder, place))

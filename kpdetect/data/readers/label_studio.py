@@ -5,7 +5,6 @@ Coordinates are percentages of the image's width and height, from the corner of 
 """
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
@@ -18,7 +17,6 @@ from kpdetect.data.annotations import Annotations
 from kpdetect.data.readers.files import find_image, finite, read_json
 from kpdetect.data.readers.rows import BadRow, LabelledFace, Problems, assemble_labelled
 
-_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 _Results = list[Mapping[str, Any]]
 
 
@@ -102,8 +100,4 @@ def _image(file: str, task: Mapping[str, Any]) -> str:
     local = parse_qs(address.query).get("d", [""])[0]  # /data/local-files/?d=folder/a.jpg
     name = local or unquote(address.path).removeprefix("/data/upload/")
     folders = [os.path.dirname(file), os.path.join(os.path.dirname(file), "images")]
-    try:
-        return find_image(name, folders)
-    except BadRow:
-        short = _UPLOAD_PREFIX.sub("", os.path.basename(name), count=1)
-        return find_image(short, folders)
+    return find_image(name, folders)
