@@ -119,11 +119,18 @@ def test_channels_size_and_type_follow_the_spec(example, tmp_path, monkeypatch):
     np.testing.assert_allclose(uncertainty, 0.1 * 1.35 * 40, rtol=1e-5)  # of the crop's longer side
 
 
-def test_the_page_for_phones_states_the_shipped_crop_rule():
+def test_the_code_for_phones_has_the_shipped_crop_rule():
     crop = read_spec(shipped_model()).crop
-    page = (EXAMPLE.parents[1] / "docs" / "phone.md").read_text(encoding="utf-8")
-    for words in ("side = {0}f * maxOf", "const val SIZE = {1}", "side = {0} * max(", "static let size = {1}"):
-        assert page.count(words.format(f"{crop.margin:g}", crop.size_hw[0])) == 1, words
+    folder = EXAMPLE.parent
+    for file, words in (
+        (
+            "android/face/src/main/kotlin/kpdetect/Geometry.kt",
+            "Int = {1}, val height: Int = {1}, val margin: Double = {0}",
+        ),
+        ("ios/Sources/Kpdetect/Geometry.swift", "public var width = {1}, height = {1}, margin = {0}"),
+    ):
+        text = (folder / file).read_text(encoding="utf-8")
+        assert text.count(words.format(f"{crop.margin:g}", crop.size_hw[0])) == 1, words
 
 
 def test_published_faces(example, shared_data):
