@@ -12,7 +12,7 @@ COMMANDS = {
     "train": "train a model with a named recipe, on your data or on synthetic faces",
     "tune": "train a recipe with several settings and report the best on validation",
     "evaluate": "measure a model on labelled faces",
-    "convert": "write labelled faces in another format: CSV, COCO, YOLO or dlib's XML",
+    "convert": "write labelled faces in another format: CSV, COCO, YOLO, dlib's XML, Label Studio",
     "export": "write SavedModel, TFLite and ONNX files, each compared with Keras",
     "publish": "upload a model to the Hugging Face hub",
     "benchmark": "compare the speed of model files, also with dlib and MediaPipe",

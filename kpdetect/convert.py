@@ -12,9 +12,10 @@ from kpdetect.data import load, write
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """Reads labelled faces in any format that train takes, and writes CSV, COCO, YOLO or dlib's XML.
+    """Reads labelled faces in any format that train takes, and writes another one.
 
-    CVAT, Label Studio and FiftyOne import the COCO file. The CSV that predict --csv writes is read like any other.
+    It writes CSV, COCO, YOLO, dlib's XML and Label Studio tasks. CVAT and FiftyOne import the COCO file. The CSV that
+    predict --csv writes is read like any other.
     """
 
     data: str = option(
@@ -23,7 +24,9 @@ class ConvertOptions:
         positional=True,
     )
     out: str = option(
-        dataclasses.MISSING, "where to write: csv:FILE, coco:FILE.json, yolo:DIR or dlib:FILE.xml", metavar="KIND:PLACE"
+        dataclasses.MISSING,
+        "where to write: csv:FILE, coco:FILE.json, yolo:DIR, dlib:FILE.xml or label-studio:FILE.json",
+        metavar="KIND:PLACE",
     )
     skip_bad_rows: bool = option(False, "leave out invalid faces and report their number")
 

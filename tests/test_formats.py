@@ -7,6 +7,7 @@ import os
 import struct
 import tracemalloc
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -676,6 +677,20 @@ class TestFilesOfOtherTools:
         file = put(folder, "faces/export.json", (self.FILES / "label_studio.json").read_text())
         self.assert_two_faces(load(f"label-studio:{file}"), folder)
         self.assert_two_faces(load(file), folder)  # the kind is detected
+
+    def test_tasks_have_the_form_of_label_studio(self, folder):
+        put(folder, "faces/a.json", (self.FILES / "labelme.json").read_text())
+        target = write(load(f"labelme:{folder}/faces"), f"label-studio:{folder}/out/tasks.json")
+        self.assert_two_faces(load(target), folder)
+        mine = json.loads((folder / "out" / "tasks.json").read_text())
+        theirs = json.loads((self.FILES / "label_studio.json").read_text())
+        for one, other in zip(mine[0]["annotations"][0]["result"], theirs[0]["annotations"][0]["result"], strict=True):
+            assert set(other) <= set(one)
+            assert set(other["value"]) <= set(one["value"])
+            names = ("type", "from_name", "to_name", "original_width", "original_height", "image_rotation")
+            assert [one[name] for name in names] == [other[name] for name in names]
+        config = ElementTree.parse(folder / "out" / "tasks_config.xml")
+        assert [label.get("value") for label in config.iter("Label")] == ["face", *NAMES]
 
     def test_yolo_of_label_studio(self, folder):
         """With a ``data.yaml`` as ultralytics documents it for pose."""

@@ -8,16 +8,27 @@ from kpdetect.core.errors import KpdetectError, unknown_name
 from kpdetect.data.annotations import Annotations
 from kpdetect.data.writers.coco import write_coco
 from kpdetect.data.writers.dlib_xml import write_dlib
+from kpdetect.data.writers.label_studio import write_label_studio
 from kpdetect.data.writers.tables import to_dataframe, write_csv
 from kpdetect.data.writers.yolo import write_yolo
 
-__all__ = ["WRITERS", "to_dataframe", "write", "write_coco", "write_csv", "write_dlib", "write_yolo"]
+__all__ = [
+    "WRITERS",
+    "to_dataframe",
+    "write",
+    "write_coco",
+    "write_csv",
+    "write_dlib",
+    "write_label_studio",
+    "write_yolo",
+]
 
 WRITERS: dict[str, Callable[[Annotations, str], None]] = {
     "csv": write_csv,
     "coco": write_coco,
     "yolo": write_yolo,
     "dlib": write_dlib,
+    "label-studio": write_label_studio,
 }
 """The formats that can be written, by the kind of their SPEC."""
 
@@ -32,7 +43,8 @@ def write(annotations: Annotations, spec: str) -> str:
 
     Args:
         annotations: The faces.
-        spec: ``csv:FILE``, ``coco:FILE.json``, ``dlib:FILE.xml`` or ``yolo:DIR``; or a file of such a suffix.
+        spec: ``csv:FILE``, ``coco:FILE.json``, ``dlib:FILE.xml``, ``label-studio:FILE.json`` or ``yolo:DIR``;
+            or a file of such a suffix.
 
     Returns:
         The SPEC that reads what was written.

@@ -14,8 +14,8 @@ from kpdetect.data.writers.images import image_files, relative_to
 def write_coco(annotations: Annotations, file: str) -> None:
     """Writes a JSON file with one category ``face``, which has the names and edges of the schema.
 
-    Visible points have visibility 2 and others 0. Images without a file are written to ``FILE_images/``. CVAT, Label
-    Studio, FiftyOne and pycocotools read the file. ``subject`` of an annotation is an addition to the format.
+    Visible points have visibility 2 and others 0. Images without a file are written to ``FILE_images/``. CVAT, FiftyOne
+    and pycocotools read the file. ``subject`` of an annotation is an addition to the format.
 
     Example:
         ``write_coco(load("synthetic:10"), "faces.json")``
