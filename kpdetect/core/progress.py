@@ -11,7 +11,7 @@ _LOG = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 2.0
-"""Least time between two lines, so that short loops print none."""
+"""Least time between two lines, and before a bar is shown, so that short loops print none."""
 
 
 class TenthLines:
@@ -66,7 +66,7 @@ def progress(items: Iterable[Item], label: str, total: int | None = None, unit: 
     if sys.stderr.isatty():
         from tqdm import tqdm  # imported only for terminals
 
-        yield from tqdm(items, label, total, unit=unit, mininterval=0.5)
+        yield from tqdm(items, label, total, unit=unit, mininterval=0.5, delay=SECONDS_BETWEEN_LINES)
         return
     lines = TenthLines(label, total or 0)
     for done, item in enumerate(items, 1):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import CropRule, Floats, Matrix, apply_matrix, fit_similarity, tight_box
 from kpdetect.core.images import Pixels, as_rgb, cv2, warp_crop
+from kpdetect.core.progress import progress
 from kpdetect.data.annotations import Annotations
 
 Doubles = npt.NDArray[np.float64]
@@ -80,7 +81,10 @@ def morphed_faces(faces: Annotations, count: int, seed: int = 0) -> Annotations:
     """
     usable = _morphable_rows(faces, count)
     shapes = _part_shapes(faces)
-    morphs = [_sample_morph(faces, shapes, usable, np.random.default_rng((seed, index))) for index in range(count)]
+    morphs = [
+        _sample_morph(faces, shapes, usable, np.random.default_rng((seed, index)))
+        for index in progress(range(count), "pairing faces", unit="face")
+    ]
     aligned = [_align(faces, morph) for morph in morphs]
     points = np.stack([one.points for one in aligned]).astype(np.float32)
     rows = [morph.first for morph in morphs]

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, jitter_boxes, mirrored_relative, to_pixels
+from kpdetect.core.progress import progress
 from kpdetect.data import Annotations, with_image_boxes
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.evaluation.metrics import Summary, nme_per_face, nme_per_point, summary
@@ -60,7 +61,10 @@ class Evaluation:
 def predict_batches(predict: PredictCrops, crops: npt.NDArray[np.uint8]) -> Floats:
     """Runs a model over many crops in batches: (N, H, W, C) uint8 to (N, K, 2)."""
     starts = range(0, len(crops), BATCH_SIZE)
-    parts = [predict(np.ascontiguousarray(crops[start : start + BATCH_SIZE])) for start in starts]
+    parts = [
+        predict(np.ascontiguousarray(crops[start : start + BATCH_SIZE]))
+        for start in progress(starts, "predicting", unit="batch")
+    ]
     return np.concatenate(parts).astype(np.float32)
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
+from kpdetect.core.progress import progress
 from kpdetect.data import Annotations
 from kpdetect.data.crops import evaluation_crops
 from kpdetect.modelfile.runtime import Prediction
@@ -131,7 +132,8 @@ def uncertainty_errors(
 
 def predict_with_uncertainty(predict: PredictUncertainty, crops: npt.NDArray[np.uint8]) -> Prediction:
     """Runs a model over many crops in batches."""
-    parts = [predict(crops[start : start + BATCH_SIZE]) for start in range(0, len(crops), BATCH_SIZE)]
+    starts = range(0, len(crops), BATCH_SIZE)
+    parts = [predict(crops[start : start + BATCH_SIZE]) for start in progress(starts, "predicting", unit="batch")]
 
     def joined(name: str) -> npt.NDArray[np.float32] | None:
         arrays = [getattr(part, name) for part in parts]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import image_size, write_image
+from kpdetect.core.progress import progress
 from kpdetect.core.text import printable
 from kpdetect.data.annotations import Annotations
 
@@ -36,7 +37,7 @@ def image_files(annotations: Annotations, folder: str | os.PathLike[str]) -> dic
         KpdetectError: An image cannot be read or written.
     """
     found: dict[str, WrittenImage] = {}
-    for path in dict.fromkeys(annotations.paths.tolist()):
+    for path in progress(list(dict.fromkeys(annotations.paths.tolist())), "reading images"):
         if os.path.isfile(path):
             size_hw = image_size(path) or annotations.read(path).shape[:2]
             found[path] = WrittenImage(Path(path), (size_hw[0], size_hw[1]))
