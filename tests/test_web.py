@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import http.server
 import json
 import os
 import re
@@ -473,6 +474,42 @@ def test_a_model_of_whole_images_with_other_points(
     assert np.abs(np.array(report["faces"][0]["keypoints"]) - expected.keypoints).max() < 0.01 * report["width"]
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder without log output."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Writes no log."""
+
+
+def test_the_plain_example_marks_a_photograph(
+    browser: Any, page_folder: Path, python: Predictor, drawn: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(page_folder, tmp_path / "kpdetect")
+    shutil.copy(SOURCES / "examples" / "plain" / "index.html", tmp_path)
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        page.goto(f"http://localhost:{server.server_address[1]}/")
+        expect(page.locator("#status")).to_have_text("Choose a photograph")
+        page.set_input_files("input", drawn)
+        yaws = ", ".join(f"{round(measure(face)['head_pose']['yaw_deg'])}°" for face in python(drawn))
+        expect(page.locator("#status")).to_have_text(re.compile(r"^2 faces, turned by .+°, .+°$"))
+        received = [int(number) for number in re.findall(r"-?\d+(?=°)", page.locator("#status").inner_text())]
+        expected = [int(number) for number in re.findall(r"-?\d+(?=°)", yaws)]
+        assert np.abs(np.subtract(received, expected)).max() <= 2
+        page.close()
+        server.shutdown()
+
+
+def test_the_examples_are_short() -> None:
+    files = [path for path in (SOURCES / "examples").rglob("*") if path.suffix in (".html", ".js", ".jsx")]
+    assert len({path.parent for path in files}) == 3
+    for path in files:
+        if "node_modules" not in path.parts:
+            assert len(path.read_text(encoding="utf-8").splitlines()) < 40
+
+
 @pytest.fixture(scope="module")
 def npm() -> str:
     """npm, with the packages of web/package installed."""
@@ -482,6 +519,17 @@ def npm() -> str:
     if not (PACKAGE / "node_modules" / "esbuild").is_dir():
         missing("run npm ci --ignore-scripts in web/package")
     return path
+
+
+def test_the_package_has_the_module_its_types_and_the_worker(npm: str, tmp_path: Path) -> None:
+    subprocess.run([npm, "run", "build"], cwd=PACKAGE, check=True, capture_output=True)
+    done = subprocess.run([npm, "pack", "--json", "--dry-run"], cwd=PACKAGE, check=True, capture_output=True, text=True)
+    (packed,) = json.loads(done.stdout)
+    names = {file["path"] for file in packed["files"]}
+    assert {"README.md", "dist/index.js", "dist/index.d.ts", "assets/worker.js"} <= names
+    assert "assets/litert/litert_wasm_internal.wasm.gz" in names
+    assert not [name for name in names if name.startswith(("src/", "tests/"))]
+    assert packed["size"] < 7e6
 
 
 @pytest.mark.parametrize("command", ["check", "test"])

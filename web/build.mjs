@@ -16,6 +16,7 @@ cpSync(here("package/assets"), out, { recursive: true });
 for (const name of ["index.html", "manifest.webmanifest", "icon.svg", "icon-192.png", "icon-512.png", "samples"]) {
   cpSync(here(`page/${name}`), `${out}/${name}`, { recursive: true });
 }
+cpSync(here("package/dist/index.js"), `${out}/kpdetect.js`); // the package itself, for pages without a bundler
 const shared = { bundle: true, minify: true, target: "es2022", legalComments: "none", logLevel: "warning" };
 await build({ ...shared, entryPoints: [here("page/src/main.ts")], outfile: `${out}/page.js`, format: "esm" });
 await build({ ...shared, entryPoints: [here("page/page.css")], outfile: `${out}/page.css` });

@@ -24,7 +24,7 @@ export function toDict(face: Face): Record<string, unknown> {
     keypoints: face.keypoints.map((point) => all(point, 3)),
     uncertainty: all(face.uncertainty, 3),
     keypoint_confidence: all(keypointConfidence(face), 4),
-    ...(face.visibility && { visibility: all(face.visibility, 4) }),
+    visibility: all(face.visibility, 4),
   };
 }
 
