@@ -6,6 +6,7 @@ from kpdetect.data.annotations import (
     dataset_of,
     drop_unlabelled,
     split_by_rule,
+    subject_position,
     split_by_subject,
     with_image_boxes,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "read_youtube_faces",
     "split_by_rule",
     "split_by_subject",
+    "subject_position",
     "with_image_boxes",
     "write",
 ]

@@ -56,30 +56,72 @@ def weighted_non_maximum_suppression(boxes_xyxy: npt.ArrayLike, scores: npt.Arra
     """
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
     weights = np.asarray(scores, np.float64).reshape(-1)
-    order = np.lexsort((*boxes.T, -weights))  # by score, then by place, so that the order of the input does not matter
-    boxes, weights = boxes[order], weights[order]
+    groups = overlapping_groups(boxes, weights, FUSED)
+    fused = np.reshape([np.average(boxes[group], axis=0, weights=weights[group]) for group in groups], (-1, 4))
+    totals = np.array([weights[group].sum() for group in groups], np.float64)
+    kept = without_contained(fused, totals)
+    return np.asarray(fused[kept], np.float32), np.asarray(totals[kept], np.float32)
 
+
+def overlapping_groups(
+    boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike, min_overlap: float
+) -> list[npt.NDArray[np.int64]]:
+    """Groups boxes: the one of the highest score absorbs all that overlap it; the rest follows in the same way.
+
+    Args:
+        boxes_xyxy: (N, 4).
+        scores: (N,).
+        min_overlap: The intersection over union from which a box is absorbed.
+
+    Returns:
+        The indices of each group, by falling score; the first is the box that absorbed the others. The order of the
+        input does not matter.
+
+    Example:
+        >>> overlapping_groups([[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 12]], [3, 2, 4], 0.35)
+        [array([2, 0]), array([1])]
+    """
+    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
+    order = np.lexsort((*boxes.T, -np.asarray(scores, np.float64)))  # by score, then by place
     overlap = intersection_over_union(boxes, boxes)
     free = np.ones(len(boxes), bool)
-    averages, sums = [], []
-    for index in range(len(boxes)):
+    groups = []
+    for index in order.tolist():
         if free[index]:
-            group = free & (overlap[index] >= FUSED)
-            group[index] = True  # a box without area does not even overlap itself
-            free &= ~group
-            averages.append(np.average(boxes[group], axis=0, weights=weights[group]))
-            sums.append(weights[group].sum())
-    fused, totals = np.reshape(averages, (-1, 4)), np.array(sums, np.float64)
+            joined = free & (overlap[index] >= min_overlap)
+            joined[index] = True  # a box without area does not even overlap itself
+            free &= ~joined
+            groups.append(order[joined[order]])
+    return groups
 
-    area = np.prod(fused[:, 2:] - fused[:, :2], axis=1)
+
+def without_contained(
+    boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike, most_contained: float = CONTAINED
+) -> npt.NDArray[np.int64]:
+    """Drops boxes that share more than a part of their area, or of the other's, with one of a higher score.
+
+    Args:
+        boxes_xyxy: (N, 4).
+        scores: (N,).
+        most_contained: The share of the smaller box's area that two kept boxes have in common at most.
+
+    Returns:
+        The indices of the kept boxes, by falling score.
+
+    Example:
+        >>> without_contained([[0, 0, 10, 10], [2, 2, 6, 6], [8, 8, 18, 18]], [0.9, 0.5, 0.7])
+        array([0, 2])
+    """
+    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     kept: list[int] = []
-    for index in np.argsort(-totals, kind="stable").tolist():
-        low = np.maximum(fused[index, :2], fused[kept, :2])
-        high = np.minimum(fused[index, 2:], fused[kept, 2:])
+    for index in np.argsort(-np.asarray(scores, np.float64), kind="stable").tolist():
+        low = np.maximum(boxes[index, :2], boxes[kept, :2])
+        high = np.minimum(boxes[index, 2:], boxes[kept, 2:])
         common = np.prod(np.clip(high - low, 0, None), axis=1)
-        if (common <= CONTAINED * np.minimum(area[index], area[kept])).all():
+        if (common <= most_contained * np.minimum(area[index], area[kept])).all():
             kept.append(index)
-    return np.asarray(fused[kept], np.float32), np.asarray(totals[kept], np.float32)
+    return np.array(kept, np.int64)
 
 
 def largest_first(boxes_xyxy: npt.ArrayLike) -> Floats:
