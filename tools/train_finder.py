@@ -192,7 +192,9 @@ def _add_boxes(file: Path, train: Material, val: Material) -> None:
 def train(train_material: Material, val_material: Material, out: Path, epochs: int, canvases: int) -> None:
     """Trains, and saves the weights and the pictures that calibrate int8."""
     for name, part in (("training", train_material), ("validation", val_material)):
-        print(f"{name}: {len(part.portraits)} faces, {len(part.mistakes)} mistakes, {len(part.backgrounds)} backgrounds")
+        print(
+            f"{name}: {len(part.portraits)} faces, {len(part.mistakes)} mistakes, {len(part.backgrounds)} backgrounds"
+        )
     batches = canvases_of(train_material, canvases, SEED + 1, shuffled=True)
     validation = canvases_of(val_material, min(canvases, VALIDATION_CANVASES), SEED + 2, shuffled=False)
     out.mkdir(parents=True, exist_ok=True)

@@ -235,7 +235,7 @@ def intersection_over_union(first_xyxy: npt.ArrayLike, second_xyxy: npt.ArrayLik
 
 @dataclass(frozen=True)
 class CropRule:
-    """Rule for the model's input crop: centred on a face box, upright, its side `margin` times the box's longer side.
+    """Rule for the model's input crop: centred on a face box, its side `margin` times the box's longer side.
 
     For a crop that is not square, the box side that is shorter relative to the crop is extended, so that pixels stay
     square. The crop may extend beyond the image; pixels outside are black.
@@ -263,8 +263,12 @@ class CropRule:
         if min(self.size_hw) < 1 or not self.margin > 0:
             raise KpdetectError(f"crop rule: expected a positive size and margin, received {self}")
 
-    def matrix(self, box_xyxy: npt.ArrayLike) -> Matrix:
+    def matrix(self, box_xyxy: npt.ArrayLike, roll_deg: npt.ArrayLike = 0.0) -> Matrix:
         """Returns the image-to-crop matrix of one box, (4,) -> (3, 3), or of N boxes, (N, 4) -> (N, 3, 3).
+
+        Args:
+            box_xyxy: (4,) or (N, 4), the tight box of the face after it is turned upright about the box's centre.
+            roll_deg: () or (N,), the face's rotation in degrees, clockwise in the picture; the crop turns it upright.
 
         Raises:
             KpdetectError: A box has no area, or a coordinate is not finite.
@@ -278,10 +282,14 @@ class CropRule:
         pixels_per_cell = self.margin * np.maximum(size[..., 0] / width, size[..., 1] / height)
         scale = 1.0 / pixels_per_cell
         center = (boxes[..., :2] + boxes[..., 2:]) / 2
+        roll = np.deg2rad(np.asarray(roll_deg, np.float64))
         matrix = np.zeros((*boxes.shape[:-1], 3, 3))
-        matrix[..., 0, 0] = matrix[..., 1, 1] = scale
+        matrix[..., 0, 0] = matrix[..., 1, 1] = scale * np.cos(roll)
+        matrix[..., 0, 1] = scale * np.sin(roll)
+        matrix[..., 1, 0] = 0.0 - matrix[..., 0, 1]  # 0 and not -0 without a rotation
         # The box centre maps to the crop centre: relative 0.5, which is pixel W / 2 - 0.5.
-        matrix[..., :2, 2] = np.array([width / 2 - 0.5, height / 2 - 0.5]) - center * scale[..., None]
+        middle = np.array([width / 2 - 0.5, height / 2 - 0.5])
+        matrix[..., :2, 2] = middle - np.einsum("...ij,...j->...i", matrix[..., :2, :2], center)
         matrix[..., 2, 2] = 1
         return matrix
 

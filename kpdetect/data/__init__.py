@@ -6,8 +6,8 @@ from kpdetect.data.annotations import (
     dataset_of,
     drop_unlabelled,
     split_by_rule,
-    subject_position,
     split_by_subject,
+    subject_position,
     with_image_boxes,
 )
 from kpdetect.data.face_morphing import morphed_faces

@@ -8,9 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.detection import finder, haar
-from kpdetect.detection.boxes import largest_first, non_maximum_suppression, weighted_non_maximum_suppression
+from kpdetect.detection.boxes import (
+    largest_first,
+    non_maximum_suppression,
+    weighted_non_maximum_suppression,
+    without_contained,
+)
 from kpdetect.detection.face import FACE_SCORE, Face
-from kpdetect.detection.finder import FaceFinder
+from kpdetect.detection.finder import Detections, FaceFinder
 from kpdetect.detection.haar import CASCADES, Cascade, HaarDetector, cascade_path
 from kpdetect.detection.yunet import YuNetDetector
 
@@ -51,6 +56,7 @@ __all__ = [
     "FACE_SCORE",
     "HAAR",
     "Cascade",
+    "Detections",
     "Detector",
     "Face",
     "FaceFinder",
@@ -61,4 +67,5 @@ __all__ = [
     "make_detector",
     "non_maximum_suppression",
     "weighted_non_maximum_suppression",
+    "without_contained",
 ]

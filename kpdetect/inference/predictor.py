@@ -1,6 +1,8 @@
 """`Predictor`: from photographs to the keypoints of their faces.
 
-`Predictor.batch` is the pipeline: detect, crop, infer, refine, filter. The steps are the functions below it.
+`Predictor.results` is the pipeline: detect, crop, infer, refine, filter. The steps are the functions below it. The
+model scores all candidates of the detector before one of several in a place is chosen, so that a false box around a
+face does not hide the face.
 """
 
 from __future__ import annotations
@@ -9,39 +11,46 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, Matrix, apply_matrix, image_box, invert, mirrored_relative, to_pixels
-from kpdetect.core.images import Pixels, as_rgb, decode_image, read_image, to_channels, warp_crop
+from kpdetect.core.images import Pixels, to_channels, warp_crop
 from kpdetect.detection import (
     FACE_SCORE,
     HAAR,
+    Detections,
     Detector,
     Face,
+    FaceFinder,
     largest_first,
     make_detector,
     non_maximum_suppression,
     scan,
+    without_contained,
+)
+from kpdetect.detection.oriented import upright_boxes
+from kpdetect.inference.checks import (
+    Boxes,
+    Image,
+    PathLike,
+    as_boxes,
+    boxes_within,
+    check_images,
+    cut_boxes,
+    read_photograph,
+    size_hw,
 )
 from kpdetect.modelfile.bundle import shipped_model
 from kpdetect.modelfile.devices import Provider
 from kpdetect.modelfile.runtime import Prediction, load
 from kpdetect.modelfile.spec import Spec, face_scores
 
-PathLike = str | os.PathLike[str]
-Image = PathLike | bytes | BinaryIO | npt.ArrayLike
-"""A photograph: the path of its file, the content of its file as bytes or as an open binary file, a PIL image, or its
-pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), see `kpdetect.core.images.as_rgb`."""
-Boxes = npt.ArrayLike
-"""Face boxes (N, 4) as (x0, y0, x1, y1) in pixels of the photograph."""
-
-MAX_OVERHANG = 4
-"""A box is cut where it reaches further than this beyond the photograph, in its longer sides, so that the time and the
-memory of a crop depend on the photograph alone."""
+MAX_CANDIDATES = 100  # of a photograph, those of the highest scores; the model predicts each of them
+NESTED = 0.7  # share of a face's box within the box of a face of a higher score, from which they are one face
 
 
 class Model(Protocol):
@@ -216,14 +225,15 @@ class Predictor:
         candidates = []
         for image, given in zip(images, boxes_of_images, strict=True):
             pixels = read_photograph(image, bgr)
+            found = None
             if given is not None:
                 face_boxes = boxes_within(given, pixels)
             elif spec.crop.around == "face":
-                face_boxes = largest_first(cut_boxes(as_boxes(self._detect_function()(pixels)), pixels))
+                face_boxes, found = self._detect(pixels)
             if spec.crop.around == "image":  # one face a picture, or one for each box that was given
                 count = 1 if given is None else len(face_boxes)
                 face_boxes = np.tile(image_box(size_hw(pixels)), (count, 1))
-            candidates.append(Candidates(to_channels(pixels, spec.channels), face_boxes, given is None))
+            candidates.append(Candidates(to_channels(pixels, spec.channels), face_boxes, given is None, found))
 
         # Crop, infer and refine; filter.
         results = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
@@ -232,8 +242,10 @@ class Predictor:
         missed = [i for i, one in enumerate(candidates) if self._scans and one.detected and not results[i].faces]
         retried = []
         for i in missed:
-            windows = replace(candidates[i], boxes=scan.windows(size_hw(candidates[i].pixels)), detected=False)
-            retried.append(replace(candidates[i], boxes=likely_boxes(self._predict([windows])[0])))
+            everywhere = scan.windows(size_hw(candidates[i].pixels))
+            windows = replace(candidates[i], boxes=everywhere, detected=False, found=None)
+            likely = likely_boxes(self._predict([windows])[0])
+            retried.append(replace(candidates[i], boxes=likely, found=None))
         for i, one, found in zip(missed, retried, self._predict(retried), strict=True):
             results[i] = results[i]._replace(faces=self._filter(one, found).faces)
         return results
@@ -247,17 +259,22 @@ class Predictor:
 
         # Crop and infer.
         boxes = np.concatenate([one.boxes for one in candidates])
-        matrices = spec.crop.matrix(boxes)
+        matrices = np.concatenate([one.matrices(spec) for one in candidates])
         crops = crop(owners, matrices, spec)
         output = self.model.predict(crops if swap is None else with_mirrored(crops))
         prediction = to_photographs(output, matrices, spec, swap)
 
-        # Refine: predict again from upright crops around the first keypoints.
+        # Refine: predict again from upright crops around the first keypoints, unless the score rules a face out.
         wanted = [one.detected if self._second_look is None else self._second_look for one in owners]
         again = np.flatnonzero(np.array(wanted) & spans_area(prediction.keypoints, spec))
+        scores = scores_of_prediction(prediction, spec)
+        if self._judges and scores is not None:
+            unlikely = np.array([one.detected for one in owners]) & (scores < scan.LEAST_SCORE)
+            again = again[~unlikely[again]]
         if len(again):
             keypoints = prediction.keypoints[again]
-            matrices[again] = spec.crop.upright_matrix(keypoints, eye_directions(keypoints, spec))
+            across = eye_directions(keypoints, matrices[again], spec)
+            matrices[again] = spec.crop.upright_matrix(keypoints, across)
             crops = crop([owners[i] for i in again], matrices[again], spec)
             output = self.model.predict(crops if swap is None else with_mirrored(crops))
             for first, refined in zip(prediction, to_photographs(output, matrices[again], spec, swap), strict=True):
@@ -287,6 +304,15 @@ class Predictor:
     def _scans(self) -> bool:
         """Whether the model searches for large faces if the detector found none."""
         return self._detector in (None, HAAR) and self._judges and self.model.spec.crop.around == "face"
+
+    def _detect(self, pixels: Pixels) -> tuple[Floats, Detections | None]:
+        """The face boxes (N, 4) of a photograph, and the faces with their rotations if the detector predicts them."""
+        detector = self._detect_function()
+        if not isinstance(detector, FaceFinder):
+            return largest_first(cut_boxes(as_boxes(detector(pixels)), pixels)), None
+        found = detector.detect(pixels)  # by falling score, several in one place: the model's score decides
+        found = found.take(slice(MAX_CANDIDATES))
+        return found.boxes, found
 
     def _detect_function(self) -> Callable[[Pixels], npt.ArrayLike]:
         """The user's detector, or this thread's own, made on first use: calls with boxes need none."""
@@ -318,141 +344,19 @@ class Candidates:
         pixels: (H, W, C) uint8, the photograph with the model's number of channels.
         boxes: (N, 4) in pixels.
         detected: Whether a detector found the boxes, so that they may be inexact or false.
+        found: The detections of a detector that predicts rotations; they have the boxes `boxes`.
     """
 
     pixels: Pixels
     boxes: Floats
     detected: bool
+    found: Detections | None = None
 
-
-def check_images(images: Any) -> None:
-    """Checks that `Predictor.batch` received several photographs.
-
-    Raises:
-        KpdetectError: It received one, or None.
-    """
-    single = images is None or isinstance(images, str | os.PathLike) or not hasattr(images, "__len__")
-    if single or (isinstance(images, np.ndarray) and images.ndim < 4):
-        raise KpdetectError(
-            f"images: expected a list of files or arrays, received {describe(images)}; for one photograph call "
-            "predictor(image)"
-        )
-
-
-def read_photograph(image: Any, bgr: bool = False) -> Pixels:
-    """Reads a file, or converts an image (see `Image`), to (H, W, 3) uint8 RGB.
-
-    Raises:
-        KpdetectError: It is not a picture; the message describes what was received.
-    """
-    if image is None:
-        raise KpdetectError(
-            "image: expected a file's path or an array, received None, which cv2.imread returns for a file that it "
-            "cannot read"
-        )
-    if isinstance(image, str) and "://" in image and not os.path.exists(image):
-        raise KpdetectError(
-            f"image: expected a file's path or an array, received the address {image}; download it first, for example "
-            "with urllib.request.urlretrieve(address, 'photo.jpg')"
-        )
-    several = isinstance(image, list | tuple) and any(
-        isinstance(one, str | os.PathLike) or (isinstance(one, np.ndarray) and one.ndim > 1) for one in image
-    )
-    if several or (isinstance(image, np.ndarray) and image.ndim == 4):
-        raise KpdetectError(
-            f"image: expected one photograph, received {describe(image)}; for several call predictor.batch(images)"
-        )
-    if isinstance(image, str | os.PathLike):
-        if "\0" in os.fsdecode(image):
-            raise KpdetectError(f"image: expected a file's path, received {image!r} with a null character")
-        return read_image(image)
-    if isinstance(image, bytes | bytearray | memoryview):
-        return decode_image(bytes(image), "image")
-    if hasattr(image, "read") and not hasattr(image, "getexif"):  # PIL images have both
-        content = image.read()
-        if not isinstance(content, bytes):
-            raise KpdetectError("image: expected a file opened in binary mode ('rb'), received a text file")
-        return decode_image(content, str(getattr(image, "name", "image")))
-    try:
-        return as_rgb(image, bgr)
-    except KpdetectError:
-        raise
-    except (TypeError, ValueError, OverflowError) as error:  # such as rows of different lengths
-        raise KpdetectError(f"image: expected an array of numbers, received {describe(image)}: {error}") from error
-
-
-def size_hw(pixels: Pixels) -> tuple[int, int]:
-    """The (height, width) of a picture."""
-    return pixels.shape[0], pixels.shape[1]
-
-
-def describe(value: Any) -> str:
-    """Says what a wrong argument is, briefly: ``a list of 2``, ``an array of shape (9, 9)``."""
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape}"
-    if isinstance(value, list | tuple):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"{value!r}" if value is None or isinstance(value, str | os.PathLike) else f"a {type(value).__name__}"
-
-
-def as_boxes(boxes: Boxes) -> Floats:
-    """Boxes as (N, 4) float32; the crop rule checks that they have an area.
-
-    Raises:
-        KpdetectError: They are not finite numbers, or have another shape.
-    """
-    try:
-        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are reported below
-            array = np.asarray(boxes, np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise KpdetectError(f"face boxes: expected numbers, (N, 4), received {boxes!r}") from error
-    if array.size == 0:
-        return np.zeros((0, 4), np.float32)
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise KpdetectError(f"face boxes: expected shape (N, 4) as (x0, y0, x1, y1), received {array.shape}")
-    finite = np.isfinite(array).all(axis=1)
-    if not finite.all():
-        first = int(finite.argmin())
-        raise KpdetectError(f"face boxes: expected finite numbers; box {first + 1} is {array[first].tolist()}")
-    return array
-
-
-def boxes_within(boxes: Boxes, pixels: Pixels) -> Floats:
-    """The caller's boxes as (N, 4) float32.
-
-    Raises:
-        KpdetectError: A box lies outside the photograph, as one of another photograph, or with x and y exchanged, does.
-    """
-    array = as_boxes(boxes)
-    height, width = size_hw(pixels)
-    outside = (array[:, :2] >= (width, height)).any(axis=1) | (array[:, 2:] <= 0).any(axis=1)
-    outside &= (array[:, 2:] > array[:, :2]).all(axis=1)  # the crop rule reports boxes without an area
-    if outside.any():
-        first = int(outside.argmax())
-        raise KpdetectError(
-            f"face boxes: expected boxes within the photograph of {width} x {height} pixels; box {first + 1} lies "
-            f"outside: {array[first].tolist()}"
-        )
-    return cut_boxes(array, pixels)
-
-
-def cut_boxes(boxes: Floats, pixels: Pixels) -> Floats:
-    """Cuts boxes (N, 4) that reach further than `MAX_OVERHANG` beyond a photograph; leaves out those entirely outside.
-
-    Boxes without an area are left to the crop rule, which reports them.
-
-    Example:
-        >>> cut_boxes(np.float32([[-1e9, 10, 50, 60]]), np.zeros((100, 200, 3), np.uint8)).tolist()
-        [[-800.0, 10.0, 50.0, 60.0]]
-    """
-    height, width = size_hw(pixels)
-    overhang = MAX_OVERHANG * max(height, width)
-    low = np.array([-overhang, -overhang], np.float32)
-    high = np.array([width + overhang, height + overhang], np.float32)
-    with_area = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-    outside = ((boxes[:, :2] > high) | (boxes[:, 2:] < low)).any(axis=1)
-    cut = np.where(with_area[:, None], np.clip(boxes, np.tile(low, 2), np.tile(high, 2)), boxes)
-    return np.asarray(cut[np.flatnonzero(~with_area | ~outside)], np.float32)
+    def matrices(self, spec: Spec) -> Matrix:
+        """(N, 3, 3) from the photograph to the crop of each box, upright if its rotation is known."""
+        if self.found is None:
+            return spec.crop.matrix(self.boxes)
+        return spec.crop.matrix(upright_boxes(self.found.oriented), self.found.roll_deg)
 
 
 def crop(owners: Sequence[Candidates], matrices: Matrix, spec: Spec) -> Pixels:
@@ -522,20 +426,36 @@ def mean_of_mirrored(prediction: Prediction, swap: list[int]) -> Prediction:
 def spans_area(keypoints: Floats, spec: Spec) -> npt.NDArray[np.bool_]:
     """Which faces (N,) can be cropped around their keypoints (N, K, 2); none for models of whole pictures."""
     extent = keypoints.max(axis=1) - keypoints.min(axis=1)
-    eyes_apart = np.linalg.norm(eye_directions(keypoints, spec), axis=1) > 0
+    eyes_apart = np.ones(len(keypoints), bool)
+    if spec.schema.normalizer_points is not None:
+        first, second = spec.schema.normalizer_points
+        eyes_apart = np.linalg.norm(keypoints[:, second] - keypoints[:, first], axis=1) > 0
     return np.asarray((spec.crop.around == "face") & (extent.min(axis=1) > 1) & eyes_apart)
 
 
-def eye_directions(keypoints: Floats, spec: Spec) -> Floats:
-    """The direction from eye to eye, towards the right of the picture, (N, 2), in pixels.
+def eye_directions(keypoints: Floats, matrices: Matrix, spec: Spec) -> Floats:
+    """The direction from eye to eye, towards the right of the crop, (N, 2), in pixels of the photograph.
 
-    The eyes are the schema's two normalizer points; without them the direction is the x axis.
+    The eyes are the schema's two normalizer points; without them the direction is the crop's x axis.
+
+    Args:
+        keypoints: (N, K, 2) in pixels of the photographs.
+        matrices: (N, 3, 3), photograph to the crop that the keypoints were predicted from.
+        spec: The model's description.
     """
+    crop_x = np.asarray(matrices[:, 0, :2], np.float32)  # similarities: the first row points along the crop's x axis
     if spec.schema.normalizer_points is None:
-        return np.tile(np.array([1, 0], np.float32), (len(keypoints), 1))
+        return crop_x
     first, second = spec.schema.normalizer_points
     across = keypoints[:, second] - keypoints[:, first]
-    return np.where(across[:, :1] < 0, -across, across)
+    return np.where((across * crop_x).sum(axis=1, keepdims=True) < 0, -across, across)
+
+
+def scores_of_prediction(prediction: Prediction, spec: Spec) -> Floats | None:
+    """The face scores (N,): the model's output, or computed from the uncertainties; None for a model without both."""
+    if prediction.score is not None or prediction.uncertainty is None or spec.face_score is None:
+        return prediction.score
+    return np.asarray(face_scores(prediction.uncertainty, spec.face_score), np.float32)
 
 
 def as_faces(boxes: Floats, prediction: Prediction, matrices: Matrix, spec: Spec) -> list[Face]:
@@ -547,9 +467,8 @@ def as_faces(boxes: Floats, prediction: Prediction, matrices: Matrix, spec: Spec
         matrices: (N, 3, 3), photograph to crop.
         spec: The model's description.
     """
-    keypoints, uncertainty, score, visibility = prediction
-    if score is None and uncertainty is not None and spec.face_score is not None:
-        score = face_scores(uncertainty, spec.face_score)
+    keypoints, uncertainty, _, visibility = prediction
+    score = scores_of_prediction(prediction, spec)
     crop_sides_px = max(spec.crop.size_hw) / np.sqrt(np.linalg.det(matrices[:, :2, :2]))
     errors_px = None if uncertainty is None else np.asarray(uncertainty * crop_sides_px[:, None], np.float32)
     return [
@@ -567,7 +486,10 @@ def as_faces(boxes: Floats, prediction: Prediction, matrices: Matrix, spec: Spec
 
 def suppress(faces: Sequence[Face]) -> npt.NDArray[np.int64]:
     """The indices of the faces that are left if, of several in one place, the one of the highest score is kept."""
-    return non_maximum_suppression([face.box for face in faces], [score_of(face) for face in faces])
+    boxes = np.reshape([face.box for face in faces], (-1, 4))
+    scores = np.array([score_of(face) for face in faces])
+    kept = non_maximum_suppression(boxes, scores)
+    return np.asarray(kept[without_contained(boxes[kept], scores[kept], NESTED)])
 
 
 def likely_boxes(faces: Sequence[Face]) -> Floats:

@@ -19,8 +19,8 @@ from kpdetect.models.layers import INPUT_NAME
 
 FIXED_SIDES = (256, 480, 768)  # pixels of the square inputs of the files for phones and browsers
 TOLERANCE = 0.25
-"""Mean difference of the outputs from Keras, in the file's units: logits, and eighths of cells, of logarithms and of the
-sine and cosine. The step of the 8-bit output is about 0.1."""
+"""Mean difference of the outputs from Keras, in the file's units: logits, and eighths of cells, of logarithms and of
+the sine and cosine. The step of the 8-bit output is about 0.1."""
 
 
 def export_finder(network: keras.Model, folder: Path, pictures: Pixels) -> None:

@@ -108,4 +108,3 @@ def _line(picture: Pixels, points: Floats, shade: float, face: Floats, width: fl
     if thickness >= 1:
         scaled = np.round(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
         cv2.polylines(picture, [scaled], False, float(shade), thickness, cv2.LINE_AA, SUBPIXEL_BITS)
-
