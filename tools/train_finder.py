@@ -89,12 +89,17 @@ class Canvases(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no typ
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         rows = np.sort(self._order[index * BATCH : (index + 1) * BATCH])
         pictures, truth = self.pictures[rows].astype(np.float32), self._truth[rows].astype(np.float32)
-        for row in range(len(rows) if self._rng is not None else 0):
-            if self._rng.random() < 0.5:
-                pictures[row], truth[row] = pictures[row, :, ::-1], mirrored_targets(truth[row])
-            for _ in range(self._rng.integers(1, 4) if self._rng.random() < TURNED else 0):
-                pictures[row], truth[row] = np.rot90(pictures[row]), turned_targets(truth[row])
+        if self._rng is not None:
+            self._turn(pictures, truth, self._rng)
         return pictures[..., None], truth
+
+    def _turn(self, pictures: Any, truth: Any, rng: np.random.Generator) -> None:
+        """Mirrors half of the pictures, and turns some by quarters, with their targets."""
+        for row in range(len(pictures)):
+            if rng.random() < 0.5:
+                pictures[row], truth[row] = pictures[row, :, ::-1].copy(), mirrored_targets(truth[row])
+            for _ in range(int(rng.integers(1, 4)) if rng.random() < TURNED else 0):
+                pictures[row], truth[row] = np.rot90(pictures[row]).copy(), turned_targets(truth[row])
 
     def on_epoch_end(self) -> None:
         """Shuffles the canvases."""

@@ -158,7 +158,7 @@ def fuse(found: Detections) -> Detections:
         sine, cosine = np.average([np.sin(roll), np.cos(roll)], axis=1, weights=weights)
         means.append([*np.average(rows[:, :4], axis=0, weights=weights), np.rad2deg(np.arctan2(sine, cosine))])
         scores.append(weights.max())
-    return Detections(np.reshape(np.float32(means), (-1, 5)), np.array(scores, np.float32))
+    return Detections(np.array(means, np.float32).reshape(-1, 5), np.array(scores, np.float32))
 
 
 @dataclass(frozen=True)

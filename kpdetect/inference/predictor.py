@@ -225,15 +225,16 @@ class Predictor:
         candidates = []
         for image, given in zip(images, boxes_of_images, strict=True):
             pixels = read_photograph(image, bgr)
-            found = None
+            detections = None
             if given is not None:
                 face_boxes = boxes_within(given, pixels)
             elif spec.crop.around == "face":
-                face_boxes, found = self._detect(pixels)
+                face_boxes, detections = self._detect(pixels)
             if spec.crop.around == "image":  # one face a picture, or one for each box that was given
                 count = 1 if given is None else len(face_boxes)
                 face_boxes = np.tile(image_box(size_hw(pixels)), (count, 1))
-            candidates.append(Candidates(to_channels(pixels, spec.channels), face_boxes, given is None, found))
+            channels = to_channels(pixels, spec.channels)
+            candidates.append(Candidates(channels, face_boxes, given is None, detections))
 
         # Crop, infer and refine; filter.
         results = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
@@ -243,9 +244,9 @@ class Predictor:
         retried = []
         for i in missed:
             everywhere = scan.windows(size_hw(candidates[i].pixels))
-            windows = replace(candidates[i], boxes=everywhere, detected=False, found=None)
+            windows = replace(candidates[i], boxes=everywhere, detected=False, detections=None)
             likely = likely_boxes(self._predict([windows])[0])
-            retried.append(replace(candidates[i], boxes=likely, found=None))
+            retried.append(replace(candidates[i], boxes=likely, detections=None))
         for i, one, found in zip(missed, retried, self._predict(retried), strict=True):
             results[i] = results[i]._replace(faces=self._filter(one, found).faces)
         return results
@@ -311,7 +312,7 @@ class Predictor:
         if not isinstance(detector, FaceFinder):
             return largest_first(cut_boxes(as_boxes(detector(pixels)), pixels)), None
         found = detector.detect(pixels)  # by falling score, several in one place: the model's score decides
-        found = found.take(slice(MAX_CANDIDATES))
+        found = found.take(np.arange(min(len(found.scores), MAX_CANDIDATES)))
         return found.boxes, found
 
     def _detect_function(self) -> Callable[[Pixels], npt.ArrayLike]:
@@ -344,19 +345,19 @@ class Candidates:
         pixels: (H, W, C) uint8, the photograph with the model's number of channels.
         boxes: (N, 4) in pixels.
         detected: Whether a detector found the boxes, so that they may be inexact or false.
-        found: The detections of a detector that predicts rotations; they have the boxes `boxes`.
+        detections: Those of a detector that predicts rotations; they have the boxes `boxes`.
     """
 
     pixels: Pixels
     boxes: Floats
     detected: bool
-    found: Detections | None = None
+    detections: Detections | None = None
 
     def matrices(self, spec: Spec) -> Matrix:
         """(N, 3, 3) from the photograph to the crop of each box, upright if its rotation is known."""
-        if self.found is None:
+        if self.detections is None:
             return spec.crop.matrix(self.boxes)
-        return spec.crop.matrix(upright_boxes(self.found.oriented), self.found.roll_deg)
+        return spec.crop.matrix(upright_boxes(self.detections.oriented), self.detections.roll_deg)
 
 
 def crop(owners: Sequence[Candidates], matrices: Matrix, spec: Spec) -> Pixels:

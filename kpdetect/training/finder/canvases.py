@@ -68,7 +68,7 @@ class Portrait:
     @property
     def box(self) -> Floats:
         """(4,) tight box of the face in pixels of the first level."""
-        return tight_boxes(self.face)[0]
+        return np.asarray(tight_boxes(self.face)[0])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Draws masks, sunglasses and other occluders over faces of training canvases."""
 
 import numpy as np
+import numpy.typing as npt
 
 from kpdetect.core.geometry import Floats, rotation
 from kpdetect.core.images import Pixels, cv2
@@ -73,10 +74,10 @@ def _draw_patch(picture: Pixels, face: Floats, rng: np.random.Generator) -> None
     _fill(picture, shape, rng.uniform(*SHADES), rng, textured=rng.random() < 0.6)
 
 
-def _place(shape: Floats, face: Floats) -> Floats:
+def _place(shape: npt.ArrayLike, face: Floats) -> Floats:
     """Points (P, 2) in widths and heights of the upright face from its centre, as pixels of the picture."""
     turn = rotation(float(face[4]), (0, 0))[:2, :2]
-    return np.asarray(shape * face[2:4] @ turn.T + face[:2], np.float32)
+    return np.asarray(np.asarray(shape) * face[2:4] @ turn.T + face[:2], np.float32)
 
 
 def _fill(picture: Pixels, shape: Floats, shade: float, rng: np.random.Generator, textured: bool = False) -> None:
