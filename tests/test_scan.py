@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpdetect.core.geometry import CropRule, intersection_over_union
+from kpdetect.core.images import cv2
 from kpdetect.core.schema import user_schema
 from kpdetect.data import load, split_by_rule
-from kpdetect.detection import non_maximum_suppression, scan
+from kpdetect.detection import Detections, FaceFinder, non_maximum_suppression, scan
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
 from kpdetect.predict import Predictor
@@ -77,6 +78,51 @@ def test_a_detected_face_disables_the_scan(monkeypatch) -> None:
     model = SeesSquares()
     assert len(Predictor(model)(with_squares((90, 70, 84)))) == 1
     assert model.looks == 2
+
+
+def test_faces_inside_a_false_box_of_a_higher_score_are_found(monkeypatch) -> None:
+    boxes = np.float32([[100, 100, 190, 180, 0], [50, 60, 44, 44, 0], [150, 110, 60, 60, 0]])
+    monkeypatch.setattr(FaceFinder, "detect", lambda *_: Detections(boxes, np.float32([0.9, 0.6, 0.4])))
+    faces = Predictor(SeesSquares())(with_squares((30, 40, 40), (120, 80, 60)))
+    found = np.stack([face.box for face in faces])
+    np.testing.assert_allclose(found, [[119.5, 79.5, 179.5, 139.5], [29.5, 39.5, 69.5, 79.5]], atol=2)
+
+
+def test_boxes_without_a_face_are_predicted_once(monkeypatch) -> None:
+    boxes = np.float32([[40, 40, 30, 30, 0]] * 3 + [[150, 110, 60, 60, 0]])
+    monkeypatch.setattr(FaceFinder, "detect", lambda *_: Detections(boxes, np.full(4, 0.5, np.float32)))
+    model = SeesSquares()
+    assert len(Predictor(model)(with_squares((120, 80, 60)))) == 1
+    assert model.looks == 5
+
+
+def test_the_number_of_candidates_is_limited(monkeypatch) -> None:
+    boxes = np.tile(np.float32([150, 110, 60, 60, 0]), (500, 1))
+    monkeypatch.setattr(FaceFinder, "detect", lambda *_: Detections(boxes, np.full(500, 0.5, np.float32)))
+    model = SeesSquares()
+    assert len(Predictor(model)(with_squares((120, 80, 60)))) == 1
+    assert model.looks == 200
+
+
+@pytest.mark.parametrize("angle", [0, 45, 90, 180, -90])
+def test_turned_squares_are_cropped_upright(monkeypatch, angle) -> None:
+    """The model sees an upright square if the crop is turned by the finder's rotation."""
+    crops = []
+
+    class Records(SeesSquares):
+        def predict(self, crops_: np.ndarray) -> Prediction:
+            crops.extend(crops_)
+            return super().predict(crops_)
+
+    box = np.float32([[130, 100, 80, 80, angle]])
+    monkeypatch.setattr(FaceFinder, "detect", lambda *_: Detections(box, np.float32([0.9])))
+    image = np.zeros((200, 260, 3), np.uint8)
+    cv2.fillPoly(image, [cv2.boxPoints(((130, 100), (80, 80), angle)).round().astype(np.int32)], (255, 255, 255))
+    Predictor(Records(), second_look=False)(image)
+    side = 48 / 1.2
+    inner = slice(int(24 - side / 2) + 2, int(24 + side / 2) - 2)
+    assert crops[0][inner, inner].min() > 127
+    assert crops[0][:2].max() < 128
 
 
 def test_two_detections_of_one_face_are_merged(monkeypatch) -> None:

@@ -1,7 +1,7 @@
 """Trains and exports the face finder in ``exported_models/finder``.
 
     python tools/train_finder.py [DATA_FOLDER] [--faces FILE.csv ...] [--backgrounds DIR ...] [--out runs/finder]
-        [--export DIR]
+        [--start WEIGHTS] [--export DIR]
 
 The data folder, an argument or KPDETECT_DATA, contains youtube_faces/ and ibug_300w/. The validation and test faces of
 the shipped model are not used for training, and neither is AFW, whose photographs measure detection.
@@ -13,7 +13,7 @@ photograph shows no other face. A folder of ``--backgrounds`` contains photograp
 subjects, and of the photographs without faces, is left out for validation.
 
 Training canvases are composed of all of this (`kpdetect.training.finder`). The weights are saved after each epoch, and
-``--resume`` continues after the last one.
+the same command continues after the last one that was finished.
 """
 
 import argparse
@@ -110,14 +110,14 @@ class Canvases(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no typ
 class HeldThenCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras has no types
     """Half an epoch of warm-up, a constant rate for some epochs, then half a cosine down to zero."""
 
-    def __init__(self, epoch_steps: int, epochs: int) -> None:
-        self._epoch_steps, self._epochs = epoch_steps, epochs
+    def __init__(self, epoch_steps: int, epochs: int, held: int, rate: float) -> None:
+        self._epoch_steps, self._epochs, self._held, self._rate = epoch_steps, epochs, held, rate
 
     def __call__(self, step: Any) -> Any:
         """The learning rate of a step."""
         epoch = ops.cast(step, "float32") / self._epoch_steps
-        done = ops.clip((epoch - HELD_EPOCHS) / max(self._epochs - HELD_EPOCHS, 1), 0.0, 1.0)
-        return LEARNING_RATE * ops.minimum(epoch / 0.5, 1.0) * (1 + ops.cos(math.pi * done)) / 2
+        done = ops.clip((epoch - self._held) / max(self._epochs - self._held, 1), 0.0, 1.0)
+        return self._rate * ops.minimum(epoch / 0.5, 1.0) * (1 + ops.cos(math.pi * done)) / 2
 
 
 def canvases_of(material: Material, count: int, seed: int, shuffled: bool) -> Canvases:
@@ -194,25 +194,49 @@ def _add_boxes(file: Path, train: Material, val: Material) -> None:
                 (part.portraits if is_face else part.mistakes).append(one)
 
 
-def train(train_material: Material, val_material: Material, out: Path, epochs: int, canvases: int) -> None:
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: The number of epochs.
+        held: Epochs at the full learning rate, before its cosine.
+        rate: The full learning rate.
+        canvases: The number of training pictures.
+        seed: Of the canvases and the weights.
+        start: Weights to start from; None for random ones.
+    """
+
+    epochs: int
+    held: int
+    rate: float
+    canvases: int
+    seed: int
+    start: Path | None
+
+
+def train(train_material: Material, val_material: Material, out: Path, schedule: Schedule) -> None:
     """Trains, and saves the weights and the pictures that calibrate int8."""
     for name, part in (("training", train_material), ("validation", val_material)):
         print(
             f"{name}: {len(part.portraits)} faces, {len(part.mistakes)} mistakes, {len(part.backgrounds)} backgrounds"
         )
-    batches = canvases_of(train_material, canvases, SEED + 1, shuffled=True)
-    validation = canvases_of(val_material, min(canvases, VALIDATION_CANVASES), SEED + 2, shuffled=False)
+    batches = canvases_of(train_material, schedule.canvases, 2 * schedule.seed + 1, shuffled=True)
+    count = min(schedule.canvases, VALIDATION_CANVASES)
+    validation = canvases_of(val_material, count, 2 * SEED + 2, shuffled=False)  # the same for all seeds
     out.mkdir(parents=True, exist_ok=True)
     np.save(out / "calibration.npy", batches.pictures[:CALIBRATION_CANVASES])
-    keras.utils.set_random_seed(SEED)
+    keras.utils.set_random_seed(schedule.seed)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     network = finder()
-    rate = HeldThenCosine(len(batches), epochs)
+    if schedule.start is not None:
+        network.load_weights(schedule.start)
+    rate = HeldThenCosine(len(batches), schedule.epochs, schedule.held, schedule.rate)
     # XLA takes twice as long on CPUs: it does not use oneDNN's convolutions in bfloat16.
     network.compile(keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY), finder_loss, jit_compile=False)
     checkpoint = keras.callbacks.BackupAndRestore(str(out / "backup"), delete_checkpoint=False)
     keep = keras.callbacks.ModelCheckpoint(str(out / "finder.weights.h5"), save_weights_only=True)
-    network.fit(batches, epochs=epochs, validation_data=validation, callbacks=[keep, checkpoint], verbose=2)
+    network.fit(batches, epochs=schedule.epochs, validation_data=validation, callbacks=[keep, checkpoint], verbose=2)
 
 
 def main() -> None:
@@ -225,13 +249,20 @@ def main() -> None:
     parser.add_argument("--export", type=Path, help="folder to write the TFLite files to")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="epochs (default: %(default)s)")
     parser.add_argument("--canvases", type=int, default=CANVASES, help="training pictures (default: %(default)s)")
+    parser.add_argument("--held", type=int, default=HELD_EPOCHS, help="epochs at the full rate (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="learning rate (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of canvases and weights (default: %(default)s)")
+    parser.add_argument("--start", type=Path, help="weights to start from")
     parser.add_argument("--only-export", action="store_true", help="export the weights that --out contains")
     arguments = parser.parse_args()
     if not arguments.only_export:
         if arguments.data is None:
             parser.error("give the data folder, or set KPDETECT_DATA")
         material = material_of(Path(arguments.data), arguments.faces, arguments.backgrounds)
-        train(*material, arguments.out, arguments.epochs, arguments.canvases)
+        schedule = Schedule(
+            arguments.epochs, arguments.held, arguments.rate, arguments.canvases, arguments.seed, arguments.start
+        )
+        train(*material, arguments.out, schedule)
     if arguments.export is not None:
         keras.mixed_precision.set_global_policy("float32")
         network = finder()

@@ -29,8 +29,9 @@ STRIDE = 16  # the height and width of the network's input are multiples of it
 
 SMALLEST_SEEN = 12.0  # pixels of the smallest face after scaling; the network was trained on faces from 9 pixels on
 SMALLEST_FACE = 16.0  # pixels of the photograph; smaller faces have too little detail for keypoints
-LAST_LEVEL = 112  # pixels of the longer side of the pyramid's last level, where a face may fill the photograph
+LAST_LEVEL = 128  # pixels of the longer side of the pyramid's last level, which nearly the largest faces fill
 LEVEL_RATIO = 4.0  # of one level's scale to the next one's, at most: the network finds faces of 9 to 112 pixels
+LEAST_BILINEAR = 0.5  # scale from which a level is made by bilinear interpolation
 GAP = 16  # pixels between the levels
 MIN_FACE = 0.03  # of the photograph's longer side
 MIN_SCORE = 0.5  # of a cell, if no keypoint model judges the detections
@@ -151,14 +152,17 @@ def fuse(found: Detections) -> Detections:
     Example:
         ``fuse(finder.proposals(photograph))`` is ``finder.detect(photograph)``.
     """
-    means, scores = [], []
-    for group in overlapping_groups(found.boxes, found.scores, FUSED):
-        rows, weights = found.oriented[group].astype(np.float64), found.scores[group]
-        roll = np.deg2rad(rows[:, 4])
-        sine, cosine = np.average([np.sin(roll), np.cos(roll)], axis=1, weights=weights)
-        means.append([*np.average(rows[:, :4], axis=0, weights=weights), np.rad2deg(np.arctan2(sine, cosine))])
-        scores.append(weights.max())
-    return Detections(np.array(means, np.float32).reshape(-1, 5), np.array(scores, np.float32))
+    roll = np.deg2rad(found.oriented[:, 4:].astype(np.float64))
+    rows = np.concatenate([found.oriented[:, :4], np.sin(roll), np.cos(roll)], axis=1)
+    means, scores = np.zeros((0, 6)), np.zeros(0)
+    groups = overlapping_groups(found.boxes, found.scores, FUSED)
+    if groups:
+        weights = [found.scores[group] for group in groups]
+        means = np.stack([weight @ rows[group] / weight.sum() for weight, group in zip(weights, groups, strict=True)])
+        scores = np.array([weight[0] for weight in weights])  # of a group, the highest score is the first
+    mean_roll_deg = np.rad2deg(np.arctan2(means[:, 4], means[:, 5]))[:, None]
+    oriented = np.concatenate([means[:, :4], mean_roll_deg], axis=1)
+    return Detections(np.asarray(oriented, np.float32), np.asarray(scores, np.float32))
 
 
 @dataclass(frozen=True)
@@ -238,7 +242,8 @@ def _levels(grey: Pixels, scale: float) -> list[Pixels]:
     source = grey
     for _ in range(smaller + 1):
         size_xy = (max(round(grey.shape[1] * scale), 1), max(round(grey.shape[0] * scale), 1))
-        shrinks = size_xy[0] <= source.shape[1]
+        # Below a half, bilinear interpolation would skip pixels; above, it is five times as fast.
+        shrinks = max(size_xy) < LEAST_BILINEAR * max(source.shape)
         small = cv2.resize(source, size_xy, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         levels.append(np.asarray(small, np.uint8))
         source, scale = levels[-1], scale / ratio
