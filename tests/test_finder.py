@@ -29,6 +29,7 @@ from kpdetect.training.finder import (
     targets,
     turned_targets,
 )
+from kpdetect.training.finder.targets import ROTATION_WEIGHT
 
 few = settings(max_examples=25, deadline=None)
 
@@ -174,7 +175,7 @@ class TestTargetsAndDecoding:
         output[0, 0, 0, 14:21] = 1, 0.2, 0.04, 0, 0, 0, 0.5
         wrong = 1 / (1 + math.e)
         focal = wrong**2 * math.log(1 + math.exp(-1))
-        box = (0.3 - 0.05) + 5 * 0.04**2 + (0.5 - 0.05)
+        box = (0.3 - 0.05) + 5 * 0.04**2 + ROTATION_WEIGHT * (0.5 - 0.05)
         assert float(finder_loss(truth, output)) == pytest.approx(focal + 0.5 * box, rel=1e-4)
 
     def test_ignored_cells_do_not_change_the_loss(self):

@@ -53,7 +53,7 @@ from kpdetect.training.finder import (
 SIDE, BATCH, SEED = 256, 32, 0
 CANVASES, VALIDATION_CANVASES, CALIBRATION_CANVASES = 24_000, 600, 200
 EPOCHS, HELD_EPOCHS, LEARNING_RATE, WEIGHT_DECAY = 8, 2, 3e-3, 0.01
-TURNED = 0.3  # share of the canvases that an epoch turns by quarters
+TURNED = 0.4  # share of the canvases that an epoch turns by quarters
 VALIDATION_SHARE = 0.25  # of the subjects of the files of faces, and of the photographs without faces
 BACKGROUND_SIDE = 480  # longer side of a photograph without faces, in pixels
 

@@ -50,6 +50,7 @@ from kpdetect.modelfile.runtime import Prediction, load
 from kpdetect.modelfile.spec import Spec, face_scores
 
 MAX_CANDIDATES = 100  # of a photograph, those of the highest scores; the model predicts each of them
+MAX_TURNED = 20  # of a photograph without a face, the detections that are tried in other rotations
 NESTED = 0.7  # share of a face's box within the box of a face of a higher score, from which they are one face
 
 
@@ -239,7 +240,13 @@ class Predictor:
         # Crop, infer and refine; filter.
         results = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
 
-        # If the detector found no face, look for large ones: windows first, then crops around the keypoints in them.
+        # If no face was found, look again: in the detections turned by quarters, whose rotation may be wrong;
+        for i, one in enumerate(candidates):
+            if self._judges and one.detections is not None and not results[i].faces:
+                turned = one.turned_by_quarters()
+                results[i] = results[i]._replace(faces=self._filter(turned, self._predict([turned])[0]).faces)
+
+        # then for large faces: windows first, then crops around the keypoints in them.
         missed = [i for i, one in enumerate(candidates) if self._scans and one.detected and not results[i].faces]
         retried = []
         for i in missed:
@@ -358,6 +365,16 @@ class Candidates:
         if self.detections is None:
             return spec.crop.matrix(self.boxes)
         return spec.crop.matrix(upright_boxes(self.detections.oriented), self.detections.roll_deg)
+
+    def turned_by_quarters(self) -> Candidates:
+        """The first `MAX_TURNED` detections, each turned by 90, 180 and 270 degrees."""
+        detections = Detections(np.zeros((0, 5), np.float32), np.zeros(0, np.float32))
+        if self.detections is not None:
+            first = self.detections.take(np.arange(min(len(self.boxes), MAX_TURNED)))
+            oriented = np.tile(first.oriented, (3, 1))
+            oriented[:, 4] += np.repeat([90, 180, 270], len(first.scores))
+            detections = Detections(oriented, np.tile(first.scores, 3))
+        return replace(self, boxes=detections.boxes, detections=detections)
 
 
 def crop(owners: Sequence[Candidates], matrices: Matrix, spec: Spec) -> Pixels:

@@ -48,7 +48,7 @@ def export_finder(network: keras.Model, folder: Path, pictures: Pixels) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for side in (None, *FIXED_SIDES):
         flatbuffer = _convert(network, side, pictures)
-        _check(network, flatbuffer, pictures[:8], side)
+        _check(network, flatbuffer, pictures, side)
         with atomic_file(folder / (FINDER_FILE if side is None else f"finder_{side}.tflite")) as temporary:
             temporary.write_bytes(flatbuffer)
 
@@ -93,11 +93,8 @@ def _check(network: keras.Model, flatbuffer: bytes, pictures: Pixels, side: int 
     interpreter = Interpreter(model_content=flatbuffer)
     (input_tensor,), (output_tensor,) = interpreter.get_input_details(), interpreter.get_output_details()
     differences: list[Any] = []
-    for picture in pictures:
-        extent = side or picture.shape[0]
-        square = np.full((1, extent, extent, 1), 128, np.uint8)
-        part = picture[:extent, :extent]
-        square[0, : part.shape[0], : part.shape[1], 0] = part
+    for picture in _tiled(pictures, side)[:4]:
+        square = picture[None, ..., None]
         if side is None:
             interpreter.resize_tensor_input(input_tensor["index"], square.shape)
         interpreter.allocate_tensors()

@@ -16,6 +16,7 @@ POSITIVE_RADIUS = 0.16  # cells within this share of the face's side from its ce
 IGNORE_RADIUS = 0.4  # cells within this share are neither positive nor negative
 FOCAL_GAMMA = 2.0  # gamma of the focal loss (Lin et al., arXiv:1708.02002)
 BOX_WEIGHT = 0.5
+ROTATION_WEIGHT = 3.0  # of sine and cosine relative to the other values of a box: the rotation is learned last
 
 
 def targets(faces: npt.ArrayLike, side: int, ignored_xyxy: npt.ArrayLike = ()) -> Floats:
@@ -97,7 +98,9 @@ def finder_loss(truth: Any, predicted: Any) -> Any:
     focal = ops.power(ops.sigmoid(-logit), FOCAL_GAMMA) * ops.softplus(-logit)
     weight = ops.where(face, 1.0, ops.where(ignored, 0.0, 0.5))
     difference = ops.abs(output[..., 1:] - truth[..., 1:])
-    smooth = ops.sum(ops.where(difference < 0.1, 5 * ops.square(difference), difference - 0.05), axis=-1)
+    weights = ops.convert_to_tensor([1.0, 1.0, 1.0, 1.0, ROTATION_WEIGHT, ROTATION_WEIGHT])
+    smooth = ops.where(difference < 0.1, 5 * ops.square(difference), difference - 0.05)
+    smooth = ops.sum(weights * smooth, axis=-1)
     faces = ops.maximum(ops.sum(ops.cast(face, "float32")), 1.0)
     return (ops.sum(weight * focal) + BOX_WEIGHT * ops.sum(ops.where(face, smooth, 0.0))) / faces
 
