@@ -27,10 +27,10 @@ OUTPUT_UNIT = 8.0
 scale of int8 serves them."""
 STRIDE = 16  # the height and width of the network's input are multiples of it
 
-SMALLEST_SEEN = 12.0  # pixels of the smallest face after scaling; the network was trained on faces from 9 pixels on
+SMALLEST_SEEN = 16.0  # pixels of the smallest face after scaling; the network was trained on faces from 9 pixels on
 SMALLEST_FACE = 16.0  # pixels of the photograph; smaller faces have too little detail for keypoints
 LAST_LEVEL = 128  # pixels of the longer side of the pyramid's last level, which nearly the largest faces fill
-LEVEL_RATIO = 4.0  # of one level's scale to the next one's, at most: the network finds faces of 9 to 112 pixels
+LEVEL_RATIO = 2.0  # of one level's scale to the next one's, at most; most faces are seen in two sizes
 LEAST_BILINEAR = 0.5  # scale from which a level is made by bilinear interpolation
 GAP = 16  # pixels between the levels
 MIN_FACE = 0.03  # of the photograph's longer side
