@@ -503,9 +503,12 @@ def as_faces(boxes: Floats, prediction: Prediction, matrices: Matrix, spec: Spec
 
 
 def suppress(faces: Sequence[Face]) -> npt.NDArray[np.int64]:
-    """The indices of the faces that are left if, of several in one place, the one of the highest score is kept."""
+    """The indices of the faces that are left if, of several in one place, the one of the highest score is kept.
+
+    Of equal scores, rounded to two digits, the first face is kept: the one that the detector scored highest.
+    """
     boxes = np.reshape([face.box for face in faces], (-1, 4))
-    scores = np.array([score_of(face) for face in faces])
+    scores = np.array([score_of(face) for face in faces]).round(2)  # the last digits vary between processors
     kept = non_maximum_suppression(boxes, scores)
     return np.asarray(kept[without_contained(boxes[kept], scores[kept], NESTED)])
 

@@ -282,7 +282,7 @@ export function faceScore(uncertainty: ArrayLike<number>, rule: Spec["face_score
 
 /** Of several detections of one face, the one of the highest score; the others keep their order. */
 function distinct(faces: readonly RawFace[], nested: number | undefined): RawFace[] {
-  const items = faces.map((face) => ({ face, box: tightBox(face.keypoints), score: face.score ?? 1 }));
+  const items = faces.map((face) => ({ face, box: tightBox(face.keypoints), score: Math.round(100 * (face.score ?? 1)) / 100 }));
   const apart = nonMaximumSuppression(items.map(({ box }) => box), items.map(({ score }) => score)).map((index) => items[index]);
   const kept = nested === undefined ? apart : withoutContained(apart, nested);
   return items.filter((item) => kept.includes(item)).map(({ face }) => face);
