@@ -428,3 +428,5 @@ def test_the_site_builds(tmp_path: Path) -> None:
     pages = {page.relative_to(tmp_path / "site").as_posix() for page in (tmp_path / "site").rglob("*.html")}
     assert {"index.html", "results.html", "models/compact.html", "api/inference.html"} <= pages
     assert "examples/" in (tmp_path / "site" / "export.html").read_text()
+    shows_demo = "demo/index.html" in (tmp_path / "site" / "browser.html").read_text()
+    assert shows_demo == (tmp_path / "site" / "demo" / "settings.json").is_file()
