@@ -90,7 +90,7 @@ setup(
         "kpdetect.data.synthetic": ["face_shape.json"],
         "kpdetect.filters": ["pictures/*.png", "pictures/*.json"],
         "kpdetect._web": ["*.*", "litert/*", "samples/*"],
-        "kpdetect._compact": ["compact_int8.tflite", "compact_int8_b1.tflite", "model.weights_fp16.npz", "spec.json"],
+        "kpdetect._compact": ["compact_int8.tflite", "model.weights_fp16.npz", "spec.json"],
         "kpdetect._finder": ["finder.tflite", "finder_256.tflite"],
         "kpdetect._imagenet": ["efficientnet_lite0.npz"],
     },

@@ -21,8 +21,8 @@ class WebOptions:
 
     model: str = option(
         "compact",
-        "name of a packaged model, a folder with TFLite files of batch 1 (kpdetect export --batch 1), such a file, or "
-        "the folder of kpdetect export --formats web",
+        "name of a packaged model, a model's folder with TFLite files, such a file, or the folder of kpdetect export "
+        "--formats web",
     )
     port: int = option(DEFAULT_PORT, "port; 0 chooses a free one")
     host: str = option("localhost", "address to listen at; others than localhost are open to the network")

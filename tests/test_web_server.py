@@ -18,9 +18,11 @@ from small_models import small_bundle, small_face_spec
 from kpdetect.core.errors import KpdetectError
 from kpdetect.detection import FaceFinder, finder
 from kpdetect.export import export_model
-from kpdetect.exporters import web_page
+from kpdetect.exporters import web_page, web_server
 from kpdetect.exporters.fixed_shape import with_fixed_shape
 from kpdetect.exporters.web_server import PageFile, files_to_serve, make_server
+from kpdetect.modelfile import runtime
+from kpdetect.modelfile.bundle import read_spec, shipped_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
@@ -113,10 +115,32 @@ def test_the_settings_name_files_that_are_served(connection: http.client.HTTPCon
     assert {one["name"] for one in settings["filters"]} == {"hat", "moustache", "sunglasses"}
 
 
-def test_a_model_without_a_file_of_batch_1_is_an_error(tmp_path: Path) -> None:
+def test_a_model_without_a_tflite_file_is_an_error(tmp_path: Path) -> None:
     small_bundle(tmp_path / "source", spec=small_face_spec())
-    with pytest.raises(KpdetectError, match=mentions("batch 1", "--batch 1")):
+    with pytest.raises(KpdetectError, match=mentions("no TFLite", "--batch 1")):
         files_to_serve(tmp_path / "source")
+
+
+def test_the_packaged_model_is_served_with_a_batch_of_1() -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    files = files_to_serve("compact")
+    model: Any = Interpreter(model_content=files["model.tflite"].content)
+    model.allocate_tensors()
+    (details,) = model.get_input_details()
+    assert details["shape"][0] == 1
+    assert details["shape_signature"].tolist() in ([], details["shape"].tolist())
+    crop = np.random.default_rng(2).integers(0, 256, details["shape"]).astype(details["dtype"])
+    model.set_tensor(details["index"], crop)
+    model.invoke()
+    outputs = {detail["name"]: model.get_tensor(detail["index"]) for detail in model.get_output_details()}
+    np.testing.assert_allclose(outputs["keypoints"], runtime.load("compact")(crop), atol=2e-3)
+
+
+def test_a_file_that_computes_shapes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "tflite_ops", lambda content: {"SHAPE": 1})
+    with pytest.raises(KpdetectError, match=mentions("--batch 1")):
+        web_server.with_batch_1(shipped_model() / "compact_int8.tflite", read_spec(shipped_model()))
 
 
 def test_a_port_that_is_taken_is_an_error() -> None:

@@ -51,7 +51,7 @@ def built_page() -> Path:
     )
 
 
-def page_files(spec: Spec, models: Mapping[str, Path]) -> dict[str, bytes | Path]:
+def page_files(spec: Spec, models: Mapping[str, bytes | Path]) -> dict[str, bytes | Path]:
     """Returns all files of a page by their names in its folder: paths, or contents that are made here.
 
     Example:
@@ -59,7 +59,8 @@ def page_files(spec: Spec, models: Mapping[str, Path]) -> dict[str, bytes | Path
 
     Args:
         spec: The model's description.
-        models: TFLite files of batch 1 by accelerator: ``wasm``, and perhaps ``webgpu``, which needs float weights.
+        models: TFLite files of batch 1, or their contents, by accelerator: ``wasm``, and perhaps ``webgpu``, which
+            needs float weights.
 
     Raises:
         KpdetectError: The page or the face finder is not part of this installation.

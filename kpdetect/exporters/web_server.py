@@ -14,8 +14,11 @@ from urllib.parse import unquote, urlsplit
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.exporters import web_page
+from kpdetect.exporters.fixed_shape import with_fixed_shape
 from kpdetect.modelfile.bundle import model_kind, read_spec
+from kpdetect.modelfile.graphs import tflite_ops
 from kpdetect.modelfile.registry import PathLike, resolve
+from kpdetect.modelfile.spec import Spec
 
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -79,11 +82,11 @@ def files_to_serve(model: PathLike) -> dict[str, PageFile]:
         ``files_to_serve("compact")["index.html"]``
 
     Args:
-        model: The folder of ``kpdetect export --formats web``; a model's folder with TFLite files of batch 1; such a
-            file; or the name of a packaged model.
+        model: The folder of ``kpdetect export --formats web``; a model's folder with TFLite files, of which those of
+            batch 1 are preferred; such a file; or the name of a packaged model.
 
     Raises:
-        KpdetectError: There is no such model, or it has no file of batch 1.
+        KpdetectError: There is no such model, it has no TFLite file, or its only one computes shapes.
     """
     place = resolve(model)
     if (place / web_page.SETTINGS_FILE).is_file() and (place / "index.html").is_file():
@@ -91,24 +94,44 @@ def files_to_serve(model: PathLike) -> dict[str, PageFile]:
         return {name: PageFile(name, path) for name, path in found.items()}
     spec = read_spec(place)
     if model_kind(place) == "tflite":
-        models = {"wasm": place}
+        candidates = [place]
     else:
-        fixed = [name for name, record in spec.files.items() if record.get("batch") == 1 and (place / name).is_file()]
-        models = _by_accelerator(place, fixed)
+        candidates = [place / name for name in spec.files if name.endswith(".tflite") and (place / name).is_file()]
+    fixed = {name for name, record in spec.files.items() if record.get("batch") == 1}
+    models = _by_accelerator([path for path in candidates if path.name in fixed])
+    if not models and candidates:
+        models = {"wasm": with_batch_1(candidates[0], spec)}
     if not models:
         raise KpdetectError(
-            f"{model}: has no TFLite file of batch 1, which browsers need; export it with --formats tflite --batch 1"
+            f"{model}: has no TFLite file, which browsers need; export one with --formats tflite --batch 1"
         )
     files = web_page.page_files(spec, models)
     return {name: PageFile(name, content) for name, content in files.items()}
 
 
-def _by_accelerator(folder: Path, names: list[str]) -> dict[str, Path]:
+def with_batch_1(path: Path, spec: Spec) -> bytes:
+    """Returns a TFLite file with a batch of 1 instead of a free one.
+
+    Example:
+        ``with_batch_1(Path("mine.tflite"), read_spec("mine.tflite"))``
+
+    Raises:
+        KpdetectError: The file is damaged, or computes shapes, for which LiteRT.js returns zeros.
+    """
+    content = path.read_bytes()
+    if "SHAPE" in tflite_ops(content):
+        raise KpdetectError(
+            f"{path}: computes shapes, which browsers cannot; export it with --formats tflite --batch 1"
+        )
+    return with_fixed_shape(content, (1, *spec.input_shape), path.name)
+
+
+def _by_accelerator(paths: list[Path]) -> dict[str, bytes | Path]:
     """Returns the smallest file for the processor, and the smallest of those with float activations for the GPU."""
-    by_size = sorted(names, key=lambda name: (folder / name).stat().st_size)
-    floats = [name for name in by_size if "_int8" not in name]
-    models = {"wasm": folder / by_size[0]} if by_size else {}
-    return models | ({"webgpu": folder / floats[0]} if floats else {})
+    by_size = sorted(paths, key=lambda path: path.stat().st_size)
+    floats = [path for path in by_size if "_int8" not in path.name]
+    models: dict[str, bytes | Path] = {"wasm": by_size[0]} if by_size else {}
+    return models | ({"webgpu": floats[0]} if floats else {})
 
 
 def make_server(files: Mapping[str, PageFile], host: str, port: int) -> http.server.ThreadingHTTPServer:
