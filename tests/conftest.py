@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kpdetect.core.log import show_messages
 def _messages_on_stderr() -> None:
     """Prints the library's messages in every test as the commands do, so that their text can be checked."""
     show_messages()
+    logging.getLogger("kpdetect").propagate = True  # for caplog
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,15 @@ def test_the_library_prints_warnings_alone_and_a_program_can_choose() -> None:
     assert [text.split("\n")[:-1] for text in outputs] == [["warning"], [f"{name} info", f"{name} warning"], []]
 
 
+def test_a_command_prints_a_message_once_although_another_library_logs_too() -> None:
+    code = (
+        "import logging; logging.basicConfig(level='INFO'); from kpdetect.core.log import show_messages\n"
+        "show_messages(); logging.getLogger('kpdetect.data').info('read')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=True)
+    assert done.stderr == "read\n"
+
+
 class TestHandler:
     def test_messages_are_printed_once_and_safely(self, capsys):
         show_messages()

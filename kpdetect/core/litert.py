@@ -76,7 +76,7 @@ def open_on_gpu(path: Path) -> tuple[Any, list[Any], list[Any]]:
         return model, inputs, outputs
     raise KpdetectError(
         f"{path}: device gpu: LiteRT finds no GPU with Vulkan, Metal or Direct3D, or cannot run this model on it; "
-        "an .onnx file with onnxruntime-gpu needs CUDA instead"
+        "a file of one crop at a time may run (kpdetect export --batch 1), or an .onnx file with onnxruntime-gpu"
     )
 
 

@@ -41,4 +41,5 @@ def show_messages(level: int = logging.INFO) -> None:
     logger = logging.getLogger(NAME)
     if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
         logger.addHandler(StderrHandler())
+    logger.propagate = False  # libraries such as TensorFlow add a handler to the root logger, which would repeat them
     logger.setLevel(level)

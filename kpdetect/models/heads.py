@@ -29,10 +29,10 @@ def face_score(features: Tensor, width: int = 16) -> Tensor:
     """
     x = convolution(pad(features), width, 3, "score_a", strides=2)
     x = convolution(pad(x), width, 3, "score_b", strides=2)
-    x = keras.layers.Flatten(name="score_flat")(x)
+    x = _flat(x)
     logit = keras.layers.Dense(1, dtype="float32", name=SCORE_LOGIT)(x)
     score = keras.layers.Activation("sigmoid", dtype="float32", name="score_sigmoid")(logit)
-    return keras.layers.Reshape((), dtype="float32", name="score")(score)
+    return ops.reshape(score, (-1,))
 
 
 def point_visibility(features: Tensor, spread: Tensor, width: int = 24, hidden: int = 48) -> Tensor:
@@ -55,11 +55,16 @@ def point_visibility(features: Tensor, spread: Tensor, width: int = 24, hidden: 
         (B, K) float32 in (0, 1).
     """
     x = convolution(features, width, 2, "visibility_a", strides=2)
-    x = keras.layers.Flatten(name="visibility_flat")(x)
+    x = _flat(x)
     x = keras.layers.Dense(hidden, activation="relu", name="visibility_b")(x)
     x = keras.layers.Dense(spread.shape[-1], dtype="float32", name="visibility_context")(x)
     logit = AddSpread(name=VISIBILITY_LOGIT)(x, spread)
     return keras.layers.Activation("sigmoid", dtype="float32", name="visibility")(logit)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(B, H, W, C) -> (B, H W C). Keras' layers compute the batch from the shape, which LiteRT cannot do on GPUs."""
+    return ops.reshape(x, (-1, math.prod(x.shape[1:])))
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
