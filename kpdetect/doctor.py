@@ -91,9 +91,16 @@ def _version(name: str) -> str | None:
 
 
 def _devices() -> Iterator[tuple[str, str]]:
-    """Yields graphics cards that the driver shows; TensorFlow is not started, which would take seconds."""
+    """Yields graphics cards that the driver shows, and ONNX Runtime's execution providers.
+
+    TensorFlow is not started, which would take seconds.
+    """
     cards = sorted(str(card) for card in Path("/dev").glob("nvidia[0-9]*")) if sys.platform == "linux" else []
     yield "gpu", ", ".join(cards) or "none found (training runs on the processor)"
+    if importlib.util.find_spec("onnxruntime") is not None:
+        import onnxruntime  # a small library
+
+        yield "onnx", ", ".join(onnxruntime.get_available_providers())
 
 
 def _codecs() -> Iterator[tuple[str, str]]:
