@@ -7,7 +7,7 @@ import {
   apply, area, cropMatrix, imageBox, invert, tightBox, toPixels, uprightMatrix, type Box, type Matrix, type Point,
 } from "./geometry";
 import { hasWebGpu, Network, runtimeFiles, startLiteRt, type Accelerator } from "./litert";
-import { orientedMatrix } from "./oriented";
+import { orientedMatrix, tightBoxOf } from "./oriented";
 import { toChannels, type Frame, type Plane } from "./pixels";
 import { windows } from "./scanning";
 import type { Settings, Spec } from "./settings";
@@ -124,6 +124,10 @@ export class Engine {
     times.detect = performance.now() - start;
     let faces = await this.predictDetections(picture, found, options.secondLook ?? true, times);
     faces = this.filter(faces, minScore);
+    if (faces.length === 0 && this.judgesAt(minScore)) {
+      const turned = turnedByQuarters(found.slice(0, this.settings.detector.max_turned ?? 0));
+      faces = this.filter(await this.predictDetections(picture, turned, options.secondLook ?? true, times), minScore);
+    }
     if (faces.length === 0 && this.judgesAt(minScore)) {
       const seen = await this.predictBoxes(picture, windows(width, height, this.settings.scan), false, times);
       const likely = seen.filter(({ score }) => (score ?? 1) >= this.settings.scan.least_score);
@@ -258,6 +262,17 @@ export class Engine {
     const across: Point = [second[0] - first[0], second[1] - first[1]];
     return across[0] * a + across[1] * b < 0 ? [-across[0], -across[1]] : across;
   }
+}
+
+/** Detections in the three other upright, lying and upside-down positions; the finder's rotation may be wrong. */
+function turnedByQuarters(found: readonly Detection[]): Detection[] {
+  return [1, 2, 3].flatMap((quarters) =>
+    found.flatMap((one): Detection[] => {
+      if (one.oriented === null) return [];
+      const oriented = { ...one.oriented, roll: one.oriented.roll + (quarters * Math.PI) / 2 };
+      return [{ ...one, oriented, box: tightBoxOf(oriented) }];
+    }),
+  );
 }
 
 /** On the GPU, or where that fails, on the processor. */

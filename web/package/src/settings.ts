@@ -42,6 +42,8 @@ export interface FinderSettings {
   readonly least_bilinear?: number;
   /** The greatest number of detections that the model scores. */
   readonly max_candidates?: number;
+  /** The number of detections that are tried in other rotations in a picture without a face. */
+  readonly max_turned?: number;
   /** The share of the smaller box's area that two faces have in common at most; without it any. */
   readonly nested?: number;
 }

@@ -36,10 +36,10 @@ public struct Finder {
     public var x: Int, y: Int, width: Int, height: Int, scale: Double
   }
 
-  public var side: Int, cell = 8.0, sizeUnit = 32.0, outputUnit = 8.0, minScore = 0.25
+  public var side: Int, cell = 8.0, sizeUnit = 32.0, outputUnit = 8.0, minScore = 0.15
   private let values = 7, fused = 0.35, ratio = 4.0, gap = 16, small = 128.0
 
-  public init(side: Int = 256, cell: Double = 8, sizeUnit: Double = 32, outputUnit: Double = 8, minScore: Double = 0.25) {
+  public init(side: Int = 256, cell: Double = 8, sizeUnit: Double = 32, outputUnit: Double = 8, minScore: Double = 0.15) {
     (self.side, self.cell, self.sizeUnit, self.outputUnit, self.minScore) = (side, cell, sizeUnit, outputUnit, minScore)
   }
 

@@ -42,7 +42,7 @@ class Finder(
     private val cell: Int = 8,
     private val sizeUnit: Double = 32.0,
     private val outputUnit: Double = 8.0,
-    private val minScore: Double = 0.25,
+    private val minScore: Double = 0.15,
 ) {
     /** A copy of the photograph in the square: where it lies, and its pixels per pixel of the photograph. */
     data class Level(val x: Int, val y: Int, val width: Int, val height: Int, val scale: Double)
