@@ -15,9 +15,9 @@ interface Span {
 export function resizeGrey(plane: Plane, width: number, height: number, averages: boolean): Plane {
   if (width === plane.width && height === plane.height) return plane;
   if (averages && 2 * width === plane.width && 2 * height === plane.height) return halved(plane);
-  const spans = averages ? areaSpans : linearSpans;
-  const columns = spans(plane.width, width);
-  const rows = spans(plane.height, height);
+  if (!averages) return interpolated(plane, width, height);
+  const columns = areaSpans(plane.width, width);
+  const rows = areaSpans(plane.height, height);
   const { data } = plane;
   const sums = new Float32Array(width);
   const resized = new Uint8ClampedArray(width * height);
@@ -68,11 +68,43 @@ function areaSpans(source: number, target: number): Span[] {
   });
 }
 
-function linearSpans(source: number, target: number): Span[] {
-  const scale = source / target;
-  return Array.from({ length: target }, (_, i) => {
-    const place = Math.min(Math.max((i + 0.5) * scale - 0.5, 0), source - 1);
-    const first = Math.min(Math.floor(place), Math.max(source - 2, 0));
-    return { first, weights: source === 1 ? Float32Array.of(1) : Float32Array.of(1 - (place - first), place - first) };
-  });
+/** Bilinear, in OpenCV's integers: weights of 11 bits, and sums that are cut in between. */
+function interpolated({ width: fromWidth, height: fromHeight, data }: Plane, width: number, height: number): Plane {
+  const columns = taps(fromWidth, width);
+  const rows = taps(fromHeight, height);
+  const line = (row: number): Int32Array => {
+    const sums = new Int32Array(width);
+    const start = Math.min(row, fromHeight - 1) * fromWidth;
+    for (let x = 0; x < width; x++) {
+      const first = columns.first[x];
+      const second = Math.min(first + 1, fromWidth - 1);
+      sums[x] = (columns.near[x] * data[start + first] + columns.far[x] * data[start + second]) >> 4;
+    }
+    return sums;
+  };
+  const resized = new Uint8ClampedArray(width * height);
+  let [above, below, at] = [line(0), line(1), 0];
+  for (let y = 0; y < height; y++) {
+    const first = rows.first[y];
+    if (first !== at) [above, below, at] = [first === at + 1 ? below : line(first), line(first + 1), first];
+    for (let x = 0; x < width; x++) {
+      resized[y * width + x] = (((rows.near[y] * above[x]) >> 16) + ((rows.far[y] * below[x]) >> 16) + 2) >> 2;
+    }
+  }
+  return { width, height, channels: 1, data: resized };
+}
+
+/** For each pixel of the result the first of two pixels of the source, and the weights of both, in 2048ths. */
+function taps(source: number, target: number): { first: Int32Array; near: Int32Array; far: Int32Array } {
+  const scale = 1 / (target / source); // as OpenCV rounds it
+  const [first, near, far] = [new Int32Array(target), new Int32Array(target), new Int32Array(target)];
+  for (let i = 0; i < target; i++) {
+    const place = Math.fround((i + 0.5) * scale - 0.5);
+    const below = Math.min(Math.max(Math.floor(place), 0), source - 1);
+    const share = place < 0 || below >= source - 1 ? 0 : Math.fround(place - below);
+    first[i] = below;
+    near[i] = Math.round((1 - share) * 2048);
+    far[i] = Math.round(share * 2048);
+  }
+  return { first, near, far };
 }
