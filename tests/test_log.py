@@ -68,7 +68,7 @@ def test_a_command_prints_a_message_once_although_another_library_logs_too() -> 
         "show_messages(); logging.getLogger('kpdetect.data').info('read')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=True)
-    assert done.stderr == "read\n"
+    assert done.stderr == "kpdetect: read\n"
 
 
 class TestHandler:
@@ -78,7 +78,11 @@ class TestHandler:
         logger = logging.getLogger("kpdetect.test")
         logger.info("read %s\nand more", "a\x1b[2Jb.csv")
         logger.warning("lost")
-        assert capsys.readouterr().err.splitlines() == ["read a\\x1b[2Jb.csv", "and more", "warning: lost"]
+        assert capsys.readouterr().err.splitlines() == [
+            "kpdetect: read a\\x1b[2Jb.csv",
+            "and more",
+            "kpdetect: warning: lost",
+        ]
         handlers = logging.getLogger("kpdetect").handlers
         assert len([handler for handler in handlers if isinstance(handler, StderrHandler)]) == 1
 

@@ -10,10 +10,11 @@ import sys
 from kpdetect.core.text import printable
 
 NAME = "kpdetect"
+PROGRESS = "kpdetect.core.progress"
 
 
 class StderrHandler(logging.Handler):
-    """Prints messages to the stderr of the moment, which progress bars and tests replace. Warnings are marked.
+    """Prints messages, with ``kpdetect:`` before them, to the stderr of the moment, which tests and tools replace.
 
     Example:
         ``logging.getLogger("kpdetect").addHandler(StderrHandler())``
@@ -22,7 +23,9 @@ class StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a message; file names in it are safe to print."""
         try:
-            mark = "warning: " if record.levelno >= logging.WARNING else ""
+            mark = f"{NAME}: warning: " if record.levelno >= logging.WARNING else f"{NAME}: "
+            if record.name == PROGRESS:  # its lines begin with what is done
+                mark = ""
             text = "\n".join(printable(line) for line in self.format(record).split("\n"))
             print(f"{mark}{text}", file=sys.stderr, flush=True)
         except Exception:  # as in logging's own handlers: a message never ends a program

@@ -99,7 +99,7 @@ def calibrate_predictions(
         return predictions, spec
     background = background_crops(val, spec)
     if min(len(predictions.crops), len(background)) < MIN_CROPS:
-        _LOG.warning(
+        _LOG.info(
             f"no face score: it needs {MIN_CROPS} validation faces and {MIN_CROPS} crops of background, found "
             f"{len(predictions.crops)} and {len(background)}"
         )
