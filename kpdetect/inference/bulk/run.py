@@ -48,12 +48,12 @@ def label(options: LabelOptions, engine: Engine) -> int:
         KpdetectError: A place, the model, the detector or the folder is wrong, or `FAILED_IN_A_ROW` parts failed.
     """
     folder = LabelFolder(Path(options.out).absolute())
-    parts = find_parts(options.places, options.part, Columns(options.column, options.name_column), folder.path)
     predictor_options = predictor_options_of(options)
     if options.untrusted and predictor_options.model is not None:
         load(predictor_options.model, untrusted=True)  # once; the workers load the same file
     # Its errors are reported before a worker starts. This machine may lack the GPUs of a cluster.
     replace(predictor_options, device=None if options.address else options.device).predictor()
+    parts = find_parts(options.places, options.part, Columns(options.column, options.name_column), folder.path)
     folder.open(settings_of(parts, predictor_options, options.part))
     done = folder.done()
     missing = [(number, part) for number, part in enumerate(parts) if number not in done]

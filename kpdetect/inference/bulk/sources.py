@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import IMAGE_SUFFIXES, Pixels, decode_image, read_image
-from kpdetect.core.text import printable
 from kpdetect.inference.inputs import is_image_name, left_out_note
 
 PARQUET_SUFFIX = ".parquet"
@@ -199,7 +198,7 @@ def _files_below(folder: str, left_out: str) -> list[str]:
         suffixes = ", ".join([*IMAGE_SUFFIXES, PARQUET_SUFFIX])
         raise KpdetectError(f"{folder}: expected files ({suffixes}) in this folder or below it, found {held}")
     if note:
-        _LOG.warning("kpdetect: %s", printable(f"{folder}: left out {note}"))
+        _LOG.warning(f"{folder}: left out {note}")
     return found
 
 
