@@ -169,14 +169,14 @@ def test_no_tensorflow_is_imported(model: Path) -> None:
 def test_the_finder_of_fixed_shape_predicts_the_same() -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    picture = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 1)).astype(np.float32)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 1), np.uint8)
     fixed: Any = Interpreter(model_content=web_page.fixed_finder())
     fixed.allocate_tensors()
     (details,) = fixed.get_input_details()
     assert details["shape"].tolist() == [1, 256, 256, 1]
-    fixed.set_tensor(details["index"], picture)
+    fixed.set_tensor(details["index"], picture.astype(details["dtype"]))
     fixed.invoke()
-    expected = FaceFinder()._network(picture[0, ..., 0].astype(np.uint8))
+    expected = FaceFinder()._network(picture[0, ..., 0])
     np.testing.assert_allclose(fixed.get_tensor(fixed.get_output_details()[0]["index"])[0], expected, atol=1e-4)
 
 
