@@ -501,6 +501,7 @@ function connectButtons(): void {
   grip.addEventListener("click", () => {
     const isOpen = byId("panel").classList.toggle("open");
     grip.setAttribute("aria-expanded", String(isOpen));
+    byId("sheet").scrollTop = 0; // closed, the sheet shows its top
     grip.setAttribute("aria-label", say(isOpen ? "sheetClose" : "sheetOpen"));
   });
 }
