@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from small_models import small_model, small_spec
+from small_models import COMPACT, small_face_spec, small_model, small_spec
 
 from kpdetect.core.geometry import CropRule, intersection_over_union
 from kpdetect.core.images import read_image, write_image
@@ -216,7 +216,7 @@ PREDICT = """async ([base64, boxes]) => {
     window.own ??= await Predictor.load({ base: "./", accelerator: "wasm" });
     const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
     const faces = await window.own(new Blob([bytes]), { boxes, secondLook: true });
-    return faces.map(({ keypoints, score }) => ({ keypoints, score }));
+    return faces.map(({ keypoints, score, visibility }) => ({ keypoints, score, visibility }));
 }"""
 
 
@@ -486,6 +486,23 @@ def test_a_model_of_whole_images_with_other_points(
     sample = read_image(page_folder / "samples" / "group.jpg")
     (expected,) = Predictor(tmp_path / "out" / "web" / "model.tflite")(sample)
     assert np.abs(np.array(report["faces"][0]["keypoints"]) - expected.keypoints).max() < 0.01 * report["width"]
+
+
+def test_a_model_with_score_and_visibility(visits: Visits, browser: Any, drawn: Path, tmp_path: Path) -> None:
+    options = {**COMPACT, "heads": ["score", "visibility"]}
+    spec = dataclasses.replace(small_face_spec(), architecture_options=options, score=True, visibility=True)
+    bundle.save_bundle(small_model(spec), spec, tmp_path / "bundle")
+    export_model(tmp_path / "bundle", tmp_path / "out", formats=("web",))
+    boxes = [[120, 100, 390, 420]]
+    (expected,) = Predictor(tmp_path / "out" / "web" / "model.tflite", second_look=True)(drawn, boxes=boxes)
+    server, address = serve(tmp_path / "out" / "web")
+    with server:
+        page = visits.open(browser, address)
+        (received,) = page.evaluate(PREDICT, [base64.b64encode(drawn.read_bytes()).decode(), boxes])
+        server.shutdown()
+    np.testing.assert_allclose(received["keypoints"], expected.keypoints, atol=0.5)
+    assert received["score"] == pytest.approx(expected.score, abs=0.01)
+    np.testing.assert_allclose(received["visibility"], expected.visibility, atol=0.01)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
