@@ -289,7 +289,7 @@ class TestFaceFinder:
             if overlaps[-1] > 0.4:
                 errors.append(angles_between(found.roll_deg[overlap.argmax()], truth[4]))
         assert np.mean(np.array(overlaps) > 0.4) >= 0.85
-        assert angle != 0 or np.median(errors) < 15
+        assert np.median(errors) < 20
 
     @pytest.mark.parametrize("scale", [2, 3, 4])
     def test_boxes_scale_with_the_photograph(self, drawn, scale):
