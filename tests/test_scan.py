@@ -88,14 +88,6 @@ def test_faces_inside_a_false_box_of_a_higher_score_are_found(monkeypatch) -> No
     np.testing.assert_allclose(found, [[119.5, 79.5, 179.5, 139.5], [29.5, 39.5, 69.5, 79.5]], atol=2)
 
 
-def test_boxes_without_a_face_are_predicted_once(monkeypatch) -> None:
-    boxes = np.float32([[40, 40, 30, 30, 0]] * 3 + [[150, 110, 60, 60, 0]])
-    monkeypatch.setattr(FaceFinder, "detect", lambda *_: Detections(boxes, np.full(4, 0.5, np.float32)))
-    model = SeesSquares()
-    assert len(Predictor(model)(with_squares((120, 80, 60)))) == 1
-    assert model.looks == 5
-
-
 def test_the_number_of_candidates_is_limited(monkeypatch) -> None:
     boxes = np.tile(np.float32([150, 110, 60, 60, 0]), (500, 1))
     monkeypatch.setattr(FaceFinder, "detect", lambda *_: Detections(boxes, np.full(500, 0.5, np.float32)))

@@ -272,13 +272,9 @@ class Predictor:
         output = self.model.predict(crops if swap is None else with_mirrored(crops))
         prediction = to_photographs(output, matrices, spec, swap)
 
-        # Refine: predict again from upright crops around the first keypoints, unless the score rules a face out.
+        # Refine: predict again from upright crops around the first keypoints. Inexact crops of faces have low scores.
         wanted = [one.detected if self._second_look is None else self._second_look for one in owners]
         again = np.flatnonzero(np.array(wanted) & spans_area(prediction.keypoints, spec))
-        scores = scores_of_prediction(prediction, spec)
-        if self._judges and scores is not None:
-            unlikely = np.array([one.detected for one in owners]) & (scores < scan.LEAST_SCORE)
-            again = again[~unlikely[again]]
         if len(again):
             keypoints = prediction.keypoints[again]
             across = eye_directions(keypoints, matrices[again], spec)

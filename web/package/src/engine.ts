@@ -188,7 +188,6 @@ export class Engine {
   private async predictFrom(picture: Picture, box: Box, matrix: Matrix, again: boolean, times: Times): Promise<RawFace> {
     const first = await this.look(picture, box, matrix, times);
     if (!again || !this.canBeTurned(first.keypoints)) return first;
-    if (this.judges && (first.score ?? 1) < this.settings.scan.least_score) return first; // it is no face
     const across = this.acrossEyes(first.keypoints, matrix);
     return this.look(picture, box, uprightMatrix(this.spec.crop, first.keypoints, across), times);
   }
