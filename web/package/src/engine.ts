@@ -10,7 +10,7 @@ import { hasWebGpu, Network, runtimeFiles, startLiteRt, type Accelerator } from 
 import { orientedMatrix, tightBoxOf } from "./oriented";
 import { toChannels, type Frame, type Plane } from "./pixels";
 import { windows } from "./scanning";
-import type { Settings, Spec } from "./settings";
+import type { Schema, Settings, Spec } from "./settings";
 import { nonMaximumSuppression, stableBy, withoutContained } from "./suppression";
 import { withInputSize } from "./tflite";
 
@@ -53,6 +53,8 @@ export interface PredictOptions {
 /** What a model's file may output beside points and uncertainties. */
 const SCORE = "score";
 const VISIBILITY = "visibility";
+/** Groups of a scheme whose points are a mouth. */
+const MOUTH_GROUPS = ["outer_lip", "inner_lip", "mouth"];
 
 /** One picture, in the two forms that the networks take. */
 export class Picture {
@@ -188,7 +190,7 @@ export class Engine {
   private async predictFrom(picture: Picture, box: Box, matrix: Matrix, again: boolean, times: Times): Promise<RawFace> {
     const first = await this.look(picture, box, matrix, times);
     if (!again || !this.canBeTurned(first.keypoints)) return first;
-    const across = this.acrossEyes(first.keypoints, matrix);
+    const across = acrossFace(first.keypoints, matrix, this.spec.schema);
     return this.look(picture, box, uprightMatrix(this.spec.crop, first.keypoints, across), times);
   }
 
@@ -252,15 +254,6 @@ export class Engine {
     const apart = eyes === null || Math.hypot(points[eyes[0]][0] - points[eyes[1]][0], points[eyes[0]][1] - points[eyes[1]][1]) > 0;
     return crop.around === "face" && Math.min(x1 - x0, y1 - y0) > 1 && apart;
   }
-
-  /** From eye to eye towards the right of the crop, by the two normaliser points; or the crop's x axis. */
-  private acrossEyes(points: readonly Point[], [a, b]: Matrix): Point {
-    const { normalizer_points: eyes } = this.spec.schema;
-    if (eyes === null) return [a, b];
-    const [first, second] = eyes.map((index) => points[index]);
-    const across: Point = [second[0] - first[0], second[1] - first[1]];
-    return across[0] * a + across[1] * b < 0 ? [-across[0], -across[1]] : across;
-  }
 }
 
 /** Detections in the three other upright, lying and upside-down positions; the finder's rotation may be wrong. */
@@ -284,6 +277,27 @@ async function onGpu(file: Uint8Array, assets: Assets, settings: Settings): Prom
     console.warn(`WebGPU is not used: ${error}`);
   }
   return Network.compile(await assets.bytes(settings.models.wasm), "wasm");
+}
+
+/**
+ * The direction across a face, towards the right of the crop: the vector from eye to eye, between the two normaliser
+ * points, plus the vector from the eyes to the mouth, turned by 90 degrees, because the eyes of a profile are nearly in
+ * one place. Without normaliser points it is the crop's x axis.
+ *
+ * @param matrix photograph to the crop that the points were predicted from
+ */
+export function acrossFace(
+  points: readonly Point[], [a, b]: Matrix, { normalizer_points: eyes, groups }: Pick<Schema, "normalizer_points" | "groups">,
+): Point {
+  if (eyes === null) return [a, b];
+  const rightwards = ([x, y]: Point): Point => (x * a + y * b < 0 ? [-x, -y] : [x, y]);
+  const [first, second] = eyes.map((index) => points[index]);
+  const across = rightwards([second[0] - first[0], second[1] - first[1]]);
+  const mouth = MOUTH_GROUPS.flatMap((name) => groups[name] ?? []).map((index) => points[index]);
+  if (mouth.length === 0) return across;
+  const mean = (axis: 0 | 1) => mouth.reduce((sum, point) => sum + point[axis], 0) / mouth.length;
+  const beside = rightwards([mean(1) - (first[1] + second[1]) / 2, (first[0] + second[0]) / 2 - mean(0)]);
+  return [across[0] + beside[0], across[1] + beside[1]];
 }
 
 /** The face score, 0 to 1, from the mean uncertainty; null for models without one. */

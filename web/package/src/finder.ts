@@ -3,7 +3,7 @@
 import { area, type Box, type Point } from "./geometry";
 import { tightBoxOf, type Oriented } from "./oriented";
 import type { Plane } from "./pixels";
-import { resizeGrey } from "./resize";
+import { resizeGrey, roundHalfEven } from "./resize";
 import type { FinderSettings } from "./settings";
 import { meanBox, overlappingGroups, stableBy, weightedNonMaximumSuppression, withoutContained } from "./suppression";
 
@@ -86,13 +86,6 @@ function placesOf([first, ...rest]: readonly Plane[], gap: number): Box[] {
     along += (tall ? height : width) + gap;
   }
   return places;
-}
-
-/** As Python rounds. */
-function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  if (value - floor !== 0.5) return Math.round(value);
-  return floor % 2 === 0 ? floor : floor + 1;
 }
 
 /**

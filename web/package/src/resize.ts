@@ -103,8 +103,15 @@ function taps(source: number, target: number): { first: Int32Array; near: Int32A
     const below = Math.min(Math.max(Math.floor(place), 0), source - 1);
     const share = place < 0 || below >= source - 1 ? 0 : Math.fround(place - below);
     first[i] = below;
-    near[i] = Math.round((1 - share) * 2048);
-    far[i] = Math.round(share * 2048);
+    near[i] = roundHalfEven(Math.fround(1 - share) * 2048); // positions far from 0 have few binary digits, and often ties
+    far[i] = roundHalfEven(share * 2048);
   }
   return { first, near, far };
+}
+
+/** Rounds as Python and OpenCV do. */
+export function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  if (value - floor !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
 }

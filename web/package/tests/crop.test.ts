@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { warpCrop } from "../src/crop";
 import type { Matrix } from "../src/geometry";
 import { toChannels, type Plane } from "../src/pixels";
+import { resizeGrey } from "../src/resize";
 
 function plane(width: number, height: number, value: (x: number, y: number) => number): Plane {
   const data = Uint8ClampedArray.from({ length: width * height }, (_, i) => value(i % width, Math.floor(i / width)));
@@ -49,5 +50,13 @@ describe("toChannels", () => {
   });
   it("drops alpha", () => {
     expect([...toChannels(frame, 3).data]).toEqual([255, 0, 0, 10, 20, 30]);
+  });
+});
+
+describe("resizeGrey", () => {
+  it("rounds weights between two 2048ths to the even one, as OpenCV", () => {
+    const row = resizeGrey(plane(600, 1, (x) => (73 * x) % 256), 533, 1, false);
+    const places = [215, 274, 283, 351, 487]; // where Math.round gives other pixels
+    expect(places.map((x) => row.data[x])).toEqual([8, 119, 220, 176, 88]); // of cv2.resize
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { contourEdges } from "../src/contours";
-import { faceScore } from "../src/engine";
+import { acrossFace, faceScore } from "../src/engine";
 import { group, guessed, keypointConfidence, point, type Face } from "../src/face";
 import { axisTowardsCamera } from "../src/filters";
 import { fitAffine, fitSimilarity, fits } from "../src/fitting";
@@ -103,6 +103,16 @@ describe("faces", () => {
     expect(faceScore([Math.exp(-3), Math.exp(-3)], rule)).toBeCloseTo(0.5);
     expect(faceScore([Math.exp(-4)], rule)).toBeGreaterThan(0.99);
     expect(faceScore([1], null)).toBeNull();
+  });
+  it("have a direction from their eyes and mouth, towards the right of the crop", () => {
+    const schema = { normalizer_points: [0, 1], groups: { outer_lip: [2], inner_lip: [3] } } as const;
+    const points: Point[] = [[10, 10], [30, 14], [14, 42], [18, 42]];
+    expect(acrossFace(points, [1, 0, 0, 0, 1, 0], schema)).toEqual([20 + 30, 4 + 4]);
+    expect(acrossFace(points, [-1, 0, 0, 0, -1, 0], schema)).toEqual([-50, -8]);
+    const profile: Point[] = [[11, 10], [10, 10], [10, 50], [11, 50]]; // the eyes have changed sides
+    expect(acrossFace(profile, [1, 0, 0, 0, 1, 0], schema)).toEqual([41, 0]);
+    expect(acrossFace(points, [1, 0, 0, 0, 1, 0], { ...schema, groups: {} })).toEqual([20, 4]);
+    expect(acrossFace(points, [0.6, 0.8, 0, -0.8, 0.6, 0], { ...schema, normalizer_points: null })).toEqual([0.6, 0.8]);
   });
   it("have points and groups by name", () => {
     expect(point(face, "nose")).toEqual([50, 60]);
