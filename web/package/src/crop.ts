@@ -69,8 +69,11 @@ function blockMeans({ width, height, channels, data }: Plane, region: Region, [b
       for (let c = 0; c < channels; c++) sums[to + c] += data[from + c];
     }
   }
-  const size = blockX * blockY;
-  return { width: region.columns, height: region.rows, channels, data: size === 1 ? sums : sums.map((sum) => Math.round(sum / size)) };
+  const share = Math.fround(1 / (blockX * blockY));
+  // OpenCV rounds halves up in blocks of 2 x 2; in others to even, as the array does.
+  const half = blockX === 2 && blockY === 2;
+  const bytes = Uint8ClampedArray.from(sums, (sum) => (half ? (sum + 2) >> 2 : Math.fround(sum * share)));
+  return { width: region.columns, height: region.rows, channels, data: bytes };
 }
 
 /**
@@ -133,12 +136,14 @@ function sample(plane: Plane, [a, b, c, d, e, f]: Matrix, [height, width]: reado
   const { channels } = plane;
   const crop = new Uint8ClampedArray(height * width * channels);
   let to = 0;
+  // OpenCV interpolates bytes in integers, which rounds halves up; floats, rounded after it, to even as the array does.
+  const round = plane.data instanceof Uint8ClampedArray ? (value: number) => Math.floor(value + 0.5) : (value: number) => value;
   for (let v = 0; v < height; v++) {
     const [startX, startY] = [Math.round((b * v + c) * FINE) + FINE / 64, Math.round((e * v + f) * FINE) + FINE / 64];
     for (let u = 0; u < width; u++) {
       const x = (startX + Math.round(a * u * FINE)) >> 5;
       const y = (startY + Math.round(d * u * FINE)) >> 5;
-      for (let channel = 0; channel < channels; channel++) crop[to++] = bilinear(plane, x, y, channel); // rounds
+      for (let channel = 0; channel < channels; channel++) crop[to++] = round(bilinear(plane, x, y, channel));
     }
   }
   return crop;

@@ -4,13 +4,13 @@ import { Assets, type Progress } from "./assets";
 import { warpCrop } from "./crop";
 import { decodeCells, mergeDetections, pyramidOf, separate, toPhotograph, type Detection } from "./finder";
 import {
-  apply, area, cropMatrix, imageBox, invert, tightBox, toPixels, uprightMatrix, type Box, type Matrix, type Point,
+  apply, area, cropMatrix, float32, imageBox, invert, tightBox, toPixels, uprightMatrix, type Box, type Matrix, type Point,
 } from "./geometry";
 import { hasWebGpu, Network, runtimeFiles, startLiteRt, type Accelerator } from "./litert";
 import { orientedMatrix, tightBoxOf } from "./oriented";
 import { toChannels, type Frame, type Plane } from "./pixels";
 import { windows } from "./scanning";
-import type { Schema, Settings, Spec } from "./settings";
+import type { FinderSettings, Schema, Settings, Spec } from "./settings";
 import { nonMaximumSuppression, stableBy, withoutContained } from "./suppression";
 import { withInputSize } from "./tflite";
 
@@ -80,6 +80,7 @@ export class Engine {
     private readonly model: Network,
     private readonly finderFile: Uint8Array | null,
     private readonly judges: boolean,
+    private readonly retryScore: number,
   ) {}
 
   /** @param base the address of the folder with settings.json */
@@ -100,7 +101,8 @@ export class Engine {
     const [height, width] = spec.crop.size_hw;
     const outputs = await model.run(new Uint8Array(height * width * spec.input.channels)); // the first run is slow
     const judges = SCORE in outputs || (spec.face_score ?? null) !== null;
-    return new Engine(spec, settings, model, finderFile, judges);
+    const retryScore = SCORE in outputs ? (settings.detector.retry_score ?? 0) : 0;
+    return new Engine(spec, settings, model, finderFile, judges, retryScore);
   }
 
   get accelerator(): Accelerator {
@@ -122,20 +124,22 @@ export class Engine {
       return { faces, times };
     }
     const start = performance.now();
-    const found = await this.candidates(picture, options.minFace ?? this.settings.detector.min_face, minScore);
+    const { detector } = this.settings;
+    const found = withUpright(await this.candidates(picture, options.minFace ?? detector.min_face, minScore), detector);
     times.detect = performance.now() - start;
     let faces = await this.predictDetections(picture, found, options.secondLook ?? true, times);
     faces = this.filter(faces, minScore);
+    const leastRetried = Math.max(minScore, this.retryScore);
     if (faces.length === 0 && this.judgesAt(minScore)) {
-      const turned = turnedByQuarters(found.slice(0, this.settings.detector.max_turned ?? 0));
-      faces = this.filter(await this.predictDetections(picture, turned, options.secondLook ?? true, times), minScore);
+      const turned = turnedByQuarters(found.slice(0, detector.max_turned ?? 0));
+      faces = this.filter(await this.predictDetections(picture, turned, options.secondLook ?? true, times), leastRetried);
     }
     if (faces.length === 0 && this.judgesAt(minScore)) {
       const seen = await this.predictBoxes(picture, windows(width, height, this.settings.scan), false, times);
       const likely = seen.filter(({ score }) => (score ?? 1) >= this.settings.scan.least_score);
-      const boxes = distinct(likely, this.settings.detector.nested).map(({ keypoints }) => tightBox(keypoints));
+      const boxes = distinct(likely, detector.nested).map(({ keypoints }) => tightBox(keypoints));
       faces = await this.predictBoxes(picture, stableBy(boxes, (box) => -area(box)), options.secondLook ?? true, times);
-      faces = this.filter(faces, minScore);
+      faces = this.filter(faces, leastRetried);
     }
     return { faces, times };
   }
@@ -211,7 +215,7 @@ export class Engine {
     const sidePx = Math.max(...spec.crop.size_hw) * Math.hypot(back[0], back[3]);
     return {
       keypoints: spec.schema.point_names.map((_, i) =>
-        apply(back, toPixels([relative[2 * i], relative[2 * i + 1]], spec.crop.size_hw)),
+        float32(apply(back, float32(toPixels([relative[2 * i], relative[2 * i + 1]], spec.crop.size_hw)))),
       ),
       detectionBox: box,
       score: SCORE in outputs ? outputs[SCORE][0] : errors && faceScore(errors, spec.face_score ?? null),
@@ -254,6 +258,16 @@ export class Engine {
     const apart = eyes === null || Math.hypot(points[eyes[0]][0] - points[eyes[1]][0], points[eyes[0]][1] - points[eyes[1]][1]) > 0;
     return crop.around === "face" && Math.min(x1 - x0, y1 - y0) > 1 && apart;
   }
+}
+
+/** The detections, and those that lean a second time as upright: the finder's rotation of small faces may be wrong. */
+function withUpright(found: readonly Detection[], { certain_roll_deg: certain = 180 }: FinderSettings): readonly Detection[] {
+  const upright = found.flatMap((one): Detection[] => {
+    const { oriented } = one;
+    if (oriented === null || Math.cos(oriented.roll) >= Math.cos((certain * Math.PI) / 180)) return [];
+    return [{ ...one, oriented: { ...oriented, roll: 0 }, box: tightBoxOf({ ...oriented, roll: 0 }) }];
+  });
+  return [...found, ...upright];
 }
 
 /** Detections in the three other upright, lying and upside-down positions; the finder's rotation may be wrong. */

@@ -40,6 +40,11 @@ export function toPixels([x, y]: Point, [height, width]: readonly [number, numbe
   return [x * width - 0.5, y * height - 0.5];
 }
 
+/** A point in the precision of Python's arrays: crops of small faces vary with it. */
+export function float32([x, y]: Point): Point {
+  return [Math.fround(x), Math.fround(y)];
+}
+
 export function tightBox(points: readonly Point[]): Box {
   const xs = points.map(([x]) => x);
   const ys = points.map(([, y]) => y);
@@ -82,5 +87,5 @@ export function uprightMatrix(rule: CropRule, points: readonly Point[], across: 
   if (!(length > 0)) throw new RangeError("expected a non-zero direction vector");
   const [cos, sin] = [across[0] / length, across[1] / length];
   const turn: Matrix = [cos, sin, 0, -sin, cos, 0];
-  return compose(cropMatrix(rule, tightBox(points.map((point) => apply(turn, point)))), turn);
+  return compose(cropMatrix(rule, tightBox(points.map((point) => float32(apply(turn, point))))), turn);
 }

@@ -44,6 +44,10 @@ export interface FinderSettings {
   readonly max_candidates?: number;
   /** The number of detections that are tried in other rotations in a picture without a face. */
   readonly max_turned?: number;
+  /** A detection that leans by more than this is also tried as an upright face; without it none is. */
+  readonly certain_roll_deg?: number;
+  /** The lowest score of a face that only a second search finds, for models that output a score; 0 by default. */
+  readonly retry_score?: number;
   /** The share of the smaller box's area that two faces have in common at most; without it any. */
   readonly nested?: number;
 }
