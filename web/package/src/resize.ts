@@ -29,8 +29,8 @@ export function resizeGrey(plane: Plane, width: number, height: number, averages
       for (let x = 0; x < width; x++) {
         const { first, weights } = columns[x];
         let sum = 0;
-        for (let i = 0; i < weights.length; i++) sum += weights[i] * data[start + first + i];
-        sums[x] += weight * sum;
+        for (let i = 0; i < weights.length; i++) sum = Math.fround(sum + Math.fround(weights[i] * data[start + first + i]));
+        sums[x] += Math.fround(weight * sum); // in single precision, as in OpenCV
       }
     }
     resized.set(sums, y * width); // the array rounds
@@ -50,14 +50,15 @@ function halved({ width, height, data }: Plane): Plane {
   return { width: columns, height: rows, channels: 1, data: half };
 }
 
-/** Shares of the source's pixels that each pixel of the result covers. */
+/** Shares of the source's pixels that each pixel of the result covers, rounded as by OpenCV. */
 function areaSpans(source: number, target: number): Span[] {
-  const scale = source / target;
+  const scale = 1 / (target / source);
   return Array.from({ length: target }, (_, i) => {
-    const [start, end] = [i * scale, Math.min((i + 1) * scale, source)];
+    const start = i * scale;
+    const end = start + scale;
     const cell = Math.min(scale, source - start);
-    const last = Math.floor(end + 1e-9);
-    const from = Math.min(Math.ceil(start - 1e-9), last);
+    const last = Math.min(Math.floor(end), source - 1);
+    const from = Math.min(Math.ceil(start), last);
     const before = from - start > 1e-3;
     const after = end - last > 1e-3;
     const first = before ? from - 1 : from;
