@@ -38,7 +38,7 @@ class EvaluateOptions:
 
     model: str = option(
         dataclasses.MISSING,
-        "run or bundle folder, .tflite, .onnx, SavedModel, or a packaged model such as compact-160-v1",
+        "run or bundle folder, .tflite, .onnx, SavedModel, or a packaged model such as compact-160-v2",
         positional=True,
     )
     data: str = option(dataclasses.MISSING, "labelled faces, such as youtube-faces:DIR, csv:FILE or synthetic:500")

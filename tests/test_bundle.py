@@ -380,7 +380,7 @@ def test_the_shipped_model_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monke
         assert shipped_model() == tmp_path / place
 
 
-@pytest.mark.parametrize("name", ["compact", "compact-160-v1"])
+@pytest.mark.parametrize("name", ["compact", "compact-160-v2"])
 def test_a_packaged_model_is_found_by_its_name(name, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)  # where no folder has that name
     assert model_kind(name) == "bundle"
@@ -394,9 +394,9 @@ def test_a_path_comes_before_a_packaged_model_of_the_same_name(folder, tmp_path,
     assert read_spec("compact").recipe == "small"
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("compct", "compact"), ("compact-160-v2", "compact-160-v1")])
+@pytest.mark.parametrize(("name", "nearest"), [("compct", "compact"), ("compact-160-v3", "compact-160-v2")])
 def test_an_unknown_name_suggests_the_nearest_packaged_model(name, nearest) -> None:
-    with pytest.raises(KpdetectError, match=mentions(name, nearest, "compact", "compact-160-v1")):
+    with pytest.raises(KpdetectError, match=mentions(name, nearest, "compact", "compact-160-v2")):
         read_spec(name)
 
 
@@ -406,7 +406,7 @@ def test_the_spec_of_the_packaged_model_holds_its_result_rows() -> None:
         for row in read_rows(ROOT / "exported_models" / "results.csv")
         if row.model == "compact" and row.file == "compact_int8.tflite"
     }
-    errors = read_spec("compact-160-v1").errors
+    errors = read_spec("compact-160-v2").errors
     assert len(errors) == len(rows) > 3
     for error in errors:
         row = rows[error["dataset"], error["split"], error["boxes"]]
@@ -430,7 +430,7 @@ def test_half_precision_weights_of_the_packaged_model_predict_within_a_hundredth
     from kpdetect.data import synthetic
     from kpdetect.data.crops import evaluation_crops
 
-    exact, spec = load_bundle("compact-160-v1")
+    exact, spec = load_bundle("compact-160-v2")
     for name in (SPEC_FILE, HALF_WEIGHTS_FILE):
         shutil.copy(shipped_model() / name, tmp_path)
     rounded, _ = load_bundle(tmp_path)
@@ -469,7 +469,7 @@ def test_a_training_starts_from_a_packaged_model_by_its_name(tmp_path, monkeypat
     from kpdetect.training import transfer
 
     monkeypatch.chdir(tmp_path)  # no folder of that name is near
-    recipe = choose_recipe(TrainOptions(recipe="compact", init_from="compact-160-v1"))
+    recipe = choose_recipe(TrainOptions(recipe="compact", init_from="compact-160-v2"))
     source = transfer.load_source(recipe, tmp_path / "run")
     assert source is not None
     assert "youtube-faces" in source.data

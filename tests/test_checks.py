@@ -55,7 +55,7 @@ sys.exit("TensorFlow was started" if {"tensorflow", "keras"} & set(sys.modules) 
         (["train", "--loss", "wng"], ["wng", "wing"]),
         (["train", "--data", "ibug:/no/such/place"], ["/no/such/place"]),
         (["train", "--data", "synthetic:8", "--val-data", "csv:missing.csv"], ["missing.csv"]),
-        (["train", "--init-from", "compct"], ["compct", "compact-160-v1"]),
+        (["train", "--init-from", "compct"], ["compct", "compact-160-v2"]),
         (["train", "--teacher", "runs/nothing"], ["runs/nothing"]),
         (["train", "--resume"], ["--resume"]),
         (["train", "--architecture", "no_such_module:network"], ["--architecture", "no_such_module"]),

@@ -215,7 +215,7 @@ class TestPublish:
 
 class TestCard:
     def test_metadata_are_those_of_the_spec(self):
-        spec = read_spec("compact-160-v1")
+        spec = read_spec("compact-160-v2")
         card = model_card(spec, "compact", "hf://ann/compact")
         metadata = yaml.safe_load(card.split("---\n")[1])
         assert (metadata["library_name"], metadata["pipeline_tag"]) == ("kpdetect", "keypoint-detection")

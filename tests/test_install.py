@@ -58,7 +58,7 @@ def test_the_predictor_works_from_the_wheel_in_another_folder(wheel: Path, tmp_p
         "face, = Predictor()(image, boxes=[(*points.min(0), *points.max(0))])\n"
         "assert face.keypoints.shape == (68, 2), face.keypoints.shape\n"
         "assert 'tensorflow' not in sys.modules\n"
-        "assert Predictor('compact-160-v1').model.path.name == 'compact_int8.tflite'\n"
+        "assert Predictor('compact-160-v2').model.path.name == 'compact_int8.tflite'\n"
         "from kpdetect.modelfile.bundle import load_bundle\n"
         "model, spec = load_bundle('compact')  # as --init-from compact does\n"
         "assert model.input_shape == (None, 160, 160, 1), model.input_shape\n"

@@ -169,17 +169,17 @@ class TestLoadModel:
 
 class TestPresets:
     def test_a_preset_is_the_packaged_model(self):
-        one, other = models.from_preset("compact-160-v1"), kpdetect.load_model("compact")
+        one, other = models.from_preset("compact-160-v2"), kpdetect.load_model("compact")
         for mine, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
     def test_without_weights_it_is_the_same_network(self):
-        one, other = models.from_preset("compact-160-v1", load_weights=False), kpdetect.load_model("compact")
+        one, other = models.from_preset("compact-160-v2", load_weights=False), kpdetect.load_model("compact")
         assert [weights.shape for weights in one.get_weights()] == [weights.shape for weights in other.get_weights()]
         assert not all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
         assert models.from_preset is keras_models.from_preset
 
     @pytest.mark.parametrize("name", ["compact-160-v0", "exported_models/compact", ""])
     def test_other_names_are_errors(self, name):
-        with pytest.raises(KpdetectError, match="compact-160-v1"):
+        with pytest.raises(KpdetectError, match="compact-160-v2"):
             models.from_preset(name)

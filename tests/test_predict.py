@@ -345,7 +345,7 @@ class TestPredictor:
         assert len(pickle.dumps(first)) < 1000
 
     def test_a_loaded_model_is_pickled_as_its_file(self):
-        model = load_model("compact-160-v1", threads=2)
+        model = load_model("compact-160-v2", threads=2)
         first, second = Predictor(model), pickle.loads(pickle.dumps(Predictor(model)))
         crops = np.zeros((1, *model.spec.input_shape), np.uint8)
         np.testing.assert_array_equal(second.model.predict(crops).keypoints, first.model.predict(crops).keypoints)

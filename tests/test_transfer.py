@@ -372,7 +372,7 @@ def test_an_untrained_mobilenet_exports(tmp_path: Path) -> None:
     assert max(value for value in differences if value is not None) < 0.001
 
 
-@pytest.mark.parametrize("name", ["compact", "compact-160-v1"])
+@pytest.mark.parametrize("name", ["compact", "compact-160-v2"])
 def test_a_shipped_model_is_a_source_by_its_name(name: str) -> None:
     recipe = dataclasses.replace(choose_recipe(TrainOptions("compact")), start=Start(init_from=name))
     source = load_source(recipe, Path("runs/compact"))

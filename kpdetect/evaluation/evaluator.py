@@ -85,7 +85,7 @@ def evaluate(
 
     Example:
         ```python
-        model = kpdetect.modelfile.runtime.load("compact-160-v1")
+        model = kpdetect.modelfile.runtime.load("compact-160-v2")
         print(evaluate(model, load("ibug:helen"), model.spec).plain.mean)  # 0.03 is 3 %
         ```
     """

@@ -141,7 +141,7 @@ def load_bundle(folder: PathLike) -> tuple["keras.Model", Spec]:
     """Loads a bundle's model. The architecture is built from code, by its name; only weights are read from the file.
 
     Args:
-        folder: A bundle folder, or the name of a packaged model such as ``compact-160-v1``.
+        folder: A bundle folder, or the name of a packaged model such as ``compact-160-v2``.
 
     Returns:
         The Keras model and its spec.
@@ -152,7 +152,7 @@ def load_bundle(folder: PathLike) -> tuple["keras.Model", Spec]:
 
     Example:
         ```python
-        model, spec = load_bundle("compact-160-v1")
+        model, spec = load_bundle("compact-160-v2")
         ```
     """
     spec, weights = checked_weights(folder)
@@ -199,7 +199,7 @@ def read_spec(path: PathLike) -> Spec:
     Raises:
         KpdetectError: There is no such file, it is no model, or it contains no spec.
 
-    >>> read_spec("compact-160-v1").num_keypoints
+    >>> read_spec("compact-160-v2").num_keypoints
     68
     """
     text = _SPEC_READERS[model_kind(path)](resolve(path))
@@ -237,7 +237,7 @@ def model_kind(path: PathLike) -> str:
     Raises:
         KpdetectError: There is no such path, or it is something else.
 
-    >>> model_kind("compact-160-v1")
+    >>> model_kind("compact-160-v2")
     'bundle'
     """
     target = resolve(path)

@@ -20,7 +20,7 @@ def load_model(model: PathLike) -> "keras.Model":
     description, and `kpdetect.Predictor` finds and crops faces for it.
 
     Args:
-        model: A run or bundle folder, a ``.keras`` file, or the name of a packaged model, such as ``compact-160-v1``.
+        model: A run or bundle folder, a ``.keras`` file, or the name of a packaged model, such as ``compact-160-v2``.
 
     Returns:
         The model, not compiled.
@@ -31,7 +31,7 @@ def load_model(model: PathLike) -> "keras.Model":
 
     Example:
         ```python
-        model = kpdetect.load_model("compact-160-v1")
+        model = kpdetect.load_model("compact-160-v2")
         model.summary()
         ```
     """
@@ -71,7 +71,7 @@ def from_preset(name: str, load_weights: bool = True) -> "keras.Model":
     """Builds a packaged model. Unlike `load_model`, it takes names alone, never a path.
 
     Args:
-        name: Name of a packaged model, such as ``compact-160-v1``; ``kpdetect show models`` lists them.
+        name: Name of a packaged model, such as ``compact-160-v2``; ``kpdetect show models`` lists them.
         load_weights: With its weights; False builds the same network with random ones.
 
     Returns:
@@ -83,7 +83,7 @@ def from_preset(name: str, load_weights: bool = True) -> "keras.Model":
 
     Example:
         ```python
-        model = kpdetect.models.from_preset("compact-160-v1", load_weights=False)
+        model = kpdetect.models.from_preset("compact-160-v2", load_weights=False)
         ```
     """
     shipped = next((one for one in SHIPPED_MODELS if name in (one.name, one.alias)), None)

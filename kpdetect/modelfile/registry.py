@@ -41,10 +41,10 @@ class ShippedModel:
 
 SHIPPED_MODELS = (
     ShippedModel(
-        name="compact-160-v1",
+        name="compact-160-v2",
         alias="compact",
         folder="compact",
-        description="68 points (iBUG scheme) with uncertainty, from grey crops of 160x160 pixels",
+        description="68 points (iBUG scheme) with uncertainty, visibility and face score, from grey crops of 160x160 pixels",
     ),
 )
 """Every packaged model; the first one is the default of `kpdetect.Predictor`."""
@@ -62,7 +62,7 @@ def resolve(model: PathLike) -> Path:
     Raises:
         KpdetectError: There is no such path and no packaged model of that name, or it cannot be downloaded.
 
-    >>> resolve("compact") == resolve("compact-160-v1")
+    >>> resolve("compact") == resolve("compact-160-v2")
     True
     """
     path = Path(model)

@@ -66,7 +66,7 @@ class Runtime:
 
     Example:
         ```python
-        model = load("compact-160-v1")
+        model = load("compact-160-v2")
         points = model(np.zeros((1, *model.spec.input_shape), np.uint8))  # (1, 68, 2)
         ```
     """
@@ -140,7 +140,7 @@ def load(
 
     Args:
         path: A bundle folder (its first TFLite runs, or else its weights in Keras), a ``.tflite``, ``.onnx`` or
-            ``.keras`` file, a SavedModel folder, or the name of a packaged model such as ``compact-160-v1`` (see
+            ``.keras`` file, a SavedModel folder, or the name of a packaged model such as ``compact-160-v2`` (see
             `kpdetect.modelfile.registry`). Bundles with a TFLite, ``.tflite`` and ``.onnx`` files need no TensorFlow.
         threads: Number of threads per batch in TFLite and ONNX; TensorFlow has its own setting.
         untrusted: The file is from a source that is not trusted. It is first loaded and run in a child process with
