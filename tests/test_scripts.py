@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = {
     "canvas",
     "docs_examples",
+    "compact_batches",
     "docs_hooks",
     "fuzz_mutations",
     "fuzz_surfaces",

@@ -3,8 +3,9 @@
     python tools/calibrate_compact.py RUN/model DATA_FOLDER --out RUN/calibrated [--share 0.5] [--score-at 0.8]
 
 ``--share`` is the share of the weights that the training started from, in a mean with the trained ones: such a mean
-keeps the accuracy on frontal faces. The expected errors are scaled on validation faces of 300-W. ``--score-at`` is the score that becomes 0.5, the threshold
-of a face: it is chosen on held-out scenes and photographs of masks (``benchmarks/wild.py``).
+keeps the accuracy on frontal faces. The expected errors are scaled on validation faces of 300-W. ``--score-at`` is the
+score that becomes 0.5, the threshold of a face: it is chosen on held-out scenes and photographs of masks
+(``benchmarks/wild.py``).
 """
 
 import argparse

@@ -1,10 +1,11 @@
 """Collects pictures without a face, for the face score of the shipped model.
 
-    python tools/compact_backgrounds.py DATA_FOLDER LABELS_FOLDER --out runs/backgrounds.npz
+    python tools/compact_backgrounds.py DATA_FOLDER LABELS_FOLDER --out runs/backgrounds.npz [--mistakes-of MODEL]
 
 From ``wild/scenes`` and from the photographs of labelled faces: the boxes that the face finder takes for faces but that
 meet neither a label nor any box of MediaPipe's detectors, and random windows. ``LABELS_FOLDER`` has the detections
-``*.mp.jsonl`` of ``tools/wild_labels.py``; photographs with unlabelled faces need them.
+``*.mp.jsonl`` of ``tools/wild_labels.py``; photographs with unlabelled faces need them. With ``--mistakes-of`` the
+pictures are instead the upright crops that a trained model takes for faces, or nearly does, where there is none.
 """
 
 import argparse
@@ -14,33 +15,55 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from kpdetect import Predictor
 from kpdetect.core.geometry import Floats, intersection_over_union
 from kpdetect.core.images import Pixels, read_image, warp_crop
-from kpdetect.detection.boxes import non_maximum_suppression
 from kpdetect.detection.finder import FaceFinder
 from tools.compact_faces import RULE, held_out
 
 LOWEST_SCORE = 0.05  # of the finder's boxes; the model judges boxes from 0.25 on
 MOST_BOXES, RANDOM_WINDOWS = 40, 6  # of a photograph
 MOST_BESIDE = 4  # boxes of a photograph with faces
+NEARLY = 0.03  # score from which a prediction is a mistake that the score head should learn
 TOUCHING = 0.02  # intersection over union with a face from which a box is not background
 
 
 def backgrounds_of(photograph: Pixels, faces: Floats, finder: FaceFinder, rng: np.random.Generator) -> list[Pixels]:
     """Pictures (288, 288) of a photograph (H, W, 3) around boxes that meet none of its faces (N, 4)."""
-    boxes, scores = finder.proposals(photograph)
-    boxes = boxes[non_maximum_suppression(boxes, scores)][:MOST_BOXES]
+    boxes = finder.detect(photograph).boxes[:MOST_BOXES]
     height, width = photograph.shape[:2]
     sides = min(height, width) * np.exp(rng.uniform(np.log(0.08), np.log(0.7), RANDOM_WINDOWS))
     centers = rng.uniform(0, 1, (RANDOM_WINDOWS, 2)) * (width, height)
     windows = np.concatenate([centers - sides[:, None] / 2, centers + sides[:, None] / 2], axis=1)
     boxes = np.concatenate([boxes, windows]).astype(np.float32)
     if len(faces):
-        grown = np.concatenate(
-            [1.2 * faces[:, :2] - 0.2 * faces[:, 2:], 1.2 * faces[:, 2:] - 0.2 * faces[:, :2]], axis=1
-        )
-        boxes = boxes[(intersection_over_union(boxes, grown) < TOUCHING).all(axis=1)][:MOST_BESIDE]
+        boxes = boxes[(intersection_over_union(boxes, grown(faces)) < TOUCHING).all(axis=1)][:MOST_BESIDE]
     return [warp_crop(photograph, RULE.matrix(box), RULE.size_hw, 1)[..., 0] for box in boxes]
+
+
+class Lenient(Predictor):
+    """A predictor that searches as with the usual threshold of the score, but keeps lower scores."""
+
+    _judges = True  # a property of the base class
+
+
+def mistakes_of(photograph: Pixels, faces: Floats, predictor: Predictor) -> list[Pixels]:
+    """Pictures (288, 288) of the predicted faces of a photograph that meet none of its faces (N, 4)."""
+    found = predictor(photograph)
+    if found and len(faces):
+        overlap = intersection_over_union(np.stack([face.box for face in found]), grown(faces))
+        found = [face for face, meets in zip(found, overlap.max(axis=1) >= TOUCHING, strict=True) if not meets]
+    if not found:
+        return []
+    points = np.stack([face.keypoints for face in found])
+    matrices = RULE.upright_matrix(points, points[:, 45] - points[:, 36])
+    return [warp_crop(photograph, matrix, RULE.size_hw, 1)[..., 0] for matrix in matrices]
+
+
+def grown(boxes: Floats) -> Floats:
+    """Boxes (N, 4) with a fifth of their size more on each side."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return np.concatenate([1.2 * low - 0.2 * high, 1.2 * high - 0.2 * low], axis=1)
 
 
 def main() -> None:
@@ -49,12 +72,15 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the data folder")
     parser.add_argument("labels", type=Path, help="the folder of *.mp.jsonl and *.faces.jsonl")
     parser.add_argument("--out", type=Path, default=Path("runs/backgrounds.npz"))
+    parser.add_argument("--mistakes-of", help="a model")
+    parser.add_argument("--groups", default="scenes,helen,lfpw,mtfl,portraits", help="sets, separated by commas")
     arguments = parser.parse_args()
     finder, rng = FaceFinder(min_face=0.04, min_score=LOWEST_SCORE), np.random.default_rng(0)
     pictures: list[Pixels] = []
     groups: list[str] = []
     validation: list[bool] = []
-    for group in ("scenes", "helen", "lfpw", "mtfl", "portraits"):
+    predictor = Lenient(arguments.mistakes_of, min_score=NEARLY) if arguments.mistakes_of else None
+    for group in arguments.groups.split(","):
         own: dict[str, list[list[float]]] = {}
         labels = arguments.labels / f"{group}.faces.jsonl"
         for line in labels.read_text(encoding="utf-8").splitlines() if labels.exists() else []:
@@ -68,7 +94,11 @@ def main() -> None:
             if group != "scenes" and not faces:
                 continue
             photograph = read_image(arguments.data / found["image"])
-            cut = backgrounds_of(photograph, np.array(faces, np.float32).reshape(-1, 4), finder, rng)
+            boxes = np.array(faces, np.float32).reshape(-1, 4)
+            if predictor is None:
+                cut = backgrounds_of(photograph, boxes, finder, rng)
+            else:
+                cut = mistakes_of(photograph, boxes, predictor)
             pictures += cut
             groups += [group] * len(cut)
             validation += [held_out(Path(found["image"]).name)] * len(cut)

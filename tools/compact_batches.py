@@ -18,6 +18,10 @@ SWAP_FIVE = [1, 0, 2, 4, 3]
 TRAINED_OBJECTS = ("mask", "mask", "scarf", "sunglasses", "piece", "rectangle")
 """Hands are left out: with them the visibility is measured on a kind of object that training did not show."""
 
+CENTER = (SIDE / 2, SIDE / 2)
+MISTAKES = 0.6
+"""Share of the backgrounds that are mistakes of an earlier model, if there are any."""
+
 FACES = {
     "ibug": 0.2,
     "morphed": 0.26,
@@ -31,6 +35,9 @@ FACES = {
     "masks": 0.05,
 }
 """Share of each set among the faces of a batch."""
+
+HARD_FACES = {**FACES, "cfp": 0.25, "masks": 0.25}
+"""The same when the heads alone are trained: faces that are hard to tell from backgrounds more often."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +91,15 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type
         settings: Settings,
         steps: int,
         seed: int = 0,
+        set_shares: Mapping[str, float] = FACES,
         workers: int = 2,
     ) -> None:
         super().__init__(workers=workers, max_queue_size=12)
         train = np.flatnonzero(~faces["validation"])
         self._faces, self._settings, self._steps, self._seed = faces, settings, steps, seed
         groups = faces["group"][train]
-        self._rows = {name: train[groups == name] for name in FACES if (groups == name).any()}
-        shares = np.array([FACES[name] for name in self._rows])
+        self._rows = {name: train[groups == name] for name in set_shares if (groups == name).any()}
+        shares = np.array([set_shares[name] for name in self._rows])
         self._shares = shares / shares.sum()
         self._chances = {
             name: _by_lids(faces["points"][rows], faces["weight"][rows]) for name, rows in self._rows.items()
@@ -99,7 +107,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type
         own = ~backgrounds["validation"]
         self._backgrounds = {
             "scenes": backgrounds["picture"][own & (backgrounds["group"] == "scenes")],
-            "beside": backgrounds["picture"][own & (backgrounds["group"] != "scenes")],
+            "beside": backgrounds["picture"][own & ~np.isin(backgrounds["group"], ("scenes", "mistakes"))],
+            "mistakes": backgrounds["picture"][own & (backgrounds["group"] == "mistakes")],
         }
         self._textures = [self._backgrounds["scenes"][i] for i in range(0, len(self._backgrounds["scenes"]), 5)]
 
@@ -133,16 +142,18 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type
 
     def _background(self, rng: np.random.Generator) -> Row:
         kind = rng.random()
-        if kind < 0.3:  # beside a face, or a part of one
+        mistakes = self._backgrounds["mistakes"]
+        if len(mistakes) and rng.random() < MISTAKES:  # as prediction crops them, and little changed
+            picture = mistakes[int(rng.integers(len(mistakes)))]
+            matrix = _placement(CENTER, SIDE / MARGIN, rng.normal(0, 8), rng.random() < 0.5, self._settings, rng)
+        elif kind < 0.3:  # beside a face, or a part of one
             name = list(self._rows)[int(rng.choice(len(self._shares), p=self._shares))]
             picture = self._faces["picture"][int(rng.choice(self._rows[name]))]
             matrix = _off_center(self._settings, rng)
         else:
             pool = self._backgrounds["scenes" if kind < 0.75 else "beside"]
             picture = pool[int(rng.integers(len(pool)))]
-            matrix = _placement(
-                (SIDE / 2, SIDE / 2), SIDE / MARGIN, rng.normal(0, 25), rng.random() < 0.5, self._settings, rng
-            )
+            matrix = _placement(CENTER, SIDE / MARGIN, rng.normal(0, 25), rng.random() < 0.5, self._settings, rng)
         crop = degrade(_warp(picture, matrix, self._settings.side), rng)
         nothing = np.zeros(68, np.float32)
         half = np.full((68, 2), 0.5, np.float32)

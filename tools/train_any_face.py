@@ -28,7 +28,7 @@ from kpdetect.models.heads import SCORE_LOGIT, VISIBILITY_LOGIT
 from kpdetect.models.losses import Wing
 from kpdetect.models.optimizers import AdamW
 from kpdetect.models.outputs import JoinOutputs
-from tools.compact_batches import SWAP, Batches, Settings
+from tools.compact_batches import FACES, HARD_FACES, SWAP, Batches, Settings
 
 EPOCH = 250  # steps between two checkpoints
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 8e-4, 0.03, 0.04
@@ -167,16 +167,31 @@ def main() -> None:
     parser.add_argument("backgrounds", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", default="compact", help="a model with the same trunk, or random")
+    parser.add_argument("--heads-only", action="store_true", help="train the two heads of --start, a bundle with heads")
+    parser.add_argument(
+        "--mistakes",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="more backgrounds, of tools/compact_backgrounds.py --mistakes-of",
+    )
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     parser.add_argument("--validate-every", type=int, default=4, help="epochs of 250 steps")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    settings = Settings()
+    settings = Settings(faces=40, backgrounds=56) if arguments.heads_only else Settings()
     faces, backgrounds = dict(np.load(arguments.faces)), dict(np.load(arguments.backgrounds))
+    for file in arguments.mistakes:
+        mistakes = dict(np.load(file))
+        mistakes["group"] = np.full(len(mistakes["group"]), "mistakes")
+        backgrounds = {name: np.concatenate([backgrounds[name], mistakes[name]]) for name in backgrounds}
     keras.utils.set_random_seed(arguments.seed)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     network = build(arguments.start, {}, (settings.side, settings.side))
+    if arguments.heads_only:
+        for layer in network.layers:
+            layer.trainable = layer.name.startswith(("score", "visibility"))
     model = for_training(network)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
@@ -193,7 +208,8 @@ def main() -> None:
         "five": Wing(),
     }
     model.compile(optimizer, losses, LOSS_WEIGHTS)
-    batches = Batches(faces, backgrounds, settings, min(EPOCH, arguments.steps), arguments.seed)
+    set_shares = HARD_FACES if arguments.heads_only else FACES
+    batches = Batches(faces, backgrounds, settings, min(EPOCH, arguments.steps), arguments.seed, set_shares)
     arguments.out.mkdir(parents=True, exist_ok=True)
     callbacks = [
         keras.callbacks.BackupAndRestore(str(arguments.out / "backup")),

@@ -54,6 +54,10 @@ MAX_TURNED = 20  # of a photograph without a face, the detections that are tried
 NESTED = 0.7  # share of a face's box within the box of a face of a higher score, from which they are one face
 
 
+MOUTH_GROUPS = ("outer_lip", "inner_lip", "mouth")
+"""Groups of a schema whose points are a mouth."""
+
+
 class Model(Protocol):
     """A loaded model: `kpdetect.modelfile.runtime.Runtime`, or any object with these two members."""
 
@@ -448,9 +452,11 @@ def spans_area(keypoints: Floats, spec: Spec) -> npt.NDArray[np.bool_]:
 
 
 def eye_directions(keypoints: Floats, matrices: Matrix, spec: Spec) -> Floats:
-    """The direction from eye to eye, towards the right of the crop, (N, 2), in pixels of the photograph.
+    """The direction across each face, towards the right of the crop, (N, 2), in pixels of the photograph.
 
-    The eyes are the schema's two normalizer points; without them the direction is the crop's x axis.
+    It is the sum of the vector from eye to eye, between the schema's two normalizer points, and of the vector from the
+    eyes to the mouth, turned by 90 degrees, if the schema has a mouth. In a profile the eyes are nearly in one place,
+    and their direction alone is arbitrary. Without normalizer points the direction is the crop's x axis.
 
     Args:
         keypoints: (N, K, 2) in pixels of the photographs.
@@ -462,7 +468,13 @@ def eye_directions(keypoints: Floats, matrices: Matrix, spec: Spec) -> Floats:
         return crop_x
     first, second = spec.schema.normalizer_points
     across = keypoints[:, second] - keypoints[:, first]
-    return np.where((across * crop_x).sum(axis=1, keepdims=True) < 0, -across, across)
+    across = np.where((across * crop_x).sum(axis=1, keepdims=True) < 0, -across, across)
+    mouth = [point for name in MOUTH_GROUPS for point in spec.schema.groups.get(name, ())]
+    if mouth:
+        down = keypoints[:, mouth].mean(axis=1) - (keypoints[:, first] + keypoints[:, second]) / 2
+        beside = np.stack([down[:, 1], -down[:, 0]], axis=1)
+        across = across + np.where((beside * crop_x).sum(axis=1, keepdims=True) < 0, -beside, beside)
+    return across
 
 
 def scores_of_prediction(prediction: Prediction, spec: Spec) -> Floats | None:
