@@ -44,7 +44,7 @@ SHIPPED_MODELS = (
         name="compact-160-v2",
         alias="compact",
         folder="compact",
-        description="68 points (iBUG scheme) with uncertainty, visibility and face score, from grey crops of 160x160 pixels",
+        description="68 points (iBUG scheme), uncertainty, visibility, face score; grey crops of 160x160 pixels",
     ),
 )
 """Every packaged model; the first one is the default of `kpdetect.Predictor`."""
