@@ -79,9 +79,11 @@ def test_a_missed_face_is_a_failure_and_not_in_the_mean() -> None:
     assert sorted(faces.paths.tolist()) == ["one", "two"]
 
 
-def test_a_box_beside_a_face_is_no_match() -> None:
+def test_points_beside_a_face_are_no_match() -> None:
     with pytest.raises(KpdetectError, match=mentions("squares", "3")):
-        evaluate_end_to_end(finder(box_shift=15.0), squares(), SPEC)
+        evaluate_end_to_end(finder(shift_x=15.0), squares(), SPEC)
+    measured, _ = evaluate_end_to_end(finder(box_shift=15.0), squares(), SPEC)  # a box of the detector beside it is
+    assert measured.missed == 0
 
 
 def test_faces_found_only_without_the_mirror_have_no_mirrored_error() -> None:

@@ -71,7 +71,7 @@ class _Found:
     """Predictions matched to N labelled faces, in pixels of the stored photographs.
 
     Attributes:
-        boxes: (N, 4), as the detector gave them; the label's box where no face was found.
+        boxes: (N, 4), tight boxes of the predicted points; the label's box where no face was found.
         keypoints: (N, K, 2); NaN where no face was found.
         hit: (N,), whether a face was found.
     """
@@ -89,12 +89,12 @@ def _found(find_faces: FindFaces, annotations: Annotations, mirrored: bool) -> _
     for path in progress(np.unique(annotations.paths).tolist(), label, unit="photo"):
         rows = np.flatnonzero(annotations.paths == path)
         faces = _faces_of(as_rgb(annotations.read(path)), find_faces, mirrored)
-        boxes = np.reshape([_detected_box(face) for face in faces], (-1, 4))
+        boxes = np.reshape([_box_of(face) for face in faces], (-1, 4))
         overlap = intersection_over_union(annotations.boxes[rows], boxes)
         for row, each in zip(rows, overlap, strict=True):
             if each.max(initial=0) >= MATCH_OVERLAP:
                 face = faces[int(each.argmax())]
-                found.boxes[row], found.keypoints[row], found.hit[row] = _detected_box(face), face.keypoints, True
+                found.boxes[row], found.keypoints[row], found.hit[row] = _box_of(face), face.keypoints, True
     return found
 
 
@@ -108,12 +108,16 @@ def _faces_of(photograph: Pixels, find_faces: FindFaces, mirrored: bool) -> Sequ
 
 def _turned_back(face: Face, matrix: npt.NDArray[np.float64]) -> Face:
     """Mirrors a face."""
-    corners = apply_matrix(matrix, _detected_box(face).reshape(2, 2))
+    corners = apply_matrix(matrix, _box_of(face).reshape(2, 2))
     box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
     keypoints = apply_matrix(matrix, face.keypoints)[list(face.schema.flip_permutation or ())]
     return Face(keypoints, face.schema, detection_box=box)
 
 
-def _detected_box(face: Face) -> Floats:
-    """The detector's box, or the tight box of the keypoints if there was no detector; (4,)."""
-    return face.box if face.detection_box is None else face.detection_box
+def _box_of(face: Face) -> Floats:
+    """The tight box of the keypoints, (4,); for a scheme of one point the detector's box, if there was a detector.
+
+    The detector proposes several boxes of one face, and one that overlaps a label may lead to points elsewhere.
+    """
+    single = face.schema.num_keypoints == 1 and face.detection_box is not None
+    return np.asarray(face.detection_box, np.float32) if single else face.box

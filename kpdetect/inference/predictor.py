@@ -54,6 +54,14 @@ MAX_TURNED = 20  # of a photograph without a face, the detections that are tried
 NESTED = 0.7  # share of a face's box within the box of a face of a higher score, from which they are one face
 
 
+CERTAIN_ROLL_DEG = 20.0
+"""A detected face that leans by more than this, in degrees, is also tried as an upright one."""
+
+RETRY_SCORE = 0.95
+"""The lowest score of a face that only a second search finds, for models that output a score. Such a search tries many
+crops of a photograph that probably has no face, so lower scores are mostly false: in 44 pictures without a face, all
+ten faces of a second search are below."""
+
 MOUTH_GROUPS = ("outer_lip", "inner_lip", "mouth")
 """Groups of a schema whose points are a mouth."""
 
@@ -248,7 +256,8 @@ class Predictor:
         for i, one in enumerate(candidates):
             if self._judges and one.detections is not None and not results[i].faces:
                 turned = one.turned_by_quarters()
-                results[i] = results[i]._replace(faces=self._filter(turned, self._predict([turned])[0]).faces)
+                found = self._filter(turned, self._predict([turned])[0], RETRY_SCORE)
+                results[i] = results[i]._replace(faces=found.faces)
 
         # then for large faces: windows first, then crops around the keypoints in them.
         missed = [i for i, one in enumerate(candidates) if self._scans and one.detected and not results[i].faces]
@@ -259,7 +268,7 @@ class Predictor:
             likely = likely_boxes(self._predict([windows])[0])
             retried.append(replace(candidates[i], boxes=likely, detections=None))
         for i, one, found in zip(missed, retried, self._predict(retried), strict=True):
-            results[i] = results[i]._replace(faces=self._filter(one, found).faces)
+            results[i] = results[i]._replace(faces=self._filter(one, found, RETRY_SCORE).faces)
         return results
 
     def _predict(self, candidates: Sequence[Candidates]) -> list[list[Face]]:
@@ -292,13 +301,14 @@ class Predictor:
         faces = iter(as_faces(boxes, prediction, matrices, spec))
         return [[next(faces) for _ in one.boxes] for one in candidates]
 
-    def _filter(self, candidates: Candidates, faces: list[Face]) -> Result:
+    def _filter(self, candidates: Candidates, faces: list[Face], least_score: float = 0.0) -> Result:
         """Leaves out false detections and second detections of one face; the largest face comes first."""
         if not candidates.detected:
             return Result(faces, 0)
         rejected = 0
         if self.model.spec.judges_faces:
-            likely = [face for face in faces if score_of(face) >= self._min_score]
+            least = max(self._min_score, least_score if self.model.spec.score else 0.0)
+            likely = [face for face in faces if score_of(face) >= least]
             rejected = len(faces) - len(likely)
             faces = [likely[i] for i in sorted(suppress(likely))]
         return Result(sorted(faces, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2]))), rejected)
@@ -319,7 +329,7 @@ class Predictor:
         if not isinstance(detector, FaceFinder):
             return largest_first(cut_boxes(as_boxes(detector(pixels)), pixels)), None
         found = detector.detect(pixels)  # by falling score, several in one place: the model's score decides
-        found = found.take(np.arange(min(len(found.scores), MAX_CANDIDATES)))
+        found = with_upright(found.take(np.arange(min(len(found.scores), MAX_CANDIDATES))))
         return found.boxes, found
 
     def _detect_function(self) -> Callable[[Pixels], npt.ArrayLike]:
@@ -375,6 +385,19 @@ class Candidates:
             oriented[:, 4] += np.repeat([90, 180, 270], len(first.scores))
             detections = Detections(oriented, np.tile(first.scores, 3))
         return replace(self, boxes=detections.boxes, detections=detections)
+
+
+def with_upright(detections: Detections) -> Detections:
+    """The detections, and each that leans by more than `CERTAIN_ROLL_DEG` a second time as upright.
+
+    The predicted rotation of a small or covered face may be wrong, and most faces are upright. The score decides.
+    """
+    leaning = np.flatnonzero(np.abs((detections.roll_deg + 180) % 360 - 180) > CERTAIN_ROLL_DEG)
+    upright = detections.oriented[leaning].copy()
+    upright[:, 4] = 0
+    return Detections(
+        np.concatenate([detections.oriented, upright]), np.concatenate([detections.scores, detections.scores[leaning]])
+    )
 
 
 def crop(owners: Sequence[Candidates], matrices: Matrix, spec: Spec) -> Pixels:
