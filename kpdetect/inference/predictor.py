@@ -51,7 +51,7 @@ from kpdetect.modelfile.spec import Spec, face_scores
 
 MAX_CANDIDATES = 100  # of a photograph, those of the highest scores; the model predicts each of them
 MAX_TURNED = 20  # of a photograph without a face, the detections that are tried in other rotations
-NESTED = 0.7  # share of a face's box within the box of a face of a higher score, from which they are one face
+NESTED = 0.35  # share of a face's box within the box of a face of a higher score, from which they are one face
 
 
 CERTAIN_ROLL_DEG = 20.0
