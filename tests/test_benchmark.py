@@ -69,7 +69,7 @@ def test_the_command_reports_latency_memory_and_operations(tmp_path, capsys):
         assert row["bytes"] == Path(row["name"]).stat().st_size
     assert rows[0]["operations"] is None
     operations = {part["operation"]: part for part in rows[1]["operations"]}
-    assert operations["Conv"]["count"] == 22  # of compact's graph
+    assert operations["Conv"]["count"] == 25  # of compact's graph
     assert max(operations.values(), key=lambda part: part["share"]) is operations["Conv"]
     assert sum(part["share"] for part in operations.values()) == pytest.approx(1)
     table = capsys.readouterr().out

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -495,3 +496,11 @@ def test_the_picture_shows_all_kinds_of_values(tmp_path: Path) -> None:
     with pytest.raises(KpdetectError, match=mentions(str(tmp_path / "other.png"))):
         visualization.setting_panels(columns, errors[:-1], "", tmp_path / "other.png")
     assert not (tmp_path / "other.png").exists()
+
+
+def test_a_study_leaves_the_loggers_of_kpdetect_enabled(tmp_path: Path) -> None:
+    """Optuna's migrations configure logging anew, which disables every logger that exists."""
+    pytest.importorskip("optuna")
+    logger = logging.getLogger("kpdetect.data.readers")
+    Study(tmp_path, {}, "random", seed=0)
+    assert not logger.disabled

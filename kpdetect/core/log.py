@@ -32,6 +32,17 @@ class StderrHandler(logging.Handler):
             self.handleError(record)
 
 
+def enable_loggers() -> None:
+    """Enables the loggers of kpdetect that a library disabled with ``logging.config.fileConfig``.
+
+    Example:
+        >>> enable_loggers()
+    """
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and (name == NAME or name.startswith(f"{NAME}.")):
+            logger.disabled = False
+
+
 def show_messages(level: int = logging.INFO) -> None:
     """Prints kpdetect's messages to stderr, as its commands do. Further calls only change the level.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kpdetect.core.errors import KpdetectError, MissingExtra
+from kpdetect.core.log import enable_loggers
 from kpdetect.training.tuning.grid import ValueRange, Values
 
 STUDY_FILE = "study.db"
@@ -89,6 +90,8 @@ class Study:
         except Exception as error:  # SQLAlchemy's exceptions have no other common base class
             reason = " ".join(str(error).split())[:200]
             raise KpdetectError(f"{folder / STUDY_FILE}: expected a study of Optuna: {reason}") from error
+        finally:
+            enable_loggers()  # Optuna's migrations disable all loggers that exist
         running = self._optuna.trial.TrialState.RUNNING
         for trial in self._study.get_trials(states=(running,)):  # of a search that was interrupted
             self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
