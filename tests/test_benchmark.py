@@ -73,7 +73,7 @@ def test_the_command_reports_latency_memory_and_operations(tmp_path, capsys):
     assert max(operations.values(), key=lambda part: part["share"]) is operations["Conv"]
     assert sum(part["share"] for part in operations.values()) == pytest.approx(1)
     table = capsys.readouterr().out
-    assert lines_with(table, "Conv", "22")
+    assert lines_with(table, "Conv", "25")
     assert lines_with(table, f"{rows[0]['median_ms']:.2f}")
 
 
