@@ -256,8 +256,8 @@ class Predictor:
         for i, one in enumerate(candidates):
             if self._judges and one.detections is not None and not results[i].faces:
                 turned = one.turned_by_quarters()
-                found = self._filter(turned, self._predict([turned])[0], RETRY_SCORE)
-                results[i] = results[i]._replace(faces=found.faces)
+                retry = self._filter(turned, self._predict([turned])[0], RETRY_SCORE)
+                results[i] = results[i]._replace(faces=retry.faces)
 
         # then for large faces: windows first, then crops around the keypoints in them.
         missed = [i for i, one in enumerate(candidates) if self._scans and one.detected and not results[i].faces]
