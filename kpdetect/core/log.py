@@ -52,6 +52,7 @@ def show_messages(level: int = logging.INFO) -> None:
     Example:
         >>> show_messages()
     """
+    enable_loggers()
     logger = logging.getLogger(NAME)
     if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
         logger.addHandler(StderrHandler())
