@@ -4,9 +4,9 @@
 
 The data folder, an argument or KPDETECT_DATA, contains wild/ and ibug_300w/. Of the wild sets only the people and
 photographs that the training of the landmark model left out are used. The face finder leaves out another quarter
-(``tools/train_finder.py``), so most of them were among its training pictures. The babies are not trained on at all. The model finds the faces itself
-unless a row says otherwise. A face counts as found if a predicted box meets the labelled one by an intersection over
-union of 0.3, because the tight boxes of profiles and tilted heads are narrow.
+(``tools/train_finder.py``), so most of them were among its training pictures. The babies are not trained on at all. The
+model finds the faces itself unless a row says otherwise. A face counts as found if a predicted box meets the labelled
+one by an intersection over union of 0.3, because the tight boxes of profiles and tilted heads are narrow.
 """
 
 import argparse
