@@ -10,7 +10,7 @@ from small_models import COMPACT, small_spec
 from kpdetect import Predictor, export, models
 from kpdetect.core.errors import KpdetectError
 from kpdetect.detection import Face
-from kpdetect.inference.predictor import mean_of_mirrored
+from kpdetect.inference.face_crops import mean_of_mirrored
 from kpdetect.modelfile import bundle, runtime
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
