@@ -19,6 +19,7 @@ LIBRARIES = {
     "docs_examples",
     "compact_batches",
     "docs_hooks",
+    "face_proportions",
     "fuzz_mutations",
     "fuzz_surfaces",
     "hat",

@@ -12,6 +12,7 @@ from kpdetect.core.images import Pixels, cv2
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.occlusion import draw_object
 from tools.compact_faces import HIDDEN, MARGIN, SIDE, UNKNOWN
+from tools.face_proportions import reshape
 
 SWAP = list(IBUG68.flip_permutation or ())
 SWAP_FIVE = [1, 0, 2, 4, 3]
@@ -28,11 +29,11 @@ FACES = {
     "afw": 0.04,
     "youtube-faces": 0.12,
     "youtube-faces-published": 0.03,
-    "cfp": 0.13,
+    "cfp": 0.16,
     "mtfl": 0.1,
-    "ages": 0.04,
+    "ages": 0.06,
     "portraits": 0.03,
-    "masks": 0.05,
+    "masks": 0.06,
 }
 """Share of each set among the faces of a batch."""
 
@@ -51,6 +52,7 @@ class Settings:
         upright: Share of faces with little roll (standard deviation 11 degrees); the others have 30.
         most_roll_deg: Largest roll.
         covered: Share of faces with one drawn object; a third of them have a second one.
+        reshaped: Share of the completely labelled faces whose proportions change; see `tools.face_proportions`.
     """
 
     side: int = 160
@@ -60,6 +62,7 @@ class Settings:
     upright: float = 0.65
     most_roll_deg: float = 70.0
     covered: float = 0.35
+    reshaped: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,10 @@ def face_row(
     faces: Mapping[str, Any], row: int, settings: Settings, rng: np.random.Generator, textures: list[Pixels]
 ) -> Row:
     """A random crop of a face, with its labels."""
-    points, weight = faces["points"][row], faces["weight"][row].copy()
+    picture, points, weight = faces["picture"][row], faces["points"][row], faces["weight"][row].copy()
     seen, five = faces["seen"][row].copy(), faces["five"][row]
+    if (weight >= 0.5).all() and rng.random() < settings.reshaped:
+        picture, points, five = reshape(picture, points, five, rng)
     deviation = 11.0 if rng.random() < settings.upright else 30.0
     roll = float(np.clip(rng.normal(0, deviation), -settings.most_roll_deg, settings.most_roll_deg))
     mirror = rng.random() < 0.5
@@ -175,7 +180,7 @@ def face_row(
     low, high = turned.min(axis=0), turned.max(axis=0)
     center = apply_matrix(rotation(-roll, (SIDE / 2, SIDE / 2)), ((low + high) / 2)[None])[0]
     matrix = _placement(tuple(center), float((high - low).max()), roll, mirror, settings, rng)
-    crop = _warp(faces["picture"][row], matrix, settings.side)
+    crop = _warp(picture, matrix, settings.side)
     points, five = apply_matrix(matrix, points), apply_matrix(matrix, np.nan_to_num(five))
     five_weight = np.isfinite(faces["five"][row]).all(axis=1).astype(np.float32)
     if mirror:

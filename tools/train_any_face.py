@@ -17,12 +17,13 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from tqdm import tqdm
 
 from kpdetect import models
-from kpdetect.core.geometry import CropRule, Floats, apply_matrix, mirrored_relative, to_relative
+from kpdetect.core.geometry import CropRule, Floats, apply_matrix, mirrored_relative, to_pixels, to_relative
 from kpdetect.core.images import Pixels, warp_crop
 from kpdetect.core.schema import IBUG68
-from kpdetect.modelfile import bundle
+from kpdetect.modelfile import bundle, runtime
 from kpdetect.modelfile.spec import Spec
 from kpdetect.models.heads import SCORE_LOGIT, VISIBILITY_LOGIT
 from kpdetect.models.losses import Wing
@@ -34,6 +35,7 @@ EPOCH = 250  # steps between two checkpoints
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 8e-4, 0.03, 0.04
 LOSS_WEIGHTS = {"points": 1.0, "score": 1.5, "visibility": 1.0, "five": 0.25}
 HEADS = ("score", "visibility")
+LABELLED = ("ibug", "morphed", "afw", "youtube-faces", "youtube-faces-published")
 
 
 @keras.saving.register_keras_serializable(package="kpdetect-tools")
@@ -89,6 +91,32 @@ def validation_crops(faces: Any, settings: Settings, groups: tuple[str, ...]) ->
     crops = [warp_crop(faces["picture"][row], matrix, rule.size_hw) for row, matrix in zip(rows, matrices, strict=True)]
     points = to_relative(apply_matrix(matrices, faces["points"][rows]), rule.size_hw)
     return np.stack(crops)[..., None], points, faces["weight"][rows], rows
+
+
+def teach(faces: dict[str, Any], teachers: list[str], share: float, settings: Settings) -> None:
+    """Mixes the points of completely labelled training faces with the mean prediction of models, plain and mirrored.
+
+    Args:
+        faces: The collected faces; their points are changed in place.
+        teachers: Models with the crop of ``settings``.
+        share: Of the prediction, in [0, 1].
+        settings: Size and margin of the crops.
+    """
+    rows = np.flatnonzero(~faces["validation"] & np.isin(faces["group"], LABELLED))
+    rule = CropRule((settings.side, settings.side), settings.margin)
+    networks = [runtime.load(teacher) for teacher in teachers]
+    for start in tqdm(range(0, len(rows), 64), "teachers' predictions", mininterval=5):
+        part = rows[start : start + 64]
+        matrices = rule.matrix(faces["box"][part])
+        pairs = zip(part, matrices, strict=True)
+        crops = np.stack([warp_crop(faces["picture"][row], matrix, rule.size_hw) for row, matrix in pairs])[..., None]
+        predictions = []
+        for network in networks:
+            predictions.append(network.predict(crops).keypoints)
+            predictions.append(mirrored_relative(network.predict(crops[:, :, ::-1]).keypoints, SWAP))
+        mean = to_pixels(np.mean(predictions, axis=0), rule.size_hw)
+        back = apply_matrix(np.linalg.inv(matrices), mean)
+        faces["points"][part] += share * (back - faces["points"][part])
 
 
 class Validate(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
@@ -175,6 +203,8 @@ def main() -> None:
         default=[],
         help="more backgrounds, of tools/compact_backgrounds.py --mistakes-of",
     )
+    parser.add_argument("--teachers", nargs="*", default=[], help="models whose predictions are mixed into the labels")
+    parser.add_argument("--teacher-share", type=float, default=0.5, help="of the predictions in the labels")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     parser.add_argument("--validate-every", type=int, default=4, help="epochs of 250 steps")
@@ -186,6 +216,8 @@ def main() -> None:
         mistakes = dict(np.load(file))
         mistakes["group"] = np.full(len(mistakes["group"]), "mistakes")
         backgrounds = {name: np.concatenate([backgrounds[name], mistakes[name]]) for name in backgrounds}
+    if arguments.teachers:
+        teach(faces, arguments.teachers, arguments.teacher_share, settings)
     keras.utils.set_random_seed(arguments.seed)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     network = build(arguments.start, {}, (settings.side, settings.side))
