@@ -90,7 +90,7 @@ def validation_crops(faces: Any, settings: Settings, groups: tuple[str, ...]) ->
     matrices = rule.matrix(faces["box"][rows])
     crops = [warp_crop(faces["picture"][row], matrix, rule.size_hw) for row, matrix in zip(rows, matrices, strict=True)]
     points = to_relative(apply_matrix(matrices, faces["points"][rows]), rule.size_hw)
-    return np.stack(crops)[..., None], points, faces["weight"][rows], rows
+    return np.stack(crops), points, faces["weight"][rows], rows
 
 
 def teach(faces: dict[str, Any], teachers: list[str], share: float, settings: Settings) -> None:
@@ -109,7 +109,7 @@ def teach(faces: dict[str, Any], teachers: list[str], share: float, settings: Se
         part = rows[start : start + 64]
         matrices = rule.matrix(faces["box"][part])
         pairs = zip(part, matrices, strict=True)
-        crops = np.stack([warp_crop(faces["picture"][row], matrix, rule.size_hw) for row, matrix in pairs])[..., None]
+        crops = np.stack([warp_crop(faces["picture"][row], matrix, rule.size_hw) for row, matrix in pairs])
         predictions = []
         for network in networks:
             predictions.append(network.predict(crops).keypoints)
@@ -140,7 +140,7 @@ class Validate(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
         low = 288 / 2 - 288 / 2.16 / 2
         matrix = rule.matrix([low, low, 288 - low, 288 - low])
         chosen = backgrounds["picture"][backgrounds["validation"] & (backgrounds["group"] == "scenes")]
-        self._backgrounds = np.stack([warp_crop(one, matrix, rule.size_hw) for one in chosen])[..., None]
+        self._backgrounds = np.stack([warp_crop(one, matrix, rule.size_hw) for one in chosen])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Prints a line for each set."""
