@@ -3,8 +3,8 @@
     python benchmarks/wild.py [DATA_FOLDER] [--model MODEL] [--results exported_models/wild.csv]
 
 The data folder, an argument or KPDETECT_DATA, contains wild/ and ibug_300w/. Of the wild sets only the people and
-photographs that the training of the landmark model left out are used. The face finder leaves out another quarter
-(``tools/train_finder.py``), so most of them were among its training pictures. The babies are not trained on at all. The
+photographs that training leaves out are used (`kpdetect.data.is_held_out`). The shipped face finder was trained with
+another quarter left out, so most of them were among its training pictures. The babies are not trained on at all. The
 model finds the faces itself unless a row says otherwise. A face counts as found if a predicted box meets the labelled
 one by an intersection over union of 0.3, because the tight boxes of profiles and tilted heads are narrow.
 """
@@ -14,7 +14,6 @@ import csv
 import dataclasses
 import json
 import os
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from kpdetect import Predictor
 from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.geometry import CropRule, Floats, apply_matrix, intersection_over_union, rotation, tight_box
 from kpdetect.core.images import Pixels, to_channels, warp_crop
-from kpdetect.data import Annotations, align, load, split_by_rule
+from kpdetect.data import Annotations, align, is_held_out, load, split_by_rule
 from kpdetect.data.occlusion import draw_object
 from kpdetect.detection import Face
 from kpdetect.evaluation.results import today
@@ -70,11 +69,6 @@ class WildRow:
     date: str
 
 
-def held_out(key: str) -> bool:
-    """Whether a person or photograph of a wild set is for validation; see ``tools/compact_faces.py``."""
-    return zlib.crc32(key.encode()) % 4 == 0
-
-
 def nearest(faces: Sequence[Face], box: Floats) -> Face | None:
     """The face whose box meets a labelled one most; None below `FOUND`."""
     if not faces:
@@ -115,7 +109,7 @@ def row_of(dataset: str, split: str, boxes: str, errors: Sequence[float | None],
 
 def masks(data: Path, predictor: Predictor) -> Iterator[WildRow]:
     """Photographs of people in masks: those without any found face."""
-    files = [file for file in sorted((data / "wild" / "masks").rglob("*")) if file.is_file() and held_out(file.name)]
+    files = [file for file in sorted((data / "wild" / "masks").rglob("*")) if file.is_file() and is_held_out(file.name)]
     counts = [len(predictor(file)) for file in tqdm(files, "masks", mininterval=5)]
     missed = sum(count == 0 for count in counts)
     yield WildRow(
@@ -136,7 +130,7 @@ def masks(data: Path, predictor: Predictor) -> Iterator[WildRow]:
 
 def scenes(data: Path, predictor: Predictor) -> Iterator[WildRow]:
     """Photographs without a face: the found boxes."""
-    files = [file for file in sorted((data / "wild" / "scenes").rglob("*.jpg")) if held_out(file.name)]
+    files = [file for file in sorted((data / "wild" / "scenes").rglob("*.jpg")) if is_held_out(file.name)]
     false = sum(len(predictor(file)) for file in tqdm(files, "scenes", mininterval=5))
     yield WildRow(
         "",
@@ -193,7 +187,7 @@ def profiles(data: Path, predictor: Predictor) -> Iterator[WildRow]:
     with file.open(newline="", encoding="utf-8") as handle:
         subject = {row["image"]: row["subject"] for row in csv.DictReader(handle)}
     names = [Path(str(path)).relative_to(file.parent).as_posix() for path in faces.paths.tolist()]
-    rows = [row for row, name in enumerate(names) if "profile" in name and held_out(subject[name])]
+    rows = [row for row, name in enumerate(names) if "profile" in name and is_held_out(subject[name])]
     yield from labelled_set(
         "wild/cfp, profiles", "people left out by the landmark model", faces, rows, "box", predictor
     )

@@ -18,8 +18,9 @@ from tqdm import tqdm
 from kpdetect import Predictor
 from kpdetect.core.geometry import Floats, intersection_over_union
 from kpdetect.core.images import Pixels, read_image, warp_crop
+from kpdetect.data import is_held_out
 from kpdetect.detection.finder import FaceFinder
-from tools.compact_faces import RULE, held_out
+from tools.compact_faces import RULE
 
 LOWEST_SCORE = 0.05  # of the finder's boxes; the model judges boxes from 0.25 on
 MOST_BOXES, RANDOM_WINDOWS = 40, 6  # of a photograph
@@ -101,7 +102,7 @@ def main() -> None:
                 cut = mistakes_of(photograph, boxes, predictor)
             pictures += cut
             groups += [group] * len(cut)
-            validation += [held_out(Path(found["image"]).name)] * len(cut)
+            validation += [is_held_out(Path(found["image"]).name)] * len(cut)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(arguments.out, picture=np.stack(pictures), group=np.array(groups), validation=np.array(validation))
     print(dict(zip(*(part.tolist() for part in np.unique(groups, return_counts=True)), strict=True)))

@@ -9,7 +9,6 @@ YouTube Faces are those of the shipped model; a quarter of the people or photogr
 
 import argparse
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from kpdetect.core.geometry import CropRule, Floats, apply_matrix
 from kpdetect.core.images import Pixels, read_image, warp_crop
-from kpdetect.data import Annotations, align, load, split_by_rule
+from kpdetect.data import Annotations, align, is_held_out, load, split_by_rule
 from kpdetect.data.crops import visit_photographs
 from kpdetect.data.face_morphing import morphed_faces
 from kpdetect.modelfile import bundle
@@ -30,7 +29,6 @@ SIDE, MARGIN = 288, 2.16
 RULE = CropRule((SIDE, SIDE), MARGIN)
 TEACHER_WEIGHT, MESH_WEIGHT, GUESS_WEIGHT = 0.5, 0.3, 0.1
 SEEN, HIDDEN, UNKNOWN = 1, 0, -1
-WILD_VALIDATION = 4  # every fourth person or photograph
 
 
 @dataclass(frozen=True)
@@ -122,15 +120,10 @@ def wild(data: Path, labels: Path) -> Iterator[Example]:
                 yield _wild_example(group, data, row)
 
 
-def held_out(key: str) -> bool:
-    """Whether a person or photograph of a wild set is for validation."""
-    return zlib.crc32(key.encode()) % WILD_VALIDATION == 0
-
-
 def _wild_example(group: str, data: Path, row: dict[str, Any]) -> Example:
     photograph = read_image(data / row["image"])
     box = np.array(row["box"], np.float32)
-    validation = held_out(row.get("subject") or Path(row["image"]).name)
+    validation = is_held_out(row.get("subject") or Path(row["image"]).name)
     five = np.array(row["five"], np.float32) if "five" in row else NO_FIVE
     points, weight, seen = np.zeros((68, 2), np.float32), np.zeros(68, np.float32), np.full(68, UNKNOWN)
     if row["points"] is not None:

@@ -10,7 +10,8 @@ A file of ``--faces`` has a row per box, with the columns image, x, y, width, he
 `kpdetect.detection.oriented`), kind, alone and subject. The kind is ``face``; ``maybe``, a box that is neither trained
 as a face nor as background; or ``mistake``, a box without a face that a finder took for one. ``alone`` is 1 if the
 photograph shows no other face. A folder of ``--backgrounds`` contains photographs without faces. A quarter of the
-subjects, and of the photographs without faces, is left out for validation.
+subjects, and of the photographs without faces, is left out for validation (`kpdetect.data.is_held_out`, as for the
+landmark model). The shipped finder was trained with an earlier rule, which leaves out another quarter.
 
 Training canvases are composed of all of this (`kpdetect.training.finder`). The weights are saved after each epoch, and
 the same command continues after the last one that was finished.
@@ -34,7 +35,7 @@ from tqdm import tqdm
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.images import Pixels, cv2, read_image, to_channels
-from kpdetect.data import Annotations, load, split_by_rule, subject_position
+from kpdetect.data import Annotations, is_held_out, load, split_by_rule
 from kpdetect.detection.oriented import tight_boxes
 from kpdetect.modelfile import bundle
 from kpdetect.models.finder import VALUES, finder
@@ -54,7 +55,6 @@ SIDE, BATCH, SEED = 256, 32, 0
 CANVASES, VALIDATION_CANVASES, CALIBRATION_CANVASES = 24_000, 600, 200
 EPOCHS, HELD_EPOCHS, LEARNING_RATE, WEIGHT_DECAY = 8, 2, 3e-3, 0.01
 TURNED = 0.4  # share of the canvases that an epoch turns by quarters
-VALIDATION_SHARE = 0.25  # of the subjects of the files of faces, and of the photographs without faces
 BACKGROUND_SIDE = 480  # longer side of a photograph without faces, in pixels
 
 
@@ -148,14 +148,9 @@ def material_of(data: Path, faces: Sequence[Path], backgrounds: Sequence[Path]) 
         _add_boxes(file, train, val)
     for folder in backgrounds:
         for path in sorted(folder.iterdir()):
-            part = val if held_out(f"{folder.name}/{path.name}") else train
+            part = val if is_held_out(f"{folder.name}/{path.name}") else train
             part.backgrounds.append(_grey(read_image(path)))
     return train, val
-
-
-def held_out(subject: str) -> bool:
-    """Whether a subject belongs to the validation part."""
-    return subject_position(subject, SEED) < VALIDATION_SHARE
 
 
 def _without_afw(faces: Annotations) -> Annotations:
@@ -184,7 +179,7 @@ def _add_boxes(file: Path, train: Material, val: Material) -> None:
                 [[float(row[key]) for key in ("x", "y", "width", "height", "roll_deg")] for row in rows], np.float32
             )
             maybe = np.array([row["kind"] != "mistake" for row in rows])
-            part = val if held_out(rows[0]["subject"]) else train
+            part = val if is_held_out(rows[0]["subject"]) else train
             for index, row in enumerate(rows):
                 if row["kind"] == "maybe":
                     continue

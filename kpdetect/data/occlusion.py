@@ -16,6 +16,7 @@ Bools = npt.NDArray[np.bool_]
 Draw = Callable[[Pixels, Floats, Sequence[Pixels], np.random.Generator], Floats]
 """Draws an object on a picture (H, W), in place, and returns its opacity (H, W)."""
 
+SUBPIXEL_BITS = 3  # of the coordinates that OpenCV draws with
 COVERED = 0.5  # share of an object's opacity from which a point under it counts as hidden
 
 
@@ -59,6 +60,53 @@ def hidden_points(opacity: Floats, keypoints: Floats) -> Bools:
     within = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     found = opacity[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)] >= COVERED
     return np.asarray(found & within)
+
+
+def polygon_mask(outline: npt.ArrayLike, size_hw: tuple[int, int]) -> Pixels:
+    """Draws a filled polygon with smooth edges.
+
+    Args:
+        outline: (n, 2) in pixels.
+        size_hw: Height and width of the mask.
+
+    Returns:
+        (H, W) uint8, 255 inside.
+
+    Example:
+        >>> polygon_mask(np.array([[1, 1], [5, 1], [5, 5], [1, 5]]), (9, 9))[3, [3, 8]].tolist()
+        [255, 0]
+    """
+    mask = np.zeros(size_hw, np.uint8)
+    cv2.fillPoly(mask, [in_subpixels(outline)], 255, cv2.LINE_AA, SUBPIXEL_BITS)
+    return mask
+
+
+def in_subpixels(points: npt.ArrayLike) -> npt.NDArray[np.int32]:
+    """Points in pixels as OpenCV's integers with `SUBPIXEL_BITS`.
+
+    Example:
+        >>> in_subpixels(np.array([[1.5, 2]], np.float32)).tolist()
+        [[12, 16]]
+    """
+    return np.asarray(np.rint(np.asarray(points) * (1 << SUBPIXEL_BITS)), np.int32)
+
+
+def blend(picture: Pixels, opacity: Floats, fill: npt.ArrayLike) -> None:
+    """Paints on a picture, in place.
+
+    Args:
+        picture: (H, W) uint8.
+        opacity: (H, W) in [0, 1].
+        fill: (H, W) grey levels, or one for all.
+
+    Example:
+        >>> picture = np.zeros((1, 2), np.uint8)
+        >>> blend(picture, np.array([[0.5, 1]], np.float32), 100)
+        >>> picture.tolist()
+        [[50, 100]]
+    """
+    painted = picture * (1 - opacity) + np.asarray(fill) * opacity
+    picture[...] = np.clip(np.rint(painted), 0, 255).astype(np.uint8)
 
 
 def _mask(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.random.Generator) -> Floats:
@@ -110,7 +158,7 @@ def _sunglasses(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng
         shape = np.zeros(picture.shape, np.uint8)
         cv2.ellipse(shape, _pixel(eye.mean(axis=0)), _size(axes), angle, 0, 360, 255, -1, cv2.LINE_AA)
         opacity = np.asarray(np.maximum(opacity, shape / np.float32(255) * np.float32(strength)), np.float32)
-    _blend(picture, opacity, np.full(picture.shape, shade, np.uint8))
+    blend(picture, opacity, np.full(picture.shape, shade, np.uint8))
     for ends in ((points[39], points[42]), (points[36], points[0]), (points[45], points[16])):
         cv2.line(picture, _pixel(ends[0]), _pixel(ends[1]), shade, max(round(width * 0.04), 1), cv2.LINE_AA)
     return opacity
@@ -139,7 +187,7 @@ def _hand(picture: Pixels, points: Floats, textures: Sequence[Pixels], rng: np.r
     cv2.ellipse(shape, _pixel(palm), _size((thick * 2.6, thick * 2.4)), np.degrees(angle), 0, 360, 255, -1, cv2.LINE_AA)
     opacity = np.asarray(shape / np.float32(255), np.float32)
     shades += rng.normal(0, 3, picture.shape).astype(np.float32)
-    _blend(picture, opacity, np.clip(shades, 0, 255).astype(np.uint8))
+    blend(picture, opacity, np.clip(shades, 0, 255).astype(np.uint8))
     return opacity
 
 
@@ -198,17 +246,12 @@ def _fill(picture: Pixels, textures: Sequence[Pixels], rng: np.random.Generator)
 
 def _filled(picture: Pixels, outline: Floats, fill: Pixels, rng: np.random.Generator) -> Floats:
     """Fills a polygon (n, 2), half of the time with soft edges; returns its opacity (H, W)."""
-    shape = np.zeros(picture.shape, np.uint8)
-    cv2.fillPoly(shape, [np.rint(outline * 8).astype(np.int32)], 255, cv2.LINE_AA, 3)
+    shape = polygon_mask(outline, (picture.shape[0], picture.shape[1]))
     if rng.random() < 0.5:
         shape = np.asarray(cv2.GaussianBlur(shape, (0, 0), rng.uniform(0.4, 1.5)), np.uint8)
     opacity = np.asarray(shape / np.float32(255), np.float32)
-    _blend(picture, opacity, fill)
+    blend(picture, opacity, fill)
     return opacity
-
-
-def _blend(picture: Pixels, opacity: Floats, fill: Pixels) -> None:
-    picture[...] = np.rint(picture * (1 - opacity) + fill * opacity).astype(np.uint8)
 
 
 def _line(
@@ -218,7 +261,7 @@ def _line(
     share = np.linspace(0, 1, 12)[:, None]
     curve = (1 - share) ** 2 * start + 2 * share * (1 - share) * middle + share**2 * end
     lines = np.zeros(picture.shape, np.uint8)
-    cv2.polylines(lines, [np.rint(curve * 8).astype(np.int32)], False, 255, 1, cv2.LINE_AA, 3)
+    cv2.polylines(lines, [in_subpixels(curve)], False, 255, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     strength = lines.astype(np.float32) / 255 * opacity * rng.uniform(-45, 30)
     picture[...] = np.clip(picture + strength, 0, 255).astype(np.uint8)
 

@@ -1,13 +1,16 @@
-"""Draws masks, sunglasses and other occluders over faces of training canvases."""
+"""Draws masks, sunglasses and other occluders over faces of training canvases.
+
+The finder's faces are oriented boxes; `kpdetect.data.occlusion` draws over faces with known points.
+"""
 
 import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.geometry import Floats, rotation
 from kpdetect.core.images import Pixels, cv2
+from kpdetect.data.occlusion import SUBPIXEL_BITS, blend, in_subpixels, polygon_mask
 from kpdetect.detection.oriented import OUTLINE
 
-SUBPIXEL_BITS = 4  # of the coordinates that OpenCV fills polygons with
 SHADES = (15, 245)  # of an occluder
 
 
@@ -96,16 +99,12 @@ def _fill(picture: Pixels, shape: Floats, shade: float, rng: np.random.Generator
         slope_y, slope_x = rng.normal(0, 25, 2)
         paint = shade + slope_y * np.linspace(-1, 1, rows)[:, None] + slope_x * np.linspace(-1, 1, columns)
         paint = paint + rng.normal(0, rng.uniform(0, 6), region.shape)
-    mask = np.zeros(region.shape, np.uint8)
-    points = np.round((shape - low) * (1 << SUBPIXEL_BITS)).astype(np.int32)
-    cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, SUBPIXEL_BITS)
-    share = mask.astype(np.float32) / 255
-    region[...] = np.clip(paint * share + region * (1 - share), 0, 255).astype(np.uint8)
+    mask = polygon_mask(np.asarray(shape - low, np.float32), (rows, columns))
+    blend(region, np.asarray(mask / np.float32(255), np.float32), paint)
 
 
 def _line(picture: Pixels, points: Floats, shade: float, face: Floats, width: float) -> None:
     """Draws a line through points (P, 2), `width` in sides of the face; thinner lines than a pixel are left out."""
     thickness = round(width * float(max(face[2:4])))
     if thickness >= 1:
-        scaled = np.round(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
-        cv2.polylines(picture, [scaled], False, float(shade), thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.polylines(picture, [in_subpixels(points)], False, float(shade), thickness, cv2.LINE_AA, SUBPIXEL_BITS)
