@@ -12,7 +12,13 @@ from kpdetect.core.log import show_messages
 
 @pytest.fixture(autouse=True)
 def _messages_on_stderr() -> None:
-    """Prints the library's messages in every test as the commands do, so that their text can be checked."""
+    """Prints the library's messages in every test as the commands do, so that their text can be checked.
+
+    A level that an earlier test set, such as an example of the documentation, is removed.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("kpdetect."):
+            logging.getLogger(name).setLevel(logging.NOTSET)
     show_messages()
     logging.getLogger("kpdetect").propagate = True  # for caplog
 
