@@ -17,7 +17,7 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.detection import finder, scan
 from kpdetect.exporters.fixed_shape import with_fixed_shape
 from kpdetect.filters import load_filter
-from kpdetect.inference import predictor
+from kpdetect.inference import face_crops, predictor
 from kpdetect.measures import MEAN_FACE
 from kpdetect.modelfile.spec import SPEC_FILE, Spec
 
@@ -112,8 +112,8 @@ def fixed_finder() -> bytes:
 
 def finder_settings() -> dict[str, float]:
     """Returns the constants of `kpdetect.detection.FaceFinder`, and those by which `Predictor` filters its faces."""
-    constants = {**vars(finder), **vars(predictor)}
-    return {name: constants[name.upper()] for name in _DETECTOR if name.upper() in constants}
+    constants = {**vars(finder), **vars(face_crops), **vars(predictor)}
+    return {name: constants[name.upper()] for name in _DETECTOR}
 
 
 def scan_settings() -> dict[str, Any]:
