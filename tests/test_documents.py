@@ -359,9 +359,7 @@ def test_the_readme_shows_five_results() -> None:
 
 def test_the_errors_in_the_description_of_the_shipped_model_are_those_of_the_results() -> None:
     tables = tool("results_tables")
-    rows = {
-        (row.file, row.dataset, row.boxes): row for row in tables.read_rows(tables.RESULTS) if row.model == "compact"
-    }
+    rows = {(row.file, row.dataset, row.boxes): row for row in tables.read_measured().rows if row.model == "compact"}
     spec = json.loads((ROOT / "exported_models/compact/spec.json").read_text(encoding="utf-8"))
     assert spec["errors"]
     for error in spec["errors"]:
@@ -373,7 +371,7 @@ def test_a_marker_of_an_unknown_figure_is_an_error() -> None:
     tables = tool("results_tables")
     for page in ("<!-- table: nope -->\n<!-- /table -->", "<!-- fig: 300w.nope -->1<!-- /fig -->"):
         with pytest.raises(Exception, match="nope"):
-            tables.rewritten(page, tables.read_rows(tables.RESULTS))
+            tables.rewritten(page, tables.read_measured())
 
 
 _ERROR = re.compile(r"\b\d+\.\d\d ?%")

@@ -2,14 +2,16 @@
 
     python tools/release.py EXPORTED [DATA_FOLDER] [--reports DIR]
 
-EXPORTED is a bundle that ``tools/train_compact.py --export`` wrote. Its rows in ``exported_models/results.csv`` and the
-tables of the documents are replaced; rows of other models stay. The data folder is an argument or KPDETECT_DATA. With
+EXPORTED is a bundle that ``kpdetect export`` wrote. Its rows in ``exported_models/results.csv``, the details of its
+errors in ``details.json``, the rows of ``wild.csv`` (see ``benchmarks/wild.py``) and the tables of the documents are
+replaced; rows of other models stay. The data folder is an argument or KPDETECT_DATA. With
 ``--reports``, the full results of `kpdetect evaluate` are kept as JSON. Each command is printed; all of them take about
 twenty minutes on two cores, mostly for face detection.
 """
 
 import argparse
 import dataclasses
+import json
 import os
 import shlex
 import subprocess
@@ -19,15 +21,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kpdetect.core.atomic_write import atomic_file
 from kpdetect.evaluation.results import ResultRow, read_rows, write_rows
 from kpdetect.modelfile import bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, TABLES = ROOT / "exported_models" / "results.csv", ROOT / "tools" / "results_tables.py"
+WILD_ROWS, DETAILS = ROOT / "exported_models" / "wild.csv", ROOT / "exported_models" / "details.json"
 ERROR_KEYS = (
     "file", "dataset", "split", "boxes", "n", "missed", "nme", "auc8", "fr8", "normaliser", "date",
 )  # fmt: skip
 """The fields of a result row that are stored in ``spec.json``."""
+
+DETAIL_KEYS = ("regions", "slices", "box_jitter", "reliability", "face_score")
+"""The parts of a report that ``details.json`` contains."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,16 @@ def measure(one: Measurement, reports: Path) -> ResultRow:
     return dataclasses.replace(read_rows(rows)[-1], **one.corrections)  # type: ignore[arg-type]
 
 
+def record_details(reports: Path) -> None:
+    """Writes the parts of the two full reports that the tables of the model card show."""
+    details = {}
+    for name in ("300w", "youtube_faces"):
+        report = json.loads((reports / f"{name}.json").read_text(encoding="utf-8"))
+        details[name] = {key: report[key] for key in DETAIL_KEYS}
+    with atomic_file(DETAILS) as temporary:
+        temporary.write_text(json.dumps(details, indent=1) + "\n", encoding="utf-8")
+
+
 def record_errors(exported: Path, rows: Sequence[ResultRow]) -> None:
     """Writes the rows of the file that `Predictor` uses into the ``spec.json`` of the bundle."""
     spec = bundle.read_spec(exported)
@@ -104,6 +121,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as passing:
         reports = arguments.reports or Path(passing)
         measured = [measure(one, reports) for one in measurements(arguments.exported, Path(arguments.data))]
+        record_details(reports)
+        first = next(name for name in bundle.read_spec(arguments.exported).files if name.endswith(".tflite"))
+        wild = [str(ROOT / "benchmarks" / "wild.py"), arguments.data, "--model", str(arguments.exported / first)]
+        subprocess.run([sys.executable, *wild, "--results", str(WILD_ROWS)], check=True)
     names = {row.model for row in measured}
     kept = [row for row in read_rows(ROWS) if row.model not in names]
     write_rows(ROWS, [*measured, *kept])
