@@ -63,10 +63,11 @@ def main() -> None:
     shift = np.log(arguments.score_at / (1 - arguments.score_at))
     network.get_layer(SCORE_LOGIT).set_weights([kernel, bias - np.float32(shift)])
     size = {"parameters": models.count_parameters(network), "macs": models.count_macs(network)}
-    training = {"tool": "tools/train_any_face.py", "start": "compact-160-v1", "share": arguments.share}
+    training = {"tool": "tools/train_any_face.py", "start": arguments.start, "share": arguments.share}
     extra = {**spec.extra, **size, "name": "compact", "seed": 0, "training": training}
     before = bundle.read_spec(arguments.start)
-    described = dataclasses.replace(spec, data=(*before.data, *WILD), terms=f"{before.terms} {WILD_TERMS}", extra=extra)
+    terms = before.terms if WILD_TERMS in before.terms else f"{before.terms} {WILD_TERMS}"
+    described = dataclasses.replace(spec, data=tuple(dict.fromkeys((*before.data, *WILD))), terms=terms, extra=extra)
     bundle.save_bundle(network, described, arguments.out, overwrite=True)
     print(f"{arguments.out}: {size}")
 
