@@ -38,7 +38,7 @@ def cell_centers(height: int, width: int) -> npt.NDArray[np.float32]:
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
-class SoftArgmax(keras.layers.Layer):  # type: ignore[misc]  # keras tells no types
+class SoftArgmax(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
     """The expected position of each heatmap under its softmax. It is differentiable and has subcell precision.
 
     See Sun et al., *Integral Human Pose Regression* (arXiv:1711.08229). The position of a cell is its centre,
@@ -106,7 +106,7 @@ class SoftArgmax(keras.layers.Layer):  # type: ignore[misc]  # keras tells no ty
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
-class ExpectedError(keras.layers.Layer):  # type: ignore[misc]  # keras tells no types
+class ExpectedError(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
     """The expected error of a keypoint, from the standard deviation s of its heatmap: ``exp(a + b ln(s / 0.03))``.
 
     A heatmap always covers the cells around a keypoint, so its standard deviation alone is not an error. The parameters

@@ -44,7 +44,7 @@ def error_likelihood(distance: Tensor, expected: Tensor) -> Tensor:
     return ops.log(expected) + ops.stop_gradient(distance) / expected
 
 
-class KeypointLoss(keras.losses.Loss):  # type: ignore[misc]  # keras tells no types
+class KeypointLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no types
     """Base class of the losses: scales by the unit and averages over the visible keypoints.
 
     Shapes: relative keypoints, true (B, K, 2) and predicted (B, K, 2) or, with expected errors, (B, K, 3) -> (B, K).

@@ -12,7 +12,7 @@ Tensor = Any  # a tensor of the Keras backend
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
-class NormalizedMeanError(keras.metrics.Metric):  # type: ignore[misc]  # keras tells no types
+class NormalizedMeanError(keras.metrics.Metric):  # type: ignore[misc]  # keras has no types
     """The mean normalised error over faces, as a fraction; see `kpdetect.evaluation.metrics.nme_per_face`.
 
     Takes keypoints relative to the crop, true (B, K, 2) and predicted (B, K, 2) or (B, K, 3), and their visibility (B,

@@ -12,7 +12,7 @@ VECTOR = 16
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
-class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]  # keras tells no types
+class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]  # keras has no types
     """`keras.layers.BatchNormalization` with the same weights and, up to rounding, the same results.
 
     In training, Keras reads a batch about a dozen times, forward and backward; the fused op of TensorFlow reads it once

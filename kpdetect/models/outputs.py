@@ -11,7 +11,7 @@ from kpdetect.models.layers import OUTPUT_NAME, UNCERTAINTY_NAME, Tensor
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
-class JoinOutputs(keras.layers.Layer):  # type: ignore[misc]  # keras tells no types
+class JoinOutputs(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
     """Joins keypoints (B, K, 2) and uncertainty (B, K) into one tensor (B, K, 3), always in float32.
 
     Example::
