@@ -72,14 +72,18 @@ def weighted_crossentropy() -> keras.losses.Loss:
 
 
 def build(start: str, options: dict[str, Any], size_hw: tuple[int, int]) -> keras.Model:
-    """The network, with the weights of a model of the same trunk, or random ones for ``random``."""
+    """The network, with the weights of a model of the same trunk, or random ones for ``random``.
+
+    The dense layers of the heads depend on the size of the crop; they stay random if the sizes differ.
+    """
     network = models.build("compact", 68, (*size_hw, 1), {**options, "heads": list(HEADS)})
     if start == "random":
         return network
     source, _ = bundle.load_bundle(start)
     for layer in source.layers:
-        if layer.weights:
-            network.get_layer(layer.name).set_weights(layer.get_weights())
+        own = network.get_layer(layer.name) if layer.weights else layer
+        if [weight.shape for weight in own.weights] == [weight.shape for weight in layer.weights]:
+            own.set_weights(layer.get_weights())
     return network
 
 
@@ -93,30 +97,31 @@ def validation_crops(faces: Any, settings: Settings, groups: tuple[str, ...]) ->
     return np.stack(crops), points, faces["weight"][rows], rows
 
 
-def teach(faces: dict[str, Any], teachers: list[str], share: float, settings: Settings) -> None:
+def teach(faces: dict[str, Any], teachers: list[str], share: float) -> None:
     """Mixes the points of completely labelled training faces with the mean prediction of models, plain and mirrored.
 
     Args:
         faces: The collected faces; their points are changed in place.
-        teachers: Models with the crop of ``settings``.
+        teachers: Models, which may have crops of different sizes.
         share: Of the prediction, in [0, 1].
-        settings: Size and margin of the crops.
     """
     rows = np.flatnonzero(~faces["validation"] & np.isin(faces["group"], LABELLED))
-    rule = CropRule((settings.side, settings.side), settings.margin)
     networks = [runtime.load(teacher) for teacher in teachers]
     for start in tqdm(range(0, len(rows), 64), "teachers' predictions", mininterval=5):
         part = rows[start : start + 64]
-        matrices = rule.matrix(faces["box"][part])
-        pairs = zip(part, matrices, strict=True)
-        crops = np.stack([warp_crop(faces["picture"][row], matrix, rule.size_hw) for row, matrix in pairs])
-        predictions = []
-        for network in networks:
-            predictions.append(network.predict(crops).keypoints)
-            predictions.append(mirrored_relative(network.predict(crops[:, :, ::-1]).keypoints, SWAP))
-        mean = to_pixels(np.mean(predictions, axis=0), rule.size_hw)
-        back = apply_matrix(np.linalg.inv(matrices), mean)
-        faces["points"][part] += share * (back - faces["points"][part])
+        predicted = np.mean([predict_twice(network, faces, part) for network in networks], axis=0)
+        faces["points"][part] += share * (predicted - faces["points"][part])
+
+
+def predict_twice(network: runtime.Runtime, faces: dict[str, Any], rows: Any) -> Floats:
+    """The mean prediction on the plain and the mirrored crop, (N, 68, 2) in pixels of the collected pictures."""
+    rule = network.spec.crop
+    matrices = rule.matrix(faces["box"][rows])
+    crops = [warp_crop(faces["picture"][row], matrix, rule.size_hw) for row, matrix in zip(rows, matrices, strict=True)]
+    plain = np.stack(crops)
+    mirrored = mirrored_relative(network(plain[:, :, ::-1]), SWAP)
+    mean = to_pixels((network(plain) + mirrored) / 2, rule.size_hw)
+    return apply_matrix(np.linalg.inv(matrices), mean)
 
 
 class Validate(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
@@ -195,6 +200,7 @@ def main() -> None:
     parser.add_argument("backgrounds", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", default="compact", help="a model with the same trunk, or random")
+    parser.add_argument("--side", type=int, default=160, help="of the crop, in pixels (default: %(default)s)")
     parser.add_argument("--heads-only", action="store_true", help="train the two heads of --start, a bundle with heads")
     parser.add_argument(
         "--mistakes",
@@ -210,14 +216,16 @@ def main() -> None:
     parser.add_argument("--validate-every", type=int, default=4, help="epochs of 250 steps")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    settings = Settings(faces=40, backgrounds=56) if arguments.heads_only else Settings()
+    settings = Settings(arguments.side)
+    if arguments.heads_only:
+        settings = dataclasses.replace(settings, faces=40, backgrounds=56)
     faces, backgrounds = dict(np.load(arguments.faces)), dict(np.load(arguments.backgrounds))
     for file in arguments.mistakes:
         mistakes = dict(np.load(file))
         mistakes["group"] = np.full(len(mistakes["group"]), "mistakes")
         backgrounds = {name: np.concatenate([backgrounds[name], mistakes[name]]) for name in backgrounds}
     if arguments.teachers:
-        teach(faces, arguments.teachers, arguments.teacher_share, settings)
+        teach(faces, arguments.teachers, arguments.teacher_share)
     keras.utils.set_random_seed(arguments.seed)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     network = build(arguments.start, {}, (settings.side, settings.side))
@@ -249,25 +257,26 @@ def main() -> None:
         Validate(network, faces, backgrounds, settings, arguments.validate_every),
     ]
     model.fit(batches, epochs=max(arguments.steps // EPOCH, 1), callbacks=callbacks, verbose=2)
-    save(network, arguments.start, arguments.out)
+    save(network, arguments.start, settings, arguments.out)
 
 
-def save(network: keras.Model, start: str, out: Path) -> None:
+def save(network: keras.Model, start: str, settings: Settings, out: Path) -> None:
     """Writes the bundle ``out/model``, in float32."""
     keras.mixed_precision.set_global_policy("float32")
     before = bundle.read_spec(bundle.shipped_model() if start == "random" else start)
-    exact = models.build("compact", 68, before.input_shape, {"heads": list(HEADS)})
+    size_hw = (settings.side, settings.side)
+    exact = models.build("compact", 68, (*size_hw, 1), {"heads": list(HEADS)})
     exact.set_weights(network.get_weights())
     spec = Spec(
         IBUG68,
         "compact",
         {"heads": list(HEADS)},
-        before.crop,
+        CropRule(size_hw, settings.margin),
         channels=1,
         recipe="compact",
         extra={"split": before.split_rule, "parameters": exact.count_params()},
     )
-    bundle.save_bundle(exact, dataclasses.replace(spec), out / "model", overwrite=True)
+    bundle.save_bundle(exact, spec, out / "model", overwrite=True)
 
 
 if __name__ == "__main__":
