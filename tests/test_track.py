@@ -19,8 +19,8 @@ from messages import lines_with, mentions
 
 from kpdetect import track
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.geometry import intersection_over_union, tight_box
-from kpdetect.core.images import cv2
+from kpdetect.core.geometry import apply_matrix, intersection_over_union, rotation, tight_box, translation
+from kpdetect.core.images import cv2, warp_crop
 from kpdetect.core.options import run_command
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.synthetic import render
@@ -492,6 +492,38 @@ def test_tracks_end_at_a_film_cut() -> None:
     assert all(len(one) == 1 for one in ids)
     assert [ids[0], ids[19], ids[20], ids[39], ids[40], ids[59]] == [[1], [1], [2], [2], [3], [3]]
     assert lags[20] == lags[40] == 0  # no smoothing across the cut
+
+
+def turned_picture(index: int, angle_deg: float) -> tuple[np.ndarray, np.ndarray]:
+    """A drawn face and its points, turned clockwise about the middle of a picture of 400 x 400 pixels."""
+    picture, points = render(5, index, 200)
+    middle = translation(100, 100) @ rotation(angle_deg, (99.5, 99.5))
+    return warp_crop(picture, middle, (400, 400), 3), apply_matrix(middle, points)
+
+
+def error_percent(points: np.ndarray, truth: np.ndarray) -> float:
+    return float(100 * np.linalg.norm(points - truth, axis=-1).mean() / np.linalg.norm(truth[36] - truth[45]))
+
+
+@pytest.mark.parametrize("angle_deg", [90.0, -135.0, 180.0])
+def test_a_lying_head_is_found_and_kept(angle_deg: float) -> None:
+    tracker = Tracker(Predictor(), make_detector(judged=True))
+    for frame in range(8):
+        picture, truth = turned_picture(1, angle_deg)
+        faces = tracker(np.roll(picture, 3 * frame, axis=1), frame / RATE)
+        assert [face.id for face in faces] == [1]
+        assert error_percent(faces[0].raw_keypoints - (3 * frame, 0), truth) < 8
+    assert tracker.detections == 1
+
+
+def test_a_head_that_turns_over_keeps_its_number() -> None:
+    tracker = Tracker(Predictor(), make_detector(judged=True))
+    for frame in range(46):
+        picture, truth = turned_picture(1, 4.0 * frame)
+        faces = tracker(picture, frame / RATE)
+        assert [face.id for face in faces] == [1]
+        assert error_percent(faces[0].raw_keypoints, truth) < 8
+    assert tracker.detections == 2  # at the start, and after a second
 
 
 def test_flashes_and_fast_camera_motion_are_no_cuts() -> None:

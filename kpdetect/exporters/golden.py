@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from kpdetect.core.geometry import CropRule, Matrix
+from kpdetect.core.geometry import CropRule, Matrix, apply_matrix, rotation
 from kpdetect.core.images import Pixels, to_channels, warp_crop, write_image
 from kpdetect.core.schema import IBUG68
 from kpdetect.data import synthetic
-from kpdetect.detection import Face, finder
-from kpdetect.detection.boxes import non_maximum_suppression, weighted_non_maximum_suppression
+from kpdetect.detection import Detections, Face, finder
+from kpdetect.detection.boxes import non_maximum_suppression, weighted_non_maximum_suppression, without_contained
 from kpdetect.exporters.web_page import finder_settings
+from kpdetect.inference.face_crops import Candidates, oriented_boxes
+from kpdetect.inference.predictor import NESTED
 from kpdetect.measures import measure
 from kpdetect.modelfile.runtime import Runtime
 from kpdetect.modelfile.spec import face_scores
@@ -31,7 +33,7 @@ PHOTOGRAPH_SIDE = 256
 
 
 def golden_numbers() -> dict[str, Any]:
-    """Returns inputs and outputs of crops, pyramid, decoding, suppression, smoothing and measures.
+    """Returns inputs and outputs of crops, pyramid, decoding, suppression, rotations, smoothing and measures.
 
     Example:
         ``golden_numbers()["crops"][0]["grey"]`` are the pixels of a crop.
@@ -57,6 +59,8 @@ def golden_numbers() -> dict[str, Any]:
         "pyramids": [_pyramid(*each) for each in PYRAMIDS],
         "cells": [_cells(5), _cells(7)],
         "suppression": _suppression(),
+        "leaning": _leaning(),
+        "turned": _turned(),
         "one_euro": _one_euro(),
         "face_score": _face_score(),
         "measures": _measures(),
@@ -181,9 +185,45 @@ def _suppression() -> dict[str, Any]:
         "boxes": _rounded(boxes),
         "scores": _rounded(scores),
         "kept": non_maximum_suppression(boxes, scores).tolist(),
+        "apart": without_contained(boxes, scores, NESTED).tolist(),
         "fused": _rounded(fused),
         "sums": _rounded(sums, 5),
     }
+
+
+def _leaning() -> list[dict[str, Any]]:
+    upright = np.asarray(_rounded(synthetic.render(*FACES[0], 200)[1], 2), np.float32)
+    cases = []
+    for angle_deg in (10, 60, -100, 180):
+        points = np.asarray(_rounded(apply_matrix(rotation(angle_deg, (100, 100)), upright), 2), np.float32)
+        cases.append(
+            {"keypoints": _rounded(points, 2), "oriented": _rounded(oriented_boxes(points[None], IBUG68)[0], 3)}
+        )
+    return cases
+
+
+def _turned() -> list[dict[str, Any]]:
+    """The detections that are tried in other rotations, with a certain face, an uncertain one, and none."""
+    points = np.asarray(_rounded(synthetic.render(*FACES[0], 100)[1], 2), np.float32)
+    x, y = points.mean(axis=0)
+    rows = [(x, y, 60, 70, 10), (x + 4, y - 3, 50, 60, 170), (x + 300, y, 40, 40, -95), (x + 300, y + 90, 40, 45, 0)]
+    oriented, scores = np.asarray(_rounded(rows), np.float32), np.asarray([0.5, 0.2, 0.6, 0.1], np.float32)
+    found = Detections(oriented, scores)
+    candidates = Candidates(np.zeros((1, 1, 1), np.uint8), found.boxes, True, found)
+    cases: list[dict[str, Any]] = []
+    for score in (0.99, 0.7, None):
+        faces = [] if score is None else [Face(points, IBUG68, score)]
+        turned = candidates.turned_by_quarters(faces).detections
+        given = {"oriented": _rounded(oriented), "scores": _rounded(scores)}
+        known = {"keypoints": _rounded(points, 2), "score": score}
+        cases.append(
+            {
+                **given,
+                "face": None if score is None else known,
+                "turned": [] if turned is None else _rounded(turned.oriented),
+            }
+        )
+    return cases
 
 
 def _one_euro() -> dict[str, Any]:

@@ -31,7 +31,8 @@ MODEL_FILE, GPU_MODEL_FILE, FINDER_FILE, SETTINGS_FILE = (
 _DETECTOR = (
     *("cell", "size_unit", "output_unit", "stride", "smallest_seen", "smallest_face", "last_level", "level_ratio"),
     *("least_bilinear", "gap", "min_face", "min_score", "judged_score", "max_candidates", "max_turned"),
-    *("certain_roll_deg", "retry_score", "nested"),
+    *("certain_roll_deg", "certain_score", "likely_detection", "same_place", "retry_score", "nested"),
+    *("worth_refining", "promising_score"),
 )
 FINDER_SIDE = 256  # of the packaged file of fixed size; the page changes it for each picture
 

@@ -9,17 +9,38 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import KpdetectError
-from kpdetect.core.geometry import Floats, Matrix, apply_matrix, invert, mirrored_relative, to_pixels
+from kpdetect.core.geometry import (
+    Floats,
+    Matrix,
+    apply_matrix,
+    intersection_over_union,
+    invert,
+    mirrored_relative,
+    rotation,
+    tight_box,
+    to_pixels,
+)
 from kpdetect.core.images import Pixels, warp_crop
-from kpdetect.detection import Detections
+from kpdetect.core.schema import KeypointSchema
+from kpdetect.detection import Detections, Face, non_maximum_suppression
 from kpdetect.detection.oriented import upright_boxes
 from kpdetect.modelfile.runtime import Prediction
 from kpdetect.modelfile.spec import Spec
 
-MAX_TURNED = 20  # of a photograph without a face, the detections that are tried in other rotations
-
+MAX_TURNED = 20  # of a photograph, the detections that are tried in other rotations
 CERTAIN_ROLL_DEG = 20.0
 """A detected face that leans by more than this, in degrees, is also tried as an upright one."""
+
+CERTAIN_SCORE = 0.98
+"""A face of a lower score may be predicted in a wrong rotation. Of faces whose rotation the detector got wrong, on AFW
+and the validation faces of 300-W turned by 135 and 180 degrees, the highest score in the wrong one is 0.983, and in the
+right one nearly all have more."""
+
+LIKELY_DETECTION = 0.35
+"""Of a detector's score: where other faces are found, only such detections are tried in other rotations."""
+
+SAME_PLACE = 0.3
+"""Intersection over union from which two boxes are in one place, whatever the rotations of their faces."""
 
 MOUTH_GROUPS = ("outer_lip", "inner_lip", "mouth")
 """Groups of a schema whose points are a mouth."""
@@ -47,15 +68,26 @@ class Candidates:
             return spec.crop.matrix(self.boxes)
         return spec.crop.matrix(upright_boxes(self.detections.oriented), self.detections.roll_deg)
 
-    def turned_by_quarters(self) -> Candidates:
-        """The first `MAX_TURNED` detections, each turned by 90, 180 and 270 degrees."""
-        detections = Detections(np.zeros((0, 5), np.float32), np.zeros(0, np.float32))
+    def turned_by_quarters(self, faces: Sequence[Face]) -> Candidates:
+        """The detections without a certain face, each turned by 90, 180 and 270 degrees.
+
+        Of several detections in one place only the one of the highest score is turned, and of all at most `MAX_TURNED`.
+
+        Args:
+            faces: The faces that were found in this photograph.
+        """
+        found = Detections(np.zeros((0, 5), np.float32), np.zeros(0, np.float32))
         if self.detections is not None:
-            first = self.detections.take(np.arange(min(len(self.boxes), MAX_TURNED)))
-            oriented = np.tile(first.oriented, (3, 1))
-            oriented[:, 4] += np.repeat([90, 180, 270], len(first.scores))
-            detections = Detections(oriented, np.tile(first.scores, 3))
-        return replace(self, boxes=detections.boxes, detections=detections)
+            boxes = np.reshape([face.box for face in faces], (-1, 4))
+            certain = np.array([face.score is None or face.score >= CERTAIN_SCORE for face in faces], bool)
+            here = intersection_over_union(self.detections.boxes, boxes) >= SAME_PLACE
+            likely = (self.detections.scores >= LIKELY_DETECTION) | here.any(axis=1) | (len(faces) == 0)
+            found = self.detections.take(likely & ~here[:, certain].any(axis=1))
+            found = found.take(non_maximum_suppression(found.boxes, found.scores, SAME_PLACE)[:MAX_TURNED])
+        oriented = np.tile(found.oriented, (3, 1))
+        oriented[:, 4] += np.repeat([90, 180, 270], len(found.scores))
+        turned = Detections(oriented, np.tile(found.scores, 3))
+        return replace(self, boxes=turned.boxes, detections=turned)
 
 
 def with_upright(detections: Detections) -> Detections:
@@ -158,14 +190,56 @@ def eye_directions(keypoints: Floats, matrices: Matrix, spec: Spec) -> Floats:
         spec: The model's description.
     """
     crop_x = np.asarray(matrices[:, 0, :2], np.float32)  # similarities: the first row points along the crop's x axis
-    if spec.schema.normalizer_points is None:
-        return crop_x
-    first, second = spec.schema.normalizer_points
+    across, beside = across_and_beside(keypoints, spec.schema)
+    return crop_x if across is None else towards(across, crop_x) + (0 if beside is None else towards(beside, crop_x))
+
+
+def oriented_boxes(keypoints: Floats, schema: KeypointSchema) -> Floats:
+    """Returns the oriented boxes of faces, whose rotation is 0 up to `CERTAIN_ROLL_DEG`: models are trained for it.
+
+    Args:
+        keypoints: (N, K, 2) in pixels.
+        schema: Their schema. Faces of one without normalizer points are not turned; without a mouth, by less than 90
+            degrees.
+
+    Returns:
+        (N, 5) float32: see `kpdetect.detection.oriented`.
+
+    Example:
+        ``predictor.predict_oriented(next_frame, oriented_boxes(keypoints, schema))`` predicts them in the next frame.
+    """
+    points = np.asarray(keypoints, np.float32)
+    across, beside = across_and_beside(points, schema)
+    roll_deg = np.zeros(len(points), np.float32)
+    if across is not None:
+        upwards = beside if beside is not None else np.array([1, 0], np.float32)
+        across = towards(across, upwards) + (0 if beside is None else beside)
+        roll_deg = np.rad2deg(np.arctan2(across[:, 1], across[:, 0]))
+        roll_deg = np.where(np.abs(roll_deg) > CERTAIN_ROLL_DEG, roll_deg, 0)
+    turns = np.stack([rotation(-float(roll), (0, 0)) for roll in roll_deg]) if len(points) else np.zeros((0, 3, 3))
+    upright = tight_box(apply_matrix(turns, points))
+    center = apply_matrix(invert(turns), ((upright[:, :2] + upright[:, 2:]) / 2)[:, None])[:, 0]
+    return np.concatenate([center, upright[:, 2:] - upright[:, :2], roll_deg[:, None]], axis=1, dtype=np.float32)
+
+
+def across_and_beside(keypoints: Floats, schema: KeypointSchema) -> tuple[Floats | None, Floats | None]:
+    """Returns two directions (N, 2) across faces (N, K, 2).
+
+    The first is the vector from eye to eye, between the schema's two normalizer points; None without them. The second
+    is the vector from the eyes to the mouth, turned by 90 degrees towards the right of an upright face; None without a
+    mouth.
+    """
+    if schema.normalizer_points is None:
+        return None, None
+    first, second = schema.normalizer_points
     across = keypoints[:, second] - keypoints[:, first]
-    across = np.where((across * crop_x).sum(axis=1, keepdims=True) < 0, -across, across)
-    mouth = [point for name in MOUTH_GROUPS for point in spec.schema.groups.get(name, ())]
-    if mouth:
-        down = keypoints[:, mouth].mean(axis=1) - (keypoints[:, first] + keypoints[:, second]) / 2
-        beside = np.stack([down[:, 1], -down[:, 0]], axis=1)
-        across = across + np.where((beside * crop_x).sum(axis=1, keepdims=True) < 0, -beside, beside)
-    return across
+    mouth = [point for name in MOUTH_GROUPS for point in schema.groups.get(name, ())]
+    if not mouth:
+        return across, None
+    down = keypoints[:, mouth].mean(axis=1) - (keypoints[:, first] + keypoints[:, second]) / 2
+    return across, np.stack([down[:, 1], -down[:, 0]], axis=1)
+
+
+def towards(vectors: Floats, directions: Floats) -> Floats:
+    """Returns the vectors (N, 2), turned round where they point away from the directions, (N, 2) or (2,)."""
+    return np.where((vectors * directions).sum(axis=1, keepdims=True) < 0, -vectors, vectors)

@@ -65,6 +65,12 @@ RETRY_SCORE = 0.95
 crops of a photograph that probably has no face, so lower scores are mostly false: in 44 pictures without a face, all
 ten faces of a second search are below."""
 
+WORTH_REFINING = 0.005
+"""The lowest first score of a detected face that is predicted a second time, for models that output a score."""
+
+PROMISING_SCORE = 0.5
+"""The same for faces in other rotations than the detector's: nearly all of them are tried in vain."""
+
 
 class Model(Protocol):
     """A loaded model: `kpdetect.modelfile.runtime.Runtime`, or any object with these two members."""
@@ -249,17 +255,9 @@ class Predictor:
             channels = to_channels(pixels, spec.channels)
             candidates.append(Candidates(channels, face_boxes, given is None, detections))
 
-        # Crop, infer and refine; filter.
-        results = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
+        results = self._search(candidates)
 
-        # If no face was found, look again: in the detections turned by quarters, whose rotation may be wrong;
-        for i, one in enumerate(candidates):
-            if self._judges and one.detections is not None and not results[i].faces:
-                turned = one.turned_by_quarters()
-                retry = self._filter(turned, self._predict([turned])[0], RETRY_SCORE)
-                results[i] = results[i]._replace(faces=retry.faces)
-
-        # then for large faces: windows first, then crops around the keypoints in them.
+        # If no face was found, look for large ones: windows first, then crops around the keypoints in them.
         missed = [i for i, one in enumerate(candidates) if self._scans and one.detected and not results[i].faces]
         retried = []
         for i in missed:
@@ -271,8 +269,56 @@ class Predictor:
             results[i] = results[i]._replace(faces=self._filter(one, found, RETRY_SCORE).faces)
         return results
 
-    def _predict(self, candidates: Sequence[Candidates]) -> list[list[Face]]:
-        """Crop, infer, refine: the faces of all boxes of all photographs, in their order."""
+    def predict_oriented(self, image: Image, oriented: npt.ArrayLike, bgr: bool = False) -> list[Face]:
+        """Predicts the faces of oriented boxes, each from a crop that is upright.
+
+        A head that leans by more than about 45 degrees is not predicted well from the crop of an upright box.
+
+        Args:
+            image: As for a call.
+            oriented: (N, 5): centre x and y, width and height of the upright face in pixels, and its rotation in
+                degrees, positive if the head leans clockwise; such as `kpdetect.detection.Detections.oriented`.
+            bgr: The array is BGR.
+
+        Returns:
+            The faces, in the order of the boxes.
+
+        Raises:
+            KpdetectError: As for a call.
+
+        Example:
+            >>> Predictor().predict_oriented(np.zeros((90, 120, 3), np.uint8), [[60, 40, 40, 40, 90]])[0].box.shape
+            (4,)
+        """
+        rows = np.asarray(oriented, np.float32).reshape(-1, 5)
+        found = Detections(rows, np.ones(len(rows), np.float32))
+        if self.model.spec.crop.around == "image":
+            return self(image, found.boxes, bgr)
+        pixels = read_photograph(image, bgr)
+        boxes = boxes_within(found.boxes, pixels)
+        candidates = Candidates(to_channels(pixels, self.model.spec.channels), boxes, False, found)
+        return self._predict([candidates])[0]
+
+    def _search(self, candidates: Sequence[Candidates]) -> list[Result]:
+        """Crop, infer and refine; filter. Detections without a certain face are also tried in other rotations."""
+        results = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
+        doubtful = [
+            i
+            for i, one in enumerate(candidates)
+            if one.detections is not None and self._judges and (self.model.spec.score or not results[i].faces)
+        ]
+        turned = [candidates[i].turned_by_quarters(results[i].faces) for i in doubtful]
+        for i, one, found in zip(doubtful, turned, self._predict(turned, PROMISING_SCORE), strict=True):
+            more = self._filter(one, found, RETRY_SCORE).faces
+            if more:
+                results[i] = results[i]._replace(faces=self._filter(one, [*results[i].faces, *more]).faces)
+        return results
+
+    def _predict(self, candidates: Sequence[Candidates], promising: float = WORTH_REFINING) -> list[list[Face]]:
+        """Crop, infer, refine: the faces of all boxes of all photographs, in their order.
+
+        Detected faces with a first score below `promising` are not refined.
+        """
         owners = [one for one in candidates for _ in one.boxes]
         if not owners:
             return [[] for _ in candidates]
@@ -286,8 +332,10 @@ class Predictor:
         prediction = to_photographs(output, matrices, spec, swap)
 
         # Refine: predict again from upright crops around the first keypoints. Inexact crops of faces have low scores.
-        wanted = [one.detected if self._second_look is None else self._second_look for one in owners]
-        again = np.flatnonzero(np.array(wanted) & spans_area(prediction.keypoints, spec))
+        wanted = np.array([one.detected if self._second_look is None else self._second_look for one in owners])
+        if prediction.score is not None and self._judges:
+            wanted &= (prediction.score >= promising) | ~np.array([one.detected for one in owners])
+        again = np.flatnonzero(wanted & spans_area(prediction.keypoints, spec))
         if len(again):
             keypoints = prediction.keypoints[again]
             across = eye_directions(keypoints, matrices[again], spec)

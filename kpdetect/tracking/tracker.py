@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,25 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, intersection_over_union
 from kpdetect.core.images import Pixels, as_rgb
-from kpdetect.detection import Detector, Face
+from kpdetect.detection import Detector, Face, FaceFinder, without_contained
+from kpdetect.detection.oriented import upright_boxes
+from kpdetect.inference.face_crops import CERTAIN_SCORE, oriented_boxes, with_upright
+from kpdetect.inference.predictor import NESTED
 from kpdetect.tracking import plausible
 from kpdetect.tracking.film_cut import CutDetector
 from kpdetect.tracking.smoothing import OneEuroFilter, OneEuroOptions
 
 PredictBoxes = Callable[[Pixels, Floats], list[Face]]
 """A function from a frame (H, W, 3) and face boxes (N, 4) to N faces in the same order, such as a `Predictor`."""
+
+
+@runtime_checkable
+class PredictsOriented(Protocol):
+    """A function like `PredictBoxes` that can also turn the crops of leaning heads, such as a `Predictor`."""
+
+    def predict_oriented(self, image: Pixels, oriented: Floats, /) -> list[Face]:
+        """Predicts the faces of oriented boxes (N, 5); see `kpdetect.detection.oriented`."""
+
 
 KNOWN = 0.3  # intersection over union of a detector's box and a tracked face's; detectors' boxes vary
 SAME_FACE = 0.5  # intersection over union of the tight boxes of two tracked faces that are one
@@ -129,7 +142,8 @@ class _Track:
 class Tracker:
     """Tracks the faces of a video. Each call takes the next frame.
 
-    The tight box of a face's keypoints is its box in the next frame. The detector only runs at the start, every
+    The tight box of a face's keypoints is its box in the next frame; the crop of a leaning head is turned upright, if
+    `predict` can do so. The detector only runs at the start, every
     `TrackerOptions.detect_every` frames for new faces, and after a face was lost. A face is dropped if its keypoints
     collapse, leave the picture, jump, or fall on another face, and if the model scores it below 0.5 (or, for a model
     without a score, if a second prediction from a displaced box disagrees). It is not dropped if the detector misses
@@ -140,7 +154,7 @@ class Tracker:
 
     Args:
         predict: Predicts the faces of boxes, such as a `kpdetect.Predictor`.
-        detect: Gives the face boxes of a frame, such as a `kpdetect.detection.FaceFinder`.
+        detect: Gives the face boxes of a frame, such as a `kpdetect.detection.FaceFinder`, whose rotations are used.
         options: See `TrackerOptions`.
 
     Attributes:
@@ -193,7 +207,7 @@ class Tracker:
             return
         before = np.stack([track.last.box for track in self._tracks])
         check = self._frame % self.options.check_every == 0
-        faces, accepted = self._predict_and_judge(pixels, before, check)
+        faces, accepted = self._predict_and_judge(pixels, [track.face for track in self._tracks], check)
         after = plausible.face_boxes([face.keypoints for face in faces])
         kept = accepted & plausible.plausible_boxes(after, _size_hw(pixels)) & plausible.plausible_motion(before, after)
         kept &= ~self._duplicates(after, kept)
@@ -216,18 +230,43 @@ class Tracker:
         return dropped & kept
 
     def _predict_and_judge(
-        self, pixels: Pixels, boxes: Floats, check: bool
+        self, pixels: Pixels, before: Sequence[Face], check: bool
     ) -> tuple[list[Face], npt.NDArray[np.bool_]]:
-        """Predicts the faces of boxes (N, 4), and whether each is a face, (N,): by its score, or by `check`."""
-        faces = self._predict(pixels, boxes)
+        """Predicts faces near known ones, and whether each is a face, (N,): by its score, or by `check`."""
+        faces = self._predict_near(pixels, before)
         scores = [face.score for face in faces if face.score is not None]
         if len(scores) == len(faces):
             return faces, np.array(scores) >= plausible.LEAST_SCORE
         if not check:
             return faces, np.ones(len(faces), bool)
-        second = self._predict(pixels, plausible.displaced_boxes(boxes))
+        second = self._predict_near(pixels, before, displaced=True)
         distances = plausible.disagreement(*([face.keypoints for face in some] for some in (faces, second)))
         return faces, distances <= plausible.MOST_DISAGREEMENT
+
+    def _predict_near(
+        self, pixels: Pixels, known: Sequence[Face], displaced: bool = False, turn_deg: float = 0.0
+    ) -> list[Face]:
+        """Predicts faces from the places of known ones.
+
+        Args:
+            pixels: The frame.
+            known: Faces of it, or of the frame before.
+            displaced: Predict from slightly different boxes.
+            turn_deg: Turn the faces' rotations by this, for models that take oriented boxes.
+        """
+        if isinstance(self._predict, PredictsOriented) and known:
+            oriented = oriented_boxes(np.stack([face.keypoints for face in known]), known[0].schema)
+            oriented[:, 4] += turn_deg
+            if oriented[:, 4].any():
+                if displaced:
+                    upright = plausible.displaced_boxes(upright_boxes(oriented))
+                    oriented[:, :2], oriented[:, 2:4] = (
+                        (upright[:, :2] + upright[:, 2:]) / 2,
+                        upright[:, 2:] - upright[:, :2],
+                    )
+                return self._predict.predict_oriented(pixels, oriented)
+        boxes = plausible.face_boxes([face.keypoints for face in known])
+        return self._predict(pixels, plausible.displaced_boxes(boxes) if displaced else boxes)
 
     def _detection_is_due(self) -> bool:
         if self._frame_of_detection is None:
@@ -240,33 +279,58 @@ class Tracker:
         """Detects faces. A face that is not tracked gets the number of a lost one, or a new one."""
         self._frame_of_detection = self._frame
         self.detections += 1
-        boxes = np.asarray(self._detect(pixels), np.float32).reshape(-1, 4)
-        tracked = np.reshape([track.last.box for track in self._tracks], (-1, 4))
-        untracked = boxes[(intersection_over_union(boxes, tracked) < KNOWN).all(axis=1)]
-        new = self._confirmed(pixels, untracked)
+        new = self._confirmed(pixels, self._detected(pixels))
         numbers = self._numbers_of_lost(new)
         self._lost = [track for track in self._lost if track.id not in numbers.values()]
         for index, face in enumerate(new):
             self._start_track(face, numbers.get(index))
 
-    def _confirmed(self, pixels: Pixels, boxes: Floats) -> list[Face]:
-        """The faces of a detector's boxes (N, 4), predicted again from their keypoints' boxes; without false ones."""
-        found: list[Face] = []
-        if not len(boxes):
-            return found
-        tight = plausible.face_boxes([face.keypoints for face in self._predict(pixels, boxes)])
-        tight = tight[plausible.plausible_boxes(tight, _size_hw(pixels))]
-        if not len(tight):
-            return found
-        faces, accepted = self._predict_and_judge(pixels, tight, check=True)
-        tight = plausible.face_boxes([face.keypoints for face in faces])
-        accepted &= plausible.plausible_boxes(tight, _size_hw(pixels))
-        known = [track.last.box for track in self._tracks]
-        for face, accept in zip(faces, accepted, strict=True):
-            if accept and not (intersection_over_union(face.box, np.reshape(known, (-1, 4))) >= SAME_FACE).any():
-                found.append(face)
-                known.append(face.box)
-        return found
+    def _detected(self, pixels: Pixels) -> list[Face]:
+        """The first predictions of detected faces that are not tracked, in the detector's order."""
+        tracked = np.reshape([track.last.box for track in self._tracks], (-1, 4))
+
+        def untracked(boxes: Floats) -> npt.NDArray[np.bool_]:
+            return np.asarray((intersection_over_union(boxes, tracked) < KNOWN).all(axis=1))
+
+        if isinstance(self._detect, FaceFinder) and isinstance(self._predict, PredictsOriented):
+            found = self._detect.detect(pixels)
+            found = found.take(without_contained(found.boxes, found.scores))
+            found = found.take(untracked(found.boxes))
+            found = with_upright(found.take(np.argsort(-np.prod(found.oriented[:, 2:4], axis=1), kind="stable")))
+            return self._predict.predict_oriented(pixels, found.oriented) if len(found.scores) else []
+        boxes = np.asarray(self._detect(pixels), np.float32).reshape(-1, 4)
+        boxes = boxes[untracked(boxes)]
+        return self._predict(pixels, boxes) if len(boxes) else []
+
+    def _confirmed(self, pixels: Pixels, first: Sequence[Face]) -> list[Face]:
+        """Faces that are not tracked, predicted again from their keypoints; of several in one place the best."""
+        boxes = np.reshape([face.box for face in first], (-1, 4))
+        first = [
+            face for face, keep in zip(first, plausible.plausible_boxes(boxes, _size_hw(pixels)), strict=True) if keep
+        ]
+        if not first:
+            return []
+        faces, accepted = self._predict_and_judge(pixels, first, check=True)
+        faces = self._in_best_rotation(pixels, faces, accepted)
+        accepted &= plausible.plausible_boxes([face.box for face in faces], _size_hw(pixels))
+        new = [face for face, accept in zip(faces, accepted, strict=True) if accept]
+        boxes = np.reshape([track.last.box for track in self._tracks] + [face.box for face in new], (-1, 4))
+        scores = [np.inf] * len(self._tracks) + [1.0 if face.score is None else face.score for face in new]
+        kept = without_contained(boxes, scores, NESTED) - len(self._tracks)
+        return [new[i] for i in sorted(kept.tolist()) if i >= 0]
+
+    def _in_best_rotation(self, pixels: Pixels, faces: list[Face], accepted: npt.NDArray[np.bool_]) -> list[Face]:
+        """Tries accepted faces without a high score in the other quarters of a turn, and keeps the best of each."""
+        certain = np.array([face.score is None or face.score >= CERTAIN_SCORE for face in faces])
+        doubtful = np.flatnonzero(accepted & ~certain).tolist()
+        if doubtful and isinstance(self._predict, PredictsOriented):
+            best = list(faces)
+            for turn_deg in (90.0, 180.0, 270.0):
+                turned = self._predict_near(pixels, [faces[i] for i in doubtful], turn_deg=turn_deg)
+                for i, face in zip(doubtful, turned, strict=True):
+                    best[i] = max(best[i], face, key=lambda one: one.score or 0.0)
+            return best
+        return faces
 
     def _numbers_of_lost(self, new: Sequence[Face]) -> dict[int, int]:
         """The numbers of lost faces, by the index of the new face; the nearest pairs are matched first."""

@@ -4,13 +4,13 @@ import { Assets, type Progress } from "./assets";
 import { warpCrop } from "./crop";
 import { decodeCells, mergeDetections, pyramidOf, separate, toPhotograph, type Detection } from "./finder";
 import {
-  apply, area, cropMatrix, float32, imageBox, invert, tightBox, toPixels, uprightMatrix, type Box, type Matrix, type Point,
+  apply, area, cropMatrix, float32, imageBox, intersectionOverUnion, invert, tightBox, toPixels, uprightMatrix, type Box, type Matrix, type Point,
 } from "./geometry";
 import { hasWebGpu, Network, runtimeFiles, startLiteRt, type Accelerator } from "./litert";
-import { orientedMatrix, tightBoxOf } from "./oriented";
+import { acrossFace, leaning, orientedMatrix, tightBoxOf, type Oriented } from "./oriented";
 import { toChannels, type Frame, type Plane } from "./pixels";
 import { windows } from "./scanning";
-import type { FinderSettings, Schema, Settings, Spec } from "./settings";
+import type { FinderSettings, Settings, Spec } from "./settings";
 import { nonMaximumSuppression, stableBy, withoutContained } from "./suppression";
 import { withInputSize } from "./tflite";
 
@@ -53,8 +53,6 @@ export interface PredictOptions {
 /** What a model's file may output beside points and uncertainties. */
 const SCORE = "score";
 const VISIBILITY = "visibility";
-/** Groups of a scheme whose points are a mouth. */
-const MOUTH_GROUPS = ["outer_lip", "inner_lip", "mouth"];
 
 /** One picture, in the two forms that the networks take. */
 export class Picture {
@@ -71,6 +69,9 @@ export class Picture {
   }
 }
 
+/** A place to predict a face in: a box, and the oriented one if the rotation is known. */
+export type Placed = Pick<Detection, "box" | "oriented">;
+
 export class Engine {
   private readonly finders = new Map<string, Network>();
 
@@ -80,6 +81,7 @@ export class Engine {
     private readonly model: Network,
     private readonly finderFile: Uint8Array | null,
     private readonly judges: boolean,
+    private readonly scores: boolean,
     private readonly retryScore: number,
   ) {}
 
@@ -102,7 +104,7 @@ export class Engine {
     const outputs = await model.run(new Uint8Array(height * width * spec.input.channels)); // the first run is slow
     const judges = SCORE in outputs || (spec.face_score ?? null) !== null;
     const retryScore = SCORE in outputs ? (settings.detector.retry_score ?? 0) : 0;
-    return new Engine(spec, settings, model, finderFile, judges, retryScore);
+    return new Engine(spec, settings, model, finderFile, judges, SCORE in outputs, retryScore);
   }
 
   get accelerator(): Accelerator {
@@ -127,18 +129,24 @@ export class Engine {
     const { detector } = this.settings;
     const found = withUpright(await this.candidates(picture, options.minFace ?? detector.min_face, minScore), detector);
     times.detect = performance.now() - start;
-    let faces = await this.predictDetections(picture, found, options.secondLook ?? true, times);
+    const again = options.secondLook ?? true;
+    const judges = this.judgesAt(minScore);
+    const worth = (least: number | undefined) => (again ? (judges && this.scores ? (least ?? 0) : 0) : Infinity);
+    let faces = await this.predictDetections(picture, found, worth(detector.worth_refining), times);
     faces = this.filter(faces, minScore);
     const leastRetried = Math.max(minScore, this.retryScore);
-    if (faces.length === 0 && this.judgesAt(minScore)) {
-      const turned = turnedByQuarters(found.slice(0, detector.max_turned ?? 0));
-      faces = this.filter(await this.predictDetections(picture, turned, options.secondLook ?? true, times), leastRetried);
+    if (judges && (this.scores || faces.length === 0)) {
+      const turned = turnedByQuarters(doubtful(found, faces, detector));
+      const more = await this.predictDetections(picture, turned, worth(detector.promising_score), times);
+      const sure = this.filter(more, leastRetried);
+      if (sure.length > 0) faces = this.filter([...faces, ...sure], minScore);
     }
-    if (faces.length === 0 && this.judgesAt(minScore)) {
+    if (faces.length === 0 && judges) {
       const seen = await this.predictBoxes(picture, windows(width, height, this.settings.scan), false, times);
       const likely = seen.filter(({ score }) => (score ?? 1) >= this.settings.scan.least_score);
       const boxes = distinct(likely, detector.nested).map(({ keypoints }) => tightBox(keypoints));
-      faces = await this.predictBoxes(picture, stableBy(boxes, (box) => -area(box)), options.secondLook ?? true, times);
+      const large = stableBy(boxes, (box) => -area(box)).map((box): Detection => ({ box, score: 1, oriented: null }));
+      faces = await this.predictDetections(picture, large, worth(detector.worth_refining), times);
       faces = this.filter(faces, leastRetried);
     }
     return { faces, times };
@@ -148,14 +156,20 @@ export class Engine {
   async predictBoxes(picture: Picture, boxes: readonly Box[], again: boolean, times: Times): Promise<RawFace[]> {
     const faces: RawFace[] = [];
     for (const box of boxes) {
-      faces.push(await this.predictFrom(picture, box, cropMatrix(this.spec.crop, box), again, times));
+      faces.push(await this.predictFrom(picture, box, cropMatrix(this.spec.crop, box), again ? 0 : Infinity, times));
     }
     return faces;
   }
 
-  /** The detector's boxes, one for each face, largest first; for the tracker. */
-  async detect(picture: Picture, minFace: number): Promise<Detection[]> {
-    return separate(await this.candidates(picture, minFace, this.settings.min_score));
+  /** The detector's faces, largest first, those that lean also as upright ones; for the tracker. */
+  async detect(picture: Picture, minFace: number): Promise<readonly Detection[]> {
+    const { detector, min_score } = this.settings;
+    return withUpright(separate(await this.candidates(picture, minFace, min_score)), detector);
+  }
+
+  /** The oriented box of a leaning face; null for upright ones. */
+  leaning(points: readonly Point[]): Oriented | null {
+    return leaning(points, this.spec.schema, this.settings.detector.certain_roll_deg ?? 180);
   }
 
   /** What may be a face, for the model to score. */
@@ -180,20 +194,25 @@ export class Engine {
     this.finders.clear();
   }
 
-  private async predictDetections(
-    picture: Picture, found: readonly Detection[], again: boolean, times: Times,
+  /**
+   * Faces of the finder, in their order, each from a crop that its rotation turns upright.
+   *
+   * @param worth the lowest first score of a face that is predicted a second time; Infinity for none
+   */
+  async predictDetections(
+    picture: Picture, found: readonly Placed[], worth: number, times: Times,
   ): Promise<RawFace[]> {
     const faces: RawFace[] = [];
     for (const { box, oriented } of found) {
       const matrix = oriented ? orientedMatrix(this.spec.crop, oriented) : cropMatrix(this.spec.crop, box);
-      faces.push(await this.predictFrom(picture, box, matrix, again, times));
+      faces.push(await this.predictFrom(picture, box, matrix, worth, times));
     }
     return faces;
   }
 
-  private async predictFrom(picture: Picture, box: Box, matrix: Matrix, again: boolean, times: Times): Promise<RawFace> {
+  private async predictFrom(picture: Picture, box: Box, matrix: Matrix, worth: number, times: Times): Promise<RawFace> {
     const first = await this.look(picture, box, matrix, times);
-    if (!again || !this.canBeTurned(first.keypoints)) return first;
+    if (worth === Infinity || (first.score ?? 1) < worth || !this.canBeTurned(first.keypoints)) return first;
     const across = acrossFace(first.keypoints, matrix, this.spec.schema);
     return this.look(picture, box, uprightMatrix(this.spec.crop, first.keypoints, across), times);
   }
@@ -270,8 +289,21 @@ function withUpright(found: readonly Detection[], { certain_roll_deg: certain = 
   return [...found, ...upright];
 }
 
+/** The detections to try in other rotations: those without a certain face, the best of each place. */
+export function doubtful(found: readonly Detection[], faces: readonly RawFace[], settings: FinderSettings): Detection[] {
+  const { max_turned: most = 0, certain_score: certain = 0, likely_detection: likely = Infinity, same_place: same = 0.3 } = settings;
+  const places = faces.map(({ keypoints, score }) => ({ box: tightBox(keypoints), certain: score === null || score >= certain }));
+  const tried = found.filter(({ box, score }) => {
+    const here = places.filter((place) => intersectionOverUnion(place.box, box) >= same);
+    return here.every((place) => !place.certain) && (score >= likely || here.length > 0 || faces.length === 0);
+  });
+  return nonMaximumSuppression(tried.map(({ box }) => box), tried.map(({ score }) => score), same)
+    .slice(0, most)
+    .map((index) => tried[index]);
+}
+
 /** Detections in the three other upright, lying and upside-down positions; the finder's rotation may be wrong. */
-function turnedByQuarters(found: readonly Detection[]): Detection[] {
+export function turnedByQuarters(found: readonly Detection[]): Detection[] {
   return [1, 2, 3].flatMap((quarters) =>
     found.flatMap((one): Detection[] => {
       if (one.oriented === null) return [];
@@ -291,27 +323,6 @@ async function onGpu(file: Uint8Array, assets: Assets, settings: Settings): Prom
     console.warn(`WebGPU is not used: ${error}`);
   }
   return Network.compile(await assets.bytes(settings.models.wasm), "wasm");
-}
-
-/**
- * The direction across a face, towards the right of the crop: the vector from eye to eye, between the two normaliser
- * points, plus the vector from the eyes to the mouth, turned by 90 degrees, because the eyes of a profile are nearly in
- * one place. Without normaliser points it is the crop's x axis.
- *
- * @param matrix photograph to the crop that the points were predicted from
- */
-export function acrossFace(
-  points: readonly Point[], [a, b]: Matrix, { normalizer_points: eyes, groups }: Pick<Schema, "normalizer_points" | "groups">,
-): Point {
-  if (eyes === null) return [a, b];
-  const rightwards = ([x, y]: Point): Point => (x * a + y * b < 0 ? [-x, -y] : [x, y]);
-  const [first, second] = eyes.map((index) => points[index]);
-  const across = rightwards([second[0] - first[0], second[1] - first[1]]);
-  const mouth = MOUTH_GROUPS.flatMap((name) => groups[name] ?? []).map((index) => points[index]);
-  if (mouth.length === 0) return across;
-  const mean = (axis: 0 | 1) => mouth.reduce((sum, point) => sum + point[axis], 0) / mouth.length;
-  const beside = rightwards([mean(1) - (first[1] + second[1]) / 2, (first[0] + second[0]) / 2 - mean(0)]);
-  return [across[0] + beside[0], across[1] + beside[1]];
 }
 
 /** The face score, 0 to 1, from the mean uncertainty; null for models without one. */

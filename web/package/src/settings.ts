@@ -42,8 +42,18 @@ export interface FinderSettings {
   readonly least_bilinear?: number;
   /** The greatest number of detections that the model scores. */
   readonly max_candidates?: number;
-  /** The number of detections that are tried in other rotations in a picture without a face. */
+  /** The number of detections that are tried in other rotations. */
   readonly max_turned?: number;
+  /** A face of a lower score is also tried in other rotations; without it only pictures without a face are. */
+  readonly certain_score?: number;
+  /** In a picture with faces, other detections of a lower score than this are not tried in other rotations. */
+  readonly likely_detection?: number;
+  /** Intersection over union from which two boxes are in one place. */
+  readonly same_place?: number;
+  /** The lowest first score of a detected face that is predicted a second time; 0 by default. */
+  readonly worth_refining?: number;
+  /** The same for faces in other rotations than the finder's. */
+  readonly promising_score?: number;
   /** A detection that leans by more than this is also tried as an upright face; without it none is. */
   readonly certain_roll_deg?: number;
   /** The lowest score of a face that only a second search finds, for models that output a score; 0 by default. */

@@ -1,9 +1,11 @@
 /** Faces over time, as in kpdetect/tracking/tracker.py: the last points give the next crop; faces keep their numbers. */
 
-import type { Picture, RawFace, Times } from "./engine";
+import type { Picture, Placed, RawFace, Times } from "./engine";
 import { intersectionOverUnion, tightBox, type Box, type Point } from "./geometry";
+import type { Oriented } from "./oriented";
 import { agree, looksLikeFace, movedOn, secondLook, sideOf } from "./plausible";
 import { OneEuroFilter } from "./smoothing";
+import { withoutContained } from "./suppression";
 
 const KNOWN = 0.3; // intersection over union of a detector's box and a tracked face's
 const SAME_FACE = 0.5; // of the tight boxes of two tracked faces that are one
@@ -11,6 +13,8 @@ const NEAR = 0.75; // distance of a found face from the expected position of a l
 const SAME_SIZE = 1.5; // and the ratio of their sizes
 const VELOCITY_SHARE = 0.3; // weight of a frame in the running mean of the velocity
 const LEAST_SCORE = 0.5;
+const CERTAIN_SCORE = 0.98; // a new face of a lower score is also tried in other rotations
+const NESTED = 0.35; // share of a face's box within another's from which they are one face
 const MIN_FACE = 0.1; // of the frame's longer side
 
 /** When a tracker detects faces; frames, as in `TrackerOptions` of Python. */
@@ -25,8 +29,11 @@ export const TRACKER_OPTIONS: TrackerOptions = { detectEvery: 30, searchEvery: 3
 
 /** What a tracker needs of the engine. */
 export interface Predicts {
-  detect(picture: Picture, minFace: number): Promise<readonly { readonly box: Box }[]>;
-  predictBoxes(picture: Picture, boxes: readonly Box[], again: boolean, times: Times): Promise<readonly RawFace[]>;
+  detect(picture: Picture, minFace: number): Promise<readonly Placed[]>;
+  /** Faces of places, in their order; each is predicted a second time if its first score is at least `worth`. */
+  predictDetections(picture: Picture, places: readonly Placed[], worth: number, times: Times): Promise<readonly RawFace[]>;
+  /** The oriented box of a leaning face; null for upright ones. */
+  leaning(points: readonly Point[]): Oriented | null;
 }
 
 /** A face of one frame: its number, from 1, and the face with smoothed points. */
@@ -78,7 +85,7 @@ export class FaceTracker {
     if (this.tracks.length === 0) return;
     const check = this.frame % this.options.checkEvery === 0;
     const before = this.tracks.map(({ last }) => last.box);
-    const { faces, accepted } = await this.judged(picture, before, check, times);
+    const { faces, accepted } = await this.judged(picture, this.tracks.map(({ face }) => this.placeOf(face)), check, times);
     const after = faces.map(({ keypoints }) => tightBox(keypoints));
     const { width, height } = picture.frame;
     const kept = accepted.map(
@@ -107,16 +114,21 @@ export class FaceTracker {
     }
   }
 
-  /** Predicts boxes, and tells whether each is a face: by its score, or without one, by a second prediction. */
+  /** Where to predict a face again: its tight box, and if it leans, its oriented one. */
+  private placeOf({ keypoints }: RawFace): Placed {
+    return { box: tightBox(keypoints), oriented: this.engine.leaning(keypoints) };
+  }
+
+  /** Predicts places, and returns whether each is a face: by its score, or without one, by a second prediction. */
   private async judged(
-    picture: Picture, boxes: readonly Box[], check: boolean, times: Times,
+    picture: Picture, places: readonly Placed[], check: boolean, times: Times,
   ): Promise<{ faces: readonly RawFace[]; accepted: boolean[] }> {
-    const faces = await this.engine.predictBoxes(picture, boxes, false, times);
+    const faces = await this.engine.predictDetections(picture, places, Infinity, times);
     if (faces.every(({ score }) => score !== null)) {
       return { faces, accepted: faces.map(({ score }) => (score as number) >= LEAST_SCORE) };
     }
     if (!check) return { faces, accepted: faces.map(() => true) };
-    const second = await this.engine.predictBoxes(picture, boxes.map(secondLook), false, times);
+    const second = await this.engine.predictDetections(picture, places.map(displaced), Infinity, times);
     return { faces, accepted: faces.map(({ keypoints }, i) => agree(keypoints, second[i].keypoints)) };
   }
 
@@ -133,8 +145,8 @@ export class FaceTracker {
     const start = performance.now();
     const found = await this.engine.detect(picture, MIN_FACE);
     times.detect += performance.now() - start;
-    const boxes = found.map(({ box }) => box).filter((box) => this.tracks.every(({ last }) => intersectionOverUnion(last.box, box) < KNOWN));
-    const added = await this.confirmed(picture, boxes, times);
+    const untracked = found.filter(({ box }) => this.tracks.every(({ last }) => intersectionOverUnion(last.box, box) < KNOWN));
+    const added = await this.confirmed(picture, untracked, times);
     const numbers = this.numbersOfLost(added);
     this.lost = this.lost.filter(({ id }) => ![...numbers.values()].includes(id));
     for (const [i, face] of added.entries()) {
@@ -145,21 +157,35 @@ export class FaceTracker {
     this.tracks.sort((one, other) => one.id - other.id);
   }
 
-  /** The faces of a detector's boxes, predicted again from their points' boxes; without false ones. */
-  private async confirmed(picture: Picture, boxes: readonly Box[], times: Times): Promise<RawFace[]> {
+  /** The faces of a detector's places, predicted again from their points; of several in one place the best. */
+  private async confirmed(picture: Picture, places: readonly Placed[], times: Times): Promise<RawFace[]> {
     const { width, height } = picture.frame;
-    const plausible = (box: Box) => looksLikeFace(box, width, height);
-    const first = await this.engine.predictBoxes(picture, boxes, false, times);
-    const tight = first.map(({ keypoints }) => tightBox(keypoints)).filter(plausible);
-    if (tight.length === 0) return [];
-    const { faces, accepted } = await this.judged(picture, tight, true, times);
-    const known = this.tracks.map(({ last }) => last.box);
-    return faces.filter(({ keypoints }, i) => {
-      const box = tightBox(keypoints);
-      const isNew = accepted[i] && plausible(box) && known.every((other) => intersectionOverUnion(box, other) < SAME_FACE);
-      if (isNew) known.push(box);
-      return isNew;
-    });
+    const plausible = ({ keypoints }: RawFace) => looksLikeFace(tightBox(keypoints), width, height);
+    const first = (await this.engine.predictDetections(picture, places, Infinity, times)).filter(plausible);
+    if (first.length === 0) return [];
+    const { faces, accepted } = await this.judged(picture, first.map((face) => this.placeOf(face)), true, times);
+    const best = await this.inBestRotation(picture, faces.filter((_, i) => accepted[i]), times);
+    const known = this.tracks.map(({ last }) => ({ box: last.box, score: Infinity, face: null }));
+    const added = best.filter(plausible).map((face) => ({ box: tightBox(face.keypoints), score: face.score ?? 1, face }));
+    const kept = withoutContained<(typeof known)[number] | (typeof added)[number]>([...known, ...added], NESTED);
+    return added.filter((one) => kept.includes(one)).map(({ face }) => face);
+  }
+
+  /** Tries faces without a high score in the other quarters of a turn, and keeps the best of each. */
+  private async inBestRotation(picture: Picture, faces: readonly RawFace[], times: Times): Promise<RawFace[]> {
+    const best = [...faces];
+    for (const [i, face] of faces.entries()) {
+      if (face.score === null || face.score >= CERTAIN_SCORE) continue;
+      const { box, oriented } = this.placeOf(face);
+      const upright = oriented ?? uprightOf(box);
+      const turned = [1, 2, 3].map((quarters): Placed => {
+        return { box, oriented: { ...upright, roll: upright.roll + (quarters * Math.PI) / 2 } };
+      });
+      for (const other of await this.engine.predictDetections(picture, turned, Infinity, times)) {
+        if ((other.score ?? 0) > (best[i].score ?? 0)) best[i] = other;
+      }
+    }
+    return best;
   }
 
   /** The numbers of lost faces by the index of the new face; the nearest pairs are matched first. */
@@ -198,6 +224,19 @@ function distanceIfLost({ last, remembered }: Track, box: Box, frame: number): n
     return far <= NEAR && growth <= SAME_SIZE && growth >= 1 / SAME_SIZE ? [far] : [];
   });
   return Math.min(...distances, Infinity);
+}
+
+/** The place of the second prediction, for models without a score. */
+function displaced({ box, oriented }: Placed): Placed {
+  if (oriented === null) return { box: secondLook(box), oriented };
+  const { x, y, width, height, roll } = oriented;
+  const moved = secondLook([x - width / 2, y - height / 2, x + width / 2, y + height / 2]);
+  return { box, oriented: { ...uprightOf(moved), roll } };
+}
+
+function uprightOf(box: Box): Oriented {
+  const [x, y] = center(box);
+  return { x, y, width: box[2] - box[0], height: box[3] - box[1], roll: 0 };
 }
 
 function center([x0, y0, x1, y1]: Box): Point {

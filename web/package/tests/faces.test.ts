@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { contourEdges } from "../src/contours";
-import { acrossFace, faceScore } from "../src/engine";
+import { faceScore } from "../src/engine";
 import { group, guessed, keypointConfidence, point, type Face } from "../src/face";
 import { axisTowardsCamera } from "../src/filters";
 import { fitAffine, fitSimilarity, fits } from "../src/fitting";
 import { apply, tightBox, type Matrix, type Point } from "../src/geometry";
-import { orientedMatrix, tightBoxOf } from "../src/oriented";
+import { acrossFace, orientedMatrix, tightBoxOf } from "../src/oriented";
 import { agree, looksLikeFace, movedOn } from "../src/plausible";
 import { asCoco, asCsv, asJson } from "../src/results";
 import { windows } from "../src/scanning";

@@ -3,13 +3,14 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { warpCrop } from "../src/crop";
-import { faceScore } from "../src/engine";
+import { doubtful, faceScore, turnedByQuarters } from "../src/engine";
 import { decodeCells, pyramidOf } from "../src/finder";
-import { cropMatrix, uprightMatrix, type Box, type Point } from "../src/geometry";
+import { cropMatrix, tightBox, uprightMatrix, type Box, type Point } from "../src/geometry";
 import { measure } from "../src/measure";
+import { leaning, tightBoxOf, type Oriented } from "../src/oriented";
 import { toChannels, type Plane } from "../src/pixels";
 import { OneEuroFilter } from "../src/smoothing";
-import { meanBox, nonMaximumSuppression, weightedNonMaximumSuppression } from "../src/suppression";
+import { meanBox, nonMaximumSuppression, weightedNonMaximumSuppression, withoutContained } from "../src/suppression";
 import { DETECTOR, IBUG68 } from "./constants";
 
 const golden = JSON.parse(readFileSync(new URL("./golden.json", import.meta.url), "utf8"));
@@ -32,6 +33,10 @@ function cases(values: readonly unknown[]): [number, unknown][] {
 function greatest(received: ArrayLike<number>, expected: ArrayLike<number>): number {
   expect(received.length).toBe(expected.length);
   return Math.max(...Array.from(received, (value, i) => Math.abs(value - expected[i])));
+}
+
+function numbersOf({ x, y, width, height, roll }: Oriented): number[] {
+  return [x, y, width, height, (roll * 180) / Math.PI];
 }
 
 describe("golden numbers", () => {
@@ -66,12 +71,31 @@ describe("golden numbers", () => {
     }
   });
   it("suppression", () => {
-    const { boxes, scores, kept, fused, sums } = golden.suppression;
+    const { boxes, scores, kept, apart, fused, sums } = golden.suppression;
     expect(nonMaximumSuppression(boxes, scores)).toEqual(kept);
     const items = boxes.map((box: Box, i: number) => ({ box, score: scores[i] }));
+    expect(withoutContained(items, DETECTOR.nested).map((item) => items.indexOf(item))).toEqual(apart);
     const merged = weightedNonMaximumSuppression(items, (group, sum) => ({ box: meanBox(group, sum), score: sum }));
     expect(greatest(merged.flatMap(({ box }) => box), fused.flat())).toBeLessThan(1e-3);
     expect(greatest(merged.map(({ score }) => score), sums)).toBeLessThan(1e-4);
+  });
+  it.each(cases(golden.leaning))("rotation of a face %d", (_, given) => {
+    const { keypoints, oriented } = given as { keypoints: Point[]; oriented: number[] };
+    const found = leaning(keypoints, IBUG68, DETECTOR.certain_roll_deg ?? 0);
+    expect(found === null).toBe(oriented[4] === 0);
+    if (found) expect(greatest(numbersOf(found), oriented)).toBeLessThan(2e-3);
+  });
+  it.each(cases(golden.turned))("other rotations %d", (_, given) => {
+    const { oriented, scores, face, turned } = given as {
+      oriented: number[][]; scores: number[]; face: { keypoints: Point[]; score: number } | null; turned: number[][];
+    };
+    const found = oriented.map(([x, y, width, height, degrees], i) => {
+      const one = { x, y, width, height, roll: (degrees * Math.PI) / 180 };
+      return { box: tightBoxOf(one), score: scores[i], oriented: one };
+    });
+    const faces = face === null ? [] : [{ ...face, detectionBox: tightBox(face.keypoints), uncertainty: null, visibility: null }];
+    const received = turnedByQuarters(doubtful(found, faces, DETECTOR)).flatMap((one) => (one.oriented ? numbersOf(one.oriented) : []));
+    expect(greatest(received, turned.flat())).toBeLessThan(2e-3);
   });
   it("One Euro filter", () => {
     const filter = new OneEuroFilter();

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { Picture, type RawFace, type Times } from "../src/engine";
-import type { Box, Point } from "../src/geometry";
+import { Picture, type Placed, type RawFace, type Times } from "../src/engine";
+import type { Point } from "../src/geometry";
 import { FaceTracker, type Predicts } from "../src/tracking";
 
 const picture = new Picture({ width: 200, height: 200, rgba: new Uint8ClampedArray() });
@@ -18,13 +18,17 @@ class OneFace implements Predicts {
   score: number | null = 1;
   drift = 0; // shift of the points in predictions from another box
 
-  async detect(): Promise<{ box: Box }[]> {
+  async detect(): Promise<Placed[]> {
     this.searches++;
-    return [{ box: faceAt(this.x).detectionBox }];
+    return [{ box: faceAt(this.x).detectionBox, oriented: null }];
   }
 
-  async predictBoxes(_: Picture, boxes: readonly Box[]): Promise<RawFace[]> {
-    return boxes.map(([x0]) => faceAt(this.x + (Math.abs(x0 - this.x) < 1 ? 0 : this.drift), this.score));
+  leaning(): null {
+    return null;
+  }
+
+  async predictDetections(_: Picture, places: readonly Placed[]): Promise<RawFace[]> {
+    return places.map(({ box: [x0] }) => faceAt(this.x + (Math.abs(x0 - this.x) < 1 ? 0 : this.drift), this.score));
   }
 }
 

@@ -478,7 +478,7 @@ async function paste(): Promise<void> {
       if (type) return await addFiles([new File([await entry.getType(type)], `pasted.${type.slice(6)}`, { type })]);
     }
   } catch {
-    // Not allowed, or not supported: the message below says what is missing.
+    // Not allowed or not supported, like an empty clipboard.
   }
   warn(say("noClipboard"));
 }
