@@ -48,20 +48,32 @@ public final class FacePredictor {
     let levels = finder.levels(width: photograph.width, height: photograph.height)
     let pixels = finder.picture(photograph, levels).map { UInt8($0) }
     let output = try finderNetwork.run(pixels)["faces"]!
-    let found = finder.fuse(finder.toPhotograph(finder.decode(output, columns: finder.side / 16), levels)).prefix(20)
-    let faces = try found
-      .map { try predict(photograph, rule.matrix($0.face.upright, roll: $0.face.roll)) }
-      .filter { $0.score >= 0.02 }
-      .map { try follow(photograph, $0) }  // a second time, in an upright crop around the first points
-      .filter { $0.score >= minScore }
-    let kept = nonMaximumSuppression(faces.map(\.box), faces.map(\.score)).map { faces[$0] }
-    return kept.sorted { $0.box.area > $1.box.area }
+    let fused = finder.fuse(finder.toPhotograph(finder.decode(output, columns: finder.side / 16), levels))
+    let found = withUpright(Array(fused.prefix(20)))
+    let faces = best(try predictTwice(photograph, found, least: 0.005).filter { $0.score >= minScore })
+    let turned = turnedByQuarters(found, faces: faces.map { ($0.box, $0.score) })  // the finder's rotation may be wrong
+    let more = try predictTwice(photograph, turned, least: 0.5).filter { $0.score >= max(minScore, retryScore) }
+    return best(faces + more)
   }
 
   /// The face near known points: one prediction, also for the next frame of a video.
   public func follow(_ photograph: Grey, _ face: Face) throws -> Face {
-    let (right, left) = (face.points[36], face.points[45])  // the outer eye corners
-    return try predict(photograph, rule.upright(face.points, across: Point(left.x - right.x, left.y - right.y)))
+    try predict(photograph, rule.upright(face.points, across: acrossFace(face.points)))
+  }
+
+  /// Predicts found faces, and those of at least a score a second time in upright crops around their first points.
+  private func predictTwice(_ photograph: Grey, _ found: [Detection], least: Double) throws -> [Face] {
+    try found
+      .map { try predict(photograph, rule.matrix($0.face.upright, roll: $0.face.roll)) }
+      .filter { $0.score >= least }
+      .map { try follow(photograph, $0) }
+  }
+
+  /// Of several faces in one place the one of the highest score; the largest comes first.
+  private func best(_ faces: [Face]) -> [Face] {
+    let apart = nonMaximumSuppression(faces.map(\.box), faces.map(\.score)).map { faces[$0] }
+    let kept = withoutContained(apart.map(\.box), apart.map(\.score)).map { apart[$0] }
+    return kept.sorted { $0.box.area > $1.box.area }
   }
 
   private func predict(_ photograph: Grey, _ matrix: Matrix) throws -> Face {

@@ -255,7 +255,20 @@ class Predictor:
             channels = to_channels(pixels, spec.channels)
             candidates.append(Candidates(channels, face_boxes, given is None, detections))
 
-        results = self._search(candidates)
+        # Crop, infer and refine; filter.
+        results = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
+
+        # Try detections without a certain face in other rotations: the detector's may be wrong.
+        doubtful = [
+            i
+            for i, one in enumerate(candidates)
+            if one.detections is not None and self._judges and (spec.score or not results[i].faces)
+        ]
+        turned = [candidates[i].turned_by_quarters(results[i].faces) for i in doubtful]
+        for i, one, found in zip(doubtful, turned, self._predict(turned, PROMISING_SCORE), strict=True):
+            more = self._filter(one, found, RETRY_SCORE).faces
+            if more:
+                results[i] = results[i]._replace(faces=self._filter(one, [*results[i].faces, *more]).faces)
 
         # If no face was found, look for large ones: windows first, then crops around the keypoints in them.
         missed = [i for i, one in enumerate(candidates) if self._scans and one.detected and not results[i].faces]
@@ -298,21 +311,6 @@ class Predictor:
         boxes = boxes_within(found.boxes, pixels)
         candidates = Candidates(to_channels(pixels, self.model.spec.channels), boxes, False, found)
         return self._predict([candidates])[0]
-
-    def _search(self, candidates: Sequence[Candidates]) -> list[Result]:
-        """Crop, infer and refine; filter. Detections without a certain face are also tried in other rotations."""
-        results = [self._filter(one, found) for one, found in zip(candidates, self._predict(candidates), strict=True)]
-        doubtful = [
-            i
-            for i, one in enumerate(candidates)
-            if one.detections is not None and self._judges and (self.model.spec.score or not results[i].faces)
-        ]
-        turned = [candidates[i].turned_by_quarters(results[i].faces) for i in doubtful]
-        for i, one, found in zip(doubtful, turned, self._predict(turned, PROMISING_SCORE), strict=True):
-            more = self._filter(one, found, RETRY_SCORE).faces
-            if more:
-                results[i] = results[i]._replace(faces=self._filter(one, [*results[i].faces, *more]).faces)
-        return results
 
     def _predict(self, candidates: Sequence[Candidates], promising: float = WORTH_REFINING) -> list[list[Face]]:
         """Crop, infer, refine: the faces of all boxes of all photographs, in their order.

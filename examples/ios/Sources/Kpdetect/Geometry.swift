@@ -23,9 +23,13 @@ public struct Box: Equatable {
   public var height: Double { y1 - y0 }
   public var area: Double { width * height }
 
+  /// The area of the intersection with another box.
+  public func common(_ other: Box) -> Double {
+    max(min(x1, other.x1) - max(x0, other.x0), 0) * max(min(y1, other.y1) - max(y0, other.y0), 0)
+  }
+
   public func intersectionOverUnion(_ other: Box) -> Double {
-    let common = max(min(x1, other.x1) - max(x0, other.x0), 0) * max(min(y1, other.y1) - max(y0, other.y0), 0)
-    return common / max(area + other.area - common, 1e-12)
+    common(other) / max(area + other.area - common(other), 1e-12)
   }
 }
 

@@ -34,7 +34,7 @@ func checkGolden(_ data: Data) throws -> String {
       side: 256, cell: numbers(detector["cell"]!)[0], sizeUnit: numbers(detector["size_unit"]!)[0],
       outputUnit: numbers(detector["output_unit"]!)[0], minScore: numbers(cells["min_score"]!)[0])
     let found = finder.decode(numbers(cells["output"]!).map(Float.init), columns: number(cells, "columns"))
-    let oriented = found.flatMap { [$0.face.x, $0.face.y, $0.face.width, $0.face.height, $0.face.roll * 180 / .pi] }
+    let oriented = found.flatMap { orientedNumbers($0.face) }
     try near(cells["oriented"]!, oriented, 2e-3, "oriented boxes")
     try near(cells["boxes"]!, found.flatMap { [$0.box.x0, $0.box.y0, $0.box.x1, $0.box.y1] }, 2e-3, "boxes")
   }
@@ -43,6 +43,25 @@ func checkGolden(_ data: Data) throws -> String {
   let boxes = stride(from: 0, to: sides.count, by: 4).map { Box(sides[$0], sides[$0 + 1], sides[$0 + 2], sides[$0 + 3]) }
   let kept = nonMaximumSuppression(boxes, numbers(suppression["scores"]!))
   try near(suppression["kept"]!, kept.map(Double.init), 0, "suppression")
+  let apart = withoutContained(boxes, numbers(suppression["scores"]!))
+  try near(suppression["apart"]!, apart.map(Double.init), 0, "contained boxes")
+  for face in records(golden, "leaning") {
+    try near(face["oriented"]!, orientedNumbers(orientedBox(points(face["keypoints"]!))), 2e-3, "rotation of a face")
+  }
+  for one in records(golden, "turned") {
+    let rows = numbers(one["oriented"]!), scores = numbers(one["scores"]!)
+    let found = scores.indices.map { i in
+      let row = Array(rows[5 * i..<5 * i + 5])
+      let face = Oriented(x: row[0], y: row[1], width: row[2], height: row[3], roll: row[4] * .pi / 180)
+      return Detection(face: face, score: scores[i])
+    }
+    var faces: [(box: Box, score: Double)] = []
+    if let face = one["face"] as? Record {
+      faces.append((Box(of: points(face["keypoints"]!)), numbers(face["score"]!)[0]))
+    }
+    let turned = turnedByQuarters(found, faces: faces).flatMap { orientedNumbers($0.face) }
+    try near(one["turned"]!, turned, 2e-3, "other rotations")
+  }
   var filter = OneEuroFilter()
   for frame in records(golden["one_euro"] as! Record, "frames") {
     let (time, side) = (numbers(frame["time_s"]!)[0], numbers(frame["side"]!)[0])
@@ -56,6 +75,10 @@ func checkGolden(_ data: Data) throws -> String {
   }
   try near(score["scores"]!, scores, 1e-4, "face score")
   return "golden numbers: crops within \(greatest) grey levels"
+}
+
+private func orientedNumbers(_ face: Oriented) -> [Double] {
+  [face.x, face.y, face.width, face.height, face.roll * 180 / .pi]
 }
 
 private func formulaPicture(_ width: Int, _ height: Int) -> Grey {

@@ -23,7 +23,7 @@ object Golden {
             val detector = golden["detector"] as Map<*, *>
             val finder = Finder(256, detector.int("cell"), detector.double("size_unit"), detector.double("output_unit"), cells.double("min_score"))
             val found = finder.decode(cells.doubles("output").map { it.toFloat() }.toFloatArray(), cells.int("columns"))
-            val numbers = found.flatMap { it.face.run { listOf(x, y, width, height, roll * 180 / PI) } }
+            val numbers = found.flatMap { it.face.numbers() }
             near(cells.numbers("oriented"), numbers, 2e-3, "oriented boxes")
             near(cells.numbers("boxes"), found.flatMap { listOf(it.box.x0, it.box.y0, it.box.x1, it.box.y1) }, 2e-3, "boxes")
         }
@@ -31,6 +31,17 @@ object Golden {
         val boxes = suppression.numbers("boxes").chunked(4) { Box(it[0], it[1], it[2], it[3]) }
         val kept = nonMaximumSuppression(boxes, suppression.doubles("scores"))
         check(kept == suppression.doubles("kept").map { it.toInt() }) { "suppression: received $kept" }
+        val apart = withoutContained(boxes, suppression.doubles("scores"))
+        check(apart == suppression.doubles("apart").map { it.toInt() }) { "contained boxes: received $apart" }
+        for (face in golden.maps("leaning")) {
+            near(face.doubles("oriented"), orientedBox(face.points("keypoints")).numbers(), 2e-3, "rotation of a face")
+        }
+        for (case in golden.maps("turned")) {
+            val rows = case.numbers("oriented").chunked(5) { Oriented(it[0], it[1], it[2], it[3], it[4] * PI / 180) }
+            val found = rows.zip(case.doubles("scores")) { face, one -> Detection(face, one) }
+            val faces = listOfNotNull(case["face"] as Map<*, *>?).map { Box.of(it.points("keypoints")) to it.double("score") }
+            near(case.numbers("turned"), turnedByQuarters(found, faces).flatMap { it.face.numbers() }, 2e-3, "other rotations")
+        }
         val filter = OneEuroFilter()
         for (frame in (golden["one_euro"] as Map<*, *>).maps("frames")) {
             val smoothed = filter.next(frame.points("points"), frame.double("time_s"), frame.double("side"))
@@ -44,6 +55,8 @@ object Golden {
         near(score.doubles("scores"), scores, 1e-4, "face score")
         return "golden numbers: crops within $greatest grey levels"
     }
+
+    private fun Oriented.numbers() = listOf(x, y, width, height, roll * 180 / PI)
 
     private fun formulaPicture(width: Int, height: Int) = Grey.ofArgb(width, height, IntArray(width * height) {
         val (x, y) = it % width to it / width

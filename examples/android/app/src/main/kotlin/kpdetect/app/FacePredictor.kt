@@ -7,12 +7,18 @@ import kotlin.math.hypot
 import kotlin.math.max
 import kpdetect.Box
 import kpdetect.CropRule
+import kpdetect.Detection
 import kpdetect.Finder
 import kpdetect.Grey
 import kpdetect.Matrix
 import kpdetect.Point
+import kpdetect.RETRY_SCORE
+import kpdetect.acrossFace
 import kpdetect.nonMaximumSuppression
+import kpdetect.turnedByQuarters
 import kpdetect.warpCrop
+import kpdetect.withUpright
+import kpdetect.withoutContained
 
 /** A face: 68 points and the expected error of each, in pixels of the photograph, and its score from 0 to 1. */
 class Face(val points: List<Point>, val errors: List<Double>, val score: Double) {
@@ -50,18 +56,25 @@ class FacePredictor(context: Context, private val minScore: Double = 0.5) : Auto
     fun detect(photograph: Grey): List<Face> {
         val levels = finder.levels(photograph.width, photograph.height)
         val output = finderNetwork.run(finder.picture(photograph, levels), asBytes = true).getValue("faces")
-        val found = finder.fuse(finder.toPhotograph(finder.decode(output, FINDER_SIDE / 16), levels)).take(MOST)
-        val faces = found.map { predict(photograph, rule.matrix(it.face.upright, it.face.roll)) }
-            .filter { it.score >= LEAST }
-            .map { follow(photograph, it) } // a second time, in an upright crop around the first points
-            .filter { it.score >= minScore }
-        return nonMaximumSuppression(faces.map { it.box }, faces.map { it.score }).map { faces[it] }.sortedByDescending { it.box.area }
+        val found = withUpright(finder.fuse(finder.toPhotograph(finder.decode(output, FINDER_SIDE / 16), levels)).take(MOST))
+        val faces = best(predictTwice(photograph, found, LEAST).filter { it.score >= minScore })
+        val turned = turnedByQuarters(found, faces.map { it.box to it.score }) // the finder's rotation may be wrong
+        return best(faces + predictTwice(photograph, turned, PROMISING).filter { it.score >= max(minScore, RETRY_SCORE) })
     }
 
     /** The face near known points: one prediction, also for the next frame of a video. */
-    fun follow(photograph: Grey, face: Face): Face {
-        val (right, left) = face.points[36] to face.points[45] // the outer eye corners
-        return predict(photograph, rule.upright(face.points, Point(left.x - right.x, left.y - right.y)))
+    fun follow(photograph: Grey, face: Face) = predict(photograph, rule.upright(face.points, acrossFace(face.points)))
+
+    /** Predicts found faces, and those of at least a score a second time in upright crops around their first points. */
+    private fun predictTwice(photograph: Grey, found: List<Detection>, least: Double) =
+        found.map { predict(photograph, rule.matrix(it.face.upright, it.face.roll)) }
+            .filter { it.score >= least }
+            .map { follow(photograph, it) }
+
+    /** Of several faces in one place the one of the highest score; the largest comes first. */
+    private fun best(faces: List<Face>): List<Face> {
+        val apart = nonMaximumSuppression(faces.map { it.box }, faces.map { it.score }).map { faces[it] }
+        return withoutContained(apart.map { it.box }, apart.map { it.score }).map { apart[it] }.sortedByDescending { it.box.area }
     }
 
     private fun predict(photograph: Grey, matrix: Matrix): Face {
@@ -83,7 +96,8 @@ class FacePredictor(context: Context, private val minScore: Double = 0.5) : Auto
     private companion object {
         const val FINDER_SIDE = 256 // 480 for faces of less than a tenth of the picture
         const val MOST = 20 // candidates for which the landmark model runs
-        const val LEAST = 0.02 // score of a first prediction that is worth a second one
+        const val LEAST = 0.005 // score of a first prediction that is worth a second one
+        const val PROMISING = 0.5 // the same in another rotation than the finder's
 
         fun gpuOrCpu(context: Context): Network {
             val outputs = listOf("keypoints", "uncertainty", "score")
