@@ -1,18 +1,23 @@
 """Compares the networks of the five student projects with the same networks in PyTorch.
 
     python -m venv seeds && seeds/bin/pip install torch==2.13.0 numpy
-    python benchmarks/students_parity.py --torch-python seeds/bin/python [--train SPEC] [--golden FILE]
+    python benchmarks/students_parity.py --torch-python seeds/bin/python [--golden FILE]
+    python benchmarks/students_parity.py --torch-python seeds/bin/python --train SPEC --networks naimish [--out DIR]
 
 Parity: each network gets the same weights in both frameworks, drawn by NumPy. Compared are the outputs, the gradients
 of the first step, and the losses of ten steps of the recipe's optimizer, with dropout off. Rounding differs, and grows
-once it decides a ReLU or a max pool, so that later losses differ by more than the first five. ``--train`` then trains
-both from their own initial weights on the same batches, and tables loss and validation NME of each epoch. ``--golden``
-writes PyTorch's numbers for small inputs to a file, which ``tests/test_students_parity.py`` reads.
+once it decides a ReLU or a max pool, so that later losses differ by more than the first five. ``--golden`` writes
+PyTorch's numbers for small inputs to a file, which ``tests/test_students_parity.py`` reads.
+
+``--train`` trains both instead, each from its framework's initial weights, on the same batches in the same order, and
+tables loss and validation NME of each epoch. Dropout is on. ``--out`` also writes ``NETWORK.csv``, and a plot of all
+CSV files of the folder.
 
 Everything runs in float32. Differences of gradients are relative to the layer's greatest gradient.
 """
 
 import argparse
+import csv
 import dataclasses
 import json
 import subprocess
@@ -36,6 +41,7 @@ from kpdetect.recipes import Recipe, TrainOptions, choose_recipe
 from kpdetect.training.compile import build_optimizer
 from kpdetect.training.faces import load_faces
 from kpdetect.training.feeding import framing_of, transforms_of, validation_batches
+from kpdetect.visualization.figures import new_figure, save_figure
 
 HERE = Path(__file__).resolve().parent
 STUDENTS = ("fourconv", "batchnorm", "twoconv", "naimish", "imm-nose", "imm-full", "ibug-large")
@@ -52,6 +58,9 @@ SMALL_HW = {
 STEPS, EARLY_STEPS, BATCH_SIZE, KEYPOINTS = 10, 5, 16, 3
 PICTURE_SEED = 3  # with these, rounding decides no ReLU and no max pool in the first step
 TRAIN_SIDE = 112  # frames and crops are halved, so that a training takes minutes
+COLUMNS = ("epoch", "loss, kpdetect", "loss, PyTorch", "NME, kpdetect, %", "NME, PyTorch, %")
+TABLED_EPOCHS = (1, 2, 3, 5, 10, 20, 30, 40, 50, 60, 80, 100)  # and the last
+PLOT = "side-by-side.png"
 Arrays = dict[str, np.ndarray]
 
 
@@ -152,13 +161,13 @@ def torch_numbers(python: str, work: str, job: dict[str, Any], arrays: Arrays) -
     """Runs a job of ``students_torch.py`` in another Python."""
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
-        np.savez(given, allow_pickle=False, job=json.dumps({"threads": 2, "seed": 0, **job}), **arrays)
+        np.savez(given, allow_pickle=False, job=json.dumps({"seed": 0, **job}), **arrays)
         subprocess.run([python, HERE / "students_torch.py", work, given, made], check=True)
         with np.load(made) as file:
             return dict(file)
 
 
-def job_of(recipe: Recipe, num_keypoints: int, size_hw: tuple[int, int]) -> dict[str, Any]:
+def job_of(recipe: Recipe, num_keypoints: int, size_hw: tuple[int, int], threads: int) -> dict[str, Any]:
     """The parameters of a recipe for ``students_torch.py``."""
     optimization = recipe.optimization
     return {
@@ -171,6 +180,7 @@ def job_of(recipe: Recipe, num_keypoints: int, size_hw: tuple[int, int]) -> dict
         "learning_rate": optimization.learning_rate,
         "momentum": optimization.momentum,
         "batch_size": recipe.batch_size,
+        "threads": threads,
     }
 
 
@@ -194,11 +204,11 @@ def differences(ours: Arrays, theirs: Arrays) -> tuple[float, float, float, floa
     return float(outputs), float(max(gradients)), float(of_losses[:EARLY_STEPS].max()), float(of_losses.max())
 
 
-def compare(name: str, python: str) -> tuple[Arrays, Arrays]:
+def compare(name: str, python: str, threads: int) -> tuple[Arrays, Arrays]:
     """The values of Keras and of PyTorch for the same weights and pictures."""
     model, loss, recipe = small_student(name)
     images, targets = seeded_batches(SMALL_HW[name])
-    job = job_of(recipe, KEYPOINTS, SMALL_HW[name])
+    job = job_of(recipe, KEYPOINTS, SMALL_HW[name], threads)
     given = {**weights_of(model), "images": images, "targets": targets}
     theirs = torch_numbers(python, "compare", job, given)
     return keras_numbers(model, loss, recipe, (images, targets)), theirs
@@ -218,10 +228,19 @@ def halved(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, crop=CropRule((TRAIN_SIDE, TRAIN_SIDE), recipe.crop.margin), image_side=side)
 
 
-def train_both(name: str, data: str, epochs: int, python: str) -> list[tuple[float, float, float, float]]:
-    """Trains both on the same batches; (our loss, their loss, our NME, their NME) of each epoch, NME in per cent."""
-    options = TrainOptions(name, data=data)
+def train_both(name: str, data: str, epochs: int | None, python: str, threads: int) -> np.ndarray:
+    """Trains both on the same batches; the `COLUMNS` of each epoch, (epochs, 5).
+
+    Args:
+        name: The recipe.
+        data: Labelled faces, as for ``kpdetect train``. Their validation people are those of the command.
+        epochs: Number of epochs; None for the recipe's.
+        python: A Python that has PyTorch.
+        threads: Threads of PyTorch.
+    """
+    options = TrainOptions(name, data=data, epochs=epochs)
     recipe = halved(choose_recipe(options))
+    epochs = recipe.epochs
     faces = load_faces(options, recipe)
     size_hw, schema = recipe.crop.size_hw, faces.train.schema
     cache = open_cache(faces.train, framing_of(recipe), recipe.channels)
@@ -239,17 +258,16 @@ def train_both(name: str, data: str, epochs: int, python: str) -> list[tuple[flo
     validation = [(np.asarray(crops), np.asarray(labels)) for crops, labels, _ in validation_batches(faces.val, recipe)]
     crops, truth = (np.concatenate(part)[: len(faces.val)] for part in zip(*validation, strict=True))
     ours = _train_ours(recipe, given, crops)
-    theirs = torch_numbers(
-        python, "train", job_of(recipe, schema.num_keypoints, size_hw), {**given, "validation": crops}
-    )
+    job = job_of(recipe, schema.num_keypoints, size_hw, threads)
+    theirs = torch_numbers(python, "train", job, {**given, "validation": crops})
 
     def errors(predictions: np.ndarray) -> list[float]:
         points = [to_pixels(prediction, size_hw) for prediction in predictions]
         true, width = to_pixels(truth, size_hw), float(size_hw[1])
         return [100 * float(np.mean(nme_per_face(true, p, faces.val.visible, schema, width))) for p in points]
 
-    columns = (ours["losses"], theirs["losses"], errors(ours["predictions"]), errors(theirs["predictions"]))
-    return [tuple(map(float, row)) for row in zip(*columns, strict=True)]  # type: ignore[misc]  # four columns
+    losses = (ours["losses"], theirs["losses"])
+    return np.stack([np.arange(1, epochs + 1), *losses, *(errors(part["predictions"]) for part in (ours, theirs))], 1)
 
 
 def _train_ours(recipe: Recipe, given: Arrays, crops: np.ndarray) -> Arrays:
@@ -266,37 +284,71 @@ def _train_ours(recipe: Recipe, given: Arrays, crops: np.ndarray) -> Arrays:
     return {"losses": np.array(values), "predictions": np.stack(predictions)}
 
 
+def table_of_training(name: str, rows: np.ndarray) -> str:
+    """Lines of a Markdown table for one network, for `TABLED_EPOCHS` and the last epoch."""
+    shown = [row for row in rows if row[0] in (*TABLED_EPOCHS, len(rows))]
+    return "\n".join(f"| `{name}` | {e:.0f} | {a:.4g} | {b:.4g} | {c:.1f} | {d:.1f} |" for e, a, b, c, d in shown)
+
+
+def plot_trainings(folder: Path) -> None:
+    """Draws the validation NME of each network whose CSV file is in the folder, one panel per network."""
+    names = [name for name in STUDENTS if (folder / f"{name}.csv").exists()]
+    columns = min(4, len(names))
+    figure, axes = new_figure(-(-len(names) // columns), columns, (3.0, 2.5))
+    for axis in axes[len(names) :]:
+        axis.remove()
+    for name, axis in zip(names, axes, strict=False):
+        rows = np.loadtxt(folder / f"{name}.csv", delimiter=",", skiprows=1, ndmin=2)
+        for column, label, color in ((3, "kpdetect", "C0"), (4, "PyTorch", "C1")):
+            axis.plot(rows[:, 0], rows[:, column], color=color, label=label, linewidth=1.2)
+        axis.set(title=name, xlabel="epoch", ylabel="validation NME, %", ylim=(0, None))
+    axes[0].legend(frameon=False)
+    save_figure(figure, folder / PLOT)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the tables."""
+    """Prints a table of the parity, or with ``--train`` of the trainings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch-python", required=True, help="a Python that has torch and NumPy")
     parser.add_argument("--networks", default=",".join(STUDENTS), help="by comma")
     parser.add_argument("--golden", type=Path, help="write PyTorch's numbers to this JSON file")
-    parser.add_argument("--train", help="also train both on these faces; SPEC as of kpdetect train")
-    parser.add_argument("--epochs", type=int, default=5, help="of the trainings")
+    parser.add_argument("--train", help="train both on these faces instead; SPEC as of kpdetect train")
+    parser.add_argument("--epochs", type=int, help="of the trainings (default: those of the recipe)")
+    parser.add_argument("--out", type=Path, help="folder for the epochs of --train as CSV files, and a plot of them")
+    parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
     options = parser.parse_args(argv)
     names = options.networks.split(",")
+    if options.train:
+        _train(names, options)
+    else:
+        _compare(names, options)
+    return 0
+
+
+def _train(names: Sequence[str], options: argparse.Namespace) -> None:
+    print(f"| network | {' | '.join(COLUMNS)} |")
+    print("|---" * (1 + len(COLUMNS)) + "|")
+    for name in names:
+        rows = train_both(name, options.train, options.epochs, options.torch_python, options.threads)
+        print(table_of_training(name, rows), flush=True)
+        if options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+            with (options.out / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([COLUMNS, *((int(row[0]), *row[1:].round(5)) for row in rows)])
+            plot_trainings(options.out)
+
+
+def _compare(names: Sequence[str], options: argparse.Namespace) -> None:
     kept: dict[str, Any] = {}
     print("| network | input | outputs | gradients | losses, steps 1 to 5 | losses, steps 1 to 10 |")
     print("|---|---|---|---|---|---|")
     for name in names:
-        ours, theirs = compare(name, options.torch_python)
+        ours, theirs = compare(name, options.torch_python, options.threads)
         kept[name] = golden(theirs)
         numbers = " | ".join(f"{difference:.1e}" for difference in differences(ours, theirs))
         print(f"| `{name}` | {'x'.join(map(str, SMALL_HW[name]))} | {numbers} |", flush=True)
     if options.golden:
         options.golden.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    if options.train:
-        print("\n| network | epoch | loss, kpdetect | loss, PyTorch | NME, kpdetect | NME, PyTorch |")
-        print("|---|---|---|---|---|---|")
-        for name in names:
-            for epoch, row in enumerate(train_both(name, options.train, options.epochs, options.torch_python), 1):
-                loss, their_loss, error, their_error = row
-                print(
-                    f"| `{name}` | {epoch} | {loss:.4f} | {their_loss:.4f} | {error:.1f} % | {their_error:.1f} % |",
-                    flush=True,
-                )
-    return 0
 
 
 if __name__ == "__main__":

@@ -53,3 +53,16 @@ def test_the_comparison_detects_a_wrong_weight(parity: ModuleType) -> None:
     images, targets = (part[:1] for part in parity.seeded_batches(parity.SMALL_HW["imm-nose"]))
     ours = parity.keras_numbers(model, loss, recipe, (images, targets))
     assert np.abs(ours["outputs"][:2] - GOLDEN["imm-nose"]["outputs"]).max() > 1e-3
+
+
+def test_the_table_of_a_training_has_its_last_epoch(parity: ModuleType) -> None:
+    rows = np.stack([np.arange(1, 8), *(np.full(7, value) for value in (0.5, 0.25, 12.34, 56.78))], 1)
+    lines = parity.table_of_training("imm-nose", rows).splitlines()
+    assert lines == [f"| `imm-nose` | {epoch} | 0.5 | 0.25 | 12.3 | 56.8 |" for epoch in (1, 2, 3, 5, 7)]
+
+
+def test_trainings_are_plotted_from_their_files(parity: ModuleType, tmp_path: Path) -> None:
+    for name in ("naimish", "imm-nose"):
+        (tmp_path / f"{name}.csv").write_text(",".join(parity.COLUMNS) + "\n1,2,3,40,50\n2,1,2,20,30\n")
+    parity.plot_trainings(tmp_path)
+    assert (tmp_path / parity.PLOT).read_bytes().startswith(b"\x89PNG")
