@@ -289,6 +289,26 @@ def test_naimish_has_optional_batch_normalisation():
     assert normalised(batch_norm=True) == [f"{name}_norm" for name in hidden]
 
 
+@pytest.mark.parametrize(("target_px", "first"), [((100.0, 50.0), 100.0), ((50, 25), 50.0)])
+def test_scaled_targets_of_naimish_have_a_mean_and_a_deviation(target_px, first):
+    model = models.build("naimish", *SMALL["naimish"], {"target_px": target_px})
+    kernel, bias = model.get_layer("linear").get_weights()
+    height, width = SMALL["naimish"][1][:2]
+    outputs = []
+    for scaled in (0.0, 1.0):
+        model.get_layer("linear").set_weights([np.zeros_like(kernel), np.full_like(bias, scaled)])
+        points = np.asarray(model(np.zeros((1, height, width, 1), np.float32)))[0]
+        outputs.append(points * (width, height) - 0.5)
+    np.testing.assert_allclose(outputs[0], first, atol=1e-4)
+    np.testing.assert_allclose(outputs[1] - outputs[0], target_px[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("target_px", [(100,), (100, 0), (100, -50)])
+def test_scaled_targets_need_a_mean_and_a_positive_deviation(target_px):
+    with pytest.raises(KpdetectError, match=mentions("target_px", str(list(target_px)))):
+        models.build("naimish", *SMALL["naimish"], {"target_px": target_px})
+
+
 def test_fourconv_has_dropout_after_the_dense_layer_only_by_default():
     def dropped(**options):
         model = models.build("fourconv", *SMALL["fourconv"], options)

@@ -144,7 +144,13 @@ def twoconv(num_keypoints: int, input_shape: Shape, widths: Sequence[int] = (10,
     return _model("twoconv", image, _keypoints(x, num_keypoints, input_shape, PIXELS_LESS_100_BY_50))
 
 
-def naimish(num_keypoints: int, input_shape: Shape, dropout: float = 0.25, batch_norm: bool = False) -> keras.Model:
+def naimish(
+    num_keypoints: int,
+    input_shape: Shape,
+    dropout: float = 0.25,
+    batch_norm: bool = False,
+    target_px: Sequence[float] = (100.0, 50.0),
+) -> keras.Model:
     """After NaimishNet (arXiv:1710.00977), five convolutions: 19,989,896 parameters for 68 points at 224.
 
     Args:
@@ -152,15 +158,22 @@ def naimish(num_keypoints: int, input_shape: Shape, dropout: float = 0.25, batch
         input_shape: (height, width, channels).
         dropout: Dropout rate after each hidden dense layer.
         batch_norm: Apply batch normalisation before the ReLU of each hidden layer. The project does not use it.
+        target_px: Mean and deviation of the scaled targets, in pixels. Those of the project are for 224x224; smaller
+            inputs need smaller values, such as 50 and 25 for 112x112.
 
     Returns:
         Raw pixels (B, H, W, C) -> relative keypoints (B, K, 2), float32.
+
+    Raises:
+        KpdetectError: `target_px` is not a mean and a positive deviation.
     """
+    if len(target_px) != 2 or not target_px[1] > 0:
+        raise KpdetectError(f"naimish: target_px: expected a mean and a positive deviation, received {list(target_px)}")
     sizes = ((32, 5), (64, 3), (128, 3), (256, 3), (512, 1))
     convolutions = [Conv(filters, size, batch_norm=batch_norm) for filters, size in sizes]
     image, x = image_input(input_shape)
     x = _hidden_layers(x, convolutions, [Hidden(units, batch_norm, dropout) for units in (1024, 512)])
-    return _model("naimish", image, _keypoints(x, num_keypoints, input_shape, PIXELS_LESS_100_BY_50))
+    return _model("naimish", image, _keypoints(x, num_keypoints, input_shape, TargetScaling(*target_px)))
 
 
 def imm_nose(num_keypoints: int, input_shape: Shape) -> keras.Model:
