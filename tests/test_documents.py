@@ -229,6 +229,17 @@ def parse(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
             module.main(list(words[1:]))
 
 
+def test_the_page_of_five_steps_has_the_commands_of_its_benchmark() -> None:
+    spec = importlib.util.spec_from_file_location("five_steps", ROOT / "benchmarks/five_steps.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    made = [
+        ["train", *benchmark.command(name, "youtube-faces:DIR", Path("runs/five-steps"))] for name in benchmark.STEPS
+    ]
+    on_page = [words for words, _ in commands_of(ROOT / "docs/from-student-project.md") if words[0] == "train"]
+    assert [sorted(words) for words in on_page] == [sorted(words) for words in made]
+
+
 @each_page
 def test_every_block_has_a_language_and_a_reason_if_it_is_not_run(page: Path) -> None:
     known = {"python", "shell", "csv", "json", "text", "kotlin", "swift"}
