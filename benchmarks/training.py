@@ -165,7 +165,7 @@ def write_faces(faces: Annotations, file: Path) -> None:
 
 def measure(network: str, data: str, options: argparse.Namespace) -> None:
     """Measures one network and prints its table."""
-    chosen = TrainOptions(network, data)
+    chosen = TrainOptions(network, data=data)
     faces, peaks = load_faces(chosen, choose_recipe(chosen)).train, machine_peaks()
     with tempfile.TemporaryDirectory() as folder:
         write_faces(faces, Path(folder) / "faces.json")

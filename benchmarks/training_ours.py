@@ -167,7 +167,7 @@ def main() -> None:
     options = parser.parse_args()
     chosen = TrainOptions(
         options.network,
-        options.data,
+        data=options.data,
         out=options.first_step,
         mixed_precision=options.mixed_precision,
         jit_compile=options.jit_compile,
