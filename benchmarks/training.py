@@ -5,9 +5,10 @@
 
 PyTorch is optional and needs an environment of its own; without it only kpdetect is measured. The data folder, an
 argument or KPDETECT_DATA, contains ``youtube_faces``. Each program runs in its own process (``training_torch.py``,
-``training_ours.py``), and they take turns: in every round, each runs an epoch of its input pipeline, some steps on one
-batch, and some steps on new batches. Results are medians of the rounds. Memory is the resident memory of a process and
-its children, with shared pages counted once; it is measured on Linux only.
+``training_ours.py``), and they take turns. The time to the first step and the first epoch of the input pipeline are
+measured in new processes (``--starts``). Then, in every round (``--rounds``), each runs an epoch of its input pipeline,
+some steps on one batch, and some steps on new batches. Results are medians. Memory is the resident memory of a process
+and its children, with shared pages counted once; it is measured on Linux only.
 
 kpdetect runs with its defaults, and also in float32 where that is not the default. PyTorch runs with its defaults:
 float32, its own number of threads, and two workers.
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ from typing import Any
 from kpdetect.core.errors import KpdetectError
 from kpdetect.data import Annotations
 from kpdetect.recipes import TrainOptions, choose_recipe
+from kpdetect.training.devices import precision_of
 from kpdetect.training.faces import load_faces
 
 HERE = Path(__file__).resolve().parent
@@ -135,29 +137,40 @@ def _keep_end(process: "subprocess.Popen[str]") -> None:
         print(text[-2000:], file=sys.stderr)
 
 
-@contextmanager
-def subjects_of(network: str, data: str, faces: Path, torch_python: str | None) -> Iterator[list[Subject]]:
-    """Starts all programs for a network, one after the other."""
+def commands_of(network: str, data: str, faces: Path, torch_python: str | None) -> dict[str, list[str]]:
+    """The command of each program, by its name."""
     ours = [sys.executable, str(HERE / "training_ours.py"), network, data]
-    commands: dict[str, list[str]] = {OURS: ours, OURS_FLOAT32: [*ours, "--no-mixed-precision"]}
+    commands: dict[str, list[str]] = {OURS: ours}
+    if precision_of(TrainOptions(network)) != "float32":
+        commands[OURS_FLOAT32] = [*ours, "--no-mixed-precision"]
     if torch_python is not None:
         commands = {THEIRS: [torch_python, str(HERE / "training_torch.py"), network, str(faces)], **commands}
+    return commands
+
+
+@contextmanager
+def running(commands: Mapping[str, Sequence[str]]) -> Iterator[list[Subject]]:
+    """Starts programs one after the other, and ends them afterwards."""
     with ExitStack() as stack:
         subjects = []
         for name, command in commands.items():
             subjects.append(start(name, command))
-            stack.callback(subjects[-1].process.terminate)
-            if name == OURS and subjects[-1].description["precision"] == "float32":
-                break  # float32 is the default here
+            stack.callback(_end, subjects[-1].process)
         yield subjects
 
 
-def write_faces(faces: Annotations, file: Path) -> None:
+def _end(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    process.wait()
+
+
+def write_faces(faces: Annotations, batch_size: int, file: Path) -> None:
     """Writes the training faces for ``training_torch.py``."""
     description = {
         "paths": faces.paths.tolist(),
         "keypoints": faces.keypoints.tolist(),
         "boxes": faces.boxes.tolist(),
+        "batch_size": batch_size,
         "swap": list(faces.schema.flip_permutation or range(faces.schema.num_keypoints)),
     }
     file.write_text(json.dumps(description))
@@ -166,18 +179,43 @@ def write_faces(faces: Annotations, file: Path) -> None:
 def measure(network: str, data: str, options: argparse.Namespace) -> None:
     """Measures one network and prints its table."""
     chosen = TrainOptions(network, data=data)
-    faces, peaks = load_faces(chosen, choose_recipe(chosen)).train, machine_peaks()
+    recipe = choose_recipe(chosen)
+    faces = load_faces(chosen, recipe).train
+    peaks = machine_peaks() if options.rounds else {}
     with tempfile.TemporaryDirectory() as folder:
-        write_faces(faces, Path(folder) / "faces.json")
-        first_steps = [first_step_seconds(network, data, Path(folder) / "run") for _ in range(options.starts)]
+        write_faces(faces, recipe.batch_size, Path(folder) / "faces.json")
         python = options.torch_python if os.path.isfile(faces.paths[0]) else None  # synthetic faces are not files
-        with subjects_of(network, data, Path(folder) / "faces.json", python) as subjects:
+        commands = commands_of(network, data, Path(folder) / "faces.json", python)
+        first_steps, first_epochs = starts(network, data, commands, Path(folder) / "run", options.starts)
+        with running(commands if options.rounds else {}) as subjects:
             take_turns(subjects, options)
-    print_table(network, len(faces), subjects, first_steps, peaks)
+    print_starts(network, len(faces), first_steps, first_epochs)
+    if subjects:
+        print_table(network, subjects, peaks)
+
+
+def starts(
+    network: str, data: str, commands: Mapping[str, Sequence[str]], folder: Path, count: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds to the first step, and images per second of the first epoch, of new processes in turns."""
+    seconds: dict[str, list[float]] = {}
+    rates: dict[str, list[float]] = {}
+    for number in range(count):
+        print(f"start {number + 1} of {count}", file=sys.stderr)
+        for name in (THEIRS, OURS):
+            if name not in commands:
+                continue
+            with running({name: commands[name]}) as [subject]:
+                subject.turn("pipeline", 0, 1, "first epoch")
+            rates.setdefault(name, []).append(subject.rates["first epoch"][0])
+            ready = subject.ready_seconds if name == THEIRS else first_step_seconds(network, data, folder)
+            seconds.setdefault(name, []).append(ready)
+            print(f"  {name}, start to first step: {ready:.1f} s", file=sys.stderr, flush=True)
+    return seconds, rates
 
 
 def take_turns(subjects: Sequence[Subject], options: argparse.Namespace) -> None:
-    """Measures decoding and first epochs, then all operations of all programs in turns."""
+    """Measures decoding, then all operations of all programs in turns."""
     for subject in subjects:
         if subject.name == OURS:
             subject.turn("decode", 0, 1)
@@ -191,9 +229,11 @@ def take_turns(subjects: Sequence[Subject], options: argparse.Namespace) -> None
 
 def first_step_seconds(network: str, data: str, folder: Path) -> float:
     """Seconds from the start of ``kpdetect train`` to the end of its first step."""
-    command = [sys.executable, str(HERE / "training_ours.py"), network, data, "--first-step", str(folder)]
+    options = ["--recipe", network, "--data", data, "--out", str(folder), "--callbacks", "first_step:EndAtFirstStep"]
+    command = [sys.executable, "-m", "kpdetect.train", *options]
+    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
     if done.returncode:
         raise KpdetectError(done.stderr[-2000:])
     seconds = time.perf_counter() - began
@@ -208,21 +248,29 @@ def machine_peaks() -> dict[str, float]:
     return peaks
 
 
-def print_table(
-    network: str, faces: int, subjects: Sequence[Subject], first_steps: Sequence[float], peaks: dict[str, float]
+def print_starts(
+    network: str, faces: int, seconds: Mapping[str, Sequence[float]], rates: Mapping[str, Sequence[float]]
 ) -> None:
+    """Prints medians over new processes."""
+    print(f"\n{network}, {faces} faces")
+    for name in seconds:
+        first, rate = statistics.median(seconds[name]), statistics.median(rates[name])
+        ratio = f" ({rate / statistics.median(rates[THEIRS]):.2f} times)" if THEIRS in rates else ""
+        print(f"{name}: start to first step {first:.1f} s; first epoch {rate:,.0f} images/s{ratio}")
+
+
+def print_table(network: str, subjects: Sequence[Subject], peaks: dict[str, float]) -> None:
     """Prints medians, and their ratios to PyTorch's."""
     sizes = ", ".join(
         f"{subject.name} {subject.description['parameters']:,} ({subject.description['precision']})"
         for subject in subjects
     )
-    print(f"\n{network}, {faces} faces; parameters: {sizes}")
+    print(f"parameters: {sizes}")
     medians = [{run: statistics.median(rates) for run, rates in one.rates.items()} for one in subjects]
     theirs = medians[0] if subjects[0].name == THEIRS else {}
     print(f"{'images/s':22}" + "".join(f"{subject.name:>26}" for subject in subjects))
     for run, label in (
-        ("first epoch", "pipeline, first epoch"),
-        ("pipeline", "pipeline, then"),
+        ("pipeline", "pipeline, later epochs"),
         ("steps", "step alone"),
         ("both", "both"),
     ):
@@ -234,8 +282,6 @@ def print_table(
     print(f"{'peak memory, GB':22}" + "".join(f"{subject.peak_bytes / 1e9:12.2f}{'':14}" for subject in subjects))
     ours = next(one for one in subjects if one.name == OURS)
     print(f"decoding alone: {ours.rates['decode'][0]:,.0f} images/s")
-    ready = f"; PyTorch {subjects[0].ready_seconds:.1f} s" if theirs else ""
-    print(f"start to first step: {statistics.median(first_steps):.1f} s{ready}")
     print_shares(subjects, ours.description["macs"], peaks)
 
 
@@ -269,9 +315,9 @@ def main() -> None:
     parser.add_argument("--spec", help="other faces, as for kpdetect train; drawn faces exclude PyTorch")
     parser.add_argument("--torch-python", metavar="PATH", help="a Python with torch, NumPy and OpenCV")
     parser.add_argument("--networks", default="batchnorm,naimish,compact-112", help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0 measures starts and first epochs only")
     parser.add_argument("--steps", type=int, default=8, help="timed steps per turn")
-    parser.add_argument("--starts", type=int, default=2, help="measurements of the time to the first step")
+    parser.add_argument("--starts", type=int, default=3, help="new processes per program, for starts and first epochs")
     options = parser.parse_args()
     if not (options.spec or options.data):
         parser.error("expected the data folder, KPDETECT_DATA or --spec")

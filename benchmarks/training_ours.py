@@ -16,22 +16,25 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
+from kpdetect.core.fast_imports import UNUSED_BY_TRAINING, fast_imports
+
+with fast_imports(*UNUSED_BY_TRAINING):  # as the command does
+    import keras
+    import tensorflow as tf
+
 import numpy as np
-import tensorflow as tf
 
 from kpdetect import models
 from kpdetect.data.crops import visit_photographs
 from kpdetect.data.pipeline import BatchOptions, build_cache, training_batches
 from kpdetect.recipes import TrainOptions, choose_recipe
-from kpdetect.training import fit
 from kpdetect.training.callbacks import StepCheckpoint, StopWhenNotFinite
 from kpdetect.training.checkpoints import Checkpoints, Progress
 from kpdetect.training.compile import compile_model
-from kpdetect.training.devices import dtype_policy, precision_of, prepare_devices
+from kpdetect.training.devices import dtype_policy, plain_graphs, precision_of, prepare_devices
 from kpdetect.training.faces import load_faces
 from kpdetect.training.feeding import framing_of, transforms_of
-from kpdetect.training.run import make_spec, train
+from kpdetect.training.run import make_spec
 
 PEAK_REPEATS = 7
 
@@ -147,14 +150,6 @@ def _least_seconds(run: Callable[[], tf.Tensor]) -> float:
     return min(seconds)
 
 
-class EndAtFirstStep(keras.callbacks.Callback):
-    """Ends the process after the first step."""
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Called by Keras."""
-        os._exit(0)
-
-
 def main() -> None:
     """Reads one request per line of stdin: the operation, its repeats before the measurement, and those measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -162,13 +157,11 @@ def main() -> None:
     parser.add_argument("data", help="as for kpdetect train")
     parser.add_argument("--mixed-precision", action=argparse.BooleanOptionalAction, default=None)
     parser.add_argument("--jit-compile", action="store_true")
-    parser.add_argument("--first-step", metavar="DIR", help="train into this folder and end after the first step")
     parser.add_argument("--peaks", action="store_true", help="measure the machine only")
     options = parser.parse_args()
     chosen = TrainOptions(
         options.network,
         data=options.data,
-        out=options.first_step,
         mixed_precision=options.mixed_precision,
         jit_compile=options.jit_compile,
     )
@@ -176,11 +169,9 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         if options.peaks:
             print(json.dumps(machine_peaks()), file=answers, flush=True)
-        elif options.first_step:
-            fit._tensorboard_callbacks = lambda *_: [EndAtFirstStep()]
-            train(chosen)
         else:
-            answer(Training(chosen), answers)
+            with plain_graphs():
+                answer(Training(chosen), answers)
 
 
 def answer(training: Training, answers: Any) -> None:

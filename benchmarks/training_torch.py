@@ -263,6 +263,11 @@ def mean_square(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     return functional.mse_loss(predicted.view_as(true), true)
 
 
+def smooth_l1(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Smooth L1 of (pixels - 100) / 50."""
+    return functional.smooth_l1_loss(predicted.view_as(true), true)
+
+
 class Training:
     """A network with its data, loss and optimizer.
 
@@ -270,13 +275,15 @@ class Training:
         network: ``batchnorm``, ``naimish`` or ``compact-112``.
         file: The faces as JSON, as ``training.py`` writes them.
         swap: The left-right permutation of the points.
+        batch_size: Faces per step.
     """
 
-    def __init__(self, network: str, file: Path, swap: Sequence[int]) -> None:
+    def __init__(self, network: str, file: Path, swap: Sequence[int], batch_size: int) -> None:
         torch.manual_seed(0)
+        self.batch_size = batch_size
         if network == "compact-112":
             self.model: nn.Module = CompactNet(len(swap))
-            self.loss, self.batch_size = wing_and_likelihood, 64
+            self.loss = wing_and_likelihood
             self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(self.model.parameters(), 2e-3, weight_decay=1e-4)
             transforms: list[Callable[[Sample], Sample]] = [
                 RandomFaceCrop(112),
@@ -287,7 +294,7 @@ class Training:
             ]
         else:
             self.model = NaimishNet(len(swap)) if network == "naimish" else BatchNormNet(len(swap))
-            self.loss, self.batch_size = mean_square, 16
+            self.loss = mean_square if network == "naimish" else smooth_l1
             self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
             flip = [RandomFlip(swap)] if network == "naimish" else []
             transforms = [Rescale(250), RandomCrop(224), *flip, Grey(), Normalize(100, 50)]
@@ -327,9 +334,10 @@ def main() -> None:
     """Reads one request per line of stdin: the operation, its repeats before the measurement, and those measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=("batchnorm", "naimish", "compact-112"))
-    parser.add_argument("faces", type=Path, help="JSON: paths, keypoints, boxes, swap")
+    parser.add_argument("faces", type=Path, help="JSON: paths, keypoints, boxes, swap, batch_size")
     options = parser.parse_args()
-    training = Training(options.network, options.faces, json.loads(options.faces.read_text())["swap"])
+    faces = json.loads(options.faces.read_text())
+    training = Training(options.network, options.faces, faces["swap"], faces["batch_size"])
     training.model.train()
     training.both(1)
     parameters = sum(part.numel() for part in training.model.parameters())

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kpdetect.core.keras_backend import choose_backend
+from kpdetect.core.fast_imports import UNUSED_BY_TRAINING, fast_imports
+from kpdetect.core.keras_backend import TENSORFLOW, choose_backend, configured_backend
 from kpdetect.core.options import parse_options, quietly, run_command
 from kpdetect.recipes import TrainOptions
 from kpdetect.training.checks import check_folder, check_options
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.process_id:  # only process 0 writes
         check_folder(Path(options.out or f"runs/{recipe.name}"), options)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
-    with quietly("starting TensorFlow"):
+    unused = UNUSED_BY_TRAINING if configured_backend() == TENSORFLOW else ()
+    with quietly("starting TensorFlow"), fast_imports(*unused):
         from kpdetect.training.run import run_training  # takes seconds, so only after the options are checked
 
     report = run_training(options).report

@@ -12,7 +12,19 @@ from messages import mentions
 
 from kpdetect.core.errors import KpdetectError, MissingExtra
 from kpdetect.core.geometry import CropRule, apply_matrix, invert, rotation, scaling, translation
-from kpdetect.core.images import as_rgb, cv2, decode_image, image_size, read_image, to_channels, warp_crop, write_image
+from kpdetect.core.images import (
+    EncodedImage,
+    as_rgb,
+    cv2,
+    decode_image,
+    from_reduced,
+    image_size,
+    read_image,
+    shrink_factor,
+    to_channels,
+    warp_crop,
+    write_image,
+)
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib, in kpdetect[test]")
 
@@ -407,6 +419,90 @@ def test_grey_images_keep_the_channel_axis_and_invalid_matrices_are_errors():
     for bad in (np.zeros((3, 3)), np.eye(2), np.full((3, 3), np.nan)):
         with pytest.raises(KpdetectError, match=r"3\s?[x×]\s?3"):
             warp_crop(np.zeros((9, 9), np.uint8), bad, (4, 5))
+
+
+def spots(height, width, centers, sigma):
+    """Bright Gaussian spots on grey, (height, width, 3) uint8."""
+    y, x = np.mgrid[:height, :width]
+    picture = np.full((height, width), 60.0)
+    for center_x, center_y in centers:
+        picture += 180 * np.exp(-((x - center_x) ** 2 + (y - center_y) ** 2) / (2 * sigma**2))
+    return np.repeat(np.rint(picture).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def test_points_and_image_of_a_reduced_jpeg_agree_to_a_fraction_of_a_pixel():
+    """Each spot's centroid in the crop is where the matrix of the whole photograph maps its centre."""
+    centers = np.array([[310.3, 275.6], [905.8, 301.2], [600.1, 710.9]])
+    picture = spots(901, 1203, centers, sigma=24)  # sizes that 2, 4 and 8 do not divide
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    for scale, expected in ((0.6, 1), (0.24, 2), (0.12, 4), (0.06, 8)):
+        for channels in (1, 3):
+            matrix = translation(3.4, 2.7) @ scaling(scale)
+            size_hw = (int(901 * scale) + 8, int(1203 * scale) + 8)
+            pixels, reduction = EncodedImage(data, "a.jpg").decode(channels, shrink_factor(matrix))
+            assert reduction == expected
+            assert pixels.shape[:2] == (-(-901 // reduction), -(-1203 // reduction))
+            crop = warp_crop(pixels, matrix @ from_reduced(reduction), size_hw, channels)
+            whole = warp_crop(read_image_of(data), matrix, size_hw, channels)
+            assert np.abs(crop.astype(int) - whole)[2:-2, 2:-2].mean() < 0.5
+            for center in apply_matrix(matrix, centers):
+                near = np.rint(center).astype(int)
+                radius = int(60 * scale)
+                rows = slice(near[1] - radius, near[1] + radius + 1)
+                columns = slice(near[0] - radius, near[0] + radius + 1)
+                weight = np.clip(crop[rows, columns, 0].astype(float) - 62, 0, None)
+                y, x = np.mgrid[rows, columns]
+                centroid = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
+                assert np.abs(centroid - center).max() < 0.08, (scale, channels)
+
+
+def read_image_of(data):
+    return decode_image(data, "a.jpg")
+
+
+def test_only_upright_jpegs_are_reduced(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, options in (("a.jpg", {"exif": exif}), ("a.png", {}), ("a.webp", {})):
+        path = tmp_path / name
+        Image.fromarray(gradient(64, 96)).save(path, **options)
+        pixels, reduction = EncodedImage(path.read_bytes(), name).decode(3, shrink=20.0)
+        assert reduction == 1
+        np.testing.assert_array_equal(pixels, read_image(path))
+        assert EncodedImage(path.read_bytes(), name).size_hw == pixels.shape[:2]
+
+
+def test_grey_of_a_jpeg_is_that_of_its_colours():
+    picture = gradient(64, 96)
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    grey, reduction = EncodedImage(data, "a.jpg").decode(channels=1)
+    assert (grey.shape, reduction) == ((64, 96), 1)
+    assert np.abs(grey.astype(int) - to_channels(decode_image(data, "a.jpg"), 1)[..., 0]).mean() < 0.5
+
+
+@pytest.mark.parametrize(("channels", "shrink"), [(1, 1.0), (1, 9.0), (3, 9.0)])
+def test_damaged_files_raise_the_same_error_for_crops(channels, shrink):
+    data = cv2.imencode(".jpg", gradient(64, 96))[1].tobytes()
+    for damaged in (b"", b"no image", data[:40], data[:300]):
+        texts = []
+        for decode in (
+            lambda damaged=damaged: decode_image(damaged, "a.jpg"),
+            lambda damaged=damaged: EncodedImage(damaged, "a.jpg").decode(channels, shrink),
+        ):
+            try:
+                decode()
+                texts.append("")
+            except KpdetectError as error:
+                texts.append(str(error))
+        assert texts[0] == texts[1]
+    assert texts[0] or len(data) > 300
+
+
+def test_the_shrink_factor_is_that_of_the_axis_with_fewer_pixels():
+    assert shrink_factor(scaling(0.25)) == pytest.approx(4)
+    assert shrink_factor(scaling(3)) == 1
+    assert shrink_factor(rotation(30, (5, 5)) @ scaling(0.1)) == pytest.approx(10)
+    assert shrink_factor(np.diag([0.5, 0.125, 1.0])) == pytest.approx(2)
 
 
 def test_a_png_file_with_a_jpg_name(shared_data):

@@ -36,3 +36,18 @@ def test_epsilon_is_that_of_the_recipe(name: str) -> None:
     assert build_optimizer(Optimization(name, epsilon=1e-3), 10).epsilon == 1e-3
     few, many = (build_optimizer(Optimization(name, 0.1, epsilon=epsilon), 10) for epsilon in (1e-8, 1.0))
     assert np.abs(trained(few)[0] - trained(many)[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_the_schedule_is_evaluated_once_per_step(name: str) -> None:
+    calls = []
+
+    class Counted(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras has no types
+        def __call__(self, step: tf.Tensor) -> tf.Tensor:
+            calls.append(step)
+            return tf.constant(0.1)
+
+    optimizer = getattr(optimizers, name)(Counted())
+    trained(optimizer, steps=3)
+    assert len(calls) == 3
+    assert float(optimizer.learning_rate) == pytest.approx(0.1)

@@ -14,6 +14,7 @@ from messages import lines_with, mentions
 
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import CropRule, apply_matrix, tight_box, to_pixels
+from kpdetect.core.images import cv2, read_image, write_image
 from kpdetect.core.schema import IBUG68, KeypointSchema
 from kpdetect.data.annotations import Annotations
 from kpdetect.data.augmentation import Blur, CropToBox, RandomCrop, RandomFlip
@@ -140,6 +141,42 @@ def test_shapes_are_static_for_keras():
     made = build_cache(annotated(3), FaceFraming(CROP), 3)
     spec = training_batches(made, EVERYTHING, TRIANGLE, BatchOptions(CROP.size_hw, 4)).element_spec
     assert [tuple(part.shape) for part in spec] == [(4, 32, 40, 3), (4, 3, 2), (4, 3)]
+
+
+@pytest.mark.parametrize("side", [200, 900])
+def test_crops_of_jpeg_files_are_those_of_evaluation(tmp_path, side):
+    """The cache decodes grey, and large photographs at a fraction of their size; the points stay where they are."""
+    faces, paths = annotated(4), []
+    scale = side / 120
+    for row in range(4):
+        photograph = cv2.resize(picture(f"photo-{row}"), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        paths.append(str(tmp_path / f"{row}.jpg"))
+        write_image(paths[-1], photograph)
+    points = (faces.keypoints + 0.5) * scale - 0.5
+    files = dataclasses.replace(
+        faces, paths=np.array(paths), keypoints=points, boxes=tight_box(points), read=read_image
+    )
+    for channels in (1, 3):
+        made = build_cache(files, FaceFraming(CROP, 1.5), channels)
+        crops, relative, _ = evaluation_crops(files, CROP, channels)
+        np.testing.assert_allclose(made.keypoints - (10, 8), to_pixels(relative, CROP.size_hw), atol=1e-3)
+        assert np.abs(made.images[:, 8:-8, 10:-10].astype(int) - crops).mean() < 0.7
+    made = build_cache(files, ImageFraming(60, (48, 52)), 1)
+    shapes = [read_image(path).shape[:2] for path in paths]
+    np.testing.assert_array_equal(made.extents_hw, [ImageFraming(60, (48, 52)).extent_hw(shape) for shape in shapes])
+
+
+def test_a_damaged_file_is_named_and_its_canvas_left_out(tmp_path):
+    paths = [str(tmp_path / f"{row}.jpg") for row in range(3)]
+    for row in (0, 2):
+        write_image(paths[row], picture(f"photo-{row}"))
+    (tmp_path / "1.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    faces = dataclasses.replace(annotated(3), paths=np.array(paths), read=read_image)
+    for framing in (FaceFraming(CROP), ImageFraming(64, (48, 48))):
+        with pytest.raises(DataError) as caught:
+            build_cache(faces, framing, 1)
+        assert [problem.split(":")[0] for problem in caught.value.problems] == [paths[1]]
+        np.testing.assert_array_equal(build_cache(faces, framing, 1, skip_bad=True).rows, [0, 2])
 
 
 def test_all_broken_images_are_named_together(tmp_path):

@@ -4,6 +4,7 @@ import importlib.util
 import io
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError, MissingExtra
-from kpdetect.core.geometry import Matrix, apply_matrix, invert
+from kpdetect.core.geometry import Matrix, scaling
 from kpdetect.core.image_header import DamagedHeader, ImageHeader, is_heic, read_header
 
 try:
@@ -29,12 +30,16 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_BLUR_PX",
+    "EncodedImage",
     "Pixels",
     "as_rgb",
     "cv2",
     "decode_image",
+    "from_reduced",
     "image_size",
+    "read_bytes",
     "read_image",
+    "shrink_factor",
     "to_channels",
     "warp_crop",
     "write_image",
@@ -63,6 +68,13 @@ memory per pixel (see `kpdetect.core.image_header`) have a proportionally lower 
 _HEADER_BYTES = 1 << 16  # usually contain the header, also behind the thumbnail of a photograph's EXIF
 _BYTES_PER_PIXEL = ImageHeader("", 1, 1).bytes_per_pixel
 
+_REDUCED_FLAGS = {
+    2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
+    4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
+    8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
+}
+"""Flags for grey and for BGR by reduction. libjpeg then computes a smaller inverse transform of each block."""
+
 MIN_BLUR_PX = 0.1  # a Gaussian of a smaller standard deviation gives the next pixel no weight
 
 
@@ -89,7 +101,7 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pi
         KpdetectError: The file cannot be read, is not a complete image, or is too large.
         MissingExtra: It is a HEIC file and pillow-heif is not installed.
     """
-    return decode_image(_read_bytes(path), path, max_pixels)
+    return decode_image(read_bytes(path), path, max_pixels)
 
 
 def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -109,21 +121,99 @@ def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MA
     Raises:
         KpdetectError: The data is not a complete image, or the image is too large.
     """
-    if is_heic(data) and importlib.util.find_spec("pillow_heif") is None:
-        raise MissingExtra("pillow-heif", "heif", f"{name}: reading HEIC")
-    header = _checked_header(data, name, max_pixels)
-    if header.format == "HEIC":
-        return _decode_heic(data, name)
-    # IMREAD_UNCHANGED would not apply the EXIF orientation. OpenCV does not know the rotation of AVIF.
-    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if header.format == "AVIF" else 0)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:  # such as a header that declares more pixels than OpenCV allows
-        raise KpdetectError(f"{name}: cannot be decoded: {error.err or error}") from error
-    if image is None:
-        raise KpdetectError(f"{name}: expected a complete image, received a damaged {header.format} file")
-    rgb = _uint8(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    return _apply_orientation(rgb, header.orientation) if header.format == "AVIF" else rgb
+    return EncodedImage(data, name, max_pixels).decode()[0]
+
+
+class EncodedImage:
+    """The bytes of an image file: its size is known before it is decoded, and it can be decoded for small crops.
+
+    Args:
+        data: The content of the file.
+        name: Name of the image in error messages.
+        max_pixels: As for `read_image`.
+
+    Raises:
+        KpdetectError: The data is not an image, or the image is too large.
+        MissingExtra: It is a HEIC file and pillow-heif is not installed.
+
+    Example:
+        ``EncodedImage(file.read_bytes(), file).decode(channels=1, shrink=4.5)``
+    """
+
+    def __init__(self, data: bytes, name: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> None:
+        if is_heic(data) and importlib.util.find_spec("pillow_heif") is None:
+            raise MissingExtra("pillow-heif", "heif", f"{name}: reading HEIC")
+        self._data, self._name, self._header = data, name, _checked_header(data, name, max_pixels)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) that the header declares, after the EXIF rotation. That of a HEIC file may be larger."""
+        return self._header.size_hw
+
+    def decode(self, channels: int = 3, shrink: float = 1.0) -> tuple[Pixels, int]:
+        """Decodes the image, and saves work that its crops do not need.
+
+        Of a JPEG, grey is its luma, which is decoded alone: it differs from the grey of the RGB image by 0.02 levels on
+        average, and by more than two levels only where colours are clipped. A JPEG is reduced by leaving out the high
+        frequencies of its blocks, down to twice the resolution of the crop; `warp_crop` does the rest.
+
+        Args:
+            channels: 1 if the crops are grey, 3 if they are RGB.
+            shrink: Pixels of the image per pixel of the crop, as `shrink_factor` returns it; 1 keeps all.
+
+        Returns:
+            (h, w) grey or (h, w, 3) RGB uint8; and the reduction r, 1, 2, 4 or 8. Pixel (x, y) of a reduced image is
+            the place ((x + 0.5) r - 0.5, (y + 0.5) r - 0.5) of the image; see `from_reduced`.
+
+        Raises:
+            KpdetectError: The data is damaged.
+        """
+        header, name = self._header, self._name
+        if header.format == "HEIC":
+            return _decode_heic(self._data, name), 1
+        is_jpeg = header.format == "JPEG"
+        is_grey = channels == 1 and is_jpeg
+        # A rotated image of odd size would start at another fraction of a reduced pixel.
+        reductions = [r for r in _REDUCED_FLAGS if shrink >= 2 * r and is_jpeg and header.orientation == 1]
+        reduction = max(reductions, default=1)
+        # IMREAD_UNCHANGED would not apply the EXIF orientation. OpenCV does not know the rotation of AVIF.
+        flags = cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR
+        if reduction > 1:
+            flags = _REDUCED_FLAGS[reduction][0 if is_grey else 1]
+        elif header.format == "AVIF":
+            flags |= cv2.IMREAD_IGNORE_ORIENTATION
+        try:
+            image = cv2.imdecode(np.frombuffer(self._data, np.uint8), flags)
+        except cv2.error as error:  # such as a header that declares more pixels than OpenCV allows
+            raise KpdetectError(f"{name}: cannot be decoded: {error.err or error}") from error
+        if image is None:
+            raise KpdetectError(f"{name}: expected a complete image, received a damaged {header.format} file")
+        pixels = _uint8(image if is_grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        return (_apply_orientation(pixels, header.orientation) if header.format == "AVIF" else pixels), reduction
+
+
+def shrink_factor(matrix_photo_to_crop: npt.ArrayLike) -> float:
+    """Pixels of the image per pixel of the crop, along the axis where there are fewer; at least 1.
+
+    >>> shrink_factor([[0.25, 0, 0], [0, 0.5, 0], [0, 0, 1]])
+    2.0
+
+    Args:
+        matrix_photo_to_crop: (3, 3) affine matrix.
+    """
+    (scale_xx, scale_xy, _), (scale_yx, scale_yy, _), _ = np.asarray(matrix_photo_to_crop, np.float64).tolist()
+    area = abs(scale_xx * scale_yy - scale_xy * scale_yx)
+    shrinks = (math.hypot(scale_yy, scale_xy), math.hypot(scale_yx, scale_xx))  # of the inverse, times the area
+    return max(min(shrinks) / area, 1.0) if area > 0 else 1.0
+
+
+def from_reduced(reduction: int) -> Matrix:
+    """The (3, 3) matrix from the pixels of a reduced image to those of the image; see `EncodedImage.decode`.
+
+    >>> from_reduced(2)[0].tolist()
+    [2.0, 0.0, 0.5]
+    """
+    return scaling(reduction)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
@@ -141,7 +231,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
         MissingExtra: It is a HEIC file, which must be decoded, and pillow-heif is not installed.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             data = file.read(_HEADER_BYTES)
     except OSError as error:
         raise KpdetectError(f"{path}: cannot read the image: {error.strerror or error}") from error
@@ -154,7 +244,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
         except DamagedHeader:
             if complete:
                 return None
-            data = _read_bytes(path)
+            data = read_bytes(path)
         else:
             break
     return None if header is None else header.size_hw
@@ -334,64 +424,95 @@ def warp_crop(
         KpdetectError: The matrix is not invertible, or `channels` is neither 1 nor 3.
     """
     matrix = np.asarray(matrix_photo_to_crop, np.float64)
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
-        raise KpdetectError(f"crop: expected an invertible 3x3 matrix, received {matrix.tolist()}")
+    # Plain numbers: on arrays this small NumPy takes longer than OpenCV takes for the pixels, and holds the GIL.
+    rows = matrix.tolist()
+    if matrix.shape != (3, 3) or not all(math.isfinite(value) for row in rows for value in row) or not _area(rows):
+        raise KpdetectError(f"crop: expected an invertible 3x3 matrix, received {rows}")
     shaped = image[..., None] if image.ndim == 2 else image
-    shrink_xy = np.maximum(np.linalg.norm(invert(matrix)[:2, :2], axis=1), 1.0)
+    (scale_xx, scale_xy, shift_x), (scale_yx, scale_yy, shift_y), _ = rows
+    area = scale_xx * scale_yy - scale_xy * scale_yx
+    inverse = (
+        (scale_yy / area, -scale_xy / area, (scale_xy * shift_y - scale_yy * shift_x) / area),
+        (-scale_yx / area, scale_xx / area, (scale_yx * shift_x - scale_xx * shift_y) / area),
+    )
+    shrink_xy = tuple(max(math.hypot(along_x, along_y), 1.0) for along_x, along_y, _ in inverse)
     # Blocks do at most half of the shrinking: a block mean alone aliases, the blur after it does not.
-    blocks_xy = np.maximum(np.floor(shrink_xy / 2 + 1e-6), 1).astype(int)
-    region, corner_xy = _region(shaped, matrix, size_hw, blocks_xy)
+    blocks_x, blocks_y = (max(math.floor(shrink / 2 + 1e-6), 1) for shrink in shrink_xy)
+    region, (left, top) = _region(shaped, inverse, size_hw, (blocks_x, blocks_y))
     if region.size == 0:
         return np.zeros((*size_hw, channels or shaped.shape[2]), np.uint8)
-    if channels is not None:
+    if channels is not None and not (channels == 1 and region.shape[2] == 1):
         region = to_channels(region, channels)
-    blurred = _blur(_block_means(region, blocks_xy), shrink_xy / blocks_xy)
+    blurred = _blur(_block_means(region, blocks_x, blocks_y), shrink_xy[0] / blocks_x, shrink_xy[1] / blocks_y)
     # The centre of a pixel of the reduced region is the centre of its block in the image.
-    to_photo = np.diag([blocks_xy[0], blocks_xy[1], 1.0])
-    to_photo[:2, 2] = corner_xy + (blocks_xy - 1) / 2
-    crop = cv2.warpAffine(blurred, (matrix @ to_photo)[:2], size_hw[::-1], flags=cv2.INTER_LINEAR)
+    left_center, top_center = left + (blocks_x - 1) / 2, top + (blocks_y - 1) / 2
+    to_crop = np.array(
+        [
+            [scale_xx * blocks_x, scale_xy * blocks_y, scale_xx * left_center + scale_xy * top_center + shift_x],
+            [scale_yx * blocks_x, scale_yy * blocks_y, scale_yx * left_center + scale_yy * top_center + shift_y],
+        ]
+    )
+    crop = cv2.warpAffine(blurred, to_crop, size_hw[::-1], flags=cv2.INTER_LINEAR)
     rounded = crop if crop.dtype == np.uint8 else np.rint(crop)  # np.rint converts bytes to float16, which is slow
     return _uint8(rounded).reshape(*size_hw, channels or shaped.shape[2])
 
 
+def _area(rows: list[list[float]]) -> bool:
+    """Whether a 3x3 matrix is invertible."""
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) >= 1e-12
+
+
 def _region(
-    image: Pixels, matrix: Matrix, size_hw: tuple[int, int], blocks_xy: npt.NDArray[np.int_]
-) -> tuple[Pixels, npt.NDArray[np.int_]]:
-    """Returns the part of the image that a crop needs, in whole blocks, padded with black, and its first pixel."""
-    height, width = size_hw
-    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
-    corners_in_image = apply_matrix(invert(matrix), corners)
-    reach = 8 * blocks_xy  # support of the blur and of the interpolation
-    extent_xy = np.array(image.shape[1::-1])
-    low = np.maximum(np.floor(corners_in_image.min(axis=0)) - reach, -reach).astype(int)
-    low = low // blocks_xy * blocks_xy  # blocks are aligned to the image's corner for every crop
-    high = np.minimum(np.ceil(corners_in_image.max(axis=0)) + 1 + reach, extent_xy + reach).astype(int)
-    if (high <= 0).any() or (low >= extent_xy).any():
-        return image[:0, :0], low
-    high = low + -(-(high - low) // blocks_xy) * blocks_xy
-    inside_low, inside_high = np.maximum(low, 0), np.minimum(high, extent_xy)
-    inside = image[inside_low[1] : inside_high[1], inside_low[0] : inside_high[0]]
-    before, after = inside_low - low, high - inside_high
-    top, bottom, left, right = (int(edge) for edge in (before[1], after[1], before[0], after[0]))
-    return _uint8(cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))), low
+    image: Pixels, inverse: Sequence[Sequence[float]], size_hw: tuple[int, int], blocks_xy: tuple[int, int]
+) -> tuple[Pixels, tuple[int, int]]:
+    """Returns the part of the image that a crop needs, in whole blocks, padded with black, and its first pixel.
+
+    Args:
+        image: (H, W, C).
+        inverse: (2, 3), crop to image.
+        size_hw: (height, width) of the crop.
+        blocks_xy: Width and height of a block.
+    """
+    right, bottom = size_hw[1] - 1, size_hw[0] - 1
+    lows, insides, before, after = [], [], [], []
+    for (along_x, along_y, shift), block, extent in zip(inverse, blocks_xy, image.shape[1::-1], strict=True):
+        corners = (shift, along_x * right + shift, along_y * bottom + shift, along_x * right + along_y * bottom + shift)
+        reach = 8 * block  # support of the blur and of the interpolation
+        low = max(math.floor(min(corners)) - reach, -reach)
+        low = low // block * block  # blocks are aligned to the image's corner for every crop
+        high = min(math.ceil(max(corners)) + 1 + reach, extent + reach)
+        if high <= 0 or low >= extent:
+            return image[:0, :0], (0, 0)
+        high = low + -(-(high - low) // block) * block
+        lows.append(low)
+        insides.append(slice(max(low, 0), min(high, extent)))
+        before.append(max(-low, 0))
+        after.append(max(high - extent, 0))
+    inside = image[insides[1], insides[0]]
+    if any(before) or any(after):
+        padded = cv2.copyMakeBorder(
+            inside, before[1], after[1], before[0], after[0], cv2.BORDER_CONSTANT, value=(0, 0, 0, 0)
+        )
+        inside = _uint8(padded).reshape(*padded.shape[:2], image.shape[2])
+    return inside, (lows[0], lows[1])
 
 
-def _block_means(region: Pixels, blocks_xy: npt.NDArray[np.int_]) -> Pixels:
+def _block_means(region: Pixels, width: int, height: int) -> Pixels:
     """Returns the mean of each block. The region consists of whole blocks, so that an area resize is exact."""
-    if (blocks_xy == 1).all():
+    if width == height == 1:
         return region
-    height, width = region.shape[:2]
-    size_xy = (width // int(blocks_xy[0]), height // int(blocks_xy[1]))
-    return _uint8(cv2.resize(region, size_xy, interpolation=cv2.INTER_AREA))
+    rows, columns = region.shape[:2]
+    return _uint8(cv2.resize(region, (columns // width, rows // height), interpolation=cv2.INTER_AREA))
 
 
-def _blur(image: Pixels, shrink_xy: npt.NDArray[np.float64]) -> Pixels | npt.NDArray[np.float32]:
+def _blur(image: Pixels, shrink_x: float, shrink_y: float) -> Pixels | npt.NDArray[np.float32]:
     """Blurs for the remaining shrink factor.
 
     An image is assumed to have a blur of half a pixel (Lowe 2004, "Distinctive image features", 3.3). The blur added
     here makes it half a pixel of the crop.
     """
-    sigma_x, sigma_y = (0.5 * math.sqrt(max(shrink**2 - 1, 0)) for shrink in shrink_xy.tolist())
+    sigma_x, sigma_y = (0.5 * math.sqrt(max(shrink**2 - 1, 0)) for shrink in (shrink_x, shrink_y))
     if max(sigma_x, sigma_y) < MIN_BLUR_PX:
         return image
     # 8-bit values between the two steps would be rounded twice, which biases slow gradients by a quarter of a level.
@@ -400,9 +521,15 @@ def _blur(image: Pixels, shrink_xy: npt.NDArray[np.float64]) -> Pixels | npt.NDA
     return np.asarray(blurred, np.float32)
 
 
-def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+        KpdetectError: The file cannot be read.
+    """
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
     except OSError as error:
         raise KpdetectError(f"{path}: cannot read the image: {error.strerror or error}") from error
 

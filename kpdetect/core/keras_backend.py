@@ -1,8 +1,10 @@
 """Chooses the Keras backend, TensorFlow or JAX. Keras fixes it at import, once per process."""
 
 import importlib.util
+import json
 import os
 import sys
+from pathlib import Path
 
 from kpdetect.core.errors import KpdetectError, MissingExtra
 
@@ -39,6 +41,18 @@ def choose_backend(name: str | None) -> None:
         )
     if name is not None:
         os.environ[VARIABLE] = name
+
+
+def configured_backend() -> str:
+    """Returns the backend that Keras would choose: ``KERAS_BACKEND``, Keras' settings file, or TensorFlow."""
+    if named := os.environ.get(VARIABLE):
+        return named
+    folder = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
+    try:
+        settings = json.loads(Path(folder, "keras.json").expanduser().read_text(encoding="utf-8"))
+        return str(settings["backend"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return TENSORFLOW
 
 
 def running_backend() -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import Floats, image_box
-from kpdetect.core.images import read_image
+from kpdetect.core.images import image_size, read_image
 from kpdetect.core.schema import KeypointSchema
 
 _LOG = logging.getLogger(__name__)
@@ -78,6 +78,11 @@ class Annotations:
     def dataset(self) -> str:
         """Name of the data set without its part; see `dataset_of`."""
         return dataset_of(self.name)
+
+    def is_image_file(self, path: str) -> bool:
+        """Whether `path` is a file that `read_image` reads. Otherwise `read` renders or changes the image."""
+        reader = self.read.reader_of[path] if isinstance(self.read, _ReadFromParts) else self.read
+        return reader is read_image
 
     def take(self, rows: npt.ArrayLike, name: str | None = None) -> "Annotations":
         """Returns some of the faces.
@@ -150,8 +155,10 @@ class Annotations:
 def with_image_boxes(annotations: Annotations) -> Annotations:
     """Returns the faces with whole images as boxes, for models of images with one face each.
 
+    The sizes of files are those in their headers; nothing is decoded.
+
     Raises:
-        DataError: Images cannot be read; the error lists all of them.
+        DataError: The sizes of images cannot be read; the error lists all of them.
 
     Example:
         ``with_image_boxes(load("imm:DIR")).boxes_around`` is ``image``.
@@ -160,7 +167,8 @@ def with_image_boxes(annotations: Annotations) -> Annotations:
     problems: list[str] = []
     for path in np.unique(annotations.paths).tolist():
         try:
-            height, width = annotations.read(path).shape[:2]
+            size_hw = image_size(path) if annotations.is_image_file(path) else None
+            height, width = size_hw or annotations.read(path).shape[:2]
             boxes[path] = image_box((height, width))
         except KpdetectError as error:
             problems.append(str(error))

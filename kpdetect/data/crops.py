@@ -1,9 +1,10 @@
 """Decodes the photographs of a data set in threads, each once, and cuts the crops for evaluation."""
 
+import itertools
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -11,7 +12,16 @@ import numpy.typing as npt
 
 from kpdetect.core.errors import DataError, KpdetectError
 from kpdetect.core.geometry import CropRule, Floats, Matrix, apply_matrix, to_relative
-from kpdetect.core.images import Pixels, as_rgb, warp_crop
+from kpdetect.core.images import (
+    EncodedImage,
+    Pixels,
+    as_rgb,
+    from_reduced,
+    image_size,
+    read_bytes,
+    shrink_factor,
+    warp_crop,
+)
 from kpdetect.core.progress import progress
 from kpdetect.data.annotations import Annotations
 
@@ -20,10 +30,15 @@ _LOG = logging.getLogger(__name__)
 Visit = Callable[[int, Pixels], None]
 """A function of a row and its photograph, (H, W, 3) uint8 RGB."""
 
+Placement = Callable[[int, tuple[int, int]], tuple[Matrix, tuple[int, int]]]
+"""A function of a row and of the (height, width) of its photograph; returns the (3, 3) matrix from the photograph to
+the crop, and the (height, width) of the crop."""
+
 Job = tuple[str, list[int]]
 """The path of a photograph and the rows of its faces."""
 
-JOBS_AHEAD = 16  # per thread, so that no thread waits while the progress bar is drawn
+JOBS_PER_TASK = 8  # so that handing over a task takes little of the time
+JOBS_AHEAD = 4 * JOBS_PER_TASK  # per thread, so that no thread waits while the progress bar is drawn
 
 
 def evaluation_crops(
@@ -72,41 +87,119 @@ def visit_photographs(annotations: Annotations, visit: Visit, label: str, worker
     Returns:
         The problems, by row.
     """
+
+    def work(path: str, rows: list[int]) -> dict[int, str]:
+        photograph = as_rgb(annotations.read(path))
+        return _each(path, rows, lambda row: visit(row, photograph))
+
+    return _for_photographs(annotations, work, label, workers)
+
+
+def cut_crops(
+    annotations: Annotations, place: Placement, crops: Pixels, label: str, workers: int | None = None
+) -> dict[int, str]:
+    """Cuts a crop of every face into an array, in threads, and shows a progress bar.
+
+    Each photograph is decoded once, and only as far as its crops need: see `EncodedImage.decode`. So the crops are
+    those of `evaluation_crops` up to some levels.
+
+    Args:
+        annotations: N faces; a photograph may have several.
+        place: Where the crop of a row is; called from any thread.
+        crops: (N, H, W, C) uint8, zeros, C being 1 or 3. A crop smaller than (H, W) is written to the top left.
+        label: The text of the progress bar.
+        workers: Threads; as many as processors by default.
+
+    Returns:
+        The problems, by row.
+
+    Example::
+
+        crops = np.zeros((len(faces), 112, 112, 1), np.uint8)
+        rule = CropRule((112, 112), 1.2)
+        cut_crops(faces, lambda row, image_hw: (rule.matrix(faces.boxes[row]), rule.size_hw), crops, "cropping")
+    """
+    channels = crops.shape[3]
+
+    def work(path: str, rows: list[int]) -> dict[int, str]:
+        encoded, pixels, reduction = None, None, 1
+        if annotations.is_image_file(path):
+            encoded = EncodedImage(read_bytes(path), path)
+            image_hw = encoded.size_hw
+        else:
+            pixels = as_rgb(annotations.read(path))
+            image_hw = (pixels.shape[0], pixels.shape[1])
+        placed: dict[int, tuple[Matrix, tuple[int, int]]] = {}
+
+        def put(row: int) -> None:
+            placed[row] = place(row, image_hw)
+
+        problems = _each(path, rows, put)
+        if encoded is not None:
+            shrink = min((shrink_factor(matrix) for matrix, _ in placed.values()), default=1.0)
+            pixels, reduction = encoded.decode(channels, shrink)
+            if reduction == 1 and pixels.shape[:2] != image_hw:  # a header may declare a larger size
+                image_hw = (pixels.shape[0], pixels.shape[1])
+                problems.update(_each(path, list(placed), put))
+
+        def cut(row: int) -> None:
+            matrix, (height, width) = placed[row]
+            if reduction > 1:
+                matrix = matrix @ from_reduced(reduction)
+            crops[row, :height, :width] = warp_crop(pixels, matrix, (height, width), channels)
+
+        return {**problems, **_each(path, placed, cut)}
+
+    return _for_photographs(annotations, work, label, workers)
+
+
+def _for_photographs(
+    annotations: Annotations, work: Callable[[str, list[int]], dict[int, str]], label: str, workers: int | None
+) -> dict[int, str]:
+    """Calls `work` with every photograph and the rows of its faces, in threads; returns the problems by row."""
     problems: dict[int, str] = {}
     rows_of: dict[str, list[int]] = {}
     for row, path in enumerate(annotations.paths.tolist()):
         rows_of.setdefault(path, []).append(row)
 
-    def work(job: Job) -> None:
-        problems.update(_visit_one(annotations, *job, visit))
+    def run(job: Job) -> None:
+        path, rows = job
+        try:
+            problems.update(work(path, rows))
+        except KpdetectError as error:
+            problems.update(dict.fromkeys(rows, _named(path, error)))
 
-    done = _in_threads(work, rows_of.items(), workers or os.cpu_count() or 1)
+    done = _in_threads(run, rows_of.items(), workers or os.cpu_count() or 1)
     for _ in progress(done, label, len(rows_of)):
         pass
     return dict(sorted(problems.items()))
 
 
-def _in_threads(work: Callable[[Job], None], jobs: Iterable[Job], workers: int) -> Iterator[None]:
+def _in_threads(run: Callable[[Job], None], jobs: Iterable[Job], workers: int) -> Iterator[None]:
     """Runs jobs in threads and yields after each. `ThreadPoolExecutor.map` would hold all jobs in memory at once."""
-    waiting: deque[Future[None]] = deque()
+
+    def task(some: Sequence[Job]) -> int:
+        for job in some:
+            run(job)
+        return len(some)
+
+    waiting: deque[Future[int]] = deque()
+    left = iter(jobs)
     with ThreadPoolExecutor(workers) as pool:
-        for job in jobs:
-            waiting.append(pool.submit(work, job))
-            if len(waiting) == JOBS_AHEAD * workers:
-                yield waiting.popleft().result()
+        while some := list(itertools.islice(left, JOBS_PER_TASK)):
+            waiting.append(pool.submit(task, some))
+            if len(waiting) * JOBS_PER_TASK >= JOBS_AHEAD * workers:
+                yield from itertools.repeat(None, waiting.popleft().result())
         for future in waiting:
-            yield future.result()
+            yield from itertools.repeat(None, future.result())
 
 
-def _visit_one(annotations: Annotations, path: str, rows: list[int], visit: Visit) -> dict[int, str]:
-    try:
-        photograph = as_rgb(annotations.read(path))
-    except KpdetectError as error:
-        return dict.fromkeys(rows, _named(path, error))
+def _each(path: str, rows: Iterable[int], run: Callable[[int], None]) -> dict[int, str]:
+    """Calls a function for each row; returns the problems."""
     problems = {}
     for row in rows:
         try:
-            visit(row, photograph)
+            run(row)
         except KpdetectError as error:
             problems[row] = _named(path, error)
     return problems
@@ -143,11 +236,13 @@ def good_rows(annotations: Annotations, problems: Mapping[int, str]) -> npt.NDAr
 
 
 def shapes_of_photographs(annotations: Annotations, workers: int | None) -> npt.NDArray[np.int64]:
-    """Height and width of the photograph of every row, (N, 2); 0 if it cannot be read."""
+    """Height and width of the photograph of every row, (N, 2), from the headers of files; 0 if it cannot be read."""
     shapes = np.zeros((len(annotations), 2), np.int64)
 
-    def note(row: int, photograph: Pixels) -> None:
-        shapes[row] = photograph.shape[:2]
+    def work(path: str, rows: list[int]) -> dict[int, str]:
+        is_file = annotations.is_image_file(path)
+        shapes[rows] = (image_size(path) or (0, 0)) if is_file else as_rgb(annotations.read(path)).shape[:2]
+        return {}
 
-    visit_photographs(annotations, note, "measuring", workers)
+    _for_photographs(annotations, work, "measuring", workers)
     return shapes

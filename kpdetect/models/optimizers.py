@@ -8,8 +8,31 @@ from keras import ops
 Tensor = Any  # a Keras tensor of the running backend
 
 
+class _OncePerStep:
+    """Computes the learning rate, and the bias corrections of Adam, once per step.
+
+    Keras evaluates the schedule anew for every weight that decays. With `compact` that made half of the time to trace
+    the update.
+    """
+
+    _rate: Tensor = None
+    _beta_powers: tuple[Tensor, Tensor] | None = None
+
+    def _backend_apply_gradients(self: Any, grads: Any, trainable_variables: Any) -> None:
+        self._rate = ops.convert_to_tensor(self.learning_rate)
+        step = ops.cast(self.iterations + 1, "float32")
+        self._beta_powers = (ops.power(self.beta_1, step), ops.power(self.beta_2, step))
+        try:
+            super()._backend_apply_gradients(grads, trainable_variables)  # type: ignore[misc]  # that of Keras
+        finally:
+            self._rate = self._beta_powers = None
+
+    def _get_current_learning_rate(self) -> Tensor:
+        return super()._get_current_learning_rate() if self._rate is None else self._rate  # type: ignore[misc]
+
+
 @keras.saving.register_keras_serializable(package="kpdetect")
-class Adam(keras.optimizers.Adam):  # type: ignore[misc]  # keras has no types
+class Adam(_OncePerStep, keras.optimizers.Adam):  # type: ignore[misc]  # keras has no types
     """Keras' Adam (arXiv:1412.6980) with the same state and, up to rounding, the same updates.
 
     Keras computes the update in a dozen ops, each of which reads and writes all weights. TensorFlow's fused op reads
@@ -28,7 +51,7 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]  # keras has no types
 
 
 @keras.saving.register_keras_serializable(package="kpdetect")
-class AdamW(keras.optimizers.AdamW):  # type: ignore[misc]  # keras has no types
+class AdamW(_OncePerStep, keras.optimizers.AdamW):  # type: ignore[misc]  # keras has no types
     """Keras' AdamW (arXiv:1711.05101) with the fused update of `Adam`; weight decay is unchanged.
 
     Example:
@@ -84,13 +107,13 @@ def apply_adam(optimizer: Any, gradient: Tensor, variable: Tensor, learning_rate
     import tensorflow as tf  # the running backend, so it is installed
 
     index = optimizer._get_variable_index(variable)
-    step = ops.cast(optimizer.iterations + 1, variable.dtype)
+    beta1_power, beta2_power = optimizer._beta_powers
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=optimizer._momentums[index].value.handle,
         v=optimizer._velocities[index].value.handle,
-        beta1_power=ops.power(ops.cast(optimizer.beta_1, variable.dtype), step),
-        beta2_power=ops.power(ops.cast(optimizer.beta_2, variable.dtype), step),
+        beta1_power=ops.cast(beta1_power, variable.dtype),
+        beta2_power=ops.cast(beta2_power, variable.dtype),
         lr=ops.cast(learning_rate, variable.dtype),
         beta1=optimizer.beta_1,
         beta2=optimizer.beta_2,

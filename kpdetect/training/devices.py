@@ -70,6 +70,24 @@ def enable_determinism(options: TrainOptions) -> None:
             os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC_OPS}".strip()
 
 
+@contextlib.contextmanager
+def plain_graphs() -> Iterator[None]:
+    """Leaves out TensorFlow's rewriting of graphs where a training runs on the CPU.
+
+    It takes 0.4 to 0.9 s before the first step of `compact`, `naimish` and `batchnorm`, whose steps are as fast without
+    it. On GPUs it changes the layout of tensors, and is left on. The setting is that of the process, and is restored.
+    """
+    if running_backend() == JAX or _accelerators()[1]:
+        yield
+        return
+    before = {"disable_meta_optimizer": False, **tf.config.optimizer.get_experimental_options()}
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options(before)
+
+
 def _description(options: TrainOptions, place: Place) -> str:
     parts = [precision_of(options), *["deterministic"] * options.deterministic]
     parts += ["JAX"] * (running_backend() == JAX) + [f"{place.count} processes"] * (place.count > 1)

@@ -101,6 +101,7 @@ def validation_batches(val: Annotations, recipe: Recipe, share: Share = ALL_ROWS
         images = tf.where((rows < count)[:, None, None, None], plain, plain[:, :, ::-1])
         return images, tf.gather(labels, rows), tf.where((numbers <= last)[:, None], tf.gather(visible, rows), 0.0)
 
+    take = tf.autograph.experimental.do_not_convert(take)
     own = share.of(np.arange(len(relative) + -len(relative) % devices))
     batches = tf.data.Dataset.from_tensor_slices(own).batch(recipe.batch_size // share.count).map(take)
     return batches.with_options(without_rewriting())

@@ -24,6 +24,7 @@ from kpdetect.training.devices import (
     check_batch_size,
     copy_weights,
     dtype_policy,
+    plain_graphs,
     precision_of,
     prepare_devices,
     synchronize_batch_norm,
@@ -102,7 +103,7 @@ def fit(
     further_callbacks = _tensorboard_callbacks(options, recipe, faces, folder, place) if place.first else []
     is_terminal = sys.stderr.isatty()
 
-    with devices.scope():
+    with devices.scope(), plain_graphs():
         # Build
         with dtype_policy(precision_of(options)):
             network = models.build(spec.architecture, spec.num_keypoints, spec.input_shape, spec.architecture_options)

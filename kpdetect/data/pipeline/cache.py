@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from kpdetect.core.atomic_write import atomic_folder
 from kpdetect.core.errors import DataError, KpdetectError
-from kpdetect.core.geometry import Floats, apply_matrix, tight_box
-from kpdetect.core.images import Pixels, warp_crop
+from kpdetect.core.geometry import Floats, Matrix, apply_matrix, tight_box
+from kpdetect.core.images import Pixels
 from kpdetect.data.annotations import Annotations
-from kpdetect.data.crops import good_rows, shapes_of_photographs, visit_photographs
+from kpdetect.data.crops import cut_crops, good_rows, shapes_of_photographs
 from kpdetect.data.pipeline.cache_folder import (
     Canvases,
     new_images,
@@ -23,7 +23,7 @@ from kpdetect.data.pipeline.cache_folder import (
     reusable_canvases,
     write_meta,
 )
-from kpdetect.data.pipeline.framing import Framing
+from kpdetect.data.pipeline.framing import FaceFraming, Framing
 
 MEMORY_SHARE = 0.5
 """The largest share of the free memory that a cache may take; the model and its batches need the rest."""
@@ -105,8 +105,7 @@ def build_cache(
 
     Args:
         annotations: Labelled faces.
-        framing: The part of each photograph that is kept. If the size of the canvas depends on the photographs, these
-            are decoded twice: to find the largest extent, and to fill the canvases.
+        framing: The part of each photograph that is kept.
         channels: 1 for grey, 3 for RGB.
         folder: Keep the pictures in this folder, from which training maps them into memory. An older cache is replaced
             once the new one is complete. None keeps them in memory, where they may take half of what is free.
@@ -137,17 +136,24 @@ def build_cache(
 
 def _fill(images: Pixels, annotations: Annotations, framing: Framing, workers: int | None, skip_bad: bool) -> Canvases:
     """Decodes every face onto its canvas in `images`. Faces that cannot be read leave no gap."""
-    size_hw, channels = (images.shape[1], images.shape[2]), images.shape[3]
+    size_hw = (images.shape[1], images.shape[2])
     matrices = np.zeros((len(images), 3, 3))
     extents = np.zeros((len(images), 2), np.float32)
+    known = np.zeros(len(images), bool)  # matrices that do not depend on the photographs
 
-    def fill(row: int, photograph: Pixels) -> None:
-        image_hw = (photograph.shape[0], photograph.shape[1])
-        matrices[row] = framing.matrix(annotations.boxes[row], image_hw)
-        extents[row] = framing.extent_hw(image_hw)
-        images[row] = warp_crop(photograph, matrices[row], size_hw, channels)
+    if isinstance(framing, FaceFraming):  # at once, which takes a hundredth of the time
+        size = annotations.boxes[:, 2:] - annotations.boxes[:, :2]
+        known = (size > 0).all(axis=1) & np.isfinite(annotations.boxes).all(axis=1)
+        matrices[known] = framing.matrix(annotations.boxes[known], (0, 0))
 
-    problems = visit_photographs(annotations, fill, "caching", workers)
+    def place(row: int, image_hw: tuple[int, int]) -> tuple[Matrix, tuple[int, int]]:
+        height, width = framing.extent_hw(image_hw)
+        if not known[row]:
+            matrices[row] = framing.matrix(annotations.boxes[row], image_hw)
+        extents[row] = height, width
+        return matrices[row], (min(height, size_hw[0]), min(width, size_hw[1]))
+
+    problems = cut_crops(annotations, place, images, "caching", workers)
     if problems and not skip_bad:
         raise DataError(list(dict.fromkeys(problems.values())))
     rows = good_rows(annotations, problems)

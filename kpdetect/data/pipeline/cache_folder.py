@@ -22,7 +22,7 @@ from kpdetect.data.pipeline.framing import Framing
 
 _LOG = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Increased whenever the same photograph would give another canvas, or the layout of the folder changes."""
 
 IMAGES_FILE, META_FILE = "images.npy", "meta.npz"
