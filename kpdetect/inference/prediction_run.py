@@ -17,6 +17,7 @@ from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats
 from kpdetect.core.images import MAX_PIXELS, read_image, write_image
 from kpdetect.core.options import option
+from kpdetect.core.processors import in_order
 from kpdetect.core.schema import KeypointSchema
 from kpdetect.core.text import is_utf8, printable
 from kpdetect.inference.competition import competition_csv
@@ -222,17 +223,25 @@ def _predict_all(
     """
     from tqdm import tqdm  # here, since the library itself needs no progress bar
 
+    def predict(task: PhotoTask) -> tuple[PhotoTask, PhotoResult | KpdetectError]:
+        try:
+            return task, _predict_one(predictor, task, draw, options.measures)
+        except KpdetectError as error:
+            return task, error
+
     out = sys.stderr if options.json == "-" else sys.stdout
     several = len(tasks) > 1
     results: list[PhotoResult] = []
     problems: list[str] = []
-    for task in tqdm(tasks, unit="photo", file=sys.stderr, disable=None if several else True):
-        try:
-            results.append(_predict_one(predictor, task, draw, options.measures))
-            tqdm.write(results[-1].line(), file=out)
-        except KpdetectError as error:
+    done = in_order(predict, tasks, min(predictor.default_workers, len(tasks)))
+    for task, result in tqdm(done, total=len(tasks), unit="photo", file=sys.stderr, disable=None if several else True):
+        if isinstance(result, PhotoResult):
+            results.append(result)
+            tqdm.write(result.line(), file=out)
+        else:
+            error = result
             if is_disk_full(error):
-                raise  # the other photographs would fail too
+                raise error  # the other photographs would fail too
             problems.append(str(error) if task.path in str(error) else f"{task.path}: {error}")
             if several:
                 tqdm.write(f"kpdetect: {printable(problems[-1])}", file=sys.stderr)

@@ -7,9 +7,9 @@ chosen, so that a false box around a face does not hide the face.
 
 from __future__ import annotations
 
+import math
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from kpdetect.core.errors import KpdetectError
 from kpdetect.core.geometry import Floats, Matrix, image_box
 from kpdetect.core.images import Pixels, to_channels
+from kpdetect.core.processors import available_processors, in_order
 from kpdetect.detection import (
     FACE_SCORE,
     HAAR,
@@ -54,10 +55,11 @@ from kpdetect.inference.face_crops import (
 )
 from kpdetect.modelfile.bundle import shipped_model
 from kpdetect.modelfile.devices import Provider
-from kpdetect.modelfile.runtime import Prediction, load
+from kpdetect.modelfile.runtime import Prediction, Runtime, load
 from kpdetect.modelfile.spec import Spec, face_scores
 
 MAX_CANDIDATES = 100  # of a photograph, those of the highest scores; the model predicts each of them
+MAX_PHOTOGRAPHS = 8  # that a thread of a batch holds in memory, with their faces in one batch of the model
 NESTED = 0.35  # share of a face's box within the box of a face of a higher score, from which they are one face
 
 RETRY_SCORE = 0.95
@@ -86,7 +88,7 @@ class Model(Protocol):
 class Predictor:
     """Finds the faces of photographs and predicts their keypoints.
 
-    One object serves many calls, also from several threads: each thread gets its own detector (a function of yours is
+    One object serves many calls, also from several threads: each uses its own detector (a function of yours is
     shared, so it has to be thread-safe), and the model runs one batch at a time. An object can be used in forked child
     processes, and be pickled: it is pickled as its arguments, and loads the model again.
 
@@ -160,9 +162,9 @@ class Predictor:
         self._second_look = second_look
         self._min_score = min_score
         self._detector = os.fspath(detector) if isinstance(detector, str | os.PathLike) else detector
-        self._of_thread = threading.local()
+        self._detectors: list[Detector] = []  # made when a call needs one; calls with boxes need none
         if isinstance(self._detector, str):
-            self._detect_function()  # so that a wrong name is an error now
+            self._detectors.append(make_detector(self._detector, self._judges))  # so that a wrong name is an error now
 
     def __reduce__(self) -> tuple[type[Predictor], tuple[Any, ...]]:
         """Pickles the arguments."""
@@ -192,14 +194,20 @@ class Predictor:
         return self.results([image], [boxes], bgr)[0].faces
 
     def batch(
-        self, images: Sequence[Image], boxes: Sequence[Boxes | None] | None = None, bgr: bool = False
+        self,
+        images: Sequence[Image],
+        boxes: Sequence[Boxes | None] | None = None,
+        bgr: bool = False,
+        workers: int | None = None,
     ) -> list[list[Face]]:
-        """Predicts the faces of several photographs, with all their faces in one batch of the model.
+        """Predicts the faces of several photographs, in threads: one decodes and detects while another predicts.
 
         Args:
-            images: Files or arrays, as for a single call; all of them are held in memory.
+            images: Files or arrays, as for a single call.
             boxes: For each photograph its face boxes, or None to detect them.
             bgr: The arrays are BGR.
+            workers: The number of threads; None for one per processor, or for one if the detector or the model is an
+                object of yours, which may not be safe to call from several threads.
 
         Returns:
             For each photograph its faces: the same as single calls give.
@@ -210,10 +218,14 @@ class Predictor:
         Example:
             >>> faces_of_each = Predictor().batch(["one.jpg", "two.jpg"])  # doctest: +SKIP
         """
-        return [result.faces for result in self.results(images, boxes, bgr)]
+        return [result.faces for result in self.results(images, boxes, bgr, workers)]
 
     def results(
-        self, images: Sequence[Image], boxes: Sequence[Boxes | None] | None = None, bgr: bool = False
+        self,
+        images: Sequence[Image],
+        boxes: Sequence[Boxes | None] | None = None,
+        bgr: bool = False,
+        workers: int | None = None,
     ) -> list[Result]:
         """Like `batch`, with the number of detected boxes that were rejected by their score.
 
@@ -221,6 +233,7 @@ class Predictor:
             images: As for `batch`.
             boxes: As for `batch`.
             bgr: As for `batch`.
+            workers: As for `batch`.
 
         Returns:
             For each photograph its faces, and the number of rejected boxes.
@@ -238,6 +251,24 @@ class Predictor:
             raise KpdetectError(
                 f"boxes: expected those of {len(images)} images, received those of {len(boxes_of_images)}"
             )
+        if workers is not None and workers < 1:
+            raise KpdetectError(f"workers: expected 1 or more, received {workers}")
+        count = min(workers or self.default_workers, len(images))
+        if count <= 1:
+            return self._results(images, boxes_of_images, bgr)
+        size = min(MAX_PHOTOGRAPHS, math.ceil(len(images) / (2 * count)))
+        parts = [slice(start, start + size) for start in range(0, len(images), size)]
+        found = in_order(lambda part: self._results(images[part], boxes_of_images[part], bgr), parts, count)
+        return [result for results in found for result in results]
+
+    @property
+    def default_workers(self) -> int:
+        """The number of threads that `batch` uses by default."""
+        if callable(self._detector) or not isinstance(self.model, Runtime):
+            return 1
+        return available_processors()
+
+    def _results(self, images: Sequence[Image], boxes_of_images: Sequence[Boxes | None], bgr: bool) -> list[Result]:
         spec = self.model.spec
 
         # Detect.
@@ -371,21 +402,21 @@ class Predictor:
 
     def _detect(self, pixels: Pixels) -> tuple[Floats, Detections | None]:
         """The face boxes (N, 4) of a photograph, and the faces with their rotations if the detector predicts them."""
-        detector = self._detect_function()
-        if not isinstance(detector, FaceFinder):
-            return largest_first(cut_boxes(as_boxes(detector(pixels)), pixels)), None
-        found = detector.detect(pixels)  # by falling score, several in one place: the model's score decides
+        if callable(self._detector):
+            return largest_first(cut_boxes(as_boxes(self._detector(pixels)), pixels)), None
+        # A detector is used by one thread at a time. Threads of a batch live as long as the batch, detectors longer.
+        try:
+            detector = self._detectors.pop()
+        except IndexError:  # all are in use
+            detector = make_detector(self._detector, self._judges)
+        try:
+            if not isinstance(detector, FaceFinder):
+                return largest_first(cut_boxes(as_boxes(detector(pixels)), pixels)), None
+            found = detector.detect(pixels)  # by falling score, several in one place: the model's score decides
+        finally:
+            self._detectors.append(detector)
         found = with_upright(found.take(np.arange(min(len(found.scores), MAX_CANDIDATES))))
         return found.boxes, found
-
-    def _detect_function(self) -> Callable[[Pixels], npt.ArrayLike]:
-        """The user's detector, or this thread's own, made on first use: calls with boxes need none."""
-        if callable(self._detector):
-            return self._detector
-        if not hasattr(self._of_thread, "detector"):
-            self._of_thread.detector = make_detector(self._detector, self._judges)
-        detector: Detector = self._of_thread.detector
-        return detector
 
 
 class Result(NamedTuple):
