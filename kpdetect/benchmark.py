@@ -40,7 +40,9 @@ class BenchmarkOptions:
     batch: tuple[str, ...] = option(("1",), "batch sizes; each is timed", metavar="N[,N]")
     runs: int = option(200, "number of batches to time", metavar="N")
     peers: bool = option(True, "also time dlib and MediaPipe, where installed")
-    profile: bool = option(True, "time by operation; ONNX Runtime only")
+    profile: bool = option(
+        True, "time by operation (ONNX Runtime only), and the share of the machine's peaks that a file reaches"
+    )
     json: str | None = option(None, "write the results here, - for stdout", metavar="FILE")
 
 
@@ -122,7 +124,8 @@ def table(rows: Sequence[TimingRow]) -> str:
     profiles = [_operations_line(row) for row in rows if row.operations]
     if profiles and len(profiles) < len(rows):
         profiles.append("(LiteRT and TensorFlow report no time by operation)")
-    return "\n".join([*lines, *profiles])
+    rooflines = [f"roofline of {_run_of(row)}: {row.roofline}" for row in rows if row.roofline]
+    return "\n".join([*lines, *profiles, *rooflines])
 
 
 def _cells(row: TimingRow) -> tuple[str, ...]:
@@ -138,8 +141,11 @@ def _operations_line(row: TimingRow) -> str:
     shown = [f"{part.operation} ({part.count}) {100 * part.share:.0f} %" for part in operations[:SHOWN_OPERATIONS]]
     rest = sum(part.share for part in operations[SHOWN_OPERATIONS:])
     others = [f"others {100 * rest:.0f} %"] * bool(operations[SHOWN_OPERATIONS:])
-    threads = f"{row.threads} thread{'s' * (row.threads > 1)}"
-    return f"time of {row.name}, {threads}, batch {row.batch}: {', '.join([*shown, *others])}"
+    return f"time of {_run_of(row)}: {', '.join([*shown, *others])}"
+
+
+def _run_of(row: TimingRow) -> str:
+    return f"{row.name}, {row.threads} thread{'s' * (row.threads > 1)}, batch {row.batch}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from kpdetect import benchmark
 from kpdetect.core.errors import KpdetectError
 from kpdetect.evaluation.latency.memory import peak_memory_bytes
 from kpdetect.evaluation.latency.operations import sum_up
+from kpdetect.evaluation.latency.roofline import Peaks, measure_peaks, roofline
 from kpdetect.evaluation.latency.rounds import RUNS_PER_TURN, time_in_turns
 from kpdetect.evaluation.latency.subjects import Subject, prepare
 from kpdetect.evaluation.latency.worker import Loaded, NotInstalled, Worker
@@ -72,8 +73,12 @@ def test_the_command_reports_latency_memory_and_operations(tmp_path, capsys):
     assert operations["Conv"]["count"] == 25  # of compact's graph
     assert max(operations.values(), key=lambda part: part["share"]) is operations["Conv"]
     assert sum(part["share"] for part in operations.values()) == pytest.approx(1)
+    macs = rows[1]["roofline"]["macs"]
+    assert [row["roofline"]["macs"] for row in rows] == [macs, macs, 2 * macs, 2 * macs]
+    assert all(0 < row["roofline"]["share_of_bytes"] < row["roofline"]["share_of_macs"] < 5 for row in rows)
     table = capsys.readouterr().out
     assert lines_with(table, "Conv", "25")
+    assert lines_with(table, f"{macs / 1e6:,.0f}")
     assert lines_with(table, f"{rows[0]['median_ms']:.2f}")
 
 
@@ -157,6 +162,15 @@ def test_workers_alternate_and_statistics_equal_the_values_by_hand():
     # The 95th percentile of 19 values of 2 and one of 1000 is 0.05 of the way from the 19th to the 20th.
     assert rows[0].p95_ms == pytest.approx(2 + 0.05 * 998)
     assert rows[1].p95_ms == pytest.approx(3)
+
+
+def test_the_roofline_equals_the_values_by_hand():
+    shares = roofline(macs=300, moved=40, seconds=2.0, peaks=Peaks(1000.0, 50.0))
+    assert (shares.share_of_macs, shares.share_of_bytes) == pytest.approx((0.15, 0.4))
+    assert "memory" in str(shares)
+    peaks = measure_peaks(1)
+    assert 1e8 < peaks.macs_per_second < 1e13
+    assert 1e7 < peaks.bytes_per_second < 1e13
 
 
 def test_operations_are_summed_without_the_warm_up():

@@ -8,6 +8,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from kpdetect.core.geometry import CropRule, apply_matrix, horizontal_flip
 from kpdetect.core.images import read_image, write_image
 from kpdetect.core.options import run_command
 from kpdetect.core.schema import user_schema
-from kpdetect.data import load
+from kpdetect.data import load, synthetic
 from kpdetect.inference import inputs
 from kpdetect.inference import predictor as predictor_module
 from kpdetect.inference.inputs import chip_targets, drawing_targets, list_images
@@ -466,6 +467,42 @@ class TestBatch:
         found = Predictor(model, detector, second_look=False).batch([PHOTO, PHOTO, PHOTO])
         assert [len(faces) for faces in found] == [2, 2, 2]
         assert [len(batch) for batch in model.batches] == [6]
+
+    def test_a_batch_in_threads_equals_single_calls(self):
+        predictor = Predictor()
+        faces = synthetic.annotations(7, size=192)
+        photos = [faces.read(path) for path in faces.paths]
+        alone = [predictor(photo) for photo in photos]
+        for workers in (1, 2, 3):
+            together = predictor.batch(photos, workers=workers)
+            assert [len(found) for found in together] == [len(found) for found in alone]
+            for found, single in zip(together, alone, strict=True):
+                for face, other in zip(found, single, strict=True):
+                    np.testing.assert_allclose(face.keypoints, other.keypoints, atol=1e-3)
+                    assert face.score == pytest.approx(other.score, abs=1e-4)
+        assert sum(map(len, alone)) >= 5
+
+    def test_own_detectors_and_models_are_called_from_the_calling_thread(self):
+        threads = set()
+
+        def detect(pixels):
+            threads.add(threading.get_ident())
+            return [(10, 10, 30, 30)]
+
+        assert Predictor(ConstantModel(), detect).default_workers == 1
+        Predictor(ConstantModel(), detect).batch([PHOTO] * 6)
+        assert threads == {threading.get_ident()}
+        Predictor(ConstantModel(), detect).batch([PHOTO] * 6, workers=2)
+        assert threads - {threading.get_ident()}
+
+    def test_the_first_bad_photograph_of_a_batch_is_named(self, tmp_path):
+        paths = [tmp_path / f"{number}.png" for number in range(5)]
+        write_image(paths[0], PHOTO)
+        for workers in (1, 2):
+            with pytest.raises(KpdetectError, match=mentions("1.png")):
+                Predictor(ConstantModel(), finds()).batch(paths, workers=workers)
+        with pytest.raises(KpdetectError, match=mentions("workers", "0")):
+            Predictor(ConstantModel()).batch([PHOTO], workers=0)
 
     def test_an_empty_batch_gives_no_faces(self):
         assert Predictor(ConstantModel()).batch([]) == []

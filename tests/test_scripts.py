@@ -3,13 +3,14 @@
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kpdetect.core.images import read_image
+from kpdetect.core.images import read_image, write_image
 from kpdetect.data import synthetic
 from kpdetect.filters import load_filter
 
@@ -20,6 +21,7 @@ LIBRARIES = {
     "compact_batches",
     "docs_hooks",
     "face_proportions",
+    "first_step",
     "fuzz_mutations",
     "fuzz_surfaces",
     "hat",
@@ -90,6 +92,35 @@ def test_a_benchmark_without_data_runs(name, words, printed, monkeypatch, capsys
     run(ROOT / "benchmarks" / f"{name}.py", monkeypatch, *words)
     output = capsys.readouterr().out
     assert all(text in output for text in printed)
+
+
+def test_throughput_is_measured_for_a_folder(tmp_path, monkeypatch, capsys):
+    faces = synthetic.annotations(3, size=96)
+    for number, path in enumerate(faces.paths):
+        write_image(tmp_path / f"{number}.png", faces.read(path))
+    run(ROOT / "benchmarks" / "throughput.py", monkeypatch, str(tmp_path), "--rounds", "1")
+    output = capsys.readouterr().out
+    assert all(text in output for text in ("3 photographs", "ms per megapixel", "factor"))
+
+
+@pytest.mark.slow
+def test_the_gpu_check_runs_without_tensorflow(tmp_path):
+    """On this machine's CPU, in new processes that cannot import TensorFlow."""
+    pytest.importorskip("jax")
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "tensorflow.py").write_text("raise ImportError('blocked')\n")
+    words = ["--data", "synthetic:12", "--steps", "1", "--networks", "compact-112", "--out", str(tmp_path / "report")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(blocked), str(ROOT)]), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "gpu_check.py"), *words], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert [row["precision"] for row in rows] == ["float32", "mixed_bfloat16"]
+    assert rows[0]["difference"] < 1e-3
+    assert all(row["images_per_second"] > 0 and row["peak_bytes"] > 1e8 for row in rows)
+    assert "compact-112" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_the_committed_filters_equal_those_of_the_tool(tmp_path, monkeypatch):

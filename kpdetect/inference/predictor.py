@@ -89,7 +89,7 @@ class Predictor:
     """Finds the faces of photographs and predicts their keypoints.
 
     One object serves many calls, also from several threads: each uses its own detector (a function of yours is
-    shared, so it has to be thread-safe), and the model runs one batch at a time. An object can be used in forked child
+    shared, so it has to be thread-safe) and its own interpreter of the model. An object can be used in forked child
     processes, and be pickled: it is pickled as its arguments, and loads the model again.
 
     Args:
@@ -191,7 +191,7 @@ class Predictor:
         Example:
             >>> faces = Predictor()("photo.jpg")  # doctest: +SKIP
         """
-        return self.results([image], [boxes], bgr)[0].faces
+        return self._results([image], [boxes], bgr)[0].faces
 
     def batch(
         self,

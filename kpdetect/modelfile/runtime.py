@@ -55,9 +55,8 @@ class Prediction(NamedTuple):
 class Runtime:
     """A loaded model, called with a batch of crops.
 
-    It may be called from several threads: TFLite's interpreter runs one batch at a time behind a lock, the other
-    runtimes have locks of their own. For more speed, give `load` more threads, or load one `Runtime` per thread. It is
-    pickled as the arguments of `load`.
+    It may be called from several threads: each then has its own interpreter of TFLite, with its own memory; the other
+    runtimes have locks of their own. It is pickled as the arguments of `load`.
 
     Attributes:
         spec: The model's description.
@@ -185,17 +184,15 @@ def _load_bundle(folder: Path, spec: Spec, placement: Placement) -> Runtime:
 
 
 class _TFLite:
-    """An interpreter that is resized to each batch."""
-
-    _interpreter: Any = None
+    """Interpreters that are resized to each batch: one for each thread that predicts at the same time."""
 
     def __init__(self, path: Path, threads: int, spec: Spec) -> None:
         self._path, self._threads = path, threads
-        self.renew()
+        self._idle: list[_Interpreter] = []
         try:
-            self._open()
-            (image,) = self._interpreter.get_input_details()
-            self._outputs = _outputs_of(self._interpreter)
+            first = self._open()
+            (image,) = first.interpreter.get_input_details()
+            self._outputs = _outputs_of(first.interpreter)
         except KpdetectError:
             raise
         except (ValueError, RuntimeError) as error:
@@ -209,40 +206,53 @@ class _TFLite:
         signature = image["shape_signature"]
         shape = image["shape"] if len(signature) == 0 else signature  # a fixed shape may have no signature
         _check_shape(path, INPUT_NAME, shape, spec.input_shape)
-        details = {int(detail["index"]): detail for detail in self._interpreter.get_output_details()}
+        details = {int(detail["index"]): detail for detail in first.interpreter.get_output_details()}
         for name, index in self._outputs.items():
             if name in spec.outputs and len(details[index]["shape_signature"]) > 0:
                 _check_shape(path, name, details[index]["shape_signature"], spec.outputs[name])
         batch = int(shape[0])
         self.fixed_batch = batch if batch > 0 else None
+        self._idle.append(first)
         renew_after_fork(self)
 
     def renew(self) -> None:
-        """Drops the interpreter, which the next call opens again, and makes a new lock."""
-        abandon(self._interpreter)
-        self._lock = threading.Lock()
-        self._interpreter, self._batch = None, 0  # nothing is allocated yet
+        """Drops the interpreters; calls open new ones."""
+        for one in self._idle:
+            abandon(one.interpreter)
+        self._idle = []
 
-    def _open(self) -> None:
-        self._interpreter = open_interpreter(self._path, self._threads)
+    def _open(self) -> "_Interpreter":
+        return _Interpreter(open_interpreter(self._path, self._threads))
 
     def __call__(self, crops: Crops) -> Outputs:
         batch = _as_type(crops, self._dtype)
-        with self._lock:
-            try:
-                if self._interpreter is None:
-                    self._open()
-                if len(batch) != self._batch:
-                    if self.fixed_batch is None:
-                        self._interpreter.resize_tensor_input(self._input, batch.shape)
-                    self._interpreter.allocate_tensors()
-                    self._batch = len(batch)
-                self._interpreter.set_tensor(self._input, batch)
-                self._interpreter.invoke()
-                return {name: np.asarray(self._interpreter.get_tensor(index)) for name, index in self._outputs.items()}
-            except (ValueError, RuntimeError) as error:
-                self._batch = 0  # allocate again for the next batch
-                raise KpdetectError(f"{self._path}: cannot run a batch of {len(batch)}: {_line(error)}") from error
+        try:
+            one = self._idle.pop()
+        except IndexError:  # all are in use
+            one = self._open()
+        interpreter, idle = one.interpreter, self._idle  # a fork gives the child another list
+        try:
+            if len(batch) != one.batch:
+                if self.fixed_batch is None:
+                    interpreter.resize_tensor_input(self._input, batch.shape)
+                interpreter.allocate_tensors()
+                one.batch = len(batch)
+            interpreter.set_tensor(self._input, batch)
+            interpreter.invoke()
+            return {name: np.asarray(interpreter.get_tensor(index)) for name, index in self._outputs.items()}
+        except (ValueError, RuntimeError) as error:
+            one.batch = 0  # allocate again for the next batch
+            raise KpdetectError(f"{self._path}: cannot run a batch of {len(batch)}: {_line(error)}") from error
+        finally:
+            idle.append(one)
+
+
+@dataclass
+class _Interpreter:
+    """An interpreter, and the size of the batch that it is allocated for; 0 before the first."""
+
+    interpreter: Any
+    batch: int = 0
 
 
 def _outputs_of(interpreter: Any) -> dict[str, int]:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from kpdetect.core.errors import KpdetectError
 from kpdetect.evaluation.latency.operations import OperationTime
+from kpdetect.evaluation.latency.roofline import Peaks, Roofline, measure_peaks, roofline
 from kpdetect.evaluation.latency.subjects import PEERS, Subject
 from kpdetect.evaluation.latency.worker import NotInstalled, Worker
 
@@ -38,6 +39,8 @@ class TimingRow:
         peak_bytes: Peak resident memory of the process up to this batch size; None if the system does not report it.
         base_bytes: Peak memory before loading: Python, NumPy and OpenCV.
         operations: Time by operation; None if not requested or not reported by the runtime.
+        roofline: Nearness of the fastest run to the machine's limits; None if not requested, or if the file does not
+            state the model's multiply-accumulates.
     """
 
     name: str
@@ -54,6 +57,7 @@ class TimingRow:
     peak_bytes: int | None
     base_bytes: int | None
     operations: list[OperationTime] | None = None
+    roofline: Roofline | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON-ready description."""
@@ -86,7 +90,7 @@ def time_in_turns(workers: Sequence[Worker], batches: Sequence[int], runs: int, 
         workers: Loaded subjects.
         batches: Batch sizes that they were loaded for.
         runs: Least number of timed runs per row; whole turns are run.
-        profile: Also return the time by operation.
+        profile: Also return the time by operation, and the roofline.
     """
     pairs = [(worker, batch) for batch in batches for worker in workers]
     seconds: list[list[float]] = [[] for _ in pairs]
@@ -94,13 +98,21 @@ def time_in_turns(workers: Sequence[Worker], batches: Sequence[int], runs: int, 
         for times, (worker, batch) in zip(seconds, pairs, strict=True):
             times += worker.turn(batch, RUNS_PER_TURN)
     operations = [worker.operations(batch) if profile else None for worker, batch in pairs]
+    threads = {worker.subject.threads for worker in workers if profile and worker.loaded.macs}
+    peaks = {count: measure_peaks(count) for count in threads}
     return [
-        _row(worker, batch, times, each)
+        _row(worker, batch, times, each, peaks.get(worker.subject.threads))
         for (worker, batch), times, each in zip(pairs, seconds, operations, strict=True)
     ]
 
 
-def _row(worker: Worker, batch: int, seconds: list[float], operations: list[OperationTime] | None) -> TimingRow:
+def _row(
+    worker: Worker, batch: int, seconds: list[float], operations: list[OperationTime] | None, peaks: Peaks | None
+) -> TimingRow:
+    shares = None
+    if peaks is not None and worker.loaded.macs:
+        moved = worker.loaded.bytes + batch * worker.loaded.crop_bytes
+        shares = roofline(batch * worker.loaded.macs, moved, min(seconds), peaks)
     loaded, (median, p95) = worker.loaded, np.percentile(seconds, (50, 95)).tolist()
     return TimingRow(
         name=worker.subject.name,
@@ -117,4 +129,5 @@ def _row(worker: Worker, batch: int, seconds: list[float], operations: list[Oper
         peak_bytes=loaded.peak_bytes[batch],
         base_bytes=loaded.base_bytes,
         operations=operations,
+        roofline=shares,
     )

@@ -44,6 +44,8 @@ class Prepared:
         kind: ``tflite``, ``onnx``, ``saved_model``, ``keras`` or ``dlib``.
         bytes: The file's size.
         operations: From batch size and number of runs to the time by operation; None if the runtime does not report it.
+        macs: Multiply-accumulates per crop; 0 if unknown.
+        crop_bytes: Bytes of a crop.
     """
 
     run: Callable[[int], object]
@@ -51,6 +53,8 @@ class Prepared:
     kind: str
     bytes: int
     operations: Callable[[int, int], list[OperationTime]] | None = None
+    macs: int = 0
+    crop_bytes: int = 0
 
 
 def prepare(subject: Subject, batches: Sequence[int]) -> Prepared:
@@ -78,7 +82,10 @@ def _model(subject: Subject, batches: Sequence[int]) -> Prepared:
         return onnx_operations(model.path, subject.threads, inputs[batch], runs)
 
     profile = operations if kind == "onnx" else None
-    return Prepared(lambda batch: model.predict(inputs[batch]), model.path, kind, model.bytes, profile)
+    macs, crop_bytes = int(model.spec.extra.get("macs", 0)), inputs[min(batches)][0].nbytes
+    return Prepared(
+        lambda batch: model.predict(inputs[batch]), model.path, kind, model.bytes, profile, macs, crop_bytes
+    )
 
 
 def _dlib(subject: Subject, batches: Sequence[int]) -> Prepared:

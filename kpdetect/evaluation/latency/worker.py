@@ -28,6 +28,8 @@ class Loaded:
         bytes: Its size.
         base_bytes: Peak memory of the process before loading; None if the system does not report it.
         peak_bytes: Peak memory after the warm-up of each batch size.
+        macs: As in `Prepared`.
+        crop_bytes: As in `Prepared`.
     """
 
     kind: str
@@ -35,6 +37,8 @@ class Loaded:
     bytes: int
     base_bytes: int | None
     peak_bytes: dict[int, int | None]
+    macs: int = 0
+    crop_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,8 @@ def _load(subject: Subject, batches: Sequence[int]) -> tuple[Prepared, Loaded]:
     for batch in batches:
         _timed(prepared, batch, WARM_UP_RUNS)
         peaks[batch] = peak_memory_bytes()
-    return prepared, Loaded(prepared.kind, str(prepared.file), prepared.bytes, base, peaks)
+    file, macs, crop_bytes = str(prepared.file), prepared.macs, prepared.crop_bytes
+    return prepared, Loaded(prepared.kind, file, prepared.bytes, base, peaks, macs, crop_bytes)
 
 
 def _timed(prepared: Prepared, batch: int, runs: int) -> list[float]:
