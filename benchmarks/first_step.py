@@ -8,7 +8,7 @@ import os
 import keras
 
 
-class EndAtFirstStep(keras.callbacks.Callback):
+class EndAtFirstStep(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
     """Ends the process after the first step."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:

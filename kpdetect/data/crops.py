@@ -122,13 +122,9 @@ def cut_crops(
     channels = crops.shape[3]
 
     def work(path: str, rows: list[int]) -> dict[int, str]:
-        encoded, pixels, reduction = None, None, 1
-        if annotations.is_image_file(path):
-            encoded = EncodedImage(read_bytes(path), path)
-            image_hw = encoded.size_hw
-        else:
-            pixels = as_rgb(annotations.read(path))
-            image_hw = (pixels.shape[0], pixels.shape[1])
+        encoded = EncodedImage(read_bytes(path), path) if annotations.is_image_file(path) else None
+        pixels = np.zeros((0, 0, 3), np.uint8) if encoded is not None else as_rgb(annotations.read(path))
+        image_hw, reduction = (pixels.shape[0], pixels.shape[1]) if encoded is None else encoded.size_hw, 1
         placed: dict[int, tuple[Matrix, tuple[int, int]]] = {}
 
         def put(row: int) -> None:

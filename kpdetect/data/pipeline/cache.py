@@ -143,7 +143,7 @@ def _fill(images: Pixels, annotations: Annotations, framing: Framing, workers: i
 
     if isinstance(framing, FaceFraming):  # at once, which takes a hundredth of the time
         size = annotations.boxes[:, 2:] - annotations.boxes[:, :2]
-        known = (size > 0).all(axis=1) & np.isfinite(annotations.boxes).all(axis=1)
+        known[:] = (size > 0).all(axis=1) & np.isfinite(annotations.boxes).all(axis=1)
         matrices[known] = framing.matrix(annotations.boxes[known], (0, 0))
 
     def place(row: int, image_hw: tuple[int, int]) -> tuple[Matrix, tuple[int, int]]:
