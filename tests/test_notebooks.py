@@ -41,9 +41,9 @@ def texts(notebook: nbformat.NotebookNode) -> list[str]:
     return found
 
 
-def test_there_are_six_notebooks_and_the_readme_names_each() -> None:
+def test_there_are_seven_notebooks_and_the_readme_names_each() -> None:
     readme = (ROOT / "notebooks/README.md").read_text(encoding="utf-8")
-    assert [script.name[0] for script in SCRIPTS] == ["1", "2", "3", "4", "5", "6"]
+    assert [script.name[0] for script in SCRIPTS] == ["1", "2", "3", "4", "5", "6", "7"]
     assert all(f"({script.stem}.ipynb)" in readme for script in SCRIPTS)
 
 
