@@ -23,8 +23,8 @@
 #
 # All pictures are half as large as in the project, and all trainings are short: about a hundred steps on drawn faces.
 # [A student project, step by step](../docs/from-student-project.md) has the same steps on photographs, with more
-# training and explanations. With the environment variable `KPDETECT_DATA` set to the folder that contains `youtube_faces/`,
-# the cells below train on these frames.
+# training and explanations. With the environment variable `KPDETECT_DATA` set to the folder that contains
+# `youtube_faces/`, the cells below train on these frames.
 
 # %%
 import os
