@@ -28,8 +28,12 @@ GPU = [
 JAX = [
     "jax>=0.10",  # Keras' other backend, for several machines; on processors: GPUs and TPUs need a jaxlib of their own
 ]
+RAY = [
+    "ray[train]>=2.60",  # train --workers: Ray Train places workers and restarts them from a checkpoint
+    *JAX,
+]
 LABEL = [
-    "ray>=2.52",  # workers on one machine or a cluster, and new ones for those that die; older ones have no tokens
+    "ray>=2.60",  # workers on one machine or a cluster, new ones for those that die; older ones may ask for no token
     "pyarrow>=18",  # Parquet
 ]
 HEIF = ["pillow-heif>=1.0"]  # HEIC photographs of phones
@@ -52,7 +56,7 @@ TEST = [
     *NOTEBOOKS,
     *DOCS,
     *LABEL,
-    *JAX,
+    *RAY,
     *HEIF,
     *VIDEO,
     *HUB,
@@ -106,6 +110,7 @@ setup(
         "train": TRAIN,
         "gpu": GPU,
         "jax": [*TRAIN, *JAX],
+        "ray": [*TRAIN, *RAY],
         "label": LABEL,
         "heif": HEIF,
         "video": VIDEO,

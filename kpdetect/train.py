@@ -10,6 +10,7 @@ from kpdetect.core.keras_backend import TENSORFLOW, choose_backend, configured_b
 from kpdetect.core.options import parse_options, quietly, run_command
 from kpdetect.recipes import TrainOptions
 from kpdetect.training.checks import check_folder, check_options
+from kpdetect.training.distributed.options import check_worker_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,18 +28,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     example = "python -m kpdetect.train --data youtube-faces:DIR --out runs/faces"
     options = parse_options(TrainOptions, argv, "train", example)
-    choose_backend(options.backend)
+    if options.workers is not None:
+        check_worker_options(options)
+    else:
+        choose_backend(options.backend)
     recipe = check_options(options)
-    if not options.process_id:  # only process 0 writes
-        check_folder(Path(options.out or f"runs/{recipe.name}"), options)
+    check_folder(Path(options.out or f"runs/{recipe.name}"), options)
+    if options.workers is not None:
+        from kpdetect.training.distributed.run import train_on_workers  # imports Ray, which is an extra
+
+        print(train_on_workers(options))
+        return 0
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
     unused = UNUSED_BY_TRAINING if configured_backend() == TENSORFLOW else ()
     with quietly("starting TensorFlow"), fast_imports(*unused):
         from kpdetect.training.run import run_training  # takes seconds, so only after the options are checked
 
-    report = run_training(options).report
-    if report:
-        print(report)
+    print(run_training(options).report)
     return 0
 
 

@@ -80,10 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     example = "python -m kpdetect.tune --grid learning_rate=1e-3,3e-4 batch_size=16,64 --epochs 5 --out runs/rates"
     options = parse_options(TuneOptions, argv, "tune", example)
-    if options.coordinator is not None:
-        raise KpdetectError(
-            "--coordinator: a search trains in one process; train its best setting in several processes"
-        )
+    if options.workers is not None:
+        raise KpdetectError("--workers: a search trains in one process; train its best setting on several workers")
     base = shared_options(options)
     check_options(base)
     grid = read_grid(options.grid, base)

@@ -35,6 +35,20 @@ def tiny(num_keypoints, input_shape):
     return keras.Model(image, SoftArgmax(name=OUTPUT_NAME)(x), name="tiny")
 
 
+def tiny_with_dropout(num_keypoints, input_shape):
+    """Like `tiny`, with dropout of single values."""
+    import keras
+
+    from kpdetect.models.layers import OUTPUT_NAME, SoftArgmax, image_input, normalize
+
+    image, x = image_input(input_shape)
+    x = keras.layers.Conv2D(8, 8, strides=8, name="patches")(x)
+    x = keras.layers.Activation("relu")(normalize(x, "normalize"))
+    x = keras.layers.Dropout(0.3)(x)
+    x = keras.layers.Conv2D(num_keypoints, 1, name="heatmaps")(x)
+    return keras.Model(image, SoftArgmax(name=OUTPUT_NAME)(x), name="tiny_with_dropout")
+
+
 def small_spec(architecture="compact"):
     size, points, options = {
         "compact": ((32, 48), ["left_eye", "right_eye", "nose"], COMPACT),

@@ -373,7 +373,7 @@ def test_ray_listens_on_loopback_only_and_a_killed_run_leaves_no_files(photos, t
         run_process.wait()
     assert waits_for(lambda: not processes_of(session), 30)
     assert list(folders.glob(f"{session}*"))
-    from kpdetect.inference.bulk.workers import session_folder
+    from kpdetect.core.ray_cluster import session_folder
 
     with session_folder() as own:
         assert not list(folders.glob(f"{session}*"))

@@ -78,11 +78,20 @@ class TrainOptions:
         "Keras backend (default: KERAS_BACKEND or Keras' configuration, else tensorflow)",
         choices=("tensorflow", "jax"),
     )
-    coordinator: str | None = option(
-        None, "address of process 0, to train in several processes on JAX", metavar="HOST:PORT"
+    workers: int | None = option(
+        None, "train on N workers of Ray with Keras on JAX, on this machine or a cluster (--address)", metavar="N"
     )
-    num_processes: int | None = option(None, "number of processes, over all machines", metavar="N")
-    process_id: int | None = option(None, "number of this process; process 0 writes --out", metavar="I")
+    address: str | None = option(
+        None,
+        "of --workers: use a running Ray cluster; each machine needs kpdetect and all files under the same paths",
+        metavar="HOST:PORT",
+    )
+    resources_per_worker: tuple[str, ...] = option(
+        (), "of --workers: what Ray reserves for each, such as CPU=2,GPU=1 (default: CPU=1)", metavar="NAME=N[,…]"
+    )
+    max_failures: int = option(
+        3, "of --workers: restart from the last checkpoint at most N times when workers die", metavar="N"
+    )
     mixed_precision: bool | None = option(
         None,
         "compute in float16 on GPUs, in bfloat16 elsewhere; default: on for the compact recipes with TensorFlow on "

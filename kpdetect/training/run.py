@@ -29,7 +29,8 @@ from kpdetect.training import RESULT_FILE
 from kpdetect.training.checkpoints import Progress
 from kpdetect.training.checks import RUN_FILE, check_folder
 from kpdetect.training.devices import enable_determinism
-from kpdetect.training.distributed.join import joined
+from kpdetect.training.distributed.options import check_worker_options
+from kpdetect.training.distributed.processes import Processes
 from kpdetect.training.faces import FaceSplit, adapt_recipe, load_faces
 from kpdetect.training.fit import fit
 from kpdetect.training.transfer import (
@@ -84,40 +85,63 @@ def train(options: TrainOptions, callbacks: Sequence[keras.callbacks.Callback] =
     return result.folder
 
 
-def run_training(options: TrainOptions, callbacks: Sequence[keras.callbacks.Callback] = ()) -> TrainingResult:
-    """Like `train`, and also returns the report that the command prints."""
+def run_training(
+    options: TrainOptions, callbacks: Sequence[keras.callbacks.Callback] = (), processes: Processes | None = None
+) -> TrainingResult:
+    """Like `train`, and also returns the report that the command prints.
+
+    Args:
+        options: See `train`.
+        callbacks: See `train`.
+        processes: The processes that train together, of which this is one. None trains in this process, or on
+            ``options.workers``.
+    """
+    if processes is None and options.workers is not None:
+        return _train_on_workers(options, callbacks)
+    processes = processes or Processes()
     enable_determinism(options)
-    with joined(options) as processes:
-        recipe = choose_recipe(options)
-        losses.build(recipe.loss, recipe.loss_unit)  # reports an unknown loss before the data are read
-        if options.architecture and ":" in options.architecture:
-            models.register_architecture(options.architecture)(import_reference(options.architecture, "--architecture"))
-        callbacks = [*callbacks, *(_load_callback(reference) for reference in options.callbacks)]
-        if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise MissingExtra("tensorboard", "train", "--tensorboard")
-        folder = Path(options.out or f"runs/{recipe.name}")
-        if processes.place.first:
-            check_folder(folder, options)
-        source, teachers = load_source(recipe, folder), describe_teachers(recipe)
+    recipe = choose_recipe(options)
+    losses.build(recipe.loss, recipe.loss_unit)  # reports an unknown loss before the data are read
+    if options.architecture and ":" in options.architecture:
+        models.register_architecture(options.architecture)(import_reference(options.architecture, "--architecture"))
+    callbacks = [*callbacks, *(_load_callback(reference) for reference in options.callbacks)]
+    if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise MissingExtra("tensorboard", "train", "--tensorboard")
+    folder = Path(options.out or f"runs/{recipe.name}")
+    if processes.place.first:
+        check_folder(folder, options)
+    source, teachers = load_source(recipe, folder), describe_teachers(recipe)
 
-        faces = load_faces(options, recipe)
-        recipe = adapt_recipe(recipe, faces)
-        spec = make_spec(options, recipe, faces)
-        for model_source, role in ((source, "start"), (teachers, "teacher")):
-            if may_overlap_validation(model_source, faces.val.name, spec.extra["split"]):
-                note = f"{faces.split_name}; the {role} may have been trained on some of it"
-                faces = dataclasses.replace(faces, split_name=note)
-        transferred = transfer(source, spec, recipe.start.freeze_epochs)
-        spec = with_provenance(with_provenance(spec, source), teachers, "taught_by")
+    faces = load_faces(options, recipe)
+    recipe = adapt_recipe(recipe, faces)
+    spec = make_spec(options, recipe, faces)
+    for model_source, role in ((source, "start"), (teachers, "teacher")):
+        if may_overlap_validation(model_source, faces.val.name, spec.extra["split"]):
+            note = f"{faces.split_name}; the {role} may have been trained on some of it"
+            faces = dataclasses.replace(faces, split_name=note)
+    transferred = transfer(source, spec, recipe.start.freeze_epochs)
+    spec = with_provenance(with_provenance(spec, source), teachers, "taught_by")
 
-        if processes.place.first:
-            prepare_folder(folder, options, spec)
-        keras.utils.set_random_seed(options.seed)
-        network, progress, mean_label = fit(options, recipe, spec, transferred, faces, folder, processes, callbacks)
+    if processes.place.first:
+        prepare_folder(folder, options, spec)
+        processes.run_started()
+    keras.utils.set_random_seed(options.seed)
+    network, progress, mean_label = fit(options, recipe, spec, transferred, faces, folder, processes, callbacks)
 
     if not processes.place.first:
         return TrainingResult(folder)
     return TrainingResult(folder, measure_and_write(network, progress, mean_label, faces, spec, folder))
+
+
+def _train_on_workers(options: TrainOptions, callbacks: Sequence[keras.callbacks.Callback]) -> TrainingResult:
+    if callbacks:
+        raise KpdetectError("workers are other processes: name the callbacks in the option callbacks, as MODULE:CLASS")
+    check_worker_options(options)
+    from kpdetect.training.distributed.run import train_on_workers  # imports Ray, which is an extra
+
+    folder = Path(options.out or f"runs/{options.recipe}")
+    check_folder(folder, options)
+    return TrainingResult(folder, train_on_workers(options))
 
 
 def _load_callback(reference: str) -> keras.callbacks.Callback:

@@ -110,15 +110,18 @@ class DrawnAugmentation:
         parameters: The parameters of each photometric transform.
 
     Example:
-        ``draw_augmentation(…).shard(0, 2)`` has the parameters of rows 0, 2, 4, …
+        ``draw_augmentation(…).shard(0, 2)`` has the parameters of the first half of the rows.
     """
 
     matrix: Tensor
     parameters: tuple[Parameters, ...]
 
     def shard(self, index: int, count: int) -> "DrawnAugmentation":
-        """The parameters of rows `index`, `index + count`, `index + 2 * count` and so on."""
-        matrix, parameters = tf.nest.map_structure(lambda rows: rows[index::count], (self.matrix, self.parameters))
+        """The parameters of block number `index` of `count` blocks of rows, which all have the same size."""
+        size = self.matrix.shape[0] // count
+        matrix, parameters = tf.nest.map_structure(
+            lambda rows: rows[index * size : (index + 1) * size], (self.matrix, self.parameters)
+        )
         return DrawnAugmentation(matrix, parameters)
 
 

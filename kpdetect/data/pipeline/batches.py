@@ -20,10 +20,11 @@ SHUFFLE_ROUNDS = 4  # TensorFlow's own default; an even number, 4 at least
 class Share:
     """The rows of each batch that this process makes, if several processes share the work.
 
-    A process takes every `count`-th row instead of a block, because `Blur` works on the first rows of a batch.
+    A process takes a block of rows, so that the blocks of all processes are the batch of one process, in its order:
+    dropout then drops the same values.
 
-    >>> Share(1, 2).of([10, 11, 12, 13])
-    [11, 13]
+    >>> Share(1, 2).of(np.array([10, 11, 12, 13])).tolist()
+    [12, 13]
 
     Attributes:
         number: The number of the process, from 0.
@@ -34,8 +35,9 @@ class Share:
     count: int = 1
 
     def of(self, rows: Any) -> Any:
-        """The rows of this process, from an array with a row per face."""
-        return rows[self.number :: self.count]
+        """The rows of this process, from an array or tensor with a row per face, of a length that `count` divides."""
+        size = rows.shape[0] // self.count
+        return rows[self.number * size : (self.number + 1) * size]
 
 
 ALL_ROWS = Share()

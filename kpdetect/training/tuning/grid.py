@@ -13,7 +13,7 @@ from kpdetect.recipes import Recipe, TrainOptions, choose_recipe, overrides
 
 OUTPUT_OPTIONS = ("out", "cache", "tensorboard", "checkpoint_every", "resume", "overwrite")
 SPLIT_OPTIONS = ("val_fraction", "val_subjects", "test_fraction")
-MACHINE_OPTIONS = ("backend", "coordinator", "num_processes", "process_id", "deterministic")
+MACHINE_OPTIONS = ("backend", "workers", "address", "resources_per_worker", "max_failures", "deterministic")
 FIXED_OPTIONS = (
     *("data", "val_data", *SPLIT_OPTIONS, "align_labels", "points", "skip_bad_rows", "set", "callbacks"),
     *MACHINE_OPTIONS,
