@@ -68,6 +68,8 @@ def ray_started(cpus: float, address: str | None = None) -> Iterator[None]:
                 )
                 raise KpdetectError(f"{where}: {error}") from error
         stack.callback(ray.shutdown)
+        # Else Ray prints to stdout, which is for results, why a worker died; `death_reason` is for that.
+        ray._private.worker._worker_logs_enabled = False
         yield
 
 
