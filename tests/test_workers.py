@@ -30,7 +30,7 @@ from kpdetect.training.distributed.processes import ALONE, Place, Processes
 
 HERE = Path(__file__).resolve().parent
 ARCHITECTURE = "small_models:tiny_with_dropout"
-TRAINING = ["--data", "synthetic:20", "--val-fraction", "0.5", "--batch-size", "6", "--epochs", "4", "--seed", "1"]
+TRAINING = ["--data", "synthetic:20", "--val-fraction", "0.5", "--batch-size", "6", "--epochs", "4"]
 COMMAND = [*TRAINING, "--backend", "jax", "--checkpoint-every", "1", "--architecture", ARCHITECTURE]
 
 needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason='no JAX: pip install "kpdetect[jax]"')
@@ -72,7 +72,8 @@ def assert_same_training(run: Path, reference: Path, monkeypatch: pytest.MonkeyP
     assert len(history(reference)) == 4
     np.testing.assert_allclose(history(run), history(reference), rtol=1e-4)
     for one, other in zip(*(load_bundle(each)[0].get_weights() for each in (run, reference)), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)
+        # A bias before batch normalization has rounding errors for a gradient, which Adam scales up.
+        np.testing.assert_allclose(one, other, atol=1e-3)
 
 
 @pytest.fixture(scope="module")
