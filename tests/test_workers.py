@@ -222,6 +222,7 @@ def test_how_a_training_ends(caller: Answers, capsys: pytest.CaptureFixture[str]
     with pytest.raises(KpdetectError, match=mentions("no storage")):
         _report_of(Fitted(0, ControllerError(OSError("no storage"))), caller, lambda: 0, 0)
     assert caller.actor.signal_number() == 0
+    caller.actor.training_started()
     caller.actor.finish(End(error="stopped after epoch 1", signal_number=2))
     caller.actor.finish(End(report="a later end"))
     with pytest.raises(Interrupted, match="epoch 1"):  # steps are being made

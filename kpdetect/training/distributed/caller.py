@@ -61,9 +61,12 @@ class Caller:
         """See `Processes.run_started`."""
         self._run_started = True
 
+    def training_started(self) -> None:
+        """Process 0 makes steps from now on, and asks for signals."""
+        self._training = True
+
     def signal_number(self) -> int:
         """The signal that the command received; 0 for none. Asked by process 0 between two steps."""
-        self._training = True
         return self._signal_number
 
     def write(self, text: str) -> None:

@@ -65,6 +65,8 @@ class JaxProcesses(Processes):
         steps of the training, and sends it to the others.
         """
         asked_at, number = -1, 0
+        if self.place.first:
+            ray.get(self.caller.training_started.remote())
 
         def agreed_signal() -> int:
             nonlocal asked_at, number
