@@ -84,7 +84,8 @@ def times_by_operation(step: Callable[[], Any], steps: int) -> Counter[str]:
                 for line in plane.lines:
                     for event in line.events:
                         name, _, kind = names[event.metadata_id].rpartition(":")
-                        if name and kind.isidentifier():  # of an operation: "path/name:Kind"
+                        # An operation is "path/name:Kind"; "ExecutorState::Process" is not one.
+                        if name and not name.endswith(":") and kind.isidentifier():
                             spent[kind] += event.duration_ps / 1e9 / steps
     return spent
 

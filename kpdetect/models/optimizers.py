@@ -36,7 +36,8 @@ class Adam(_OncePerStep, keras.optimizers.Adam):  # type: ignore[misc]  # keras 
     """Keras' Adam (arXiv:1412.6980) with the same state and, up to rounding, the same updates.
 
     Keras computes the update in a dozen ops, each of which reads and writes all weights. TensorFlow's fused op reads
-    and writes them once, which matters for networks with large dense layers. On JAX it is Keras' own update.
+    and writes them once, which matters for networks with large dense layers: a step of `batchnorm`, with 152 million
+    weights, takes 703 instead of 966 ms on two cores, one of `compact` the same time. On JAX it is Keras' own update.
 
     Example:
         >>> optimizer = Adam(learning_rate=1e-3)
