@@ -10,7 +10,6 @@ take turns. A step runs operations side by side, so the shares are those of the 
 import argparse
 import contextlib
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -42,12 +41,12 @@ def replaced(adam: bool, normalization: bool) -> Iterator[None]:
     if adam:
         compiling.OPTIMIZERS.update(adam=keras.optimizers.Adam, adamw=keras.optimizers.AdamW)
     if normalization:
-        BatchNormalization._can_fuse = lambda self, inputs: False
+        BatchNormalization._can_fuse = lambda self, inputs: False  # type: ignore[method-assign]
     try:
         yield
     finally:
         compiling.OPTIMIZERS.update(optimizers)
-        BatchNormalization._can_fuse = can_fuse
+        BatchNormalization._can_fuse = can_fuse  # type: ignore[method-assign]
 
 
 def make_step(recipe: Recipe, options: TrainOptions, faces: Any, batch: Any) -> Callable[[], Any]:
@@ -132,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
