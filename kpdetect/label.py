@@ -1,10 +1,6 @@
 """The command ``label``: predicts very many photographs on workers, into Parquet tables.
 
-The workers are actors of Ray. Measured with two workers on two busy cores, actors and a process pool of the standard
-library labelled equally fast (0.51 to 0.74 and 0.70 photographs of AFW a second), and the pool starts five seconds
-sooner; but it is limited to one machine and breaks as a whole if a process dies. Ray Data works on a cluster, but it
-does not report which row killed a worker, and that row ends the run. Actors run on one machine and on a cluster, and
-report which part failed.
+The workers are actors of Ray; ``docs/scale.md`` compares them with Ray Data.
 """
 
 import sys
