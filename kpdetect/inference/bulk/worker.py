@@ -128,7 +128,7 @@ class Labeller:
     def _predict(self, decoded: Sequence[tuple[str, Pixels]], errors: list[BadPhoto]) -> list[LabelResult]:
         """The faces of the photographs; appends those that cannot be predicted to `errors`."""
         try:
-            found = self._predictor.batch([pixels for _, pixels in decoded])
+            found = self._predictor.batch([pixels for _, pixels in decoded], workers=1)  # a core
         except BAD_PHOTO_ERRORS as error:
             if len(decoded) > 1:  # one by one, to find out which photograph is bad
                 return [result for one in decoded for result in self._predict([one], errors)]
