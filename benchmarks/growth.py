@@ -46,14 +46,14 @@ class Constants:
         start: Seconds from the command to the first photograph.
     """
 
-    read: float = 8e-05
-    decode_per_mp: float = 0.0057
-    find: float = 0.0152
-    find_per_mp: float = 0.0034
-    mark: float = 0.0572
-    write: float = 0.0011
+    read: float = 7e-05
+    decode_per_mp: float = 0.0053
+    find: float = 0.0130
+    find_per_mp: float = 0.0032
+    mark: float = 0.0504
+    write: float = 0.0012
     bytes_per_face: float = 1190.0
-    start: float = 4.7
+    start: float = 4.0
 
 
 @dataclass(frozen=True)
