@@ -109,7 +109,8 @@ class Prediction:
 def seconds_per_photograph(constants: Constants, megapixels: float, faces: float) -> float:
     """Seconds of one core for a photograph.
 
-    >>> seconds_per_photograph(Constants(decode_per_mp=0.01, find=0.02, mark=0.004), megapixels=2.0, faces=3.0)
+    >>> constants = Constants(read=0.0, decode_per_mp=0.01, find=0.02, find_per_mp=0.0, mark=0.004, write=0.0)
+    >>> round(seconds_per_photograph(constants, megapixels=2.0, faces=3.0), 6)
     0.052
     """
     per_pixel = (constants.decode_per_mp + constants.find_per_mp) * megapixels
