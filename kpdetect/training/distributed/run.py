@@ -148,7 +148,8 @@ def _report_of(fitting: Fitting, caller: Any, received: Callable[[], int], max_f
     while True:
         runs = fitting.runs(SECONDS_BETWEEN_QUESTIONS)
         news: News = ray.get(caller.news.remote(received()))
-        print(news.text, end="", file=sys.stderr, flush=True)
+        sys.stderr.write(news.text)  # as process 0 wrote it, with its own ends of lines
+        sys.stderr.flush()
         for reason in news.failures:
             failures += 1
             if failures <= max_failures:
