@@ -201,10 +201,10 @@ class TestLabels:
     def test_a_failing_photograph_does_not_affect_others_of_its_batch(self, photos, tmp_path, monkeypatch):
         real = Predictor.batch
 
-        def choke(self, images):
+        def choke(self, images, **options):
             if any(image.shape[0] == 64 for image in images):
                 raise KpdetectError("this one chokes the model")
-            return real(self, images)
+            return real(self, images, **options)
 
         monkeypatch.setattr(Predictor, "batch", choke)
         assert label([photos], tmp_path / "out", batch=9, part=9) == 0
