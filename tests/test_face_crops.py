@@ -11,7 +11,7 @@ from kpdetect.core.images import warp_crop
 from kpdetect.core.schema import IBUG68
 from kpdetect.data.synthetic import render
 from kpdetect.detection import Detections, Face, oriented
-from kpdetect.inference.face_crops import MAX_TURNED, Candidates, oriented_boxes
+from kpdetect.inference.face_crops import MAX_TURNED, Candidates, oriented_crop_boxes
 
 POINTS = render(7, 11, 200)[1]
 
@@ -22,7 +22,7 @@ def turned_by(angle_deg: float) -> np.ndarray:
 
 @pytest.mark.parametrize("angle_deg", [-170.0, -90.0, 30.0, 135.0, 180.0])
 def test_a_leaning_face_has_its_rotation(angle_deg: float) -> None:
-    upright, turned = oriented_boxes(np.stack([POINTS, turned_by(angle_deg)]), IBUG68)
+    upright, turned = oriented_crop_boxes(np.stack([POINTS, turned_by(angle_deg)]), IBUG68)
     assert upright[4] == 0
     expected = oriented.oriented_boxes(turned_by(angle_deg))[0]
     assert abs((turned[4] - expected[4] + 180) % 360 - 180) < 6  # mouth and chin of a face are not on one line
@@ -31,7 +31,7 @@ def test_a_leaning_face_has_its_rotation(angle_deg: float) -> None:
 
 def test_an_oriented_box_gives_the_crop_around_the_turned_points() -> None:
     rule, points = CropRule((160, 160), 1.2), turned_by(110)
-    box = oriented_boxes(points[None], IBUG68)
+    box = oriented_crop_boxes(points[None], IBUG68)
     roll = np.deg2rad(box[0, 4])
     expected = rule.upright_matrix(points[None], [[np.cos(roll), np.sin(roll)]])
     np.testing.assert_allclose(rule.matrix(oriented.upright_boxes(box), box[:, 4]), expected, atol=1e-3)
@@ -39,7 +39,7 @@ def test_an_oriented_box_gives_the_crop_around_the_turned_points() -> None:
 
 def test_a_schema_without_eyes_is_not_turned() -> None:
     plain = dataclasses.replace(IBUG68, normalizer_points=None)
-    found = oriented_boxes(turned_by(120)[None], plain)[0]
+    found = oriented_crop_boxes(turned_by(120)[None], plain)[0]
     assert found[4] == 0
     np.testing.assert_allclose(
         oriented.upright_boxes(found)[0], [*turned_by(120).min(0), *turned_by(120).max(0)], atol=1e-3
@@ -91,7 +91,7 @@ def test_oriented_boxes_are_predicted_from_upright_crops(angle_deg: float) -> No
     picture, points = render(7, 11, 200)
     matrix = rotation(angle_deg, (99.5, 99.5))
     turned = warp_crop(picture, matrix, (200, 200), 3)
-    boxes = oriented_boxes(apply_matrix(matrix, points)[None], IBUG68)
+    boxes = oriented_crop_boxes(apply_matrix(matrix, points)[None], IBUG68)
     (face,) = Predictor().predict_oriented(turned, boxes)
     truth = apply_matrix(matrix, points)
     assert np.linalg.norm(face.keypoints - truth, axis=1).mean() < 0.08 * np.linalg.norm(truth[36] - truth[45])

@@ -17,7 +17,6 @@ from kpdetect.core.images import (
     as_rgb,
     cv2,
     decode_image,
-    from_reduced,
     image_size,
     read_image,
     shrink_factor,
@@ -442,7 +441,7 @@ def test_points_and_image_of_a_reduced_jpeg_agree_to_a_fraction_of_a_pixel():
             pixels, reduction = EncodedImage(data, "a.jpg").decode(channels, shrink_factor(matrix))
             assert reduction == expected
             assert pixels.shape[:2] == (-(-901 // reduction), -(-1203 // reduction))
-            crop = warp_crop(pixels, matrix @ from_reduced(reduction), size_hw, channels)
+            crop = warp_crop(pixels, matrix @ scaling(reduction), size_hw, channels)
             whole = warp_crop(read_image_of(data), matrix, size_hw, channels)
             assert np.abs(crop.astype(int) - whole)[2:-2, 2:-2].mean() < 0.5
             for center in apply_matrix(matrix, centers):

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from kpdetect.core.atomic_write import atomic_file
 from kpdetect.core.errors import KpdetectError, MissingExtra
-from kpdetect.core.geometry import Matrix, scaling
 from kpdetect.core.image_header import DamagedHeader, ImageHeader, is_heic, read_header
 
 try:
@@ -35,7 +34,6 @@ __all__ = [
     "as_rgb",
     "cv2",
     "decode_image",
-    "from_reduced",
     "image_size",
     "read_bytes",
     "read_image",
@@ -163,7 +161,8 @@ class EncodedImage:
 
         Returns:
             (h, w) grey or (h, w, 3) RGB uint8; and the reduction r, 1, 2, 4 or 8. Pixel (x, y) of a reduced image is
-            the place ((x + 0.5) r - 0.5, (y + 0.5) r - 0.5) of the image; see `from_reduced`.
+            the place ((x + 0.5) r - 0.5, (y + 0.5) r - 0.5) of the image, as `kpdetect.core.geometry.scaling` of r maps
+            it.
 
         Raises:
             KpdetectError: The data is damaged.
@@ -205,15 +204,6 @@ def shrink_factor(matrix_photo_to_crop: npt.ArrayLike) -> float:
     area = abs(scale_xx * scale_yy - scale_xy * scale_yx)
     shrinks = (math.hypot(scale_yy, scale_xy), math.hypot(scale_yx, scale_xx))  # of the inverse, times the area
     return max(min(shrinks) / area, 1.0) if area > 0 else 1.0
-
-
-def from_reduced(reduction: int) -> Matrix:
-    """The (3, 3) matrix from the pixels of a reduced image to those of the image; see `EncodedImage.decode`.
-
-    >>> from_reduced(2)[0].tolist()
-    [2.0, 0.0, 0.5]
-    """
-    return scaling(reduction)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
@@ -426,7 +416,7 @@ def warp_crop(
     matrix = np.asarray(matrix_photo_to_crop, np.float64)
     # Plain numbers: on arrays this small NumPy takes longer than OpenCV takes for the pixels, and holds the GIL.
     rows = matrix.tolist()
-    if matrix.shape != (3, 3) or not all(math.isfinite(value) for row in rows for value in row) or not _area(rows):
+    if matrix.shape != (3, 3) or not _is_invertible(rows):
         raise KpdetectError(f"crop: expected an invertible 3x3 matrix, received {rows}")
     shaped = image[..., None] if image.ndim == 2 else image
     (scale_xx, scale_xy, shift_x), (scale_yx, scale_yy, shift_y), _ = rows
@@ -457,8 +447,10 @@ def warp_crop(
     return _uint8(rounded).reshape(*size_hw, channels or shaped.shape[2])
 
 
-def _area(rows: list[list[float]]) -> bool:
-    """Whether a 3x3 matrix is invertible."""
+def _is_invertible(rows: list[list[float]]) -> bool:
+    """Whether a 3x3 matrix has finite values and an inverse."""
+    if not all(math.isfinite(value) for row in rows for value in row):
+        return False
     (a, b, c), (d, e, f), (g, h, i) = rows
     return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) >= 1e-12
 

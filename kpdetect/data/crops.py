@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kpdetect.core.errors import DataError, KpdetectError
-from kpdetect.core.geometry import CropRule, Floats, Matrix, apply_matrix, to_relative
+from kpdetect.core.geometry import CropRule, Floats, Matrix, apply_matrix, scaling, to_relative
 from kpdetect.core.images import (
     EncodedImage,
     Pixels,
     as_rgb,
-    from_reduced,
     image_size,
     read_bytes,
     shrink_factor,
     warp_crop,
 )
+from kpdetect.core.processors import available_processors
 from kpdetect.core.progress import progress
 from kpdetect.data.annotations import Annotations
 
@@ -141,7 +140,7 @@ def cut_crops(
         def cut(row: int) -> None:
             matrix, (height, width) = placed[row]
             if reduction > 1:
-                matrix = matrix @ from_reduced(reduction)
+                matrix = matrix @ scaling(reduction)
             crops[row, :height, :width] = warp_crop(pixels, matrix, (height, width), channels)
 
         return {**problems, **_each(path, placed, cut)}
@@ -165,7 +164,7 @@ def _for_photographs(
         except KpdetectError as error:
             problems.update(dict.fromkeys(rows, _named(path, error)))
 
-    done = _in_threads(run, rows_of.items(), workers or os.cpu_count() or 1)
+    done = _in_threads(run, rows_of.items(), workers or available_processors())
     for _ in progress(done, label, len(rows_of)):
         pass
     return dict(sorted(problems.items()))

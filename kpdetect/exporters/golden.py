@@ -16,7 +16,7 @@ from kpdetect.data import synthetic
 from kpdetect.detection import Detections, Face, finder
 from kpdetect.detection.boxes import non_maximum_suppression, weighted_non_maximum_suppression, without_contained
 from kpdetect.exporters.web_page import finder_settings
-from kpdetect.inference.face_crops import Candidates, oriented_boxes
+from kpdetect.inference.face_crops import Candidates, oriented_crop_boxes
 from kpdetect.inference.predictor import NESTED
 from kpdetect.measures import measure
 from kpdetect.modelfile.runtime import Runtime
@@ -197,7 +197,7 @@ def _leaning() -> list[dict[str, Any]]:
     for angle_deg in (10, 60, -100, 180):
         points = np.asarray(_rounded(apply_matrix(rotation(angle_deg, (100, 100)), upright), 2), np.float32)
         cases.append(
-            {"keypoints": _rounded(points, 2), "oriented": _rounded(oriented_boxes(points[None], IBUG68)[0], 3)}
+            {"keypoints": _rounded(points, 2), "oriented": _rounded(oriented_crop_boxes(points[None], IBUG68)[0], 3)}
         )
     return cases
 

@@ -194,8 +194,11 @@ def eye_directions(keypoints: Floats, matrices: Matrix, spec: Spec) -> Floats:
     return crop_x if across is None else towards(across, crop_x) + (0 if beside is None else towards(beside, crop_x))
 
 
-def oriented_boxes(keypoints: Floats, schema: KeypointSchema) -> Floats:
-    """Returns the oriented boxes of faces, whose rotation is 0 up to `CERTAIN_ROLL_DEG`: models are trained for it.
+def oriented_crop_boxes(keypoints: Floats, schema: KeypointSchema) -> Floats:
+    """Returns the boxes that faces are predicted from again, such as in the next frame of a video.
+
+    Their rotation is 0 up to `CERTAIN_ROLL_DEG`, for which models are trained. They are tight in the rotated crop, for
+    any schema; the boxes of `kpdetect.detection.oriented` are those that the face finder predicts.
 
     Args:
         keypoints: (N, K, 2) in pixels.
@@ -206,7 +209,7 @@ def oriented_boxes(keypoints: Floats, schema: KeypointSchema) -> Floats:
         (N, 5) float32: see `kpdetect.detection.oriented`.
 
     Example:
-        ``predictor.predict_oriented(next_frame, oriented_boxes(keypoints, schema))`` predicts them in the next frame.
+        ``predictor.predict_oriented(next_frame, oriented_crop_boxes(keypoints, schema))``
     """
     points = np.asarray(keypoints, np.float32)
     across, beside = across_and_beside(points, schema)

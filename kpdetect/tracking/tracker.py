@@ -14,7 +14,7 @@ from kpdetect.core.geometry import Floats, intersection_over_union
 from kpdetect.core.images import Pixels, as_rgb
 from kpdetect.detection import Detector, Face, FaceFinder, without_contained
 from kpdetect.detection.oriented import upright_boxes
-from kpdetect.inference.face_crops import CERTAIN_SCORE, oriented_boxes, with_upright
+from kpdetect.inference.face_crops import CERTAIN_SCORE, oriented_crop_boxes, with_upright
 from kpdetect.inference.predictor import NESTED
 from kpdetect.tracking import plausible
 from kpdetect.tracking.film_cut import CutDetector
@@ -255,7 +255,7 @@ class Tracker:
             turn_deg: Turn the faces' rotations by this, for models that take oriented boxes.
         """
         if isinstance(self._predict, PredictsOriented) and known:
-            oriented = oriented_boxes(np.stack([face.keypoints for face in known]), known[0].schema)
+            oriented = oriented_crop_boxes(np.stack([face.keypoints for face in known]), known[0].schema)
             oriented[:, 4] += turn_deg
             if oriented[:, 4].any():
                 if displaced:
